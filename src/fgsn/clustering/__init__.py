@@ -1,0 +1,1 @@
+"""Whitening, k-means and the codebook made of both."""

@@ -1,0 +1,345 @@
+"""The settings of every command: one dataclass per command, one line of help per field.
+
+A field's docstring is its help on the command line and its line in the configuration reference. Ranges are checked
+where a settings object is built. `fgsn.cli` turns these classes into flags, YAML keys and back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import tyro
+
+from fgsn.errors import UsageError, nearest
+
+Device = Literal["auto", "cpu", "cuda"]
+CONDITIONS = ("sun", "autumn", "bare", "snow", "rain", "night")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise UsageError with `message` unless `condition` holds."""
+    if not condition:
+        raise UsageError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every command takes."""
+
+    seed: int = 0
+    """Seed of everything random; the same seed gives the same result."""
+    device: Device = "auto"
+    """Where to compute: auto takes a GPU when there is one."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values, ready for YAML."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldSettings(Settings):
+    """Make the embedded world: a procedural town, driven in several conditions, as a data set."""
+
+    out: Path
+    """Folder to write the data set to."""
+    places: int = 24
+    """Number of places (camera positions along the route)."""
+    size: tuple[int, int] = (512, 384)
+    """Width and height of the images in pixels, at most 1024 x 768."""
+    conditions: tuple[str, ...] = CONDITIONS
+    """Conditions beside the reference; 'reference' is always driven."""
+    points: int = 1500
+    """Correspondences per pair of images, at most."""
+    workers: int = 0
+    """Processes that render; 0 takes one per core."""
+
+    def __post_init__(self) -> None:
+        require(self.places >= 2, f"--places must be at least 2, not {self.places}")
+        width, height = self.size
+        require(
+            64 <= width <= 1024 and 48 <= height <= 768,
+            f"--size must lie between 64 x 48 and 1024 x 768, not {width} x {height}",
+        )
+        unknown = set(self.conditions) - set(CONDITIONS)
+        require(not unknown, f"unknown conditions {sorted(unknown)}; known are: {', '.join(CONDITIONS)}")
+        require(len(set(self.conditions)) == len(self.conditions) > 0, "--conditions wants distinct names")
+        require(self.points >= 1, "--points must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings(Settings):
+    """Split a data set by place into training and validation, and list its reference images and key points."""
+
+    dataset: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="DATASET")]
+    """The data set: a folder with images/ and correspondence_data/."""
+    validation_share: float = 0.15
+    """Share of the places that is kept for validation."""
+
+    def __post_init__(self) -> None:
+        require(0.0 < self.validation_share < 1.0, "--validation-share must lie between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckSettings(Settings):
+    """Say what is wrong with a data set, a model or a run before work starts."""
+
+    path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="PATH")]
+    """A data set folder, a model file or a run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings(Settings):
+    """Train a base network on labelled images (supervised)."""
+
+    data: tuple[str, ...]
+    """Labelled sets, each FORMAT:PATH with FORMAT one of camvid, cityscapes, vistas, world."""
+    out: Path
+    """Run folder to write."""
+    backbone: str = "lite"
+    """Backbone: tiny, lite (EfficientNet-Lite0 layout) or resnet101."""
+    weights: Literal["none", "imagenet"] = "none"
+    """Start from scratch, or from the ImageNet weights of the installed package (lite only)."""
+    iterations: int = 3000
+    """Number of optimisation steps."""
+    batch: int = 8
+    """Images per step."""
+    crop: int = 257
+    """Side of the square training crops in pixels (8 n + 1)."""
+    short_side: int = 360
+    """Images are resized so that their shorter side has this many pixels; 0 leaves them."""
+    lr: float = 0.02
+    """Learning rate of the head at the start; it falls to 0 along a polynomial."""
+    backbone_lr: float = 0.25
+    """Learning rate of the backbone relative to the head's."""
+    weight_decay: float = 1e-4
+    """Weight decay of everything but biases."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward pass; weights and gradients are kept in float32."""
+    validate_every: int = 500
+    """Steps between validations and checkpoints."""
+    resume: bool = False
+    """Go on from the run's last checkpoint."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.data), "--data wants at least one FORMAT:PATH")
+        _check_training(self.iterations, self.batch, self.crop, self.lr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Settings):
+    """Train fine-grained labels: cluster the network's features, then learn to see them in every season."""
+
+    data: tuple[Path, ...]
+    """Prepared data sets (fgsn prepare); several are mixed pair by pair."""
+    init: Path
+    """Model to start from: a base network, or another cluster model."""
+    out: Path
+    """Run folder to write."""
+    clusters: int = 100
+    """Number of labels, K."""
+    iterations: int = 3000
+    """Number of optimisation steps."""
+    recluster_every: int = 0
+    """Steps between clusterings; 0 clusters once, which is as good or better (paper, Table 2)."""
+    batch: int = 2
+    """Image pairs per step."""
+    crop: int = 385
+    """Side of the square training crops in pixels (8 n + 1)."""
+    short_side: int = 0
+    """Images are resized so that their shorter side has this many pixels; 0 leaves them."""
+    gradient: Literal["coin", "both"] = "both"
+    """Which image of a pair is learnt from: a fair coin decides (the paper), or both."""
+    corr_weight: float = 1.0
+    """Weight of the cross-season loss L_corr; 0 trains without it."""
+    class_weight: float = 1.0
+    """Weight of the dense cluster loss L_class on reference images."""
+    feature_weight: float = 0.0
+    """Weight of the hinge feature loss (0 in the paper's experiments)."""
+    aux_weight: float = 0.4
+    """Weight of the auxiliary head's losses."""
+    lr: float = 0.01
+    """Learning rate at the start; it falls to 0 along a polynomial."""
+    backbone_lr: float = 0.1
+    """Learning rate of the pretrained layers relative to the new classifiers'."""
+    power: float = 1.0
+    """Power of the polynomial by which the learning rate falls."""
+    weight_decay: float = 1e-4
+    """Weight decay of everything but biases."""
+    colour_jitter: float = 0.0
+    """Strength of random brightness, contrast, saturation and hue changes of each crop (0 none, 1 strong)."""
+    features_per_image: int = 500
+    """Features sampled per reference image for clustering: half at correspondences, half at random cells."""
+    pca_dim: int = 256
+    """Dimensions kept by the whitening."""
+    kmeans_iterations: int = 20
+    """Iterations of k-means."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward pass; weights and gradients are kept in float32."""
+    validate_every: int = 500
+    """Steps between validations and checkpoints."""
+    resume: bool = False
+    """Go on from the run's last checkpoint."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.data), "--data wants at least one data set")
+        require(self.clusters >= 2, f"--clusters must be at least 2, not {self.clusters}")
+        require(self.recluster_every >= 0, "--recluster-every must not be negative")
+        weights = (self.corr_weight, self.class_weight, self.feature_weight, self.aux_weight)
+        require(min(weights) >= 0, "the weights of the losses must not be negative")
+        require(self.corr_weight + self.class_weight + self.feature_weight > 0, "all losses have weight 0")
+        require(self.features_per_image >= 2, "--features-per-image must be at least 2")
+        _check_training(self.iterations, self.batch, self.crop, self.lr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentSettings(Settings):
+    """Write label maps of an image, a folder of images or a list of images."""
+
+    model: Path
+    """Model file or run folder."""
+    images: Path
+    """An image, a folder (searched with its subfolders) or a text file with one image path per line."""
+    out: Path
+    """Folder to write to; it mirrors the folders of the images."""
+    save: str = "labels"
+    """What to save, separated by commas: labels, overlay, features, scores."""
+    short_side: int | None = None
+    """Resize images to this shorter side before the network sees them; 0 leaves them, default: as in training."""
+    window: int = 0
+    """Side of the sliding window in pixels (8 n + 1); 0 takes the model's own."""
+    batch: int = 4
+    """Windows computed at once."""
+    overwrite: bool = False
+    """Make label maps again that exist already."""
+
+    def __post_init__(self) -> None:
+        kinds = set(self.save.split(","))
+        unknown = kinds - {"labels", "overlay", "features", "scores"}
+        require(
+            not unknown, f"--save knows labels, overlay, features, scores, not {', '.join(sorted(unknown))}"
+        )
+        _check_window(self.window)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StationarySettings(Settings):
+    """Find the clusters that carry correspondences (stationary things), and store them with the model."""
+
+    model: Path
+    """Model file or run folder."""
+    data: Path
+    """Prepared data set."""
+    out: Path
+    """Folder to write to; the model with its stationary clusters is written there."""
+    split: Literal["validation", "train", "all"] = "validation"
+    """Which pairs to count on."""
+    threshold: float = 0.01
+    """Smallest share of a cluster's pixels that carries a correspondence (paper, section 4)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(Settings):
+    """Measure how well labels survive the change of condition, at correspondences."""
+
+    model: Path
+    """Model file or run folder: a cluster model or a base network."""
+    data: Path
+    """Prepared data set."""
+    out: Path
+    """Folder to write to: label maps, results.json."""
+    split: Literal["validation", "train", "all"] = "validation"
+    """Which pairs to measure on."""
+    resamples: int = 200
+    """Resamplings of places for the interval of information_bits."""
+
+    def __post_init__(self) -> None:
+        require(self.resamples >= 0, "--resamples must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoSettings(Settings):
+    """Say what is inside a model file."""
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="MODEL")]
+    """Model file or run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings(Settings):
+    """Run the whole chain on the embedded world and write a page with figures and pictures."""
+
+    out: Path = Path("demo")
+    """Folder to write to."""
+    quick: bool = False
+    """The smallest honest run: fewer places, smaller images, fewer steps."""
+
+
+def _check_training(iterations: int, batch: int, crop: int, lr: float) -> None:
+    require(iterations >= 1, f"--iterations must be at least 1, not {iterations}")
+    require(batch >= 1, f"--batch must be at least 1, not {batch}")
+    require(crop >= 65, f"--crop must be at least 65 pixels, not {crop}")
+    _check_window(crop)
+    require(lr > 0, f"--lr must be above 0, not {lr}")
+
+
+def _check_window(side: int) -> None:
+    """A window of 8 n + 1 pixels has feature cells exactly on its first and last pixel (METHOD: 713 = 8 · 89 + 1)."""
+    require(
+        side == 0 or side % 8 == 1,
+        f"the side of a crop or window must be 8 n + 1 pixels: take {side // 8 * 8 + 1} instead of {side}",
+    )
+
+
+def from_plain(settings: type[Settings], values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Turn plain values (as YAML holds them) into the types of the fields of `settings`.
+
+    Raises:
+        UsageError: an unknown key (names the nearest one) or a value of another type; `source` says where.
+    """
+    types = get_type_hints(settings)
+    typed = {}
+    for key, value in values.items():
+        name = str(key).replace("-", "_")
+        if name not in types:
+            raise UsageError(f"{source}: unknown key '{key}'; {nearest(name, types)}")
+        try:
+            typed[name] = _typed(value, types[name])
+        except TypeError as wanted:
+            raise UsageError(f"{source}: '{key}' should be {wanted}, not {value!r}") from None
+    return typed
+
+
+def _typed(value: Any, kind: Any) -> Any:
+    """`value` as `kind`; raises TypeError with the name of the kind that was wanted."""
+    if get_origin(kind) is tuple:
+        items = value if isinstance(value, list) else [value]
+        kinds = get_args(kind)
+        kinds = (kinds[0],) * len(items) if kinds[-1] is Ellipsis else kinds
+        if len(kinds) != len(items):
+            raise TypeError(f"a list of {len(kinds)}")
+        return tuple(_typed(item, kind) for item, kind in zip(items, kinds, strict=True))
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise TypeError("one of " + ", ".join(map(str, get_args(kind))))
+        return value
+    if NoneType in get_args(kind):
+        return None if value is None else _typed(value, get_args(kind)[0])
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(
+            {Path: "a path", int: "a whole number", float: "a number", str: "a text"}.get(kind, kind.__name__)
+        )
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""What comes in: images, correspondences, labelled sets, the embedded world."""

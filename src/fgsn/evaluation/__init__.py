@@ -1,0 +1,1 @@
+"""Figures about labels, and the page that shows them."""

@@ -1,0 +1,1 @@
+"""Poses, cameras, projections and COLMAP models."""

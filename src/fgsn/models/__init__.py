@@ -1,0 +1,1 @@
+"""Networks, their backbones and the model file."""

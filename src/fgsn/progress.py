@@ -1,0 +1,90 @@
+"""Progress on stderr: a bar in a terminal, plain lines elsewhere; always with rate and time left."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+Item = TypeVar("Item")
+PLAIN_LINE_SECONDS = 10.0
+
+
+def say(message: str) -> None:
+    """Tell the user something on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+class Meter:
+    """Counts the steps of one long task and shows them.
+
+    Use as a context manager; call `step()` after each unit of work, with a short note if there is one.
+    """
+
+    def __init__(self, title: str, total: int, done: int = 0, unit: str = "") -> None:
+        self.title, self.total, self.done, self.unit = title, total, done, unit
+        self._first = done
+        self._start = self._last_line = time.monotonic()
+        self._bar: Progress | None = None
+        if sys.stderr.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TaskProgressColumn(show_speed=True),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task(title, total=total, completed=done, note="")
+
+    def __enter__(self) -> "Meter":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._bar:
+            self._bar.stop()
+        elif failure[0] is None and self.done > self._first:
+            self._line(f"done in {_clock(time.monotonic() - self._start)}")
+
+    def step(self, note: str = "", count: int = 1) -> None:
+        """Count `count` more units as done."""
+        self.done += count
+        if self._bar:
+            self._bar.update(self._task, completed=self.done, note=note)
+        elif time.monotonic() - self._last_line > PLAIN_LINE_SECONDS:
+            self._last_line = time.monotonic()
+            rate = (self.done - self._first) / (self._last_line - self._start)
+            left = (self.total - self.done) / rate
+            self._line(f"{rate:.2g}{self.unit}/s, {_clock(left)} left  {note}")
+
+    def _line(self, text: str) -> None:
+        say(f"{self.title}: {self.done}/{self.total}, {text}".rstrip())
+
+
+def tracked(items: Iterable[Item], title: str, total: int, unit: str = "") -> Iterator[Item]:
+    """Iterate over `items` and show the progress."""
+    with Meter(title, total, unit=unit) as meter:
+        for item in items:
+            yield item
+            meter.step()
+
+
+def _clock(seconds: float) -> str:
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d} h" if hours else f"{minutes}:{seconds:02d} min"

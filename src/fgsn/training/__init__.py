@@ -1,0 +1,1 @@
+"""Losses and the two training loops: supervised (pretrain) and self-supervised (train)."""
