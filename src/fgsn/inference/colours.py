@@ -1,0 +1,120 @@
+"""Colours of labels: as different from each other as they can be, and always the same."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+CANDIDATES = 20_000
+GREEDY = 1024
+LIGHTNESS = (0.35, 0.95)
+
+# The customary colours of street scenes (Cityscapes), which readers of the field know by heart.
+CITYSCAPES = {
+    "road": (128, 64, 128),
+    "sidewalk": (244, 35, 232),
+    "building": (70, 70, 70),
+    "wall": (102, 102, 156),
+    "fence": (190, 153, 153),
+    "pole": (153, 153, 153),
+    "traffic light": (250, 170, 30),
+    "traffic sign": (220, 220, 0),
+    "vegetation": (107, 142, 35),
+    "terrain": (152, 251, 152),
+    "sky": (70, 130, 180),
+    "person": (220, 20, 60),
+    "rider": (255, 0, 0),
+    "car": (0, 0, 142),
+    "truck": (0, 0, 70),
+    "bus": (0, 60, 100),
+    "train": (0, 80, 100),
+    "motorcycle": (0, 0, 230),
+    "bicycle": (119, 11, 32),
+}
+# Other data sets' words for the same things (CamVid's among them).
+SYNONYMS = {
+    "pavement": "sidewalk",
+    "tree": "vegetation",
+    "sign symbol": "traffic sign",
+    "sign": "traffic sign",
+    "pedestrian": "person",
+    "bicyclist": "rider",
+    "grass": "terrain",
+}
+
+
+@lru_cache(maxsize=32)
+def palette(clusters: int, seed: int = 0) -> np.ndarray:
+    """Give every label a colour: (K, 3) uint8, all distinct, neighbours in the list far apart.
+
+    Farthest-point sampling in OKLab, a space where distance is close to what the eye sees (B. Ottosson, 2020). The
+    palette of fewer labels is the beginning of the palette of more. The array is read-only, since it is shared.
+
+    Args:
+        clusters: number of labels K.
+        seed: another seed, another palette.
+    """
+    rng = np.random.default_rng(seed)
+    candidates = _candidates(rng, max(CANDIDATES, 2 * clusters))
+    points = _oklab(candidates)
+    chosen = [0]
+    gap = np.full(len(points), np.inf, dtype=np.float32)
+    for _ in range(1, min(clusters, GREEDY)):
+        offset = points - points[chosen[-1]]
+        np.minimum(gap, np.einsum("nc,nc->n", offset, offset), out=gap)
+        chosen.append(int(gap.argmax()))
+    # Beyond some thousand colours nobody can tell them apart: distinct is enough.
+    rest = np.setdiff1d(np.arange(len(points)), chosen)[: clusters - len(chosen)]
+    colours = candidates[np.concatenate([np.array(chosen, dtype=int), rest])]
+    colours.setflags(write=False)
+    return colours
+
+
+def class_palette(classes: Sequence[str]) -> np.ndarray:
+    """Give named classes their customary colours: (K, 3) uint8, distinct.
+
+    Cityscapes' and CamVid's names get Cityscapes' colours (case, `_` and `-` do not matter); for other names, and
+    where two names mean the same thing, a colour of `palette` is taken.
+    """
+    spare = iter(palette(len(CITYSCAPES) + len(classes)).tolist())
+    taken: set[tuple[int, ...]] = set()
+    colours = []
+    for name in classes:
+        key = name.lower().replace("_", " ").replace("-", " ")
+        colour = CITYSCAPES.get(SYNONYMS.get(key, key))
+        while colour is None or colour in taken:
+            colour = tuple(next(spare))
+        taken.add(colour)
+        colours.append(colour)
+    return np.array(colours, dtype=np.uint8).reshape(-1, 3)
+
+
+def _candidates(rng: np.random.Generator, count: int) -> np.ndarray:
+    """`count` distinct colours in random order, neither too dark nor too light to see on a page."""
+    colours = np.unique(rng.integers(0, 256, size=(2 * count, 3), dtype=np.uint8), axis=0)
+    lightness = _oklab(colours)[:, 0]
+    colours = colours[(lightness > LIGHTNESS[0]) & (lightness < LIGHTNESS[1])]
+    return rng.permutation(colours)[:count]
+
+
+def _oklab(colours: np.ndarray) -> np.ndarray:
+    """sRGB (N, 3) uint8 to OKLab (N, 3) float32: lightness, green-red, blue-yellow."""
+    encoded = colours.astype(np.float32) / 255
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    cones = linear @ np.array(
+        [
+            [0.4122214708, 0.2119034982, 0.0883024619],
+            [0.5363325363, 0.6806995451, 0.2817188376],
+            [0.0514459929, 0.1073969566, 0.6299787005],
+        ]
+    )
+    return (
+        np.cbrt(cones)
+        @ np.array(
+            [
+                [0.2104542553, 1.9779984951, 0.0259040371],
+                [0.7936177850, -2.4285922050, 0.7827717662],
+                [-0.0040720468, 0.4505937099, -0.8086757660],
+            ]
+        )
+    ).astype(np.float32)

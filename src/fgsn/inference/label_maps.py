@@ -1,0 +1,105 @@
+"""Label maps as PNG files: one label per pixel of the image, the number of labels and their colours inside.
+
+Up to 256 labels the file is an ordinary 8-bit palette PNG, above it is 16-bit greyscale with the palette in a text
+chunk. No label is special: 255 is a label like any other.
+"""
+
+import base64
+import binascii
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from fgsn.errors import FgsnError
+from fgsn.files import written_whole
+from fgsn.inference.colours import palette as default_palette
+
+LARGEST = 65536
+COUNT_KEY, PALETTE_KEY = "fgsn:clusters", "fgsn:palette"
+
+
+def write_label_map(path: Path | str, labels: np.ndarray, clusters: int, palette: np.ndarray | None = None) -> None:
+    """Write a label map whole or not at all.
+
+    Args:
+        path: the PNG file.
+        labels: (H, W) integers in [0, clusters).
+        clusters: number of labels K, at most 65536.
+        palette: (K, 3) uint8 colours; default: `fgsn.inference.colours.palette(clusters)`.
+
+    Raises:
+        FgsnError: the labels do not fit, or the file cannot be written.
+    """
+    _check(labels, clusters, path)
+    colours = np.ascontiguousarray(default_palette(clusters) if palette is None else palette, dtype=np.uint8)
+    if colours.shape != (clusters, 3):
+        raise FgsnError(f"{path}: {clusters} labels want a palette of shape ({clusters}, 3), not {colours.shape}")
+    info = PngInfo()
+    info.add_text(COUNT_KEY, str(clusters))
+    if clusters <= 256:
+        image = Image.fromarray(labels.astype(np.uint8)).convert("L")
+        image.putpalette(colours.tobytes().ljust(3 * 256, b"\0"))  # a full palette makes it 8 bits a pixel
+    else:
+        image = Image.fromarray(labels.astype(np.uint16))
+        info.add_text(PALETTE_KEY, base64.b64encode(colours.tobytes()).decode("ascii"))
+    with written_whole(path) as aside:
+        image.save(aside, format="PNG", pnginfo=info)
+
+
+def read_label_map(path: Path | str) -> tuple[np.ndarray, int]:
+    """Read a label map: (H, W) int32 labels, and the number of labels K.
+
+    Raises:
+        FgsnError: the file is missing, damaged, or no label map of this package.
+    """
+    image, clusters = _open(path)
+    labels = np.asarray(image).astype(np.int32)
+    _check(labels, clusters, path)
+    return labels, clusters
+
+
+def read_palette(path: Path | str) -> np.ndarray:
+    """Read the (K, 3) uint8 colours that are stored in a label map.
+
+    Raises:
+        FgsnError: as `read_label_map`.
+    """
+    image, clusters = _open(path)
+    try:
+        data = (
+            bytes(image.getpalette("RGB") or ())
+            if clusters <= 256
+            else base64.b64decode(image.info.get(PALETTE_KEY, ""), validate=True)
+        )
+    except binascii.Error:
+        data = b""
+    if len(data) < 3 * clusters:
+        raise FgsnError(f"{path}: the palette of this label map is damaged; make it again with fgsn segment")
+    return np.frombuffer(data[: 3 * clusters], dtype=np.uint8).reshape(clusters, 3).copy()
+
+
+def _open(path: Path | str) -> tuple[Image.Image, int]:
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.load()
+    except FileNotFoundError:
+        raise FgsnError(f"{path} does not exist") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FgsnError(f"{path} is no readable PNG ({error}); make it again with fgsn segment") from None
+    count = image.info.get(COUNT_KEY, "")
+    if not (isinstance(count, str) and count.isdecimal() and 1 <= int(count) <= LARGEST):
+        raise FgsnError(f"{path} does not say how many labels it has: it was not written by fgsn segment")
+    if image.mode != ("P" if int(count) <= 256 else "I;16"):
+        raise FgsnError(f"{path} is no label map: {count} labels do not go with the pixel type {image.mode}")
+    return image, int(count)
+
+
+def _check(labels: np.ndarray, clusters: int, path: Path | str) -> None:
+    if not 1 <= clusters <= LARGEST:
+        raise FgsnError(f"{path}: a label map holds 1 to {LARGEST} different labels, not {clusters}")
+    if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "iu":
+        raise FgsnError(f"{path}: labels should be (height, width) integers, not {labels.dtype} {labels.shape}")
+    if labels.min() < 0 or labels.max() >= clusters:
+        raise FgsnError(f"{path}: labels range from {labels.min()} to {labels.max()}, but there are {clusters} labels")
