@@ -1,0 +1,245 @@
+"""Correspondence files: which pixels of two images show the same thing (METHOD: CVPR 2019 cross-season sets).
+
+One file is one pair of images, MATLAB v7.3, which is HDF5. The authors' files are read as they are, with either
+orientation of every array, since MATLAB stores columns first.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import h5py
+import numpy as np
+
+from fgsn.data.images import walk_images
+from fgsn.errors import FgsnError
+from fgsn.files import inside, written_whole
+
+LONGEST_NAME = 4096
+MOST_VALUES = 50_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Correspondences:
+    """Matched pixels of a reference and a target image; row n of both point arrays shows the same 3D point."""
+
+    reference: Path
+    """File of the reference image."""
+    target: Path
+    """File of the target image, taken in another condition."""
+    points_ref: np.ndarray
+    """(N, 2) float64: x, y in the reference image; 0-based pixels as stored, a pixel's centre is at integers."""
+    points_tgt: np.ndarray
+    """(N, 2) float64: x, y in the target image, likewise."""
+    weights: np.ndarray
+    """(N,) float64: exp(-distance from the image centre), 1 where the file knows no distances."""
+
+
+def read_correspondences(path: Path | str, images: Path | str | None = None) -> Correspondences:
+    """Read one correspondence file and find its two images.
+
+    Args:
+        path: the .mat file.
+        images: folder that the stored image paths are relative to; by default the folder `images` beside the folder of
+            the file. An image that is not where its stored path says is looked for by its base name below `images`.
+
+    Raises:
+        FgsnError: the file is missing, broken or not of this format, or an image cannot be found; one line that names
+            file and key.
+    """
+    path = Path(path)
+    images = path.parent.parent / "images" if images is None else Path(images)
+    with _opened(path) as file:
+        names = _name(file, "im_i_path"), _name(file, "im_j_path")
+        points_ref, points_tgt = _points(file, "pt_i"), _points(file, "pt_j")
+        count = len(points_ref)
+        if len(points_tgt) != count:
+            raise FgsnError(f"pt_i holds {count} points but pt_j {len(points_tgt)}; they must be pairs")
+        weights = np.exp(-_distances(file, count)) if "dist_from_center" in file else np.ones(count)
+        reference, target = (_find(images, name) for name in names)
+        if reference == target and names[0] != names[1]:
+            raise FgsnError(
+                f"neither '{names[0]}' nor '{names[1]}' can be told apart below {images}: both would be {target}"
+            )
+    return Correspondences(reference, target, points_ref, points_tgt, weights)
+
+
+def stored_paths(path: Path | str) -> tuple[str, str]:
+    """The image paths of a correspondence file as they are stored, reference and target; the points are not read.
+
+    Raises:
+        FgsnError: the file is missing, broken or not of this format.
+    """
+    with _opened(Path(path)) as file:
+        return _name(file, "im_i_path"), _name(file, "im_j_path")
+
+
+def write_correspondences(
+    path: Path | str,
+    reference: str,
+    target: str,
+    points_ref: np.ndarray,
+    points_tgt: np.ndarray,
+    distances: np.ndarray,
+) -> None:
+    """Write a correspondence file in the authors' form, whole or not at all; equal content gives equal bytes.
+
+    Args:
+        path: the .mat file to write.
+        reference: path of the reference image, relative to the folder `images`.
+        target: path of the target image, likewise.
+        points_ref: (N, 2) x, y in the reference image, 0-based pixels.
+        points_tgt: (N, 2) x, y in the target image.
+        distances: (N,) distances from the image centre; a point's weight is exp(-distance).
+
+    Raises:
+        FgsnError: shapes do not fit, a value is not finite, a path leaves its root, or the file cannot be written.
+    """
+    path = Path(path)
+    points_ref, points_tgt = np.asarray(points_ref, np.float64), np.asarray(points_tgt, np.float64)
+    distances = np.asarray(distances, np.float64)
+    count = len(distances)
+    if distances.ndim != 1 or points_ref.shape != (count, 2) or points_tgt.shape != (count, 2):
+        shapes = f"{points_ref.shape}, {points_tgt.shape}, {distances.shape}"
+        raise FgsnError(f"{path}: correspondences want shapes (N, 2), (N, 2), (N,), not {shapes}")
+    for values in (points_ref, points_tgt, distances):
+        _require_finite(values, f"{path}: the correspondences")
+    for name in (reference, target):
+        inside(path.parent, name)
+    with written_whole(path) as aside:
+        with h5py.File(aside, "w", userblock_size=512, libver="earliest") as file:
+            for key, name in (("im_i_path", reference), ("im_j_path", target)):
+                codes = np.frombuffer(name.encode("utf-16-le"), np.uint16)
+                stored = file.create_dataset(key, data=codes[:, None], track_times=False)
+                stored.attrs["MATLAB_class"] = np.bytes_("char")
+                stored.attrs["MATLAB_int_decode"] = np.int32(2)
+            arrays = {"pt_i": points_ref, "pt_j": points_tgt, "dist_from_center": distances[None]}
+            for key, values in arrays.items():
+                stored = file.create_dataset(key, data=values, track_times=False)
+                stored.attrs["MATLAB_class"] = np.bytes_("double")
+        with aside.open("r+b") as raw:
+            raw.write(_matlab_header())
+
+
+def _matlab_header() -> bytes:
+    """What MATLAB wants in front of HDF5; the date is fixed so that equal content gives equal bytes."""
+    text = "MATLAB 7.3 MAT-file, Platform: fgsn, Created on: Thu Jan  1 00:00:00 1970 HDF5 schema 1.00 ."
+    return text.encode().ljust(116) + bytes(8) + b"\x00\x02IM"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """The file opened for reading; whatever goes wrong in the body is told with the file's name, in one line."""
+    try:
+        # Without locking: locks fail on many network file systems, and our own files appear whole.
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except FgsnError as error:
+        raise FgsnError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise FgsnError(f"{path} does not exist") from None
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise FgsnError(f"{path} is not a readable correspondence file (MATLAB v7.3, HDF5): {why}") from None
+
+
+def _array(file: h5py.File, key: str, most: int) -> np.ndarray:
+    """The numbers stored under `key`; an empty MATLAB array comes back as size 0."""
+    if key not in file:
+        raise FgsnError(f"{key} is missing (the file holds {', '.join(sorted(file)) or 'nothing'})")
+    stored = file[key]
+    # Links and external storage would make one file read another.
+    if not isinstance(file.get(key, getlink=True), h5py.HardLink) or not isinstance(stored, h5py.Dataset):
+        raise FgsnError(f"{key} is not an array")
+    if stored.external:
+        raise FgsnError(f"{key} is stored in another file; refused")
+    if stored.dtype.kind not in "fiu":
+        raise FgsnError(f"{key} should hold numbers, not {stored.dtype}")
+    if "MATLAB_empty" in stored.attrs:
+        return np.empty(0, stored.dtype)
+    if stored.size is None or stored.size > most:
+        raise FgsnError(f"{key} has shape {stored.shape}, more than the {most} values it may hold")
+    return stored[()]
+
+
+def _name(file: h5py.File, key: str) -> str:
+    """An image path, stored as UTF-16 codes along either axis."""
+    codes = _array(file, key, LONGEST_NAME)
+    if codes.dtype.kind == "f" or codes.size == 0 or max(codes.shape) != codes.size:
+        raise FgsnError(f"{key} should hold (L, 1) character codes, not {codes.dtype} of shape {codes.shape}")
+    if codes.min() < 1 or codes.max() > 0xFFFF:
+        raise FgsnError(f"{key} holds numbers that are no character codes")
+    try:
+        name = codes.ravel().astype("<u2").tobytes().decode("utf-16-le")
+    except UnicodeDecodeError:
+        raise FgsnError(f"{key} holds numbers that are no text") from None
+    if not name.isprintable():
+        raise FgsnError(f"{key} holds unprintable characters: {name!r}")
+    return name
+
+
+def _points(file: h5py.File, key: str) -> np.ndarray:
+    """(N, 2) points, stored along either axis; two points are taken as rows x, y, as in the authors' files."""
+    points = _array(file, key, MOST_VALUES)
+    if points.size == 0:
+        return np.empty((0, 2))
+    if points.ndim != 2 or 2 not in points.shape:
+        raise FgsnError(f"{key} should have shape (N, 2) or (2, N), not {points.shape}")
+    points = (points if points.shape[1] == 2 else points.T).astype(np.float64)
+    _require_finite(points, key)
+    return np.ascontiguousarray(points)
+
+
+def _distances(file: h5py.File, count: int) -> np.ndarray:
+    """(N,) distances from the image centre."""
+    key = "dist_from_center"
+    distances = _array(file, key, MOST_VALUES)
+    if distances.size != count or (count and max(distances.shape) != count):
+        raise FgsnError(f"{key} has shape {distances.shape}, but there are {count} points")
+    distances = distances.ravel().astype(np.float64)
+    _require_finite(distances, key)
+    return distances
+
+
+def _require_finite(values: np.ndarray, what: str) -> None:
+    bad = int(np.count_nonzero(~np.isfinite(values)))
+    if bad:
+        raise FgsnError(f"{what} holds {bad} values that are not finite")
+
+
+def _find(images: Path, name: str) -> Path:
+    """The image stored as `name`, else the one of that base name whose path ends most like it."""
+    expected = inside(images, name)
+    if expected.is_file():
+        return expected
+    parts = PurePosixPath(expected.relative_to(images).as_posix()).parts
+    # An index lives for a minute at most: long enough for a whole data set, short enough for images that arrive later.
+    candidates = _images_by_name(images.absolute(), int(time.monotonic()) // 60).get(parts[-1], [])
+    if not candidates:
+        raise FgsnError(f"image '{name}' is not in {images}, nor is one of that base name in its subfolders")
+    alike = [_shared_ending(candidate.relative_to(images.absolute()).parts, parts) for candidate in candidates]
+    best = [candidate for candidate, score in zip(candidates, alike, strict=True) if score == max(alike)]
+    if len(best) > 1:
+        raise FgsnError(f"image '{name}' is not in {images}, and could be {best[0]} or {best[1]}")
+    return images / best[0].relative_to(images.absolute())
+
+
+@lru_cache(maxsize=4)
+def _images_by_name(images: Path, minute: int) -> dict[str, list[Path]]:
+    index: dict[str, list[Path]] = {}
+    for file in walk_images(images):
+        index.setdefault(file.name, []).append(file)
+    return index
+
+
+def _shared_ending(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """Number of equal parts at the end of two paths."""
+    count = 0
+    for a, b in zip(reversed(one), reversed(other), strict=False):
+        if a != b:
+            break
+        count += 1
+    return count

@@ -1,0 +1,160 @@
+"""A data set on disk: images of the same places in several conditions, and correspondences between them."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+
+from fgsn.data.correspondences import read_correspondences
+from fgsn.errors import FgsnError
+from fgsn.files import inside, read_json, read_lines, read_yaml
+
+Split = Literal["train", "validation", "all"]
+
+TRAIN_LIST = "corr_train.txt"
+VALIDATION_LIST = "corr_val.txt"
+REFERENCE_LIST = "reference_image_names.txt"
+REFERENCE_POINTS = "reference_points.h5"
+PLACES = "places.json"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in the authors' layout: images/, correspondence_data/*.mat, and the lists that `fgsn prepare` writes.
+
+    Images are named by their path relative to images/, with forward slashes.
+    """
+
+    root: Path
+    """The folder of the data set."""
+    yaml: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What dataset.yaml says, {} without one."""
+
+    @classmethod
+    def open(cls, root: Path | str) -> "Dataset":
+        """Open a data set folder.
+
+        Raises:
+            FgsnError: it is not there, lacks images/ or correspondence_data/, or dataset.yaml is broken.
+        """
+        root = Path(root)
+        if not root.is_dir():
+            raise FgsnError(f"the data set {root} is not a folder")
+        for folder in ("images", "correspondence_data"):
+            if not (root / folder).is_dir():
+                raise FgsnError(f"{root} is not a data set: it has no folder {folder}/")
+        described = root / "dataset.yaml"
+        yaml = read_yaml(described) if described.exists() else {}
+        for key in ("places",):
+            if not isinstance(yaml.get(key, {}), dict):
+                raise FgsnError(f"{described}: '{key}' should map image names to names")
+        return cls(root, yaml)
+
+    @property
+    def images(self) -> Path:
+        """The folder that image names are relative to."""
+        return self.root / "images"
+
+    @property
+    def correspondence_data(self) -> Path:
+        """The folder of the correspondence files."""
+        return self.root / "correspondence_data"
+
+    def correspondence_files(self) -> list[Path]:
+        """Every correspondence file in the data set, listed or not, sorted by name."""
+        return sorted(path for path in self.correspondence_data.glob("*.mat") if not path.name.startswith("."))
+
+    def pairs(self, split: Split) -> list[Path]:
+        """The correspondence files of one side of the split; 'all' is both sides.
+
+        Raises:
+            FgsnError: the data set is not prepared, or a list names a file that does not exist.
+        """
+        lists = {"train": [TRAIN_LIST], "validation": [VALIDATION_LIST], "all": [TRAIN_LIST, VALIDATION_LIST]}
+        files = [inside(self.correspondence_data, name) for part in lists[split] for name in self._list(part)]
+        for file in files:
+            if not file.is_file():
+                raise FgsnError(f"{file} is listed but does not exist; run fgsn prepare {self.root} again")
+        return sorted(files)
+
+    def reference_images(self, split: Split) -> list[Path]:
+        """The reference images of the pairs of one side of the split, each once, sorted by name.
+
+        Raises:
+            FgsnError: the data set is not prepared, or a correspondence file or image is broken or missing.
+        """
+        names = set(self._list(REFERENCE_LIST)) if split != "validation" else set()
+        if split != "train":
+            pairs = (read_correspondences(path, self.images) for path in self.pairs("validation"))
+            names |= {self.name(pair.reference) for pair in pairs}
+        return [inside(self.images, name) for name in sorted(names)]
+
+    def reference_points(self, image: Path | str) -> np.ndarray:
+        """Key points of a reference image: the points of *all* training pairs that it is the reference of.
+
+        Returns:
+            (M, 2) float64, x then y, pixels of the original image; each point once.
+
+        Raises:
+            FgsnError: the data set is not prepared, or the image is no reference image of a training pair.
+        """
+        path, name = self.root / REFERENCE_POINTS, self.name(image)
+        if not path.is_file():
+            raise self._unprepared(REFERENCE_POINTS)
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                stored = file.get(name)
+                if not isinstance(stored, h5py.Dataset):
+                    raise FgsnError(
+                        f"{path} has no key points for '{name}': it is no reference image of a training pair"
+                    )
+                return np.asarray(stored[()], np.float64)
+        except (OSError, RuntimeError) as error:
+            why = " ".join(str(error).split())
+            raise FgsnError(f"{path} cannot be read ({why}); run fgsn prepare {self.root} again") from None
+
+    def name(self, image: Path | str) -> str:
+        """The name of an image of this data set: its path relative to images/.
+
+        Raises:
+            FgsnError: the path leaves images/.
+        """
+        path = Path(image)
+        if path.is_absolute() or path.is_relative_to(self.images):
+            absolute, root = path.absolute(), self.images.absolute()
+            if not absolute.is_relative_to(root):
+                raise FgsnError(f"{image} is not an image of the data set {self.root}")
+            path = absolute.relative_to(root)
+        return inside(Path(), path.as_posix()).as_posix()
+
+    def place(self, image: Path | str) -> str:
+        """The place that an image shows: from dataset.yaml, else as `fgsn prepare` found it.
+
+        An image that no correspondence ties to another is a place of its own.
+        """
+        name = self.name(image)
+        return str(self._places.get(name, name))
+
+    def condition(self, image: Path | str) -> str:
+        """The condition an image was taken in: `condition_of` in dataset.yaml, else its first folder in images/."""
+        name = self.name(image)
+        first, slash, _ = name.partition("/")
+        return str(self.yaml.get("condition_of", {}).get(name, first if slash else "all"))
+
+    @cached_property
+    def _places(self) -> dict[str, Any]:
+        if "places" in self.yaml:
+            return self.yaml["places"]
+        return read_json(self.root / PLACES) if (self.root / PLACES).is_file() else {}
+
+    def _list(self, name: str) -> list[str]:
+        path = self.root / name
+        if not path.is_file():
+            raise self._unprepared(name)
+        return read_lines(path)
+
+    def _unprepared(self, missing: str) -> FgsnError:
+        return FgsnError(f"the data set has no {missing} yet: run fgsn prepare {self.root}")

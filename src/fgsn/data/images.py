@@ -1,0 +1,149 @@
+"""Images come in: decoding, sizes, and lists of what to read.
+
+The EXIF orientation is deliberately not applied: correspondences, poses and label maps refer to pixels as they are
+stored in the file.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from fgsn.errors import FgsnError
+from fgsn.files import inside, read_lines
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+@contextmanager
+def opened_image(path: Path | str) -> Iterator[Image.Image]:
+    """Open an image file with Pillow, and turn every way in which it can be broken into one line.
+
+    Raises:
+        FgsnError: the file is missing, is no image, is truncated or broken, or is absurdly large.
+    """
+    try:
+        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
+            image = Image.open(path)
+        with image:
+            yield image
+    except FgsnError:
+        raise
+    except FileNotFoundError:
+        raise FgsnError(f"image {path} does not exist") from None
+    except UnidentifiedImageError:
+        raise FgsnError(f"{path} is not an image that can be read (or it is cut off at its very start)") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise FgsnError(f"image {path} has more than {limit} million pixels; refused, make it smaller") from None
+    except Exception as error:  # Pillow's decoders raise almost anything on broken files
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise FgsnError(f"image {path} is broken or cut off: {why}") from None
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """Read an image as 8-bit RGB.
+
+    Grey and palette images become RGB, an alpha channel is dropped, 16 bits are scaled to 8 over their full range, and
+    of an animation the first frame is taken.
+
+    Returns:
+        (H, W, 3) uint8 array of its own memory.
+
+    Raises:
+        FgsnError: the image is missing, broken, cut off, absurdly large, or holds floating-point pixels.
+    """
+    with opened_image(path) as image:
+        if image.mode == "F":
+            raise FgsnError(f"image {path} holds floating-point pixels; save it with 8 or 16 bits")
+        if image.mode.startswith("I"):
+            return np.repeat(_eight_bits(np.asarray(image))[:, :, None], 3, axis=2)
+        if "transparency" in image.info:
+            image = image.convert("RGBA")
+        return np.array(image.convert("RGB"))
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Width and height of an image in pixels, without decoding it.
+
+    Raises:
+        FgsnError: the file is missing or is no image.
+    """
+    with opened_image(path) as image:
+        return image.size
+
+
+def list_images(path: Path | str) -> list[tuple[Path, str]]:
+    """List the images that `path` stands for.
+
+    Args:
+        path: an image, a folder (searched with its subfolders; hidden files are left out) or a text file with one image
+            path per line, relative to the folder of the text file, to `images` in there, or to the working folder.
+
+    Returns:
+        For each image its absolute path and its name, which is relative and mirrors the folders; in the order of the
+        text file, else sorted by name.
+
+    Raises:
+        FgsnError: the path or a listed image does not exist, or there is no image at all.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = [(file.absolute(), file.relative_to(path).as_posix()) for file in walk_images(path)]
+    elif not path.exists():
+        raise FgsnError(f"{path} does not exist; give an image, a folder or a list of images")
+    elif path.suffix.lower() in IMAGE_SUFFIXES:
+        found = [(path.absolute(), path.name)]
+    else:
+        found = _listed(path)
+    if not found:
+        raise FgsnError(f"{path} holds no images (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
+    return found
+
+
+def walk_images(root: Path) -> list[Path]:
+    """All images below a folder, sorted by relative name; links to folders are followed once each."""
+    seen: set[str] = set()
+    found = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(folder, name) for name in files if _is_image_name(name)]
+    return sorted(found, key=lambda file: file.relative_to(root).as_posix())
+
+
+def _is_image_name(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+
+
+def _eight_bits(pixels: np.ndarray) -> np.ndarray:
+    """16-bit grey values to 8 bits: 0 stays 0 and 65535 becomes 255."""
+    return np.round(np.clip(pixels, 0, 65535) / 257).astype(np.uint8)
+
+
+def _listed(path: Path) -> list[tuple[Path, str]]:
+    """The images of a text list; absolute ones are named relative to the folder that they share."""
+    lines = read_lines(path)
+    absolute = [line for line in lines if Path(line).is_absolute()]
+    shared = Path(os.path.commonpath([Path(line).parent for line in absolute])) if absolute else Path()
+    found: dict[str, Path] = {}
+    for line in lines:
+        if line in absolute:
+            name, places = Path(line).relative_to(shared).as_posix(), [Path(line)]
+        else:
+            name = Path(line).as_posix()
+            places = [inside(base, line) for base in (path.parent, path.parent / "images", Path())]
+        file = next((place.absolute() for place in places if place.is_file()), None)
+        if file is None:
+            raise FgsnError(f"{path} lists '{line}', which does not exist (looked in {places[0].parent})")
+        if found.setdefault(name, file) != file:
+            raise FgsnError(f"{path} lists two images named '{name}': {found[name]} and {file}")
+    return [(file, name) for name, file in found.items()]
