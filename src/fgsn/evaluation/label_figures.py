@@ -1,0 +1,121 @@
+"""Figures of labels at correspondences: do they survive the change of condition, and how much do they say?
+
+docs/label_figures.md tells how to read them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fgsn.errors import FgsnError
+from fgsn.evaluation import information
+
+CONFIDENCE = 1.96
+PERMUTATIONS_PER_RESAMPLE = 2
+
+
+def label_figures(
+    a: np.ndarray,
+    b: np.ndarray,
+    clusters: int,
+    places: Sequence[Any] | np.ndarray | None = None,
+    conditions: Sequence[str] | np.ndarray | None = None,
+    resamples: int = 0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure how well labels survive between two images of the same points.
+
+    Args:
+        a: (N,) labels in the reference images, integers in [0, clusters).
+        b: (N,) labels of the same points in the target images.
+        clusters: number of labels K.
+        places: (N,) the place of each point, of any type; wanted for the interval and for honest held-out figures.
+        conditions: (N,) the condition of each target image; the figures are repeated for each of them.
+        resamples: random halves of the places to draw for the interval of information_bits; 0 for none.
+        seed: of all that is random here.
+
+    Returns:
+        The keys of `results.json` (see docs/label_figures.md). `information_bits_interval` is [low, high] of a 95 %
+        interval, or None without places to resample.
+
+    Raises:
+        FgsnError: there is no point, or the labels do not fit.
+    """
+    a, b = _labels(a, clusters), _labels(b, clusters)
+    groups = None if places is None else np.unique(np.asarray(places), return_inverse=True)[1]
+    names = None if conditions is None else np.asarray(conditions)
+    for other in (b, groups, names):
+        if other is not None and other.shape != a.shape:
+            raise FgsnError(f"label figures want one value per point: {a.shape} and {other.shape} differ")
+    if len(a) == 0:
+        raise FgsnError("there are no correspondences to measure labels at")
+    figures = _figures(a, b, clusters, groups, resamples, seed)
+    if names is not None:
+        figures["conditions"] = {}
+        for name in np.unique(names):
+            here = names == name
+            some = None if groups is None else groups[here]
+            figures["conditions"][str(name)] = _figures(a[here], b[here], clusters, some, resamples, seed)
+    return figures
+
+
+def _figures(
+    a: np.ndarray, b: np.ndarray, clusters: int, groups: np.ndarray | None, resamples: int, seed: int
+) -> dict[str, Any]:
+    count_a, count_b = np.bincount(a, minlength=clusters), np.bincount(b, minlength=clusters)
+    agreement = float(np.mean(a == b))
+    chance = float(count_a / len(a) @ (count_b / len(b)))
+    plain = information.plain(a, b)
+    permutation = plain - information.permutation_floor(a, b, seed)
+    return {
+        "points": len(a),
+        "places": None if groups is None else len(np.unique(groups)),
+        "agreement": agreement,
+        "kappa": (agreement - chance) / (1 - chance) if chance < 1 else 0.0,
+        "match_lift": agreement / chance if chance > 0 else 0.0,
+        "information_bits": permutation,
+        "information_bits_interval": _interval(permutation, a, b, groups, resamples, seed),
+        "information_bits_permutation": permutation,
+        "information_bits_heldout": information.held_out(a, b, groups, seed),
+        "information_bits_plain": plain,
+        "entropy_bits_reference": information.entropy(count_a),
+        "entropy_bits_target": information.entropy(count_b),
+        "clusters_used": int(np.count_nonzero(count_a + count_b)),
+        "perplexity": 2 ** information.entropy(count_a + count_b),
+    }
+
+
+def _interval(
+    estimate: float, a: np.ndarray, b: np.ndarray, groups: np.ndarray | None, resamples: int, seed: int
+) -> list[float] | None:
+    """A 95 % interval from the spread of the figure over random halves of the places (delete-half jackknife).
+
+    Halves, not draws with replacement: a place that is drawn twice would count its points twice, and repeated points
+    look like shared information.
+    """
+    total = 0 if groups is None else int(groups.max()) + 1
+    present = np.zeros(0, int) if groups is None else np.unique(groups)
+    if groups is None or len(present) < 2 or resamples < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    half = len(present) // 2
+    values = []
+    for number in range(resamples):
+        chosen = np.zeros(total, dtype=bool)
+        chosen[rng.choice(present, half, replace=False)] = True
+        here = chosen[groups]
+        values.append(information.permutation_corrected(a[here], b[here], seed + number, PERMUTATIONS_PER_RESAMPLE))
+    # The spread over parts of size m of n places is sqrt((n - m) / m) times the standard error of the whole.
+    error = float(np.std(values) * (half / (len(present) - half)) ** 0.5)
+    return [estimate - CONFIDENCE * error, estimate + CONFIDENCE * error]
+
+
+def _labels(labels: np.ndarray, clusters: int) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
+        raise FgsnError(f"labels at points should be (N,) integers, not {labels.dtype} {labels.shape}")
+    labels = labels.astype(np.int64)
+    if labels.size and not 0 <= labels.min() <= labels.max() < clusters:
+        raise FgsnError(f"labels range from {labels.min()} to {labels.max()}, but there are {clusters}")
+    return labels
