@@ -76,6 +76,8 @@ class PrepareSettings(Settings):
     """The data set: a folder with images/ and correspondence_data/."""
     validation_share: float = 0.15
     """Share of the places that is kept for validation."""
+    split: Literal["random", "end"] = "random"
+    """Which places are for validation: random ones, or those at the end of a drive (the last in name order)."""
 
     def __post_init__(self) -> None:
         require(0.0 < self.validation_share < 1.0, "--validation-share must lie between 0 and 1")
@@ -87,6 +89,11 @@ class CheckSettings(Settings):
 
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="PATH")]
     """A data set folder, a model file or a run folder."""
+    decode: int = 1000
+    """Images of a data set to decode fully, spread evenly; of the others only the size is read. 0 decodes all."""
+
+    def __post_init__(self) -> None:
+        require(self.decode >= 0, "--decode must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,9 +224,7 @@ class SegmentSettings(Settings):
     def __post_init__(self) -> None:
         kinds = set(self.save.split(","))
         unknown = kinds - {"labels", "overlay", "features", "scores"}
-        require(
-            not unknown, f"--save knows labels, overlay, features, scores, not {', '.join(sorted(unknown))}"
-        )
+        require(not unknown, f"--save knows labels, overlay, features, scores, not {', '.join(sorted(unknown))}")
         _check_window(self.window)
 
 
