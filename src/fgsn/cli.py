@@ -173,8 +173,7 @@ def _cell(value: Any) -> str:
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [
-        f"  {name:<{width}}  {(command.settings.__doc__ or '').splitlines()[0]}"
-        for name, command in COMMANDS.items()
+        f"  {name:<{width}}  {(command.settings.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()
     ]
     return "\n".join(
         [

@@ -1,0 +1,89 @@
+"""The codebook: whitening and centroids, which turn features into cluster indices."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from fgsn.clustering.kmeans import kmeans, nearest
+from fgsn.clustering.whitening import Whitening
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Whitening and centroids (METHOD section 2)."""
+
+    whitening: Whitening
+    centroids: Float[Tensor, "clusters kept"]
+    objective: tuple[float, ...] = ()
+    """Sum of squared distances over the iterations of k-means."""
+
+    @classmethod
+    def fit(
+        cls,
+        features: Float[Tensor, "samples dim"] | Float[np.ndarray, "samples dim"],
+        clusters: int,
+        seed: int = 0,
+        pca_dim: int = 256,
+        iterations: int = 20,
+    ) -> "Codebook":
+        """Whiten the features and cluster them.
+
+        Args:
+            features: one row per sample, finite.
+            clusters: number of clusters K, 2 to the number of samples.
+            seed: the same seed gives the same codebook.
+            pca_dim: dimensions kept by the whitening, at most.
+            iterations: iterations of k-means.
+
+        Raises:
+            FgsnError: fewer samples than clusters, or values that are not finite.
+        """
+        features = torch.as_tensor(features)
+        whitening = Whitening.fit(features, pca_dim)
+        generator = torch.Generator().manual_seed(seed)
+        found = kmeans(whitening(features), clusters, iterations, generator)
+        return cls(whitening, found.centroids, found.objective)
+
+    @property
+    def clusters(self) -> int:
+        """Number of clusters K."""
+        return self.centroids.shape[0]
+
+    def assign(
+        self, features: Float[Tensor, "samples dim"] | Float[np.ndarray, "samples dim"]
+    ) -> Int64[np.ndarray, " samples"]:
+        """Cluster index of each feature, 0 to K - 1."""
+        return self.assign_tensor(torch.as_tensor(features)).cpu().numpy()
+
+    def assign_tensor(self, features: Float[Tensor, "samples dim"]) -> Int64[Tensor, " samples"]:
+        """Cluster index of each feature, on the features' device."""
+        return nearest(self.whitening(features), self.centroids)[0]
+
+    def assign_map(self, features: Float[Tensor, "batch dim height width"]) -> Int64[Tensor, "batch height width"]:
+        """Cluster index of each cell of feature maps."""
+        batch, dim, height, width = features.shape
+        rows = features.permute(0, 2, 3, 1).reshape(-1, dim)
+        return self.assign_tensor(rows).view(batch, height, width)
+
+    def to(self, device: torch.device | str) -> "Codebook":
+        """The same codebook on another device."""
+        whitening = Whitening(self.whitening.mean.to(device), self.whitening.projection.to(device))
+        return Codebook(whitening, self.centroids.to(device), self.objective)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The numbers to store in a file."""
+        return {
+            "mean": self.whitening.mean,
+            "projection": self.whitening.projection,
+            "centroids": self.centroids,
+            "objective": torch.tensor(self.objective, dtype=torch.float64),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Codebook":
+        """Inverse of `tensors`."""
+        whitening = Whitening(tensors["mean"], tensors["projection"])
+        return cls(whitening, tensors["centroids"], tuple(tensors["objective"].tolist()))

@@ -1,0 +1,53 @@
+"""PCA whitening and L2 normalisation of features (METHOD section 2).
+
+Centred and in float64: faiss forms the scatter matrix in float32 without centring first and loses three digits.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fgsn.errors import FgsnError
+
+SMALLEST_VARIANCE = 1e-10
+"""Directions with less variance than this share of the largest carry rounding noise only and are left out."""
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """x → (x - mean) @ projection, then rows of length 1."""
+
+    mean: Float[Tensor, " dim"]
+    projection: Float[Tensor, "dim kept"]
+
+    @classmethod
+    def fit(cls, features: Float[Tensor, "samples dim"], keep: int) -> "Whitening":
+        """Principal directions of the features, each scaled to equal variance.
+
+        At most `keep` directions are kept, fewer where the features have fewer.
+
+        Raises:
+            FgsnError: no features, or values that are not finite.
+        """
+        if features.shape[0] == 0:
+            raise FgsnError("there are no features to cluster")
+        if not torch.isfinite(features).all():
+            raise FgsnError("the features hold NaN or infinite values; the network is broken")
+        mean = features.mean(dim=0, dtype=torch.float64)
+        scatter = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64, device=features.device)
+        for chunk in features.split(65536):
+            centred = chunk.double() - mean
+            scatter += centred.T @ centred
+        variance, directions = torch.linalg.eigh(scatter)
+        variance, directions = variance.flip(0)[:keep], directions.flip(1)[:, :keep]
+        # All features equal: nothing varies, and every direction is as good as another.
+        kept = variance > SMALLEST_VARIANCE * variance[0].clamp(min=1e-30)
+        kept[0] = True
+        scale = variance[kept].clamp(min=1e-30).rsqrt()
+        return cls(mean.float(), (directions[:, kept] * scale).float())
+
+    def __call__(self, features: Float[Tensor, "samples dim"]) -> Float[Tensor, "samples kept"]:
+        """Whiten and normalise; a feature equal to the mean becomes a row of zeros, not NaN."""
+        return torch.nn.functional.normalize((features.float() - self.mean) @ self.projection, dim=1, eps=1e-20)

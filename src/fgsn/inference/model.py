@@ -1,0 +1,160 @@
+"""The model as a user holds it: network, input normalisation, codebook and facts; it segments images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer, UInt8
+from PIL import Image
+from torch import Tensor
+
+from fgsn.clustering.codebook import Codebook
+from fgsn.data.images import read_image
+from fgsn.errors import FgsnError
+from fgsn.inference.tiles import blended
+from fgsn.inference.upsample import labels_at_pixels
+from fgsn.models.model_file import read_model_file, write_model_file
+from fgsn.models.normalisation import Normalisation
+from fgsn.models.pspnet import Architecture, PSPNet
+
+BATCH = 4
+"""Windows computed at once."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with all that is needed to use it; saved as one file."""
+
+    network: PSPNet
+    normalisation: Normalisation
+    short_side: int
+    """Images are resized to this shorter side before the network sees them; 0 leaves them."""
+    window: int
+    """Side of the sliding windows, which is the side of the training crops."""
+    codebook: Codebook | None = None
+    """Whitening and centroids, for cluster models."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes, for base networks."""
+    stationary: tuple[bool, ...] | None = None
+    """Which clusters carry correspondences, once `fgsn stationary` has counted."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """How it was trained, in plain values."""
+
+    @property
+    def clusters(self) -> int:
+        """Number of labels."""
+        return self.network.architecture.classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.network.classifier.weight.device
+
+    def segment(self, image: Path | str | UInt8[np.ndarray, "height width 3"]) -> Integer[np.ndarray, "height width"]:
+        """Label of every pixel of an image: the class with the largest score."""
+        pixels = _pixels(image)
+        seen = resized_shape(pixels.shape, self.short_side)
+        return labels_at_pixels(self.scores(pixels), pixels.shape[:2], seen).cpu().numpy()
+
+    def features(self, image: Path | str | UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "dim h w"]:
+        """Features of an image, a cell every 8 pixels (of the resized image): what the codebook clusters."""
+        return self.feature_map(_pixels(image)).cpu().numpy()
+
+    def scores(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "classes h w"]:
+        """Scores of all labels at the feature cells, on the model's device."""
+        return blended(lambda tiles: self.network(tiles).logits, self.prepared(pixels), self.window, BATCH)
+
+    def feature_map(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "dim h w"]:
+        """Features at the feature cells, on the model's device."""
+        return blended(lambda tiles: self.network(tiles).features, self.prepared(pixels), self.window, BATCH)
+
+    def prepared(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "3 height width"]:
+        """The image resized and normalised, on the model's device."""
+        return self.normalisation(resized(pixels, self.short_side)).to(self.device)
+
+    def save(self, path: Path | str) -> None:
+        """Write the model as one `.safetensors` file."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        if self.codebook is not None:
+            tensors |= {f"codebook.{name}": value for name, value in self.codebook.tensors().items()}
+        header = {
+            "architecture": self.network.architecture.as_dict(),
+            "normalisation": self.normalisation.as_dict(),
+            "short_side": self.short_side,
+            "window": self.window,
+            "classes": self.classes,
+            "stationary": self.stationary,
+            "facts": self.facts,
+        }
+        write_model_file(path, tensors, header)
+
+
+def load(path: Path | str, device: str = "auto") -> Model:
+    """Load a model file, or the model of a run folder.
+
+    Raises:
+        FgsnError: there is none, it is no model of fgsn, or it does not fit together.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.safetensors"
+        if not path.exists():
+            raise FgsnError(
+                f"{path.parent} holds no model.safetensors: the run has not finished, or it is no run folder"
+            )
+    tensors, header = read_model_file(path)
+    try:
+        network = PSPNet(Architecture.from_dict(header["architecture"]))
+        network.load_state_dict(_below(tensors, "network."))
+        codebook = _below(tensors, "codebook.")
+        model = Model(
+            network=network.eval().requires_grad_(False).to(choose_device(device)),
+            normalisation=Normalisation.from_dict(header["normalisation"]),
+            short_side=int(header["short_side"]),
+            window=int(header["window"]),
+            codebook=Codebook.from_tensors(codebook) if codebook else None,
+            classes=tuple(header["classes"]) if header["classes"] is not None else None,
+            stationary=tuple(header["stationary"]) if header["stationary"] is not None else None,
+            facts=header["facts"],
+        )
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise FgsnError(f"{path} does not fit together ({reason}); it is damaged or not from this version") from None
+    return model
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a --device flag: auto takes a GPU when there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise FgsnError("--device cuda: no GPU that this installation of torch can use was found; take --device cpu")
+    return torch.device(name)
+
+
+def resized(
+    pixels: UInt8[np.ndarray, "height width 3"], short_side: int
+) -> UInt8[np.ndarray, "new_height new_width 3"]:
+    """The image with its shorter side resized to `short_side` pixels (bilinear with antialiasing); 0 leaves it."""
+    height, width = resized_shape(pixels.shape, short_side)
+    if (height, width) == pixels.shape[:2]:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def resized_shape(shape: Sequence[int], short_side: int) -> tuple[int, int]:
+    """(height, width) of an image of shape (height, width, …) after `resized`."""
+    height, width = shape[:2]
+    scale = short_side / min(height, width) if short_side else 1.0
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _pixels(image: Path | str | np.ndarray) -> np.ndarray:
+    return image if isinstance(image, np.ndarray) else read_image(Path(image))
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

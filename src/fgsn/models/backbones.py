@@ -1,0 +1,48 @@
+"""The registry of backbones: a name, how to build it, and what its maps look like."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from fgsn.errors import UsageError, nearest
+
+
+class Backbone(nn.Module):
+    """What a backbone offers to the head."""
+
+    channels: tuple[int, ...]
+    """Channels of the maps that `forward` returns, from fine to coarse."""
+    aux: int
+    """Index of the map that feeds the auxiliary head."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Maps of (B, 3, H, W) images, from fine to coarse; the first one has a cell every 8 pixels."""
+        raise NotImplementedError
+
+
+Builder = Callable[[], Backbone]
+_BUILDERS: dict[str, Builder] = {}
+
+
+def backbone(name: str) -> Callable[[Builder], Builder]:
+    """Register a function that builds the backbone `name`."""
+
+    def register(build: Builder) -> Builder:
+        _BUILDERS[name] = build
+        return build
+
+    return register
+
+
+def build_backbone(name: str) -> Backbone:
+    """Build a backbone with random weights.
+
+    Raises:
+        UsageError: no backbone has this name.
+    """
+    # Importing the families registers them.
+    from fgsn.models import inverted_residual, resnet  # noqa: F401
+
+    if name not in _BUILDERS:
+        raise UsageError(f"unknown backbone '{name}'; {nearest(name, _BUILDERS)}")
+    return _BUILDERS[name]()

@@ -1,0 +1,44 @@
+"""Building blocks that every backbone shares, and how feature cells lie on the image."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+STRIDE = 8
+"""Pixels between neighbouring feature cells: cell c sits exactly on pixel 8 c, whatever the size of the image."""
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution without bias and batch normalisation, `conv` and `bn`, with "same" padding."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        padding = dilation * (kernel // 2)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation=dilation, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(outputs, eps=eps)
+
+
+def cells(pixels: int) -> int:
+    """Number of feature cells along a side of `pixels` pixels: 713 → 90, 1024 → 128."""
+    return (pixels - 1) // STRIDE + 1
+
+
+def resize_map(
+    values: Float[Tensor, "batch channels height width"], size: Sequence[int]
+) -> Float[Tensor, "batch channels new_height new_width"]:
+    """Bilinear interpolation that keeps corner cells on corner cells (align_corners, as in PSPNet)."""
+    if values.shape[-2:] == torch.Size(size):
+        return values
+    return functional.interpolate(values, size=tuple(size), mode="bilinear", align_corners=True)

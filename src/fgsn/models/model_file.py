@@ -1,0 +1,64 @@
+"""The model file: one `.safetensors` with the weights and, as JSON in its header, everything else.
+
+Loading it parses numbers and JSON; nothing in it is ever unpickled or executed.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fgsn.errors import FgsnError
+from fgsn.files import written_whole
+
+VERSION = 1
+
+
+def write_model_file(path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON header, whole or not at all."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"format": "fgsn", "version": str(VERSION), "fgsn": json.dumps(header)}
+    with written_whole(path) as aside:
+        save_file(plain, aside, metadata=metadata)
+
+
+def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read back what `write_model_file` wrote.
+
+    Raises:
+        FgsnError: the file is missing, is no safetensors file, was not written by fgsn, or by a newer fgsn.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FgsnError(f"{path} does not exist or is not a file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != "fgsn":
+                raise FgsnError(f"{path} is a safetensors file, but not a model of fgsn")
+            if int(metadata["version"]) > VERSION:
+                raise FgsnError(f"{path} was written by a newer fgsn; update fgsn to read it")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads(metadata["fgsn"])
+    except SafetensorError:
+        if _is_pickle(path):
+            reason = "it is a pickle, which could run code when loaded; fgsn never loads those"
+        else:
+            reason = "it is not a .safetensors model, or it is truncated"
+        raise FgsnError(f"cannot load {path}: {reason}") from None
+    except (KeyError, ValueError):
+        raise FgsnError(f"{path} is damaged: its header cannot be read") from None
+    except OSError as error:
+        raise FgsnError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether the file looks like what torch.save or pickle writes."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return zipfile.is_zipfile(path) or start[:1] == b"\x80"

@@ -1,0 +1,59 @@
+"""How pixels become network input; travels with the model, so that weights get what they were trained on."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from fgsn.errors import FgsnError
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """(pixel - mean) / std per channel, on values 0 to 255, channels in `order`."""
+
+    order: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, image: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "3 height width"]:
+        """Normalise one RGB image."""
+        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
+        return self.apply(pixels)
+
+    def apply(self, pixels: Float[Tensor, "*batch 3 height width"]) -> Float[Tensor, "*batch 3 height width"]:
+        """Normalise RGB values 0 to 255."""
+        if self.order == "bgr":
+            pixels = pixels.flip(-3)
+        mean = pixels.new_tensor(self.mean)[:, None, None]
+        std = pixels.new_tensor(self.std)[:, None, None]
+        return (pixels - mean) / std
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Normalisation":
+        """Inverse of `as_dict`.
+
+        Raises:
+            FgsnError: not three numbers each, or an unknown order.
+        """
+        try:
+            mean, std = (tuple(float(x) for x in values[key]) for key in ("mean", "std"))
+            order = values["order"]
+        except (KeyError, TypeError, ValueError):
+            raise FgsnError(f"the input normalisation {values} cannot be read") from None
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or order not in ("rgb", "bgr"):
+            raise FgsnError(f"the input normalisation {values} makes no sense")
+        return cls(order, mean, std)
+
+
+SIGNED = Normalisation("rgb", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+"""What our own networks and EfficientNet-Lite0 are trained on."""
+CAFFE = Normalisation("bgr", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
+"""What the authors' networks are trained on."""

@@ -1,0 +1,178 @@
+"""PSPNet: pyramid pooling on a backbone, features tapped before their ReLU, a main and an auxiliary classifier.
+
+Zhao et al., CVPR 2017; features as in Larsson et al., ICCV 2019 (METHOD section 2). Two heads share one interface:
+the authors' for dilated backbones (ResNet), and a light one that merges the strides 8, 16 and 32.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fgsn.errors import FgsnError
+from fgsn.models.backbones import build_backbone
+from fgsn.models.layers import ConvNorm, resize_map
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that is needed to build the network again; stored in the model file."""
+
+    backbone: str
+    classes: int
+    feature_dim: int = 512
+    aux_dim: int = 256
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Architecture":
+        """Inverse of `as_dict`.
+
+        Raises:
+            FgsnError: a value is missing, of another type or out of range.
+        """
+        try:
+            made = cls(**values)
+        except TypeError:
+            raise FgsnError(f"the architecture {values} is not one that this version knows") from None
+        numbers = (made.classes, made.feature_dim, made.aux_dim)
+        if not isinstance(made.backbone, str) or not all(isinstance(n, int) and 0 < n <= 65536 for n in numbers):
+            raise FgsnError(f"the architecture {values} makes no sense")
+        return made
+
+
+class Output(NamedTuple):
+    """What the network says about a batch; maps have a cell every 8 pixels."""
+
+    logits: Float[Tensor, "batch classes height width"]
+    features: Float[Tensor, "batch dim height width"]
+    """Output of the last convolution and its batch norm, before the ReLU: what is clustered."""
+    aux_logits: Float[Tensor, "batch classes height width"] | None = None
+    aux_features: Float[Tensor, "batch aux_dim height width"] | None = None
+
+
+class PSPNet(nn.Module):
+    """Backbone, pyramid pooling, two classifiers."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        backbone = build_backbone(architecture.backbone)
+        head = PyramidHead if len(backbone.channels) == 2 else MergingHead
+        self.backbone = backbone
+        self.head = head(backbone.channels, architecture)
+        self.aux = AuxHead(backbone.channels[backbone.aux], architecture.aux_dim)
+        self._aux_map = backbone.aux
+        self.dropout = nn.Dropout2d(0.1)
+        self.classifier = nn.Conv2d(architecture.feature_dim, architecture.classes, 1)
+        self.aux_classifier = nn.Conv2d(architecture.aux_dim, architecture.classes, 1)
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Output:
+        """Logits and features of normalised images; the auxiliary ones only in training mode."""
+        maps = self.backbone(images)
+        features = self.head(maps)
+        logits = self.classifier(self.dropout(functional.relu(features)))
+        if not self.training:
+            return Output(logits, features)
+        aux = self.aux(maps[self._aux_map], features.shape[-2:])
+        return Output(logits, features, self.aux_classifier(self.dropout(functional.relu(aux))), aux)
+
+    def with_classes(self, classes: int, generator: torch.Generator) -> None:
+        """Give the network fresh classifiers for `classes` labels: weights N(0, 0.01), bias 0 (METHOD section 2)."""
+        self.architecture = Architecture(
+            self.architecture.backbone, classes, self.architecture.feature_dim, self.architecture.aux_dim
+        )
+        for name in ("classifier", "aux_classifier"):
+            old: nn.Conv2d = getattr(self, name)
+            new = nn.Conv2d(old.in_channels, classes, 1)
+            with torch.no_grad():
+                new.weight.normal_(0.0, 0.01, generator=generator)
+                new.bias.zero_()  # type: ignore[union-attr]
+            setattr(self, name, new.to(old.weight.device))
+
+    def train(self, mode: bool = True) -> "PSPNet":
+        """Switch to training mode; batch norms stay as they are when `frozen_norms` is set."""
+        super().train(mode)
+        if mode and getattr(self, "frozen_norms", False):
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def freeze_norms(self) -> None:
+        """Keep the running statistics of all batch norms from now on (METHOD section 2: BN frozen)."""
+        self.frozen_norms = True
+        self.train(self.training)
+
+
+class PyramidPooling(nn.Module):
+    """Averages of the whole map at several bins, each narrowed by 1x1 and spread again, beside the map itself."""
+
+    bins = (6, 3, 2, 1)
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(ConvNorm(inputs, width) for _ in self.bins)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) → (B, C + 4 width, h, w)."""
+        pooled = [
+            resize_map(functional.relu(stage(functional.adaptive_avg_pool2d(x, bins))), x.shape[-2:])
+            for bins, stage in zip(self.bins, self.stages, strict=True)
+        ]
+        return torch.cat([x, *pooled], dim=1)
+
+
+class PyramidHead(nn.Module):
+    """The authors' head: pyramid pooling of the last map and a 3x3 convolution to the features."""
+
+    def __init__(self, channels: tuple[int, ...], architecture: Architecture) -> None:
+        super().__init__()
+        self.pooling = PyramidPooling(channels[-1], channels[-1] // 4)
+        self.last = ConvNorm(2 * channels[-1], architecture.feature_dim, 3)
+
+    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
+        """Features (B, dim, h, w), before their ReLU."""
+        return self.last(self.pooling(maps[-1]))
+
+
+class MergingHead(nn.Module):
+    """Light head: pyramid pooling of the coarsest map, narrowed maps of all strides merged at stride 8."""
+
+    def __init__(self, channels: tuple[int, ...], architecture: Architecture) -> None:
+        super().__init__()
+        width = max(32, architecture.feature_dim // 4)
+        coarsest = channels[-1]
+        self.pooling = PyramidPooling(coarsest, width // 2)
+        inputs = (*channels[:-1], coarsest + 2 * width)
+        self.narrow = nn.ModuleList(ConvNorm(n, width) for n in inputs)
+        merged = width * len(channels)
+        # A 3x3 convolution split into one per channel and a 1x1: a ninth of the arithmetic at stride 8.
+        self.spread = ConvNorm(merged, merged, 3, groups=merged)
+        self.last = ConvNorm(merged, architecture.feature_dim)
+
+    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
+        """Features (B, dim, h, w) at the resolution of the first map, before their ReLU."""
+        size = maps[0].shape[-2:]
+        maps = (*maps[:-1], self.pooling(maps[-1]))
+        narrow = [resize_map(functional.relu(layer(x)), size) for layer, x in zip(self.narrow, maps, strict=True)]
+        return self.last(functional.relu(self.spread(torch.cat(narrow, dim=1))))
+
+
+class AuxHead(nn.Module):
+    """3x3 convolution on an earlier map; helps the lower layers to learn."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.conv = ConvNorm(inputs, width, 3)
+
+    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """Auxiliary features (B, width, *size), before their ReLU."""
+        return resize_map(self.conv(x), size)
