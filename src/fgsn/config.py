@@ -126,6 +126,8 @@ class PretrainSettings(Settings):
     """Arithmetic of the forward pass; weights and gradients are kept in float32."""
     validate_every: int = 500
     """Steps between validations and checkpoints."""
+    workers: int = 0
+    """Processes that load images beside the training; the run is the same for any number."""
     resume: bool = False
     """Go on from the run's last checkpoint."""
 
@@ -186,6 +188,8 @@ class TrainSettings(Settings):
     """Arithmetic of the forward pass; weights and gradients are kept in float32."""
     validate_every: int = 500
     """Steps between validations and checkpoints."""
+    workers: int = 0
+    """Processes that load images beside the training; the run is the same for any number."""
     resume: bool = False
     """Go on from the run's last checkpoint."""
 

@@ -1,0 +1,173 @@
+"""The run folder: settings, log, checkpoints; all that is needed to go on after a kill with the same bits."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fgsn.config import Settings
+from fgsn.errors import FgsnError
+from fgsn.files import read_yaml, write_text, write_yaml
+from fgsn.models.model_file import read_model_file, write_model_file
+
+MAY_DIFFER = {"resume", "device", "out"}
+"""Settings that a resumed run may change."""
+
+
+class Run:
+    """A run folder being written."""
+
+    def __init__(self, folder: Path, settings: Settings, resume: bool) -> None:
+        self.folder = folder
+        self.checkpoint = folder / "checkpoints" / "last.safetensors"
+        self._log = folder / "metrics.jsonl"
+        self._board = None
+        if resume:
+            self._check_same(settings)
+        elif (folder / "config.yaml").exists():
+            raise FgsnError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
+        write_yaml(folder / "config.yaml", settings.as_dict())
+
+    def _check_same(self, settings: Settings) -> None:
+        if not (self.folder / "config.yaml").exists():
+            raise FgsnError(f"{self.folder} holds no run to resume: leave --resume out to start one")
+        before, now = read_yaml(self.folder / "config.yaml"), settings.as_dict()
+        changed = [key for key in now if key not in MAY_DIFFER and before.get(key) != now[key]]
+        if changed:
+            pairs = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
+            raise FgsnError(f"cannot resume {self.folder} with other settings ({pairs}); choose another --out")
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append one row to metrics.jsonl, and to TensorBoard's events where that is installed."""
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        board = self._tensorboard()
+        for name, value in _flat(row):
+            if board is not None and name != "step":
+                board.add_scalar(name, value, row["step"])
+
+    def save_checkpoint(
+        self, step: int, network: nn.Module, optimiser: torch.optim.Optimizer, extra: Mapping[str, Any]
+    ) -> None:
+        """Write the state after `step` steps; `extra` is plain data that goes along."""
+        tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+        for name, parameter in network.named_parameters():
+            momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{name}"] = momentum
+        write_model_file(self.checkpoint, tensors, {"step": step, **extra})
+
+    def load_checkpoint(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+        """Step, tensors and plain data of the last checkpoint, if there is one; later rows of the log are dropped."""
+        if not self.checkpoint.exists():
+            self._cut_log(-1)
+            return None
+        tensors, extra = read_model_file(self.checkpoint)
+        step = int(extra.pop("step"))
+        self._cut_log(step)
+        return step, tensors, extra
+
+    def close(self) -> None:
+        """Flush TensorBoard's events."""
+        if self._board is not None:
+            self._board.close()
+
+    def _cut_log(self, step: int) -> None:
+        if not self._log.exists():
+            return
+        kept = []
+        for line in self._log.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the line that was being written when the run was killed
+            if row["step"] <= step:
+                kept.append(line + "\n")
+        write_text(self._log, "".join(kept))
+
+    def _tensorboard(self) -> Any:
+        if self._board is None:
+            try:
+                from torch.utils.tensorboard.writer import SummaryWriter
+            except ImportError:
+                return None
+            self._board = SummaryWriter(str(self.folder / "tensorboard"))
+        return self._board
+
+
+def restore(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put the weights and the momentum of a checkpoint back."""
+    network.load_state_dict(
+        {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
+    )
+    for name, parameter in network.named_parameters():
+        if f"momentum.{name}" in tensors:
+            optimiser.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device).clone()
+
+
+def sgd(network: nn.Module, lr: float, weight_decay: float, relative: Callable[[str], float]) -> torch.optim.SGD:
+    """SGD with Nesterov momentum 0.9; biases get twice the rate and no decay (METHOD section 2).
+
+    Args:
+        network: what to train.
+        lr: rate of parameters for which `relative` is 1.
+        weight_decay: decay of everything but biases.
+        relative: rate of a parameter, by its name, relative to `lr`.
+    """
+    groups = []
+    for name, parameter in network.named_parameters():
+        bias = name.endswith("bias")
+        rate = lr * relative(name) * (2.0 if bias else 1.0)
+        decay = 0.0 if bias else weight_decay
+        groups.append({"params": [parameter], "lr": rate, "initial_lr": rate, "weight_decay": decay})
+    return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, step: int, iterations: int, power: float) -> float:
+    """Set the learning rate of this step, on a polynomial that ends at 0; returns the factor."""
+    factor = (1.0 - step / iterations) ** power
+    for group in optimiser.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    return factor
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a request; a second one stops at once.
+
+    Yields a function that tells whether a stop was asked for. On leaving, the request becomes the KeyboardInterrupt
+    that it would have been.
+    """
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt(signal.Signals(number).name)
+        asked.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are somebody else's
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked:
+        raise KeyboardInterrupt(signal.Signals(asked[0]).name)
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}/")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield prefix + key, float(value)
