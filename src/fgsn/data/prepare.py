@@ -70,7 +70,7 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
         _, held_out = split_places(sorted(places), settings.validation_share, settings.seed)
     training, validation = divide(usable, place_of, held_out)
     if not training:
-        raise FgsnError(f"every pair in {dataset.root} shares an image with a validation pair; try --split end")
+        raise FgsnError(f"every pair in {dataset.root} shows what a validation pair shows; try --split end")
 
     # While the lists change there is no training list, so an interrupted run leaves a data set that is not prepared.
     (dataset.root / TRAIN_LIST).unlink(missing_ok=True)
@@ -97,8 +97,7 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
     write_json(dataset.root / "results.json", results)
     _write_list(dataset, VALIDATION_LIST, (pair.file for pair in validation))
     _write_list(dataset, TRAIN_LIST, (pair.file for pair in training))
-    if not validation:
-        say(f"{dataset.root} shows one place only, so there are no validation pairs")
+    _warn_of_shares(settings, len(training), len(validation), len(places))
     return results
 
 
@@ -192,17 +191,13 @@ def divide(
 ) -> tuple[list[Pair], list[Pair]]:
     """Training and validation pairs; the place of a pair is that of its reference image.
 
-    A pair of a training place that shares an image with a validation pair, or whose target shows a validation place, is
-    in neither.
+    A pair of a training place that shows a place of a validation pair all the same, through its target or because they
+    share an image, is in neither.
     """
     held_out = set(held_out)
     validation = [pair for pair in pairs if place_of(pair.reference) in held_out]
-    seen = _images(validation)
-    training = [
-        pair
-        for pair in pairs
-        if not seen.intersection(pair.images) and not held_out.intersection(map(place_of, pair.images))
-    ]
+    seen = {place_of(name) for name in _images(validation)}
+    training = [pair for pair in pairs if seen.isdisjoint(map(place_of, pair.images))]
     return training, validation
 
 
@@ -231,6 +226,17 @@ def write_reference_points(dataset: Dataset, training: Iterable[Pair]) -> int:
             output.create_dataset(image, data=points, track_times=False)
             total += len(points)
     return total
+
+
+def _warn_of_shares(settings: PrepareSettings, training: int, validation: int, places: int) -> None:
+    """Places may hold unequal numbers of pairs, so the shares of pairs may be far from what was asked."""
+    if not validation:
+        say(f"{settings.dataset} shows one place only, so there are no validation pairs")
+    elif not 0.5 < validation / (training + validation) / settings.validation_share < 2:
+        say(
+            f"validation has {validation} of {training + validation} pairs, since places are whole and only {places}; "
+            "another --seed or --validation-share changes that"
+        )
 
 
 def _validation_count(places: int, share: float) -> int:
