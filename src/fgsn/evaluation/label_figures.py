@@ -12,7 +12,8 @@ from fgsn.errors import FgsnError
 from fgsn.evaluation import information
 
 CONFIDENCE = 1.96
-PERMUTATIONS_PER_RESAMPLE = 2
+# Each half must hold two places, or nothing could be held out.
+FEWEST_PLACES = 4
 
 
 def label_figures(
@@ -67,17 +68,17 @@ def _figures(
     agreement = float(np.mean(a == b))
     chance = float(count_a / len(a) @ (count_b / len(b)))
     plain = information.plain(a, b)
-    permutation = plain - information.permutation_floor(a, b, seed)
+    held_out = information.held_out(a, b, groups, seed)
     return {
         "points": len(a),
         "places": None if groups is None else len(np.unique(groups)),
         "agreement": agreement,
         "kappa": (agreement - chance) / (1 - chance) if chance < 1 else 0.0,
         "match_lift": agreement / chance if chance > 0 else 0.0,
-        "information_bits": permutation,
-        "information_bits_interval": _interval(permutation, a, b, groups, resamples, seed),
-        "information_bits_permutation": permutation,
-        "information_bits_heldout": information.held_out(a, b, groups, seed),
+        "information_bits": held_out,
+        "information_bits_interval": _interval(held_out, a, b, groups, resamples, seed),
+        "information_bits_heldout": held_out,
+        "information_bits_permutation": plain - information.permutation_floor(a, b, seed),
         "information_bits_plain": plain,
         "entropy_bits_reference": information.entropy(count_a),
         "entropy_bits_target": information.entropy(count_b),
@@ -91,24 +92,19 @@ def _interval(
 ) -> list[float] | None:
     """A 95 % interval from the spread of the figure over random halves of the places (delete-half jackknife).
 
-    Halves, not draws with replacement: a place that is drawn twice would count its points twice, and repeated points
-    look like shared information.
+    Halves, not draws with replacement: a place that is drawn twice would be learnt from and scored on at once.
     """
-    total = 0 if groups is None else int(groups.max()) + 1
-    present = np.zeros(0, int) if groups is None else np.unique(groups)
-    if groups is None or len(present) < 2 or resamples < 2:
+    if groups is None or resamples < 2 or len(present := np.unique(groups)) < FEWEST_PLACES:
         return None
     rng = np.random.default_rng(seed)
     half = len(present) // 2
     values = []
-    for number in range(resamples):
-        chosen = np.zeros(total, dtype=bool)
-        chosen[rng.choice(present, half, replace=False)] = True
-        here = chosen[groups]
-        values.append(information.permutation_corrected(a[here], b[here], seed + number, PERMUTATIONS_PER_RESAMPLE))
+    for _ in range(resamples):
+        here = np.isin(groups, rng.choice(present, half, replace=False))
+        values.append(information.held_out(a[here], b[here], groups[here], seed))
     # The spread over parts of size m of n places is sqrt((n - m) / m) times the standard error of the whole.
     error = float(np.std(values) * (half / (len(present) - half)) ** 0.5)
-    return [estimate - CONFIDENCE * error, estimate + CONFIDENCE * error]
+    return [max(estimate - CONFIDENCE * error, 0.0), estimate + CONFIDENCE * error]
 
 
 def _labels(labels: np.ndarray, clusters: int) -> np.ndarray:

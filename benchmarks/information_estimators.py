@@ -1,0 +1,179 @@
+"""Which estimate of the mutual information to trust: every estimator on channels of known information.
+
+    python benchmarks/information_estimators.py                      # 20 minutes on one core
+    python benchmarks/information_estimators.py --trials 1 --quick   # a look
+
+Writes benchmarks/information_estimators.csv, one row per channel, number of labels, number of points, way the points
+lie, and estimator; and the tables between the markers of docs/label_figures.md.
+"""
+
+import argparse
+import csv
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.special import digamma
+
+from fgsn.evaluation import information
+
+HERE = Path(__file__).parent
+TABLE = HERE / "information_estimators.csv"
+DOCUMENT = HERE.parent / "docs" / "label_figures.md"
+BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
+
+LABELS = (20, 100, 200, 1000)
+POINTS = (1_000, 3_000, 18_500, 100_000)
+POINTS_PER_REGION, REGIONS_PER_PLACE, FRESH = 20, 25, 0.1
+
+Labels = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+# Channels: the joint probability of the two labels, (K, K).
+
+
+def uniform(labels: int) -> np.ndarray:
+    return np.full(labels, 1 / labels)
+
+
+def zipf(labels: int) -> np.ndarray:
+    weights = 1 / np.arange(1, labels + 1)
+    return weights / weights.sum()
+
+
+def noisy(marginal: np.ndarray, kept: float) -> np.ndarray:
+    """The label is kept with this probability, else drawn anew."""
+    return kept * np.diag(marginal) + (1 - kept) * np.outer(marginal, marginal)
+
+
+def blocks(labels: int, kept: float, block: int = 5) -> np.ndarray:
+    """The label is kept, or confused with the others of its block; one time in ten it is anything."""
+    number = np.arange(labels) // block
+    inside = (number[:, None] == number) / block / labels
+    return 0.9 * (kept * np.eye(labels) / labels + (1 - kept) * inside) + 0.1 / labels**2
+
+
+CHANNELS: dict[str, Callable[[int], np.ndarray]] = {
+    "independent": lambda labels: noisy(uniform(labels), 0.0),
+    "independent, Zipf": lambda labels: noisy(zipf(labels), 0.0),
+    "identical": lambda labels: noisy(uniform(labels), 1.0),
+    "kept 80 %": lambda labels: noisy(uniform(labels), 0.8),
+    "kept 50 %": lambda labels: noisy(uniform(labels), 0.5),
+    "kept 20 %": lambda labels: noisy(uniform(labels), 0.2),
+    "kept 50 %, Zipf": lambda labels: noisy(zipf(labels), 0.5),
+    "blocks, kept 50 %": lambda labels: blocks(labels, 0.5),
+    "blocks, kept 0 %": lambda labels: blocks(labels, 0.0),
+}
+
+
+def truth(joint: np.ndarray) -> float:
+    independent = np.outer(joint.sum(axis=1), joint.sum(axis=0))
+    some = joint > 0
+    return float((joint[some] * np.log2(joint[some] / independent[some])).sum())
+
+
+def draw(joint: np.ndarray, count: int, clustered: bool, rng: np.random.Generator) -> Labels:
+    """Labels a and b and the place of `count` points.
+
+    Clustered: a region (20 points of one place that lie together, as on one wall) draws one pair of labels, and nine
+    tenths of its points carry it. The probabilities of a single point, and so the truth, are the same in both cases.
+    """
+    labels = len(joint)
+    cumulative = np.cumsum(joint.ravel())
+    cumulative /= cumulative[-1]
+    cells = np.searchsorted(cumulative, rng.random(count), side="right")
+    region = np.arange(count) // POINTS_PER_REGION
+    if clustered:
+        common = np.searchsorted(cumulative, rng.random(region[-1] + 1), side="right")[region]
+        cells = np.where(rng.random(count) < FRESH, cells, common)
+    return cells // labels, cells % labels, region // REGIONS_PER_PLACE
+
+
+# Estimators.
+
+
+def chao_shen(counts: np.ndarray) -> float:
+    """Entropy, coverage-adjusted (Chao and Shen 2003)."""
+    counts = counts[counts > 0].astype(float)
+    total, singles = counts.sum(), np.count_nonzero(counts == 1)
+    coverage = 1 - min(singles, total - 1) / total
+    share = coverage * counts / total
+    return float(-(share * np.log2(share) / (1 - (1 - share) ** total)).sum())
+
+
+def grassberger(counts: np.ndarray) -> float:
+    """Entropy after Grassberger (2003)."""
+    counts = counts[counts > 0].astype(float)
+    total = counts.sum()
+    signs = np.where(counts % 2 == 0, 1.0, -1.0)
+    g = digamma(counts) + 0.5 * signs * (digamma((counts + 1) / 2) - digamma(counts / 2))
+    return float((np.log(total) - counts @ g / total) / np.log(2))
+
+
+def from_entropies(entropy: Callable[[np.ndarray], float], a: np.ndarray, b: np.ndarray) -> float:
+    a, b, columns = information.compact(a, b)
+    return entropy(np.bincount(a)) + entropy(np.bincount(b)) - entropy(information.joint_counts(a, b, columns))
+
+
+def miller_madow(counts: np.ndarray) -> float:
+    return information.entropy(counts) + (np.count_nonzero(counts) - 1) / (2 * counts.sum() * np.log(2))
+
+
+def estimates(points: Labels) -> Iterator[tuple[str, float]]:
+    a, b, places = points
+    plain, floor = information.plain(a, b), information.permutation_floor(a, b)
+    largest = min(information.entropy(np.bincount(a)), information.entropy(np.bincount(b)))
+    yield "plain", plain
+    yield "Miller-Madow", from_entropies(miller_madow, a, b)
+    yield "permutation", plain - floor
+    yield "permutation, rescaled", largest * (plain - floor) / (largest - floor)
+    yield "Chao-Shen", from_entropies(chao_shen, a, b)
+    yield "Grassberger", from_entropies(grassberger, a, b)
+    yield "held-out, names unknown", information.held_out(a, b, places, same_names=False)
+    yield "held-out", information.held_out(a, b, places)
+
+
+def study(trials: int, labels: tuple[int, ...], points: tuple[int, ...]) -> Iterator[dict[str, object]]:
+    for clustered in (False, True):
+        for count in points:
+            for number in labels:
+                for name, channel in CHANNELS.items():
+                    joint = channel(number)
+                    errors = defaultdict(list)
+                    for trial in range(trials):
+                        sample = draw(joint, count, clustered, np.random.default_rng([trial, count, number]))
+                        for estimator, value in estimates(sample):
+                            errors[estimator].append(value - truth(joint))
+                    for estimator, error in errors.items():
+                        yield {
+                            "points lie": "in regions" if clustered else "alone",
+                            "points": count,
+                            "labels": number,
+                            "channel": name,
+                            "truth": round(truth(joint), 4),
+                            "estimator": estimator,
+                            "bias": round(float(np.mean(error)), 4),
+                            "rmse": round(float(np.sqrt(np.mean(np.square(error)))), 4),
+                        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=3)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    sizes = ((20, 200), (1_000, 18_500)) if arguments.quick else (LABELS, POINTS)
+    rows = []
+    for row in study(arguments.trials, *sizes):
+        rows.append(row)
+        print(*row.values(), sep="\t", flush=True)
+    if not arguments.quick:
+        with TABLE.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
