@@ -1,0 +1,83 @@
+"""Pictures of label maps: the labels' colours over the photograph, with a legend of the most frequent ones."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fgsn.errors import FgsnError
+
+SMALLEST_LEGEND = 11
+MARGIN = 4
+
+
+def overlay(
+    image: np.ndarray,
+    labels: np.ndarray,
+    palette: np.ndarray,
+    alpha: float = 0.55,
+    classes: Sequence[str] | None = None,
+    legend: int = 8,
+    boundaries: bool = False,
+) -> np.ndarray:
+    """Lay the colours of the labels over an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) integers in [0, K).
+        palette: (K, 3) uint8 colours.
+        alpha: weight of the colours: 0 shows the image only, 1 the labels only.
+        classes: names of the labels for the legend; default: their numbers.
+        legend: at most so many of the most frequent labels stand in a strip at the bottom, with their share of the
+            image; as many as there is room for, 0 for no strip.
+        boundaries: draw a dark line where labels meet.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        FgsnError: shapes do not fit, or a label has no colour.
+    """
+    if image.shape != (*labels.shape, 3):
+        raise FgsnError(f"an image of shape {image.shape} does not go with labels of shape {labels.shape}")
+    if labels.min() < 0 or labels.max() >= len(palette):
+        raise FgsnError(f"label {labels.max()} has no colour in a palette of {len(palette)}")
+    picture = np.round((1 - alpha) * image + alpha * palette[labels]).astype(np.uint8)
+    if boundaries:
+        picture[_edges(labels)] = (20, 20, 20)
+    return _with_legend(picture, labels, palette, classes, legend) if legend else picture
+
+
+def _edges(labels: np.ndarray) -> np.ndarray:
+    """Pixels whose right or lower neighbour has another label."""
+    edges = np.zeros(labels.shape, dtype=bool)
+    edges[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    edges[:-1] |= labels[:-1] != labels[1:]
+    return edges
+
+
+def _with_legend(
+    picture: np.ndarray, labels: np.ndarray, palette: np.ndarray, classes: Sequence[str] | None, most: int
+) -> np.ndarray:
+    height, width = labels.shape
+    size = max(SMALLEST_LEGEND, height // 32)
+    strip = size + 2 * MARGIN
+    if strip > height // 3:
+        return picture
+    counts = np.bincount(labels.ravel(), minlength=len(palette))
+    font = ImageFont.load_default(size)
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas)
+    top, left = height - strip, MARGIN
+    draw.rectangle((0, top, width, height), fill=(24, 24, 27))
+    for label in np.argsort(-counts, kind="stable")[: min(most, np.count_nonzero(counts))].tolist():
+        name = classes[label] if classes else str(label)
+        text = f"{name} {100 * counts[label] / labels.size:.0f} %"
+        right = left + size + MARGIN + draw.textlength(text, font=font)
+        if right > width - MARGIN:
+            break
+        box = (left, top + MARGIN, left + size - 1, top + MARGIN + size - 1)
+        draw.rectangle(box, fill=tuple(palette[label].tolist()))
+        draw.text((left + size + MARGIN, top + strip // 2), text, fill=(244, 244, 245), font=font, anchor="lm")
+        left = int(right) + 3 * MARGIN
+    return np.array(canvas)
