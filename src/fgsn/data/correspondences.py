@@ -148,11 +148,12 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 def _array(file: h5py.File, key: str, most: int) -> np.ndarray:
     """The numbers stored under `key`; an empty MATLAB array comes back as size 0."""
-    if key not in file:
+    link = file.get(key, getlink=True)
+    if link is None:
         raise FgsnError(f"{key} is missing (the file holds {', '.join(sorted(file)) or 'nothing'})")
-    stored = file[key]
     # Links and external storage would make one file read another.
-    if not isinstance(file.get(key, getlink=True), h5py.HardLink) or not isinstance(stored, h5py.Dataset):
+    stored = file[key] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(stored, h5py.Dataset):
         raise FgsnError(f"{key} is not an array")
     if stored.external:
         raise FgsnError(f"{key} is stored in another file; refused")

@@ -1,0 +1,56 @@
+"""Tiny data, made on the fly and shared by all tests."""
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fgsn.data.correspondences import write_correspondences
+
+
+def write_image(path: Path, width: int = 64, height: int = 48, seed: int = 0) -> Path:
+    """A coloured texture; another seed gives another image."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def write_pair(root: Path, name: str, reference: str, target: str, count: int = 40, seed: int = 0) -> Path:
+    """A correspondence file with points that cover 64 x 48 pixels, and its images where they are missing."""
+    for image in (reference, target):
+        if not (root / "images" / image).exists():
+            write_image(root / "images" / image, seed=zlib.crc32(image.encode()))
+    random = np.random.default_rng(seed)
+    points = random.uniform((0, 0), (63, 47), (count, 2)).round(2)
+    path = root / "correspondence_data" / name
+    write_correspondences(path, reference, target, points, points * 0.5 + 10, random.uniform(0, 1, count))
+    return path
+
+
+def write_dataset(root: Path, places: int = 4, conditions: tuple[str, ...] = ("snow", "night")) -> Path:
+    """A data set in the authors' layout: one reference image per place, one target per place and condition."""
+    for place in range(places):
+        for number, condition in enumerate(conditions):
+            name = f"correspondence_{condition}_{place:03d}.mat"
+            images = (f"{folder}/c0/{place:03d}.png" for folder in ("reference", condition))
+            write_pair(root, name, *images, seed=place * 10 + number)
+    return root
+
+
+@pytest.fixture
+def make_image() -> Callable[..., Path]:
+    return write_image
+
+
+@pytest.fixture
+def make_pair() -> Callable[..., Path]:
+    return write_pair
+
+
+@pytest.fixture
+def make_dataset() -> Callable[..., Path]:
+    return write_dataset

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import yaml
+
+from fgsn.config import PrepareSettings
+from fgsn.data.correspondences import read_correspondences
+from fgsn.data.dataset import Dataset
+from fgsn.data.prepare import prepare
+from fgsn.errors import FgsnError
+
+
+@pytest.fixture
+def root(tmp_path, make_dataset):
+    return make_dataset(tmp_path / "set", places=4)
+
+
+@pytest.fixture
+def dataset(root):
+    prepare(PrepareSettings(dataset=root))
+    return Dataset.open(root)
+
+
+def test_pairs_and_reference_images(dataset):
+    train, validation = dataset.pairs("train"), dataset.pairs("validation")
+    assert len(train) == 6
+    assert len(validation) == 2
+    assert dataset.pairs("all") == sorted(train + validation) == dataset.correspondence_files()
+    for split in ("train", "validation", "all"):
+        wanted = {read_correspondences(path).reference for path in dataset.pairs(split)}
+        assert dataset.reference_images(split) == sorted(wanted)
+
+
+def test_key_points_come_from_every_training_file(dataset):
+    for image in dataset.reference_images("train"):
+        pairs = [read_correspondences(path) for path in dataset.pairs("train")]
+        wanted = np.concatenate([pair.points_ref for pair in pairs if pair.reference == image])
+        points = dataset.reference_points(image)
+        assert points.dtype == np.float64
+        assert {tuple(row) for row in points} == {tuple(row) for row in wanted}
+        assert len(points) == len({tuple(row) for row in wanted})
+        np.testing.assert_array_equal(dataset.reference_points(dataset.name(image)), points)
+    (held_out,) = dataset.reference_images("validation")
+    with pytest.raises(FgsnError, match="no reference image of a training pair"):
+        dataset.reference_points(held_out)
+
+
+def test_names_places_conditions(dataset, root, monkeypatch):
+    image = root / "images/snow/c0/001.png"
+    assert dataset.name(image) == dataset.name("snow/c0/001.png") == "snow/c0/001.png"
+    assert dataset.condition(image) == "snow"
+    assert dataset.condition("loose.png") == "all"
+    assert dataset.place(image) == dataset.place("reference/c0/001.png") == "reference/c0/001.png"
+    assert dataset.place("snow/c0/without_a_pair.png") == "snow/c0/without_a_pair.png"
+    for outside in ("/etc/passwd", "../x.png", root / "images/../x.png"):
+        with pytest.raises(FgsnError):
+            dataset.name(outside)
+    monkeypatch.chdir(root.parent)
+    relative = Dataset.open("set")
+    assert relative.name("set/images/snow/c0/001.png") == relative.name(image) == "snow/c0/001.png"
+
+
+def test_dataset_yaml_knows_better(root):
+    described = {"places": {"snow/c0/001.png": 7}, "condition_of": {"snow/c0/001.png": "winter"}}
+    (root / "dataset.yaml").write_text(yaml.safe_dump(described))
+    dataset = Dataset.open(root)
+    assert dataset.yaml == described
+    assert dataset.place("snow/c0/001.png") == "7"
+    assert dataset.condition("snow/c0/001.png") == "winter"
+    assert dataset.condition("snow/c0/002.png") == "snow"
+
+
+def test_what_is_missing_is_told(root, tmp_path):
+    with pytest.raises(FgsnError, match="is not a folder"):
+        Dataset.open(tmp_path / "nowhere")
+    (tmp_path / "images").mkdir()
+    with pytest.raises(FgsnError, match="no folder correspondence_data/"):
+        Dataset.open(tmp_path)
+    dataset = Dataset.open(root)
+    for ask in (lambda: dataset.pairs("train"), lambda: dataset.reference_images("train")):
+        with pytest.raises(FgsnError, match="run fgsn prepare"):
+            ask()
+    with pytest.raises(FgsnError, match="run fgsn prepare"):
+        dataset.reference_points("reference/c0/000.png")
+    for content, wanted in (("places: 3", "'places' should map"), ("- 1", "should hold a YAML mapping")):
+        (root / "dataset.yaml").write_text(content)
+        with pytest.raises(FgsnError, match=wanted):
+            Dataset.open(root)
+
+
+def test_lists_are_not_trusted(dataset, root):
+    (root / "corr_train.txt").write_text("gone.mat\n")
+    with pytest.raises(FgsnError, match=r"gone\.mat is listed but does not exist; run fgsn prepare"):
+        dataset.pairs("train")
+    (root / "corr_train.txt").write_text("../secret.mat\n")
+    with pytest.raises(FgsnError, match="leaves"):
+        dataset.pairs("train")
+    (root / "reference_points.h5").write_bytes(b"half a file")
+    with pytest.raises(FgsnError, match="cannot be read"):
+        dataset.reference_points("reference/c0/000.png")
