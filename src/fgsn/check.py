@@ -142,8 +142,8 @@ def _pair_problems(pair: Correspondences, images: tuple[str, str], sizes: dict[s
         outside = np.any((points < -0.5) | (points > size - 0.5), axis=1)
         if outside.any():
             yield f"{outside.sum()} of {count} points of {key} lie outside {name} ({size[0]} x {size[1]})"
-        cells = np.floor((points[~outside] + 0.5) / size * GRID).clip(0, GRID - 1)
-        if count >= FEWEST_POINTS and len(np.unique(cells, axis=0)) < FEWEST_CELLS:
+        column, row = np.floor((points[~outside] + 0.5) / size * GRID).clip(0, GRID - 1).T
+        if count >= FEWEST_POINTS and len(np.unique(row * GRID + column)) < FEWEST_CELLS:
             yield f"the points of {key} all lie in a small part of {name}"
 
 
@@ -182,7 +182,9 @@ def _list_problems(dataset: Dataset, pairs: list[_PairFacts]) -> Iterator[str]:
         if pair.file not in listed and not left_out:
             yield f"{pair.file} is in neither list; run fgsn prepare {dataset.root} again"
     references = {pair.images[0] for pair in training}
-    if references != set(lists[REFERENCE_LIST]):
+    unknown = references - set(lists[REFERENCE_LIST])
+    all_read = set(lists[TRAIN_LIST]) <= by_file.keys()
+    if unknown or (all_read and references != set(lists[REFERENCE_LIST])):
         yield f"{dataset.root / REFERENCE_LIST} is not about the training pairs; run fgsn prepare {dataset.root} again"
     elif (dataset.root / REFERENCE_POINTS).is_file():
         for name in sorted(references):

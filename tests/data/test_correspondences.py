@@ -135,6 +135,7 @@ def test_without_distances_all_weights_are_one(path):
         ({"pt_i": np.where(POINTS == 2, np.nan, POINTS)}, "pt_i holds 1 values that are not finite"),
         ({"pt_j": POINTS + np.inf}, "pt_j holds .* not finite"),
         ({"dist_from_center": np.array([0, np.nan, 0])}, "dist_from_center holds 1 values"),
+        ({"dist_from_center": np.array([0, -1e9, 0])}, "dist_from_center holds negative"),
         ({"dist_from_center": np.zeros((1, 4))}, "dist_from_center has shape"),
         ({"pt_i": np.array([[b"x", b"y"]] * 3)}, "pt_i should hold numbers"),
         ({"pt_i": POINTS + 1j}, "pt_i should hold numbers"),

@@ -81,7 +81,11 @@ def test_what_is_missing_is_told(root, tmp_path):
             ask()
     with pytest.raises(FgsnError, match="run fgsn prepare"):
         dataset.reference_points("reference/c0/000.png")
-    for content, wanted in (("places: 3", "'places' should map"), ("- 1", "should hold a YAML mapping")):
+    for content, wanted in (
+        ("places: 3", "'places' should map"),
+        ("condition_of: [a]", "'condition_of' should map"),
+        ("- 1", "should hold a YAML mapping"),
+    ):
         (root / "dataset.yaml").write_text(content)
         with pytest.raises(FgsnError, match=wanted):
             Dataset.open(root)

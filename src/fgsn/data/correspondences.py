@@ -61,9 +61,7 @@ def read_correspondences(path: Path | str, images: Path | str | None = None) -> 
         weights = np.exp(-_distances(file, count)) if "dist_from_center" in file else np.ones(count)
         reference, target = (_find(images, name) for name in names)
         if reference == target and names[0] != names[1]:
-            raise FgsnError(
-                f"neither '{names[0]}' nor '{names[1]}' can be told apart below {images}: both would be {target}"
-            )
+            raise FgsnError(f"'{names[0]}' and '{names[1]}' are both found at {target}; one of them is missing")
     return Correspondences(reference, target, points_ref, points_tgt, weights)
 
 
@@ -150,7 +148,7 @@ def _array(file: h5py.File, key: str, most: int) -> np.ndarray:
     """The numbers stored under `key`; an empty MATLAB array comes back as size 0."""
     link = file.get(key, getlink=True)
     if link is None:
-        raise FgsnError(f"{key} is missing (the file holds {', '.join(sorted(file)) or 'nothing'})")
+        raise FgsnError(f"{key} is missing (the file holds {', '.join(map(repr, file)) or 'nothing'})")
     # Links and external storage would make one file read another.
     stored = file[key] if isinstance(link, h5py.HardLink) else None
     if not isinstance(stored, h5py.Dataset):
@@ -202,6 +200,8 @@ def _distances(file: h5py.File, count: int) -> np.ndarray:
         raise FgsnError(f"{key} has shape {distances.shape}, but there are {count} points")
     distances = distances.ravel().astype(np.float64)
     _require_finite(distances, key)
+    if count and distances.min() < 0:
+        raise FgsnError(f"{key} holds negative distances")
     return distances
 
 

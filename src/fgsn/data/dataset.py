@@ -48,7 +48,7 @@ class Dataset:
                 raise FgsnError(f"{root} is not a data set: it has no folder {folder}/")
         described = root / "dataset.yaml"
         yaml = read_yaml(described) if described.exists() else {}
-        for key in ("places",):
+        for key in ("places", "condition_of"):
             if not isinstance(yaml.get(key, {}), dict):
                 raise FgsnError(f"{described}: '{key}' should map image names to names")
         return cls(root, yaml)
