@@ -145,7 +145,8 @@ def test_without_distances_all_weights_are_one(path):
         ({"im_i_path": np.ones((5000, 1), np.uint16)}, "im_i_path has shape"),
         ({"im_i_path": np.zeros((3, 1), np.uint16)}, "im_i_path holds numbers that are no character codes"),
         ({"im_i_path": np.array([[0xD83D]], np.uint16)}, "im_i_path holds numbers that are no text"),
-        ({"im_i_path": codes("a\nb.png")}, "im_i_path holds unprintable"),
+        ({"im_i_path": codes("a\nb.png")}, "im_i_path holds control"),
+        ({"im_i_path": codes("a\u2028b.png")}, "im_i_path holds control"),
         ({"im_i_path": codes("../secret.png")}, "leaves its root"),
         ({"im_i_path": codes("a/../../secret.png")}, "leaves its root"),
         ({"im_i_path": codes("/etc/passwd")}, "leaves its root"),
@@ -214,7 +215,13 @@ def test_images_may_lie_in_another_folder(root, path, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "change", [{"points_ref": POINTS[:2]}, {"distances": np.ones((1, 3))}, {"points_tgt": POINTS * np.nan}]
+    "change",
+    [
+        {"points_ref": POINTS[:2]},
+        {"distances": np.ones((1, 3))},
+        {"points_tgt": POINTS * np.nan},
+        {"distances": np.array([0.0, -1.0, 0.0])},
+    ],
 )
 def test_nonsense_is_not_written(path, change):
     arguments = {"points_ref": POINTS, "points_tgt": POINTS, "distances": np.zeros(3)} | change
@@ -222,4 +229,6 @@ def test_nonsense_is_not_written(path, change):
         write_correspondences(path, "a.png", "b.png", **arguments)
     with pytest.raises(FgsnError, match="leaves"):
         write_correspondences(path, "../a.png", "b.png", POINTS, POINTS, np.zeros(3))
+    with pytest.raises(FgsnError, match="control characters"):
+        write_correspondences(path, "a\nb.png", "b.png", POINTS, POINTS, np.zeros(3))
     assert not path.exists()

@@ -105,8 +105,12 @@ def write_correspondences(
         raise FgsnError(f"{path}: correspondences want shapes (N, 2), (N, 2), (N,), not {shapes}")
     for values in (points_ref, points_tgt, distances):
         _require_finite(values, f"{path}: the correspondences")
+    if count and distances.min() < 0:
+        raise FgsnError(f"{path}: the distances from the image centre must not be negative")
     for name in (reference, target):
         inside(path.parent, name)
+        if _breaks_lines(name):
+            raise FgsnError(f"{path}: the image path {name!r} holds control characters")
     with written_whole(path) as aside:
         with h5py.File(aside, "w", userblock_size=512, libver="earliest") as file:
             for key, name in (("im_i_path", reference), ("im_j_path", target)):
@@ -175,8 +179,8 @@ def _name(file: h5py.File, key: str) -> str:
         name = codes.ravel().astype("<u2").tobytes().decode("utf-16-le")
     except UnicodeDecodeError:
         raise FgsnError(f"{key} holds numbers that are no text") from None
-    if not name.isprintable():
-        raise FgsnError(f"{key} holds unprintable characters: {name!r}")
+    if _breaks_lines(name):
+        raise FgsnError(f"{key} holds control characters: {name!r}")
     return name
 
 
@@ -203,6 +207,11 @@ def _distances(file: h5py.File, count: int) -> np.ndarray:
     if count and distances.min() < 0:
         raise FgsnError(f"{key} holds negative distances")
     return distances
+
+
+def _breaks_lines(name: str) -> bool:
+    """Whether a name would not stay on one line of a list file or of an error."""
+    return name.splitlines() != [name] or min(name) < " "
 
 
 def _require_finite(values: np.ndarray, what: str) -> None:
