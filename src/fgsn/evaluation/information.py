@@ -89,7 +89,8 @@ def held_out(
     fold = rng.permutation(np.arange(count) % folds)[groups]
     gains = np.array([_gains(a, b, labels, fold == number, same_names) for number in range(folds)])
     others = gains.sum(axis=0) - gains
-    return float(gains[np.arange(folds), others.argmax(axis=1)].sum() / len(a))
+    gain = gains[np.arange(folds), others.argmax(axis=1)].sum() / len(a)
+    return max(0.0, float(gain))  # a bound from below of what is never negative
 
 
 def _gains(a: np.ndarray, b: np.ndarray, labels: int, test: np.ndarray, same_names: bool) -> np.ndarray:

@@ -7,7 +7,8 @@ import numpy as np
 
 CANDIDATES = 20_000
 GREEDY = 1024
-LIGHTNESS = (0.35, 0.95)
+LIGHTNESS = (0.35, 0.92)
+STRONGEST = 0.22  # chroma; stronger colours glare over a photograph
 
 # The customary colours of street scenes (Cityscapes), which readers of the field know by heart.
 CITYSCAPES = {
@@ -90,10 +91,10 @@ def class_palette(classes: Sequence[str]) -> np.ndarray:
 
 
 def _candidates(rng: np.random.Generator, count: int) -> np.ndarray:
-    """`count` distinct colours in random order, neither too dark nor too light to see on a page."""
+    """`count` distinct colours in random order, neither too dark nor too light nor too strong to see on a page."""
     colours = np.unique(rng.integers(0, 256, size=(2 * count, 3), dtype=np.uint8), axis=0)
-    lightness = _oklab(colours)[:, 0]
-    colours = colours[(lightness > LIGHTNESS[0]) & (lightness < LIGHTNESS[1])]
+    lightness, *chroma = _oklab(colours).T
+    colours = colours[(lightness > LIGHTNESS[0]) & (lightness < LIGHTNESS[1]) & (np.hypot(*chroma) < STRONGEST)]
     return rng.permutation(colours)[:count]
 
 

@@ -1,0 +1,85 @@
+"""Label maps of a data set's images, computed once and read often; what another model left behind is never read."""
+
+import hashlib
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from fgsn.data.dataset import Dataset
+from fgsn.errors import FgsnError
+from fgsn.files import read_json, write_json
+from fgsn.inference.label_maps import read_label_map
+from fgsn.inference.model import Model
+from fgsn.inference.segment import segment_images
+
+FINGERPRINT = "made_from.json"
+
+
+class LabelCache:
+    """The label maps below `out`/labels.
+
+    The folder remembers which model and data set it was made from. Label maps from others are made again, as are label
+    maps older than their image; a folder that remembers nothing is somebody else's and refused.
+    """
+
+    def __init__(self, out: Path, model_path: Path, dataset: Dataset) -> None:
+        self.out, self.dataset = out, dataset
+        self.folder = out / "labels"
+        self.clusters = 0
+        self._fingerprint = {"model": _digest(model_path), "data": str(dataset.root.resolve())}
+
+    def fill(self, model: Model, images: Iterable[Path]) -> dict[Path, str]:
+        """Segment the images that have no label map yet.
+
+        Returns:
+            The images that could not be read, with the reason.
+        """
+        self.clusters = model.clusters
+        self._claim()
+        names = {image: self.dataset.name(image) for image in images}
+        for image in names:
+            stored = self.path(image)
+            if stored.exists() and stored.stat().st_mtime_ns < image.stat().st_mtime_ns:
+                stored.unlink()
+        outcome = segment_images(model, list(names.items()), self.out, {"labels"})
+        reasons = [str(reason) for reason in outcome.get("failed", [])]
+        broken = [image for image in names if not self.path(image).exists()]
+        return {
+            image: next((reason for reason in reasons if names[image] in reason), "could not be segmented")
+            for image in broken
+        }
+
+    def path(self, image: Path) -> Path:
+        """Where the label map of an image is."""
+        return (self.folder / self.dataset.name(image)).with_suffix(".png")
+
+    def labels(self, image: Path) -> np.ndarray:
+        """The (H, W) labels of an image that `fill` has seen.
+
+        Raises:
+            FgsnError: the label map is missing or broken, or was made by a model with another number of labels.
+        """
+        labels, clusters = read_label_map(self.path(image))
+        if clusters != self.clusters:
+            raise FgsnError(
+                f"{self.path(image)} knows {clusters} labels, the model {self.clusters}; delete {self.folder}"
+            )
+        return labels
+
+    def _claim(self) -> None:
+        known = self.folder / FINGERPRINT
+        if known.exists():
+            if read_json(known) == self._fingerprint:
+                return
+            shutil.rmtree(self.folder)
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise FgsnError(f"{self.folder} holds label maps of unknown origin; choose another --out, or delete it")
+        write_json(known, self._fingerprint)
+
+
+def _digest(model_path: Path) -> str:
+    path = model_path / "model.safetensors" if model_path.is_dir() else model_path
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

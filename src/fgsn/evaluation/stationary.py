@@ -1,0 +1,97 @@
+"""fgsn stationary: which clusters show things that stay, since they carry correspondences?"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fgsn.config import StationarySettings
+from fgsn.data.correspondences import Correspondences, read_correspondences
+from fgsn.data.dataset import Dataset
+from fgsn.errors import FgsnError
+from fgsn.evaluation.label_cache import LabelCache
+from fgsn.files import write_json, write_yaml
+from fgsn.inference.model import load
+
+
+def stationary(settings: StationarySettings) -> dict[str, Any]:
+    """Find the stationary clusters of a model and store them in a copy of it.
+
+    A cluster is stationary when more than `threshold` of its pixels in the reference images of the split carry a
+    correspondence (FGSN, section 4). Writes `labels/`, `model.safetensors`, `results.json` and `config.yaml` to the
+    output folder.
+
+    Returns:
+        How many clusters are stationary and how many pixels they cover. `results.json` adds `labels`: per cluster its
+        pixels, those with a correspondence, their share, and whether it is stationary.
+
+    Raises:
+        FgsnError: model or data set are broken, or there is nothing to count.
+    """
+    dataset = Dataset.open(settings.data)
+    pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs(settings.split)]
+    if not pairs:
+        raise FgsnError(f"{settings.data} has no pairs in the split '{settings.split}'")
+    model = load(settings.model, settings.device)
+    cache = LabelCache(settings.out, settings.model, dataset)
+    failed = cache.fill(model, [pair.reference for pair in pairs])
+    pairs = [pair for pair in pairs if pair.reference not in failed]
+    pixels, carrying = count_pixels(cache.labels, pairs, model.clusters)
+    share = carrying / np.maximum(pixels, 1)
+    stays = share > settings.threshold
+    replace(model, stationary=tuple(stays.tolist())).save(settings.out / "model.safetensors")
+    names = model.classes or tuple(map(str, range(model.clusters)))
+    results = {
+        "model": str(settings.out / "model.safetensors"),
+        "data": str(settings.data),
+        "split": settings.split,
+        "threshold": settings.threshold,
+        "reference_images": len({pair.reference for pair in pairs}),
+        "clusters": model.clusters,
+        "stationary": int(stays.sum()),
+        "pixels_stationary": float(pixels[stays].sum() / max(pixels.sum(), 1)),
+        "failed": [f"{image}: {reason}" for image, reason in failed.items()],
+    }
+    labels = {
+        names[label]: {
+            "pixels": int(pixels[label]),
+            "with_correspondence": int(carrying[label]),
+            "share": float(share[label]),
+            "stationary": bool(stays[label]),
+        }
+        for label in range(model.clusters)
+    }
+    write_yaml(settings.out / "config.yaml", settings.as_dict())
+    write_json(settings.out / "results.json", {**results, "labels": labels})
+    return results
+
+
+def count_pixels(
+    label_of: Callable[[Path], np.ndarray], pairs: Iterable[Correspondences], clusters: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count, per cluster, its pixels in the reference images, and those of them with at least one correspondence.
+
+    Args:
+        label_of: gives the (H, W) label map of an image; called once per reference image.
+        pairs: pairs of images; a pixel counts once, however many pairs and points meet in it.
+        clusters: number of labels K.
+
+    Returns:
+        Two (K,) integer arrays.
+    """
+    points: dict[Path, list[np.ndarray]] = {}
+    for pair in pairs:
+        points.setdefault(pair.reference, []).append(pair.points_ref)
+    pixels, carrying = np.zeros(clusters, np.int64), np.zeros(clusters, np.int64)
+    for image, parts in points.items():
+        labels = label_of(image)
+        height, width = labels.shape
+        column, row = np.floor(np.concatenate(parts) + 0.5).astype(np.int64).T
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        met = np.zeros(labels.shape, dtype=bool)
+        met[row[inside], column[inside]] = True
+        pixels += np.bincount(labels.ravel(), minlength=clusters)
+        carrying += np.bincount(labels[met], minlength=clusters)
+    return pixels, carrying
