@@ -1,0 +1,68 @@
+"""Text files beside the images: queries, true poses, odometry and priors, one file per condition."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from fgsn.files import write_text
+from fgsn.geometry.camera import Camera
+from fgsn.geometry.pose import Pose
+
+ODOMETRY_DEGREES, ODOMETRY_SHARE, ODOMETRY_METRES = 0.25, 0.02, 0.02
+GRAVITY_DEGREES, HEIGHT_METRES = 1.0, 0.3
+
+
+def write_lists(
+    root: Path, condition: str, names: list[str], camera: Camera, poses: Pose, rng: np.random.Generator
+) -> None:
+    """Write queries/, truth/, odometry/ and priors/ of one condition; `poses` are `camera_from_world`."""
+    intrinsics = " ".join(f"{value:.9g}" for value in camera.parameters)
+    queries = [f"{name} PINHOLE {camera.width} {camera.height} {intrinsics}" for name in names]
+    _write(root / "queries", condition, queries)
+    _write(root / "truth", condition, _rows(names, poses.quaternion, poses.translation))
+    odometry = [
+        "# name qw qx qy qz tx ty tz: this camera's frame from the previous image's camera frame, the first row is",
+        f"# the identity. Noise (standard deviations): rotation {ODOMETRY_DEGREES} degrees about each axis,",
+        f"# translation {ODOMETRY_SHARE:.0%} of the distance plus {ODOMETRY_METRES} m along each axis.",
+    ]
+    motion = noisy_motion(poses, rng)
+    _write(root / "odometry", condition, odometry + _rows(names, motion.quaternion, motion.translation))
+    priors = [
+        "# name gx gy gz height: direction of gravity (down) in the camera frame, camera height above the road (m).",
+        f"# Noise (standard deviations): gravity {GRAVITY_DEGREES} degree about each of the two axes across it,",
+        f"# height {HEIGHT_METRES} m.",
+    ]
+    gravity, height = noisy_priors(poses, rng)
+    _write(root / "priors", condition, priors + _rows(names, gravity, height[:, None]))
+
+
+def noisy_motion(poses: Pose, rng: np.random.Generator) -> Pose:
+    """Motion (N) of each camera from the previous one, disturbed; the first is the identity."""
+    previous = Pose(poses.rotation[:-1], poses.translation[:-1])
+    motion = Pose(poses.rotation[1:], poses.translation[1:]) @ previous.inverse()
+    count = len(motion.translation)
+    turn = Rotation.from_rotvec(np.deg2rad(ODOMETRY_DEGREES) * rng.normal(size=(count, 3))).as_matrix()
+    length = np.linalg.norm(motion.translation, axis=1, keepdims=True)
+    slip = rng.normal(size=(count, 3)) * (ODOMETRY_SHARE * length + ODOMETRY_METRES)
+    rotation = np.concatenate([np.eye(3)[None], turn @ motion.rotation])
+    return Pose(rotation, np.concatenate([np.zeros((1, 3)), motion.translation + slip]))
+
+
+def noisy_priors(poses: Pose, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gravity (N, 3) in the camera frame and camera heights (N,), disturbed."""
+    gravity = -poses.rotation[:, :, 2]
+    # A turn about a random vector; its part along gravity changes nothing.
+    turn = Rotation.from_rotvec(np.deg2rad(GRAVITY_DEGREES) * rng.normal(size=gravity.shape))
+    height = poses.centre[:, 2] + HEIGHT_METRES * rng.normal(size=len(gravity))
+    return turn.apply(gravity), height
+
+
+def _rows(names: list[str], *columns: NDArray[np.float64]) -> list[str]:
+    table = np.concatenate(columns, axis=1)
+    return [" ".join([name, *(f"{value:.9f}" for value in row)]) for name, row in zip(names, table, strict=True)]
+
+
+def _write(folder: Path, condition: str, lines: list[str]) -> None:
+    write_text(folder / f"{condition}.txt", "\n".join(lines) + "\n")

@@ -1,0 +1,188 @@
+"""Make a world: share the images out to processes, then write map, lists and the description of the whole."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fgsn.config import WorldSettings
+from fgsn.data.correspondences import read_correspondences
+from fgsn.data.prepare import split_places
+from fgsn.data.world.drives import NOISE, make_camera, stream
+from fgsn.data.world.lists import write_lists
+from fgsn.data.world.pairs import MapPiece
+from fgsn.data.world.studio import (
+    REFERENCE,
+    World,
+    drive_of,
+    image_files,
+    image_name,
+    make_image,
+    make_map_piece,
+    place_name,
+)
+from fgsn.errors import FgsnError
+from fgsn.files import read_yaml, write_json, write_yaml
+from fgsn.geometry.colmap import Reconstruction, write_model
+from fgsn.progress import Meter
+
+Result = TypeVar("Result")
+VALIDATION_SHARE, SPLIT_SEED = 0.15, 0  # as `fgsn prepare` splits by default
+_FREE = ("out", "workers", "device")  # settings that do not change what is made
+
+
+def make_world(settings: WorldSettings) -> dict[str, object]:
+    """Make the embedded world as a data set under `settings.out`; what is there already is not made again.
+
+    Returns:
+        Counts: places, images, correspondences, map_points.
+
+    Raises:
+        FgsnError: the folder holds another world or something else.
+    """
+    root = settings.out
+    made_with = {key: value for key, value in settings.as_dict().items() if key not in _FREE}
+    done = _finished(root, made_with)
+    if done is not None:
+        return done
+    write_yaml(root / "config.yaml", settings.as_dict())
+    names = [place_name(place) for place in range(settings.places)]
+    validation = set(split_places(names, VALIDATION_SHARE, SPLIT_SEED)[1])
+    splits = tuple("validation" if name in validation else "training" for name in names)
+    world = World(root, settings.seed, settings.places, settings.size, settings.points, splits)
+    drives = (REFERENCE, *settings.conditions)
+    jobs = [(world, drive, place) for drive in drives for place in range(settings.places)]
+    with _processes(settings.workers) as run, Meter("world", len(jobs) + settings.places, unit=" images") as meter:
+        for _ in run(make_image, jobs):
+            meter.step()
+        pieces = []
+        for piece in run(make_map_piece, [(world, place) for place in range(settings.places)]):
+            pieces.append(piece)
+            meter.step("map")
+    map_size = _write_map(world, pieces)
+    _write_lists(world, settings.conditions)
+    pairs = [image_files(world, drive, place)["pairs"] for _, drive, place in jobs if drive != REFERENCE]
+    results: dict[str, object] = {
+        "places": settings.places,
+        "images": len(jobs),
+        "correspondences": sum(len(read_correspondences(pair).points_ref) for pair in pairs),
+        "map_points": map_size,
+    }
+    write_json(root / "results.json", results)
+    write_yaml(root / "dataset.yaml", _description(settings, made_with, results))
+    return results
+
+
+def _finished(root: Path, made_with: dict[str, Any]) -> dict[str, object] | None:
+    """The results of a finished world with equal settings; None when there is something left to do."""
+    if not root.exists():
+        return None
+    if not root.is_dir():
+        raise FgsnError(f"{root} is a file; --out wants a folder")
+    described = root / "dataset.yaml"
+    if described.exists():
+        description = read_yaml(described)
+        _refuse_other(root, description.get("made_with"), made_with)
+        return description["results"]
+    if (root / "config.yaml").exists():
+        _refuse_other(root, read_yaml(root / "config.yaml"), made_with)
+    elif any(root.iterdir()):
+        raise FgsnError(f"{root} is not empty and holds no world; give --out a new or empty folder")
+    return None
+
+
+def _refuse_other(root: Path, found: Any, wanted: dict[str, Any]) -> None:
+    found = found if isinstance(found, dict) else {}
+    other = [f"{key} {found.get(key)} instead of {value}" for key, value in wanted.items() if found.get(key) != value]
+    if other:
+        raise FgsnError(
+            f"{root} holds a world of other settings ({'; '.join(other)}); remove it or choose another --out"
+        )
+
+
+def _write_map(world: World, pieces: Sequence[MapPiece]) -> int:
+    """Join the pieces of all places and write sparse/; returns the number of points."""
+    first = np.cumsum([0, *(len(piece.points) for piece in pieces)])
+    model = Reconstruction(
+        camera=make_camera(world.size),
+        names=[image_name(REFERENCE, place) for place in range(world.places)],
+        camera_from_world=drive_of(world.seed, world.places, REFERENCE).camera_from_world,
+        points=np.concatenate([piece.points for piece in pieces]),
+        colours=np.concatenate([piece.colours for piece in pieces]),
+        track_point=np.concatenate(
+            [piece.track_point + start for piece, start in zip(pieces, first[:-1], strict=True)]
+        ),
+        track_image=np.concatenate([piece.track_place for piece in pieces]),
+        track_pixels=np.concatenate([piece.track_pixels for piece in pieces]),
+    )
+    write_model(world.root / "sparse", model)
+    return len(model.points)
+
+
+def _write_lists(world: World, conditions: Sequence[str]) -> None:
+    for condition in conditions:
+        names = [image_name(condition, place) for place in range(world.places)]
+        poses = drive_of(world.seed, world.places, condition).camera_from_world
+        rng = stream(world.seed, NOISE, condition)
+        write_lists(world.root, condition, names, make_camera(world.size), poses, rng)
+
+
+def _description(settings: WorldSettings, made_with: dict[str, Any], results: dict[str, object]) -> dict[str, object]:
+    camera = make_camera(settings.size)
+    drives = (REFERENCE, *settings.conditions)
+    return {
+        "name": f"embedded world {settings.seed}",
+        "seed": settings.seed,
+        "reference": REFERENCE,
+        "conditions": list(settings.conditions),
+        "cameras": {
+            "c0": {
+                "model": "PINHOLE",
+                "width": camera.width,
+                "height": camera.height,
+                "params": [float(value) for value in camera.parameters],
+            }
+        },
+        "frames": {
+            "world": "metres, right-handed, z up; the road lies at z = 0",
+            "camera": "x right, y down, z forward",
+            "poses": "camera_from_world, quaternion scalar first",
+            "pixels": "pixel centres at integers in .mat files; at +0.5 in params, sparse/ and queries/",
+            "depth": "along the optical axis in centimetres, 16 bits, 0 = none",
+            "up": [0, 0, 1],
+        },
+        "made_with": made_with,
+        "results": results,
+        "places": {image_name(drive, place): place_name(place) for drive in drives for place in range(settings.places)},
+    }
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Yield `run(function, list of argument tuples)`, which gives the results in order, from several processes."""
+    workers = workers or os.cpu_count() or 1
+    if workers == 1:
+        yield lambda function, jobs: (function(*job) for job in jobs)
+        return
+    # Not forked: the caller may have threads running (torch), which do not survive a fork.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_leave_signals_to_parent)
+
+    def run(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+        futures: list[Future[Result]] = [pool.submit(function, *job) for job in jobs]
+        for future in futures:
+            yield future.result()
+
+    try:
+        yield run
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_signals_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
