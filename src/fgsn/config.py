@@ -75,12 +75,12 @@ class PrepareSettings(Settings):
     dataset: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="DATASET")]
     """The data set: a folder with images/ and correspondence_data/."""
     validation_share: float = 0.15
-    """Share of the places that is kept for validation."""
+    """Share of the places that is kept for validation; 0 keeps none."""
     split: Literal["random", "end"] = "random"
     """Which places are for validation: random ones, or those at the end of a drive (the last in name order)."""
 
     def __post_init__(self) -> None:
-        require(0.0 < self.validation_share < 1.0, "--validation-share must lie between 0 and 1")
+        require(0.0 <= self.validation_share < 1.0, "--validation-share must lie between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +188,10 @@ class TrainSettings(Settings):
     """Arithmetic of the forward pass; weights and gradients are kept in float32."""
     validate_every: int = 500
     """Steps between validations and checkpoints."""
+    validation_pairs: int = 200
+    """Validation pairs that are looked at, at most."""
+    workers: int = 0
+    """Processes that load images beside the training; the run is the same for any number."""
     workers: int = 0
     """Processes that load images beside the training; the run is the same for any number."""
     resume: bool = False
@@ -245,7 +249,10 @@ class StationarySettings(Settings):
     split: Literal["validation", "train", "all"] = "validation"
     """Which pairs to count on."""
     threshold: float = 0.01
-    """Smallest share of a cluster's pixels that carries a correspondence (paper, section 4)."""
+    """A cluster is stationary when more than this share of its pixels carries a correspondence (paper, section 4)."""
+
+    def __post_init__(self) -> None:
+        require(0.0 <= self.threshold < 1.0, "--threshold must be at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +268,7 @@ class EvaluateSettings(Settings):
     split: Literal["validation", "train", "all"] = "validation"
     """Which pairs to measure on."""
     resamples: int = 200
-    """Resamplings of places for the interval of information_bits."""
+    """Random halves of the places to draw for the interval of information_bits; 0 for none."""
 
     def __post_init__(self) -> None:
         require(self.resamples >= 0, "--resamples must not be negative")

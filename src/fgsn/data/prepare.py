@@ -70,7 +70,10 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
         _, held_out = split_places(sorted(places), settings.validation_share, settings.seed)
     training, validation = divide(usable, place_of, held_out)
     if not training:
-        raise FgsnError(f"every pair in {dataset.root} shows what a validation pair shows; try --split end")
+        raise FgsnError(
+            f"every pair in {dataset.root} shows what a validation pair shows; "
+            "try --split end, or --validation-share 0 to keep all pairs for training"
+        )
 
     # While the lists change there is no training list, so an interrupted run leaves a data set that is not prepared.
     (dataset.root / TRAIN_LIST).unlink(missing_ok=True)
@@ -230,6 +233,8 @@ def write_reference_points(dataset: Dataset, training: Iterable[Pair]) -> int:
 
 def _warn_of_shares(settings: PrepareSettings, training: int, validation: int, places: int) -> None:
     """Places may hold unequal numbers of pairs, so the shares of pairs may be far from what was asked."""
+    if settings.validation_share == 0:
+        return
     if not validation:
         say(f"{settings.dataset} shows one place only, so there are no validation pairs")
     elif not 0.5 < validation / (training + validation) / settings.validation_share < 2:
@@ -240,7 +245,9 @@ def _warn_of_shares(settings: PrepareSettings, training: int, validation: int, p
 
 
 def _validation_count(places: int, share: float) -> int:
-    """How many of so many places are for validation: the share, but never all or none of two or more."""
+    """How many of so many places are for validation: the share, but never all or none of two or more; 0 is none."""
+    if share == 0:
+        return 0
     return min(max(round(share * places), 1), places - 1) if places >= 2 else 0
 
 

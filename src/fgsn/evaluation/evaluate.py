@@ -61,7 +61,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         results["semantic_nmi"] = agreement
     if settings.resamples and figures["information_bits_interval"] is None:
         results["note"] = f"no interval: it takes 4 places or more, and there are {figures['places']}"
-    results["failed"] = [f"{image}: {reason}" for image, reason in failed.items()]
+    results["failed"] = list(failed.values())
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)
     return results

@@ -43,17 +43,19 @@ class LabelCache:
             stored = self.path(image)
             if stored.exists() and stored.stat().st_mtime_ns < image.stat().st_mtime_ns:
                 stored.unlink()
-        outcome = segment_images(model, list(names.items()), self.out, {"labels"})
-        reasons = [str(reason) for reason in outcome.get("failed", [])]
-        broken = [image for image in names if not self.path(image).exists()]
+        reasons = segment_images(model, list(names.items()), self.out, {"labels"})["failed"]
         return {
-            image: next((reason for reason in reasons if names[image] in reason), "could not be segmented")
-            for image in broken
+            image: next((reason for reason in reasons if str(image) in reason), f"{image} could not be segmented")
+            for image in names
+            if not self.path(image).exists()
         }
 
     def path(self, image: Path) -> Path:
         """Where the label map of an image is."""
-        return (self.folder / self.dataset.name(image)).with_suffix(".png")
+        name = self.dataset.name(image)
+        # An image whose name differs from another's in the ending only has kept it.
+        whole = self.folder / f"{name}.png"
+        return whole if whole.exists() else (self.folder / name).with_suffix(".png")
 
     def labels(self, image: Path) -> np.ndarray:
         """The (H, W) labels of an image that `fill` has seen.

@@ -52,7 +52,7 @@ def stationary(settings: StationarySettings) -> dict[str, Any]:
         "clusters": model.clusters,
         "stationary": int(stays.sum()),
         "pixels_stationary": float(pixels[stays].sum() / max(pixels.sum(), 1)),
-        "failed": [f"{image}: {reason}" for image, reason in failed.items()],
+        "failed": list(failed.values()),
     }
     labels = {
         names[label]: {

@@ -1,6 +1,5 @@
 """The model as a user holds it: network, input normalisation, codebook and facts; it segments images."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Integer, UInt8
-from PIL import Image
 from torch import Tensor
 
 from fgsn.clustering.codebook import Codebook
 from fgsn.data.images import read_image
+from fgsn.data.resize import resized, resized_shape
 from fgsn.errors import FgsnError
 from fgsn.inference.tiles import blended
 from fgsn.inference.upsample import labels_at_pixels
@@ -133,23 +132,6 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise FgsnError("--device cuda: no GPU that this installation of torch can use was found; take --device cpu")
     return torch.device(name)
-
-
-def resized(
-    pixels: UInt8[np.ndarray, "height width 3"], short_side: int
-) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """The image with its shorter side resized to `short_side` pixels (bilinear with antialiasing); 0 leaves it."""
-    height, width = resized_shape(pixels.shape, short_side)
-    if (height, width) == pixels.shape[:2]:
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def resized_shape(shape: Sequence[int], short_side: int) -> tuple[int, int]:
-    """(height, width) of an image of shape (height, width, …) after `resized`."""
-    height, width = shape[:2]
-    scale = short_side / min(height, width) if short_side else 1.0
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _pixels(image: Path | str | np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ the authors' for dilated backbones (ResNet), and a light one that merges the str
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -84,18 +84,18 @@ class PSPNet(nn.Module):
         aux = self.aux(maps[self._aux_map], features.shape[-2:])
         return Output(logits, features, self.aux_classifier(self.dropout(functional.relu(aux))), aux)
 
-    def with_classes(self, classes: int, generator: torch.Generator) -> None:
+    def reset_classifiers(self, classes: int, generator: torch.Generator) -> None:
         """Give the network fresh classifiers for `classes` labels: weights N(0, 0.01), bias 0 (METHOD section 2)."""
-        self.architecture = Architecture(
-            self.architecture.backbone, classes, self.architecture.feature_dim, self.architecture.aux_dim
-        )
+        self.architecture = replace(self.architecture, classes=classes)
         for name in ("classifier", "aux_classifier"):
-            old: nn.Conv2d = getattr(self, name)
-            new = nn.Conv2d(old.in_channels, classes, 1)
+            layer: nn.Conv2d = getattr(self, name)
+            if layer.out_channels != classes:
+                layer = nn.Conv2d(layer.in_channels, classes, 1).to(layer.weight.device)
+                setattr(self, name, layer)
             with torch.no_grad():
-                new.weight.normal_(0.0, 0.01, generator=generator)
-                new.bias.zero_()  # type: ignore[union-attr]
-            setattr(self, name, new.to(old.weight.device))
+                layer.weight.copy_(torch.empty(layer.weight.shape).normal_(0.0, 0.01, generator=generator))
+                assert layer.bias is not None
+                layer.bias.zero_()
 
     def train(self, mode: bool = True) -> "PSPNet":
         """Switch to training mode; batch norms stay as they are when `frozen_norms` is set."""

@@ -12,9 +12,10 @@ from fgsn.config import PretrainSettings
 from fgsn.data.augment import generator, jittered, padded, random_window, scaled
 from fgsn.data.images import read_image
 from fgsn.data.labelled import IGNORE, LabelledSet, Sample, open_labelled
+from fgsn.data.resize import resized
 from fgsn.errors import FgsnError
 from fgsn.files import write_json
-from fgsn.inference.model import Model, choose_device, resized
+from fgsn.inference.model import Model, choose_device
 from fgsn.models.imagenet import load_imagenet_weights
 from fgsn.models.layers import STRIDE
 from fgsn.models.normalisation import SIGNED
@@ -137,7 +138,7 @@ class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             epoch, position = divmod(step * batch + slot, len(self.samples))
             order = generator(self.settings.seed, 1, epoch).permutation(len(self.samples))
             rng = generator(self.settings.seed, 2, step, slot)
-            image, label = _crop(*self.samples[order[position]], self.settings, rng)
+            image, label = _crop(*self.samples[int(order[position])], self.settings, rng)
             images.append(SIGNED(image))
             labels.append(torch.from_numpy(label.astype(np.int64)))
         return torch.stack(images), torch.stack(labels)

@@ -1,0 +1,32 @@
+"""Resizing images to a shorter side, and where points land."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+
+def resized(
+    pixels: UInt8[np.ndarray, "height width 3"], short_side: int
+) -> UInt8[np.ndarray, "new_height new_width 3"]:
+    """The image with its shorter side resized to `short_side` pixels (bilinear with antialiasing); 0 leaves it."""
+    height, width = resized_shape(pixels.shape, short_side)
+    if (height, width) == pixels.shape[:2]:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def resized_shape(shape: Sequence[int], short_side: int) -> tuple[int, int]:
+    """(height, width) of an image of shape (height, width, …) after `resized`."""
+    height, width = shape[:2]
+    scale = short_side / min(height, width) if short_side else 1.0
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def scaled_points(
+    points: Float[np.ndarray, "points 2"], before: Sequence[int], after: Sequence[int]
+) -> Float[np.ndarray, "points 2"]:
+    """Points (x, y) of an image of shape (height, width, …) on the resized image; pixel centres at integers."""
+    factor = np.array([after[1] / before[1], after[0] / before[0]])
+    return (points + 0.5) * factor - 0.5

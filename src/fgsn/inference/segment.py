@@ -1,0 +1,167 @@
+"""fgsn segment: label maps of an image, a folder or a list; broken images are listed, finished ones skipped."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fgsn.config import SegmentSettings
+from fgsn.data.images import list_images, read_image
+from fgsn.data.resize import resized_shape
+from fgsn.errors import FgsnError
+from fgsn.files import read_json, write_json, write_yaml, written_whole
+from fgsn.inference.colours import class_palette, palette
+from fgsn.inference.label_maps import write_label_map
+from fgsn.inference.model import Model, load
+from fgsn.inference.overlays import overlay
+from fgsn.inference.upsample import labels_at_pixels
+from fgsn.progress import Meter
+
+ENDINGS = {"labels": ".png", "overlay": ".jpg", "features": ".npy", "scores": ".npy"}
+MADE_FROM = "made_from.json"
+
+
+def segment(settings: SegmentSettings) -> dict[str, Any]:
+    """Write what `--save` asks for, for every image; returns counts, speed and the images that failed.
+
+    Raises:
+        FgsnError: model or images are missing, or the output folder holds label maps of another model.
+    """
+    model = load(settings.model, settings.device)
+    changes = {"short_side": settings.short_side, "window": settings.window or None}
+    model = replace(model, **{key: value for key, value in changes.items() if value is not None})
+    images = list_images(settings.images)
+    _claim(settings, model)
+    results = segment_images(model, images, settings.out, set(settings.save.split(",")), settings.overwrite)
+    write_yaml(settings.out / "config.yaml", settings.as_dict())
+    write_json(settings.out / "results.json", results)
+    return results
+
+
+def segment_images(
+    model: Model, images: Sequence[tuple[Path, str]], out: Path, save: Collection[str], overwrite: bool = False
+) -> dict[str, Any]:
+    """Write label maps and what else is wanted of many images.
+
+    Args:
+        model: the model.
+        images: image files and their names, relative paths that the output mirrors.
+        out: folder; each kind gets a subfolder of its own: labels/, overlay/, features/, scores/.
+        save: kinds to write: labels (PNG), overlay (JPEG), features and scores (NumPy, float16, at feature cells).
+        overwrite: make again what exists.
+
+    Returns:
+        Counts, seconds spent waiting for reading, computing and writing, and under 'failed' one line per broken image.
+    """
+    outputs = _outputs(images, out, save)
+    todo = [pair for pair in images if overwrite or not all(path.exists() for path in outputs[pair[1]].values())]
+    failed: list[str] = []
+    seconds = {"read": 0.0, "compute": 0.0, "write": 0.0}
+    colours = class_palette(model.classes) if model.classes else palette(model.clusters)
+    began = time.perf_counter()
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, Meter("segment", len(todo)) as meter:
+        writing: Future[None] | None = None
+        for name, reading in _read_ahead(reader, todo):
+            mark = time.perf_counter()
+            try:
+                pixels = reading.result()
+            except FgsnError as error:
+                failed.append(str(error))
+                meter.step()
+                continue
+            mark = _add(seconds, "read", mark)
+            made = _made(model, pixels, save)
+            mark = _add(seconds, "compute", mark)
+            if writing is not None:
+                writing.result()  # a full disk ends the run here
+            writing = writer.submit(_write, model, colours, pixels, made, outputs[name])
+            _add(seconds, "write", mark)
+            meter.step()
+        if writing is not None:
+            writing.result()
+    spent = time.perf_counter() - began
+    done = len(todo) - len(failed)
+    return {
+        "images": len(images),
+        "segmented": done,
+        "already_there": len(images) - len(todo),
+        "seconds": round(spent, 2),
+        "images_per_second": round(done / spent, 2) if done else None,
+        "waiting_seconds": {key: round(value, 2) for key, value in seconds.items()},
+        "failed": failed,
+    }
+
+
+def _made(model: Model, pixels: np.ndarray, save: Collection[str]) -> dict[str, np.ndarray]:
+    made: dict[str, np.ndarray] = {}
+    if set(save) & {"labels", "overlay", "scores"}:
+        scores = model.scores(pixels)
+        seen = resized_shape(pixels.shape, model.short_side)
+        made["labels"] = labels_at_pixels(scores, pixels.shape[:2], seen).cpu().numpy()
+        if "scores" in save:
+            made["scores"] = scores.half().cpu().numpy()
+    if "features" in save:
+        made["features"] = model.feature_map(pixels).half().cpu().numpy()
+    return made
+
+
+def _write(
+    model: Model, colours: np.ndarray, pixels: np.ndarray, made: dict[str, np.ndarray], paths: dict[str, Path]
+) -> None:
+    for kind, path in paths.items():
+        if kind == "labels":
+            write_label_map(path, made["labels"], model.clusters, colours)
+        elif kind == "overlay":
+            picture = overlay(pixels, made["labels"], colours, classes=model.classes)
+            with written_whole(path) as aside:
+                Image.fromarray(picture).save(aside, format="JPEG", quality=90)
+        else:
+            with written_whole(path) as aside, aside.open("wb") as file:
+                np.save(file, made[kind], allow_pickle=False)
+
+
+def _outputs(images: Sequence[tuple[Path, str]], out: Path, save: Collection[str]) -> dict[str, dict[str, Path]]:
+    """Files of every image; two images that differ in their ending only keep it, so that neither is lost."""
+    stems = {name: str(Path(name).with_suffix("")) for _, name in images}
+    shared = Counter(stems.values())
+    kept = {name: name if shared[stem] > 1 else stem for name, stem in stems.items()}
+    return {
+        name: {kind: out / kind / (kept[name] + ENDINGS[kind]) for kind in ENDINGS if kind in save} for name in kept
+    }
+
+
+def _read_ahead(
+    reader: ThreadPoolExecutor, todo: Sequence[tuple[Path, str]]
+) -> Iterator[tuple[str, Future[np.ndarray]]]:
+    """Decode the next image while this one is computed."""
+    ahead: Future[np.ndarray] | None = reader.submit(read_image, todo[0][0]) if todo else None
+    for index, (_, name) in enumerate(todo):
+        assert ahead is not None
+        current = ahead
+        ahead = reader.submit(read_image, todo[index + 1][0]) if index + 1 < len(todo) else None
+        yield name, current
+
+
+def _claim(settings: SegmentSettings, model: Model) -> None:
+    """Refuse a folder that holds label maps of another model, so that two are never mixed."""
+    path = settings.model / "model.safetensors" if settings.model.is_dir() else settings.model
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    made_from = {"model": digest, "short_side": model.short_side, "window": model.window}
+    known = settings.out / MADE_FROM
+    if known.exists() and read_json(known) != made_from and not settings.overwrite:
+        raise FgsnError(f"{settings.out} holds label maps of another model: choose another --out, or add --overwrite")
+    write_json(known, made_from)
+
+
+def _add(seconds: dict[str, float], key: str, since: float) -> float:
+    now = time.perf_counter()
+    seconds[key] += now - since
+    return now

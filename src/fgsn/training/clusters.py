@@ -1,0 +1,66 @@
+"""Features of the reference images, sampled and clustered; and the frozen network that labels crops."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from fgsn.clustering.codebook import Codebook
+from fgsn.config import TrainSettings
+from fgsn.data.augment import generator
+from fgsn.data.dataset import Dataset
+from fgsn.data.images import read_image
+from fgsn.data.pairs import cells_of
+from fgsn.data.resize import resized_shape, scaled_points
+from fgsn.inference.model import Model
+from fgsn.progress import tracked
+
+
+def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings, step: int) -> Codebook:
+    """Sample features of all reference images of the training pairs, whiten them and cluster them."""
+    images = [(data, image) for data in sets for image in data.reference_images("train")]
+    rows = []
+    for index, (data, image) in enumerate(tracked(images, "features of reference images", len(images))):
+        pixels = read_image(image)
+        seen = resized_shape(pixels.shape, model.short_side)
+        points = scaled_points(data.reference_points(image), pixels.shape, seen)
+        features = model.feature_map(pixels)
+        cells = sampled_cells(
+            points, features.shape[1:], settings.features_per_image, generator(settings.seed, 3, step, index)
+        )
+        rows.append(features[:, cells[:, 1], cells[:, 0]].T.cpu())
+    features = torch.cat(rows).to(model.device)
+    return Codebook.fit(features, settings.clusters, settings.seed + step, settings.pca_dim, settings.kmeans_iterations)
+
+
+def sampled_cells(
+    points: Float[np.ndarray, "points 2"], size: tuple[int, int] | torch.Size, count: int, rng: np.random.Generator
+) -> Int64[np.ndarray, "cells 2"]:
+    """Cells (column, row) to take features from: half at correspondences (each cell once), the rest anywhere."""
+    height, width = size
+    at_points = np.unique(cells_of(points), axis=0)
+    at_points = at_points[(at_points >= 0).all(axis=1) & (at_points < (width, height)).all(axis=1)]
+    chosen = rng.permutation(at_points)[: count // 2]
+    anywhere = rng.choice(height * width, size=min(count - len(chosen), height * width), replace=False)
+    return np.concatenate([chosen, np.stack([anywhere % width, anywhere // width], axis=1)])
+
+
+class Labeller:
+    """The network as it was when its features were clustered, and the codebook: gives crops their labels."""
+
+    def __init__(self, model: Model, precision: str) -> None:
+        assert model.codebook is not None
+        self.model, self.codebook, self.precision = model, model.codebook, precision
+
+    @torch.no_grad()
+    def __call__(self, crops: Float[Tensor, "batch 3 side side"]) -> Int64[Tensor, "batch height width"]:
+        """Cluster index of every feature cell of normalised reference crops."""
+        with torch.autocast(crops.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            features = self.model.network(crops).features
+        return self.codebook.assign_map(features.float())
+
+
+def stacked(model: Model, crops: list[UInt8[np.ndarray, "side side 3"]]) -> Float[Tensor, "batch 3 side side"]:
+    """Crops as one normalised batch on the model's device."""
+    batch = torch.from_numpy(np.stack(crops)).to(model.device).permute(0, 3, 1, 2).float()
+    return model.normalisation.apply(batch).contiguous(memory_format=torch.channels_last)

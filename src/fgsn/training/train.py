@@ -1,0 +1,248 @@
+"""The self-supervised stage, read top to bottom: set up → cluster → label → step → validate → save.
+
+Larsson et al., ICCV 2019; METHOD sections 2 and 4.
+"""
+
+import copy
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from fgsn.config import TrainSettings
+from fgsn.data.augment import generator
+from fgsn.data.correspondences import read_correspondences
+from fgsn.data.dataset import Dataset
+from fgsn.data.pairs import PairSample, pair_sample
+from fgsn.errors import FgsnError
+from fgsn.evaluation.measure import measure
+from fgsn.files import write_json
+from fgsn.inference.model import Model, load
+from fgsn.models.layers import STRIDE
+from fgsn.progress import Meter, say
+from fgsn.training.clusters import Labeller, cluster_features, stacked
+from fgsn.training.losses import Matches, at_cells, cluster_loss, correspondence_loss, hinge_feature_loss
+from fgsn.training.run import Run, restore, set_rate, sgd, stop_requests
+
+FRESH = ("classifier", "aux_classifier")
+"""The layers that are new after every clustering."""
+VALIDATION_FIGURES = ("information_bits", "information_bits_permutation", "kappa", "agreement", "clusters_used")
+
+
+def train(settings: TrainSettings) -> dict[str, Any]:
+    """Train fine-grained labels on prepared data sets; writes the run folder and returns its figures.
+
+    Raises:
+        FgsnError: data or start model are missing or broken, or there are fewer features than clusters.
+    """
+    sets = [Dataset.open(path) for path in settings.data]
+    training = [(data, path) for data in sets for path in data.pairs("train")]
+    validation = [(data, path) for data in sets for path in data.pairs("validation")]
+    if not training:
+        raise FgsnError("the data sets have no training pairs; run fgsn prepare on them")
+    model = _start(settings)
+    network = model.network
+    run = Run(settings.out, settings, settings.resume)
+    optimiser = sgd(
+        network,
+        settings.lr,
+        settings.weight_decay,
+        lambda name: 1.0 if name.startswith(FRESH) else settings.backbone_lr,
+    )
+    step, clustered, best, labeller = 0, -1, {}, None
+    if settings.resume and (saved := run.load_checkpoint()):
+        step, tensors, extra = saved
+        clustered, best = extra["clustered"], extra["best"]
+        restore(network, optimiser, tensors)
+        model, labeller = _labeller_of(run, clustered, model, settings)
+
+    steps = _Steps(training, settings, step)
+    loader = iter(DataLoader(steps, batch_size=None, num_workers=settings.workers))
+    with stop_requests() as stop, Meter("train", settings.iterations, step, unit=" steps") as meter:
+        while step < settings.iterations and not stop():
+            if _cluster_now(step, clustered, settings):
+                model, labeller = _cluster(model, sets, settings, step, run, optimiser)
+                clustered = step
+            assert labeller is not None
+            rate = set_rate(optimiser, step, settings.iterations, settings.power)
+            losses = _step(model, labeller, next(loader), settings, step)
+            optimiser.zero_grad()
+            losses["loss"].backward()
+            optimiser.step()
+            step += 1
+            last = step == settings.iterations
+            if step % 20 == 0 or last:
+                if not torch.isfinite(losses["loss"]):
+                    raise FgsnError(f"the loss is no longer finite at step {step}: take a smaller --lr")
+                run.log({"step": step, **{k: v.item() for k, v in losses.items()}, "lr": settings.lr * rate})
+            due = step % settings.validate_every == 0 or last
+            if due and validation:
+                figures = _validate(model, validation, settings)
+                run.log({"step": step, "validation": figures})
+                # Information stays comparable across clusterings, the losses do not.
+                if figures["information_bits"] >= best.get("information_bits", -math.inf):
+                    best = {"step": step, **figures}
+                    _finished(model, settings, best).save(settings.out / "checkpoints" / "best.safetensors")
+            if due or stop():
+                run.save_checkpoint(step, network, optimiser, {"clustered": clustered, "best": best})
+            meter.step(" ".join(f"{k.removeprefix('loss_')} {v.item():.2f}" for k, v in losses.items()))
+    run.close()
+    path = settings.out / "model.safetensors"
+    if best:
+        shutil.copyfile(settings.out / "checkpoints" / "best.safetensors", path)
+    else:
+        say("there are no validation pairs: the last weights are taken")
+        _finished(model, settings, {"step": step}).save(path)
+    results = {"model": str(path), "pairs": len(training), "clusters": settings.clusters, "best": best}
+    write_json(settings.out / "results.json", results)
+    return results
+
+
+def _start(settings: TrainSettings) -> Model:
+    """The start model, made ready for training."""
+    start = load(settings.init, settings.device)
+    network = start.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.requires_grad_(True)
+    network.freeze_norms()
+    network.reset_classifiers(settings.clusters, torch.Generator().manual_seed(settings.seed))
+    return replace(
+        start, network=network, short_side=settings.short_side, window=settings.crop, classes=None, stationary=None
+    )
+
+
+def _cluster_now(step: int, clustered: int, settings: TrainSettings) -> bool:
+    due = settings.recluster_every and step % settings.recluster_every == 0 and step != clustered
+    return clustered < 0 or bool(due)
+
+
+def _cluster(
+    model: Model, sets: list[Dataset], settings: TrainSettings, step: int, run: Run, optimiser: torch.optim.Optimizer
+) -> tuple[Model, Labeller]:
+    """Cluster the features of the network as it is now; it keeps labelling, and training gets new classifiers."""
+    model.network.eval()
+    codebook = cluster_features(model, sets, settings, step)
+    model = replace(model, codebook=codebook)
+    model.save(_codebook_path(run, step))
+    run.log({"step": step, "clustering": {"objective": codebook.objective[-1], "clusters": codebook.clusters}})
+    frozen = replace(model, network=copy.deepcopy(model.network).requires_grad_(False).eval())
+    network = model.network
+    network.reset_classifiers(settings.clusters, torch.Generator().manual_seed(settings.seed + step))
+    # The momentum of the old classifiers would push the new ones.
+    for name in FRESH:
+        for parameter in getattr(network, name).parameters():
+            optimiser.state.pop(parameter, None)
+    return model, Labeller(frozen, settings.precision)
+
+
+def _labeller_of(run: Run, clustered: int, model: Model, settings: TrainSettings) -> tuple[Model, Labeller]:
+    """The frozen network of a resumed run."""
+    frozen = load(_codebook_path(run, clustered), settings.device)
+    frozen.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return replace(model, codebook=frozen.codebook), Labeller(frozen, settings.precision)
+
+
+def _codebook_path(run: Run, step: int) -> Path:
+    return run.folder / "codebooks" / f"step{step:07d}.safetensors"
+
+
+def _step(
+    model: Model, labeller: Labeller, samples: Sequence[PairSample], settings: TrainSettings, step: int
+) -> dict[str, Tensor]:
+    """The losses of one batch of pairs; only the images that carry gradient are computed."""
+    model.network.train()
+    torch.manual_seed((settings.seed << 32) + step)  # dropout
+    coins = np.array([generator(settings.seed, 4, step, slot).random() < 0.5 for slot in range(len(samples))])
+    both = settings.gradient == "both" or settings.feature_weight > 0
+    from_ref, from_tgt = (coins | both).nonzero()[0].tolist(), (~coins | both).nonzero()[0].tolist()
+
+    labels = labeller(stacked(model, [sample.clean for sample in samples]))
+    matches = _matches(samples, model.device)
+    wanted = at_cells(labels, matches.pair, matches.reference)
+    crops = [samples[n].reference for n in from_ref] + [samples[n].target for n in from_tgt]
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        output = model.network(stacked(model, crops))
+    zero = torch.zeros((), device=model.device)
+    losses: dict[str, Tensor] = {"loss": zero, "loss_class": zero, "loss_corr": zero}
+    inside = _inside([samples[n] for n in from_ref], labels.shape[1:], model.device)
+    for maps, weight in ((output.logits, 1.0), (output.aux_logits, settings.aux_weight)):
+        in_ref, in_tgt = maps.split([len(from_ref), len(from_tgt)])
+        if len(from_ref):
+            losses["loss_class"] = losses["loss_class"] + weight * cluster_loss(in_ref, labels[from_ref], inside)
+        for part, chosen, place in ((in_ref, from_ref, "reference"), (in_tgt, from_tgt, "target")):
+            if len(chosen):
+                some, ids = matches.of(chosen), wanted[matches.among(chosen)]
+                losses["loss_corr"] = losses["loss_corr"] + weight * correspondence_loss(
+                    part, getattr(some, place), some, ids
+                )
+    losses["loss"] = settings.class_weight * losses["loss_class"] + settings.corr_weight * losses["loss_corr"]
+    if settings.feature_weight > 0:
+        lots = torch.Generator().manual_seed((settings.seed << 32) + step)
+        in_ref, in_tgt = output.features.split([len(from_ref), len(from_tgt)])
+        losses["loss_feature"] = hinge_feature_loss(in_ref, in_tgt, matches, STRIDE, lots)
+        losses["loss"] = losses["loss"] + settings.feature_weight * losses["loss_feature"]
+    return losses
+
+
+def _matches(samples: Sequence[PairSample], device: torch.device) -> Matches:
+    pair = np.concatenate([np.full(len(sample.cells_ref), n) for n, sample in enumerate(samples)])
+    reference = np.concatenate([sample.cells_ref for sample in samples])
+    target = np.concatenate([sample.cells_tgt for sample in samples])
+    return Matches(*(torch.from_numpy(part.astype(np.int64)).to(device) for part in (pair, reference, target)))
+
+
+def _inside(samples: Sequence[PairSample], size: torch.Size, device: torch.device) -> Tensor:
+    inside = torch.zeros(len(samples), *size, dtype=torch.bool)
+    for mask, sample in zip(inside, samples, strict=True):
+        mask[: sample.inside[0], : sample.inside[1]] = True
+    return inside.to(device)
+
+
+def _validate(model: Model, pairs: Sequence[tuple[Dataset, Path]], settings: TrainSettings) -> dict[str, float]:
+    """Figures on (at most `validation_pairs`, always the same) validation pairs."""
+    every = max(1, -(-len(pairs) // settings.validation_pairs))
+    model.network.eval()
+    read = {path: (data, read_correspondences(path, data.images)) for data, path in pairs[::every]}
+    places = {pair.reference: f"{data.root} {data.place(pair.reference)}" for data, pair in read.values()}
+    figures = measure(model.segment, [pair for _, pair in read.values()], model.clusters, places.__getitem__)
+    return {key: figures[key] for key in VALIDATION_FIGURES}
+
+
+def _finished(model: Model, settings: TrainSettings, best: dict[str, Any]) -> Model:
+    facts = {
+        "kind": "fine-grained labels",
+        "clusters": settings.clusters,
+        "data": [str(path) for path in settings.data],
+        "validation": best,
+        "start": model.facts,
+    }
+    return replace(model, facts=facts)
+
+
+class _Steps(TorchDataset[list[PairSample]]):
+    """The pairs of each step, a pure function of (seed, step), so that any number of workers gives the same run."""
+
+    def __init__(self, pairs: Sequence[tuple[Dataset, Path]], settings: TrainSettings, first: int) -> None:
+        self.pairs, self.settings, self.first = pairs, settings, first
+
+    def __len__(self) -> int:
+        return self.settings.iterations - self.first
+
+    def __getitem__(self, index: int) -> list[PairSample]:
+        settings, step, samples = self.settings, self.first + index, []
+        for slot in range(settings.batch):
+            epoch, position = divmod(step * settings.batch + slot, len(self.pairs))
+            order = generator(settings.seed, 1, epoch).permutation(len(self.pairs))
+            data, path = self.pairs[int(order[position])]
+            rng = generator(settings.seed, 2, step, slot)
+            samples.append(
+                pair_sample(path, data.images, settings.crop, settings.short_side, settings.colour_jitter, rng)
+            )
+        return samples
