@@ -102,7 +102,7 @@ def number(value: Any, digits: int = 2) -> str:
         return "–"
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}".replace(",", " ")
-    return f"{value:.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0.0: no minus before a zero
 
 
 def interval(bounds: Sequence[float] | None) -> str:

@@ -1,0 +1,188 @@
+"""evaluate and stationary, end to end, with a tiny network on a tiny data set."""
+
+import json
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import normalized_mutual_info_score
+
+from fgsn.config import EvaluateSettings, StationarySettings
+from fgsn.data.correspondences import write_correspondences
+from fgsn.errors import FgsnError, UsageError
+from fgsn.evaluation.evaluate import evaluate
+from fgsn.evaluation.stationary import stationary
+from fgsn.files import read_json, read_yaml, write_text, write_yaml
+from fgsn.inference.label_maps import read_label_map
+from fgsn.inference.model import Model, load
+from fgsn.models.normalisation import Normalisation
+from fgsn.models.pspnet import Architecture, PSPNet
+
+WIDTH, HEIGHT = 72, 66
+CONDITIONS = ("snow", "night")
+
+
+def make_dataset(root, places=5):
+    """Every place is photographed three times; snow is the reference with noise, night is noise alone."""
+    rng = np.random.default_rng(0)
+    place_of, files = {}, []
+    for place in range(places):
+        reference = np.kron(rng.integers(0, 256, (9, 9, 3)), np.ones((8, 8, 1)))[:HEIGHT, :WIDTH]
+        pictures = {
+            "reference": reference,
+            "snow": np.clip(reference + rng.normal(0, 2, reference.shape), 0, 255),
+            "night": rng.integers(0, 256, reference.shape),
+        }
+        for condition, pixels in pictures.items():
+            path = root / "images" / condition / "cam" / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+            place_of[f"{condition}/cam/{place}.png"] = f"place {place}"
+        for condition in CONDITIONS:
+            points = rng.uniform([0, 0], [WIDTH - 1, HEIGHT - 1], (80, 2))
+            file = root / "correspondence_data" / f"{condition}_{place}.mat"
+            names = f"reference/cam/{place}.png", f"{condition}/cam/{place}.png"
+            write_correspondences(file, *names, points, points, np.zeros(80))
+            files.append(file.name)
+    write_yaml(root / "dataset.yaml", {"places": place_of})
+    write_text(root / "corr_val.txt", "\n".join(files))
+    write_text(root / "corr_train.txt", "")
+    return root
+
+
+def make_model(path, clusters=6, seed=0, **changes):
+    torch.manual_seed(seed)
+    network = PSPNet(Architecture("tiny", clusters, feature_dim=16, aux_dim=8)).eval()
+    with torch.no_grad():  # centred, so that more than one label occurs
+        features = network(torch.randn(1, 3, 65, 65)).features
+        network.classifier.weight.normal_(0, 1)
+        network.classifier.bias.copy_(-network.classifier(features).mean((0, 2, 3)) + network.classifier.bias)
+    normalisation = Normalisation("rgb", (128.0, 128.0, 128.0), (64.0, 64.0, 64.0))
+    model = Model(network, normalisation, short_side=0, window=65, facts={"seed": seed})
+    replace(model, **changes).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    return make_dataset(folder / "data"), make_model(folder / "model.safetensors")
+
+
+def settings(world, out, **changes):
+    return EvaluateSettings(data=world[0], model=world[1], out=out, device="cpu", **{"resamples": 5, **changes})
+
+
+def test_evaluate_measures_every_condition_and_writes_everything(world, tmp_path):
+    results = evaluate(settings(world, tmp_path / "out"))
+    assert results["points"] == 800
+    assert results["pairs"] == 10
+    assert results["places"] == 5
+    assert set(results["conditions"]) == {"snow", "night"}
+    assert results["conditions"]["snow"]["agreement"] > results["conditions"]["night"]["agreement"]
+    assert results["information_bits_interval"] is not None
+    assert results["failed"] == []
+    assert "note" not in results
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert read_yaml(tmp_path / "out" / "config.yaml")["split"] == "validation"
+    labels, clusters = read_label_map(tmp_path / "out" / "labels" / "snow" / "cam" / "3.png")
+    assert (clusters, labels.shape) == (6, (HEIGHT, WIDTH))
+
+
+def test_a_base_network_is_measured_alike(world, tmp_path):
+    model = make_model(tmp_path / "base.safetensors", classes=("road", "sky", "tree", "car", "wall", "pole"))
+    assert evaluate(settings((world[0], model), tmp_path / "out"))["points"] == 800
+
+
+def test_label_maps_are_made_once_and_never_taken_from_another_model(world, tmp_path):
+    out = tmp_path / "out"
+    first = evaluate(settings(world, out))
+    stored = out / "labels" / "snow" / "cam" / "0.png"
+    made = stored.stat().st_mtime_ns
+    assert evaluate(settings(world, out)) == first
+    assert stored.stat().st_mtime_ns == made
+    other = make_model(tmp_path / "other.safetensors", clusters=9, seed=1)
+    assert evaluate(settings((world[0], other), out))["clusters"] == 9
+    assert read_label_map(stored)[1] == 9
+
+
+def test_a_changed_image_is_segmented_again(tmp_path):
+    data, model = make_dataset(tmp_path / "data", places=1), make_model(tmp_path / "model.safetensors")
+    evaluate(settings((data, model), tmp_path / "out"))
+    stored = tmp_path / "out" / "labels" / "snow" / "cam" / "0.png"
+    before = stored.stat().st_mtime_ns
+    later = time.time() + 60
+    os.utime(data / "images" / "snow" / "cam" / "0.png", (later, later))
+    evaluate(settings((data, model), tmp_path / "out"))
+    assert stored.stat().st_mtime_ns != before
+
+
+def test_label_maps_of_unknown_origin_are_refused(world, tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "mine.png").write_text("precious")
+    with pytest.raises(FgsnError, match="unknown origin"):
+        evaluate(settings(world, tmp_path))
+    assert (tmp_path / "labels" / "mine.png").read_text() == "precious"
+
+
+def test_a_broken_image_is_named_and_its_pairs_left_out(tmp_path):
+    data, model = make_dataset(tmp_path / "data"), make_model(tmp_path / "model.safetensors")
+    broken = data / "images" / "night" / "cam" / "2.png"
+    broken.write_bytes(broken.read_bytes()[:600])
+    results = evaluate(settings((data, model), tmp_path / "out"))
+    assert results["pairs"] == 9
+    assert len(results["failed"]) == 1
+    assert str(broken) in results["failed"][0]
+
+
+def test_one_place_has_no_interval_and_says_so(tmp_path):
+    data, model = make_dataset(tmp_path / "data", places=1), make_model(tmp_path / "model.safetensors")
+    results = evaluate(settings((data, model), tmp_path / "out"))
+    assert results["information_bits_interval"] is None
+    assert "places" in results["note"]
+
+
+def test_an_empty_split_is_an_error(world, tmp_path):
+    with pytest.raises(FgsnError, match="no pairs in the split 'train'"):
+        evaluate(settings(world, tmp_path, split="train"))
+
+
+def test_semantic_classes_are_compared_where_there_are_any(tmp_path):
+    data, model = make_dataset(tmp_path / "data", places=2), make_model(tmp_path / "model.safetensors")
+    assert "semantic_nmi" not in evaluate(settings((data, model), tmp_path / "before"))
+    classes = np.full((HEIGHT, WIDTH), 7, np.uint8)
+    classes[20:] = 23
+    classes[40:50] = 0  # void
+    path = data / "segmented_images" / "validation" / "annos" / "snow_cam_1.png"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(classes).save(path)
+    results = evaluate(settings((data, model), tmp_path / "after"))
+    labels, _ = read_label_map(tmp_path / "after" / "labels" / "snow" / "cam" / "1.png")
+    known = classes[::2, ::2] > 0
+    expected = normalized_mutual_info_score(labels[::2, ::2][known], classes[::2, ::2][known])
+    assert results["semantic_nmi"] == pytest.approx(expected)
+
+
+def test_stationary_clusters_are_stored_with_the_model(world, tmp_path):
+    out = tmp_path / "out"
+    results = stationary(StationarySettings(data=world[0], model=world[1], out=out, device="cpu", threshold=0.02))
+    stored = load(out / "model.safetensors", "cpu")
+    assert stored.stationary is not None
+    assert sum(stored.stationary) == results["stationary"]
+    assert stored.facts == {"seed": 0}
+    table = read_json(out / "results.json")["labels"]
+    assert sum(row["pixels"] for row in table.values()) == 5 * WIDTH * HEIGHT
+    for label, row in enumerate(table.values()):
+        assert row["stationary"] == stored.stationary[label] == (row["share"] > 0.02)
+        assert row["share"] == pytest.approx(row["with_correspondence"] / max(row["pixels"], 1))
+    assert load(world[1], "cpu").stationary is None
+    assert not (out / "labels" / "snow").exists()
+
+
+def test_the_threshold_is_a_share(world, tmp_path):
+    with pytest.raises(UsageError, match="threshold"):
+        StationarySettings(data=world[0], model=world[1], out=tmp_path, threshold=1.0)
