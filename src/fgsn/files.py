@@ -11,6 +11,9 @@ import yaml
 
 from fgsn.errors import FgsnError
 
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
 
 @contextmanager
 def written_whole(path: Path | str) -> Iterator[Path]:
@@ -25,6 +28,7 @@ def written_whole(path: Path | str) -> Iterator[Path]:
         yield aside
         with aside.open("rb") as file:
             os.fsync(file.fileno())
+        aside.chmod(0o666 & ~_UMASK)  # some writers make private files
         aside.replace(path)
     except OSError as error:
         raise FgsnError(f"cannot write {path}: {error.strerror or error}") from error
