@@ -36,7 +36,7 @@ class Condition:
     """Water on the ground and on walls, 0 to 1."""
     lamps: float = 0.0
     """Light of street lamps, windows and headlights."""
-    exposure: float = 1.0
+    exposure: float = 1.12
     warmth: float = 0.0
     """White balance; positive is yellowish."""
     noise: float = 0.006
@@ -58,7 +58,7 @@ LOOKS: dict[str, Condition] = {
     "reference": _REFERENCE,
     "reference2": _REFERENCE,
     "sun": replace(
-        _REFERENCE, sun=(1.75, 1.58, 1.22), sky_light=(0.34, 0.44, 0.62), bounce=(0.26, 0.23, 0.18),
+        _REFERENCE, sun=(2.1, 1.88, 1.42), sky_light=(0.26, 0.34, 0.50), bounce=(0.26, 0.23, 0.18),
         zenith=(0.13, 0.29, 0.68), horizon=(0.58, 0.72, 0.90), clouds=0.25, haze=0.0009, exposure=0.95, warmth=0.05,
     ),
     "autumn": replace(
@@ -78,11 +78,11 @@ LOOKS: dict[str, Condition] = {
     ),
     "rain": replace(
         _REFERENCE, sky_light=(0.42, 0.45, 0.50), bounce=(0.15, 0.155, 0.16), zenith=(0.36, 0.39, 0.43),
-        horizon=(0.56, 0.58, 0.60), clouds=0.5, haze=0.007, wet=1.0, lamps=0.12, exposure=1.0, warmth=-0.04,
+        horizon=(0.56, 0.58, 0.60), clouds=0.5, haze=0.007, wet=1.0, lamps=0.12, exposure=1.05, warmth=-0.04,
         noise=0.018, blur=0.6, drops=14, streaks=1.0,
     ),
     "night": replace(
         _REFERENCE, sky_light=(0.012, 0.015, 0.026), bounce=(0.006, 0.006, 0.007), zenith=(0.004, 0.006, 0.014),
-        horizon=(0.030, 0.024, 0.022), clouds=0.5, haze=0.002, lamps=1.0, exposure=1.9, noise=0.05, blur=0.7, wet=0.1,
+        horizon=(0.030, 0.024, 0.022), clouds=0.5, haze=0.002, lamps=1.0, exposure=1.7, noise=0.07, blur=0.9, wet=0.1,
     ),
 }  # fmt: skip

@@ -84,10 +84,10 @@ def moving_things(town: Town, seed: int, drive: Drive, place: int, first: int) -
     build = Builder(first=first)
     here = place * SPACING
     if rng.random() < 0.55:
-        car(build, town.route.frame(here + rng.uniform(12, 60), LANE / 2 + rng.normal(0, 0.15), np.pi), rng)
+        car(build, town.route.frame(here + rng.uniform(12, 60), LANE / 2 + rng.normal(0, 0.15), np.pi), rng, lit=True)
     if rng.random() < 0.3:
-        car(build, town.route.frame(here + rng.uniform(14, 45), -LANE / 2 + rng.normal(0, 0.15)), rng)
-    for _ in range(rng.poisson(2.0)):
+        car(build, town.route.frame(here + rng.uniform(14, 45), -LANE / 2 + rng.normal(0, 0.15)), rng, lit=True)
+    for _ in range(rng.poisson(2.5)):
         hand = rng.choice([-1, 1])
         at = town.route.frame(
             here + rng.uniform(5, 35), hand * rng.uniform(KERB + 0.7, PAVED - 0.4), rng.choice([0, np.pi])

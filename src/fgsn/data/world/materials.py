@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fgsn.data.world.buildings import BOARDS, BRICK, PANELS, STONE
 from fgsn.data.world.conditions import Condition
-from fgsn.data.world.texture import Array, lines, mix, noise, random_of, smooth, within
+from fgsn.data.world.texture import Array, lines, mix, noise, random_of, rgb, smooth, within
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +216,7 @@ def _facade(s: Samples, look: Condition) -> Surface:
     visit = random_of(column.astype(int), row.astype(int), s.part, int(look.haze * 1e6) + int(look.lamps * 10))
     drawn = (chance * 5 % 1) * 0.7 + 0.3 * visit
     curtain = (dv > low + (high - low) * drawn) & (chance * 3 % 1 < 0.6)
-    inside = np.where(curtain[:, None], np.float32([0.34, 0.32, 0.28]) * (0.5 + chance[:, None]), np.float32(0.02))
+    inside = np.where(curtain[:, None], rgb([0.34, 0.32, 0.28]) * (0.5 + chance[:, None]), np.float32(0.02))
     inside = inside * (1 - 0.35 * lines(du + 3 * dv * (chance > 0.8), 0.16, 0.05, f) * curtain)[:, None]
     albedo = mix(albedo, inside.astype(np.float32), pane)
     door = mix((0.20, 0.10, 0.05), (0.05, 0.11, 0.09), (tone * 17 % 1 > 0.5).astype(np.float32))
@@ -264,7 +264,7 @@ def _pole(s: Samples, look: Condition) -> Surface:
 
 @material(17, "bulb")
 def _bulb(s: Samples, look: Condition) -> Surface:
-    light = np.float32([9.0, 6.6, 3.6]) * look.lamps
+    light = rgb([9.0, 6.6, 3.6]) * look.lamps
     return Surface(s.colour, np.broadcast_to(light, s.colour.shape))
 
 
@@ -274,7 +274,7 @@ def _traffic_light(s: Samples, look: Condition) -> Surface:
     visit = random_of(s.part, int(look.haze * 1e6))
     level = np.floor((s.v - 0.02) / 0.3)
     disc = smooth(0.11 - np.hypot(s.v - 0.02 - 0.3 * level - 0.14, np.abs(s.u) - 0.17), 0.0, 0.02)
-    hue = np.float32([[0.1, 1.0, 0.35], [1.0, 0.6, 0.05], [1.0, 0.08, 0.03]])[np.clip(level, 0, 2).astype(int)]
+    hue = rgb([[0.1, 1.0, 0.35], [1.0, 0.6, 0.05], [1.0, 0.08, 0.03]])[np.clip(level, 0, 2).astype(int)]
     on = (np.floor(visit * 3) == level) * disc
     return Surface(mix(s.colour, hue * 0.12, disc), hue * (0.9 * on)[:, None])
 
@@ -298,13 +298,11 @@ def _sign(s: Samples, look: Condition) -> Surface:
     albedo = mix(white, red, edge)
     prohibits = (kind == 0) & (figure < 3)
     albedo = np.where(((kind == 0) & ~prohibits)[:, None], mix(blue, white, edge * 0), albedo)
+    albedo = np.where((kind == 2)[:, None], np.where((figure < 3)[:, None], rgb(blue), rgb(yellow)), albedo)
     albedo = np.where(
-        (kind == 2)[:, None], np.where((figure < 3)[:, None], np.float32(blue), np.float32(yellow)), albedo
+        (kind == 3)[:, None], np.where((figure < 4)[:, None], rgb((0.02, 0.22, 0.08)), rgb(white)), albedo
     )
-    albedo = np.where(
-        (kind == 3)[:, None], np.where((figure < 4)[:, None], np.float32((0.02, 0.22, 0.08)), np.float32(white)), albedo
-    )
-    albedo = np.where((kind == 4)[:, None], np.float32(red), albedo)
+    albedo = np.where((kind == 4)[:, None], rgb(red), albedo)
     bars = within(np.abs(x - 0.25 * (figure % 2)), 0.0, 0.12 + 0.04 * figure, f) * within(y, -0.45, 0.5, f)
     cross = within(np.abs(y - 0.1 * figure + 0.2), 0.0, 0.13, f) * within(np.abs(x), 0.0, 0.5, f)
     mark = np.where(figure % 3 == 0, bars, np.where(figure % 3 == 1, cross, np.maximum(bars, cross)))
@@ -361,12 +359,12 @@ def _tyre(s: Samples, look: Condition) -> Surface:
 
 @material(26, "headlight", static=False)
 def _headlight(s: Samples, look: Condition) -> Surface:
-    return Surface(s.colour, np.broadcast_to(np.float32([7.0, 6.6, 5.8]) * look.lamps, s.colour.shape))
+    return Surface(s.colour, s.values[:, :1] * rgb([7.0, 6.6, 5.8]) * look.lamps)
 
 
 @material(26, "taillight", static=False)
 def _taillight(s: Samples, look: Condition) -> Surface:
-    return Surface(s.colour, np.broadcast_to(np.float32([1.6, 0.05, 0.03]) * look.lamps, s.colour.shape))
+    return Surface(s.colour, s.values[:, :1] * rgb([1.6, 0.05, 0.03]) * look.lamps)
 
 
 @material(24, "person", static=False)

@@ -49,9 +49,9 @@ def grow(rng: np.random.Generator) -> Tree:
                     twig_ends.append(end)
         limbs = grown
     wood, wood_uv = tubes(starts, ends, np.array(radii), np.array(tips), 5)
-    clumps = np.repeat(np.array(twig_ends), 22, axis=0)
-    clumps = clumps + rng.normal(0, 0.028, clumps.shape)
-    leaves = _leaves(clumps, rng.uniform(0.010, 0.022, len(clumps)), rng)
+    clumps = np.repeat(np.array(twig_ends), 36, axis=0)
+    clumps = clumps + rng.normal(0, 0.034, clumps.shape)
+    leaves = _leaves(clumps, rng.uniform(0.008, 0.016, len(clumps)), rng)
     return Tree(wood, wood_uv, leaves, rng.random(len(leaves)).astype(np.float32))
 
 
@@ -66,8 +66,8 @@ def _leaves(centres: NDArray[np.float64], size: NDArray[np.float64], rng: np.ran
     return np.stack(corners, axis=1).astype(np.float32)
 
 
-def plant(build: Builder, tree: Tree, frame: Frame, height: float, rng: np.random.Generator) -> None:
-    """Plant a grown tree, scaled and turned."""
+def plant(build: Builder, tree: Tree, frame: Frame, height: float, rng: np.random.Generator, near: bool = True) -> None:
+    """Plant a grown tree, scaled and turned; a distant one takes fewer and larger leaves."""
     angle = rng.uniform(0, 2 * np.pi)
     cos, sin = np.cos(angle), np.sin(angle)
     width = height * rng.uniform(0.85, 1.2)
@@ -77,7 +77,11 @@ def plant(build: Builder, tree: Tree, frame: Frame, height: float, rng: np.rando
     build.triangles(bark, tree.wood @ linear + foot, tree.wood_uv * height)
     green = np.array((0.075, 0.13, 0.03)) * rng.uniform(0.7, 1.35) + rng.uniform(-0.015, 0.03) * np.array((1, 0.3, 0))
     crown = build.part("leaf", np.clip(green, 0.01, 1), (float(rng.random()), height))
-    build.quads(crown, tree.leaves @ linear + foot, keep=tree.keep)
+    leaves, keep = tree.leaves, tree.keep
+    if not near:
+        middle = leaves[::3].mean(axis=1, keepdims=True)
+        leaves, keep = middle + 1.6 * (leaves[::3] - middle), keep[::3]
+    build.quads(crown, leaves @ linear + foot, keep=keep)
 
 
 def conifer(build: Builder, frame: Frame, height: float, rng: np.random.Generator) -> None:

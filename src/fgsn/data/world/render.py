@@ -9,7 +9,7 @@ from scipy import ndimage
 from fgsn.data.world.conditions import Condition
 from fgsn.data.world.materials import MATERIALS, Samples
 from fgsn.data.world.scene import Hits, Scene
-from fgsn.data.world.texture import Array, mix, noise, random_of, smooth
+from fgsn.data.world.texture import Array, mix, noise, random_of, rgb, smooth
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 
@@ -97,13 +97,13 @@ class Painter:
             flat[:, 0], flat[:, 1], 0.11, pixel, shift
         )
         cover = smooth(cloud, -0.6, 1.6) * look.clouds * smooth(rise, 0.02, 0.2)
-        bright = 0.55 * np.asarray(look.horizon, np.float32) + 0.55 * max(look.horizon)
-        dark = 0.62 * np.asarray(look.zenith, np.float32)
+        bright = 0.55 * rgb(look.horizon) + 0.55 * max(look.horizon)
+        dark = 0.62 * rgb(look.zenith)
         light = mix(light, bright if max(look.sun) > 0 else dark, cover)
         if max(look.sun) > 0:
-            towards = np.asarray(look.sun_direction, np.float32)
+            towards = rgb(look.sun_direction)
             near = np.maximum(np.einsum("ij,j->i", unit, towards / np.linalg.norm(towards)), 0)
-            light += (0.35 * near**24 + 4.0 * near**900)[:, None] * np.asarray(look.sun, np.float32)
+            light += (0.35 * near**24 + 4.0 * near**900)[:, None] * rgb(look.sun)
         return light
 
     def _surfaces(self, directions: Array, hits: Hits, rows: NDArray[np.int64]) -> Array:
@@ -132,11 +132,25 @@ class Painter:
             if surface.mirror is not None:
                 mirror[mine] = surface.mirror
         albedo, mirror = self._season(samples, normal, albedo, mirror)
-        light = albedo * self._light(samples, normal, unit) + glow
+        light = albedo * self._light(samples, self._relief(samples, normal), unit) + glow
         shiny = np.nonzero(mirror > 0.01)[0]
         light[shiny] = self._mirrored(light[shiny], mirror[shiny], unit[shiny], normal[shiny], position[shiny])
         clear = np.exp(-look.haze * depth * length)
-        return mix(np.broadcast_to(np.asarray(look.horizon, np.float32), light.shape), light, clear)
+        return mix(np.broadcast_to(rgb(look.horizon), light.shape), light, clear)
+
+    def _relief(self, s: Samples, normal: Array) -> Array:
+        """Normals (n, 3) of rough surfaces: their grain looks different in every light."""
+        smooth_label = np.isin(self.scene.label[s.part], (20, 24, 26))
+        strength = np.where(smooth_label, 0.0, 0.16).astype(np.float32)
+        x = noise(s.u, s.v, 0.03, s.footprint, s.shift + 31) * strength
+        y = noise(s.u, s.v, 0.03, s.footprint, s.shift + 57) * strength
+        flat = np.abs(normal[:, 2]) > 0.8
+        along = np.where(
+            flat[:, None], rgb((1, 0, 0)), np.stack([-normal[:, 1], normal[:, 0], np.zeros(len(x))], axis=1)
+        )
+        across = np.where(flat[:, None], rgb((0, 1, 0)), rgb((0, 0, 1)))
+        bent = normal + x[:, None] * along + y[:, None] * across
+        return (bent / np.linalg.norm(bent, axis=1, keepdims=True)).astype(np.float32)
 
     def _season(self, s: Samples, normal: Array, albedo: Array, mirror: Array) -> tuple[Array, Array]:
         """Put water, fallen leaves and snow on surfaces."""
@@ -177,7 +191,7 @@ class Painter:
             trodden = 0.55 * smooth(drift + 0.7 * lumps, 0.3, 1.4)
             cover = np.where(label == 8, up * (1 - trodden), cover) * look.snow
             cover = np.where((label == 24) | (label == 20), cover * 0.3, cover)
-            white = np.float32([0.80, 0.83, 0.88]) * (1 + 0.06 * lumps + 0.05 * drift)[:, None]
+            white = rgb([0.80, 0.83, 0.88]) * (1 + 0.06 * lumps + 0.05 * drift)[:, None]
             albedo, mirror = mix(albedo, white, cover), mirror * (1 - cover)
         return albedo, mirror
 
@@ -193,14 +207,14 @@ class Painter:
         light = mix(look.bounce, look.sky_light, share) * open_sky[:, None]
         start = s.position + normal * 0.02 - unit * 0.01
         if max(look.sun) > 0:
-            towards = np.asarray(look.sun_direction, np.float32)
+            towards = rgb(look.sun_direction)
             towards = towards / np.linalg.norm(towards)
             cosine = np.einsum("ij,j->i", normal, towards)
             cosine = np.where(soft, 0.25 + 0.6 * np.abs(cosine), np.maximum(cosine, 0))  # leaves let light through
             rows = np.nonzero(cosine > 0.01)[0]
             rays = np.broadcast_to(towards, (len(rows), 3)).astype(np.float32)
             rows = rows[~scene.blocked(start[rows], rays)]
-            light[rows] += cosine[rows, None] * np.asarray(look.sun, np.float32)
+            light[rows] += cosine[rows, None] * rgb(look.sun)
         if look.lamps > 0.5:
             light += self._lamplight(s.position, normal, unit)
         return light
@@ -227,26 +241,27 @@ class Painter:
             distance = np.sqrt(square)
             cosine = np.maximum(np.einsum("ij,ij->i", offset, normal) / distance, 0) * 0.85 + 0.08
             cone = smooth(offset[:, 2] / distance, 0.12, 0.62)
-            light += (9.5 * cone * cosine / square)[:, None] * np.float32([1.0, 0.72, 0.40])
-        offset = position - (self.centre - np.float32([0, 0, 0.9]))
+            light += (26.0 * cone * cosine / (square + 3))[:, None] * rgb([1.0, 0.72, 0.40])
+        offset = position - (self.centre - rgb([0, 0, 0.9]))
         square = np.einsum("ij,ij->i", offset, offset) + 1.0
-        aim = self.forward - np.float32([0, 0, 0.05])
+        aim = self.forward - rgb([0, 0, 0.05])
         angle = np.einsum("ij,ij->i", offset, np.broadcast_to(aim, offset.shape)) / np.sqrt(square)
         beam = smooth(angle, 0.80, 0.99)
         cosine = np.maximum(-np.einsum("ij,ij->i", unit, normal), 0) * 0.9 + 0.1
-        light += (14.0 * beam * cosine / (square + 12))[:, None] * np.float32([1.0, 0.95, 0.85])
+        light += (26.0 * beam * cosine / (square + 25))[:, None] * rgb([1.0, 0.95, 0.85])
         return light
 
     def _mirrored(self, light: Array, mirror: Array, unit: Array, normal: Array, position: Array) -> Array:
         """Add what shiny and wet surfaces mirror: the sky, or something dark that hides it."""
         look = self.look
         ripple = noise(position[:, 0], position[:, 1], 0.03, np.full(len(unit), 0.03, np.float32))
-        bent = normal + 0.02 * ripple[:, None] * np.float32([1, -1, 0])
+        ripple = np.where(normal[:, 2] > 0.9, 0.02 * ripple, 0)  # water ripples, windows do not
+        bent = normal + ripple[:, None] * rgb([1, -1, 0])
         along = np.einsum("ij,ij->i", unit, bent)
         away = (unit - 2 * along[:, None] * bent).astype(np.float32)
         away[:, 2] = np.where(np.abs(normal[:, 2]) > 0.5, np.abs(away[:, 2]), away[:, 2])
         hidden = self.scene.blocked(position + normal * 0.03, away)
-        seen = np.where(hidden[:, None], 0.16 * np.asarray(look.sky_light, np.float32), self.sky(away))
+        seen = np.where(hidden[:, None], 0.16 * rgb(look.sky_light), self.sky(away))
         fresnel = 0.06 + 0.94 * np.clip(1 + along, 0, 1) ** 4
         return mix(light, seen.astype(np.float32), np.clip(mirror * fresnel * 1.6, 0, 0.9))
 
@@ -282,7 +297,7 @@ def _expose(light: Array, look: Condition, rng: np.random.Generator) -> NDArray[
         light = _drops(light, look.drops, rng)
     if look.streaks or look.flakes:
         light = _precipitation(light, look, rng)
-    balance = np.float32([1 + look.warmth, 1, 1 - look.warmth]) * rng.normal(1, 0.015, 3).astype(np.float32)
+    balance = rgb([1 + look.warmth, 1, 1 - look.warmth]) * rng.normal(1, 0.015, 3).astype(np.float32)
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
     vignette = 1 - 0.13 * (x[None] ** 2 + y[:, None] ** 2)
     exposure = look.exposure * rng.normal(1, 0.04)
@@ -323,5 +338,5 @@ def _precipitation(light: Array, look: Condition, rng: np.random.Generator) -> A
             flakes = (rng.random((height, width), dtype=np.float32) > 1 - density).astype(np.float32)
             sigma = size * width
             veil += look.flakes * 5.0 * sigma**2 * ndimage.gaussian_filter(flakes, (1.5 * sigma, sigma))
-    white = np.asarray(look.horizon, np.float32)
+    white = rgb(look.horizon)
     return light + (white - light) * np.clip(veil, 0, 0.85)[..., None]

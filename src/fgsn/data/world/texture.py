@@ -6,7 +6,7 @@ Everything works on flat float32 arrays, one value per ray, and is a pure functi
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.floating[Any]]  # float32 in practice; NumPy's types cannot follow it
 _TILE = 512  # side of the noise tile in texels
@@ -60,14 +60,14 @@ def noise(u: Array, v: Array, texel: float, footprint: Array, shift: Array | flo
 
 def random_of(*keys: NDArray[np.generic] | int) -> Array:
     """A number in [0, 1) that depends on whole-number keys only (arrays broadcast)."""
-    state = np.uint32(2166136261)
+    state = np.array(2166136261, np.uint32)
     with np.errstate(over="ignore"):
         for key in keys:
             state = (state ^ np.asarray(key).astype(np.int64).astype(np.uint32)) * np.uint32(0x9E3779B1)
             state = state ^ (state >> np.uint32(15))
             state = state * np.uint32(0x85EBCA77)
             state = state ^ (state >> np.uint32(13))
-    return (state >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+    return np.asarray(state >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
 
 
 def within(value: Array, low: Array | float, high: Array | float, footprint: Array) -> Array:
@@ -91,6 +91,11 @@ def smooth(value: Array, low: float, high: float) -> Array:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((value - low) / (high - low), 0.0, 1.0)
     return t * t * (3 - 2 * t)
+
+
+def rgb(values: ArrayLike) -> Array:
+    """Colours or vectors as float32, so that images stay float32."""
+    return np.asarray(values, np.float32)
 
 
 def mix(a: Array | tuple[float, ...], b: Array | tuple[float, ...], share: Array) -> Array:

@@ -148,8 +148,8 @@ def _block(
                 build, front, width - 0.02, float(rng.uniform(9, 12)), int(rng.integers(3, 6)), rng, urban=True
             )
             along += width + (float(rng.uniform(2.5, 4)) if rng.random() < 0.15 else 0.0)
-        for spot in np.arange(begin + 6, end - 4, float(rng.uniform(11, 18))):
-            if rng.random() < 0.75:
+        for spot in np.arange(begin + 6, end - 4, float(rng.uniform(9, 14))):
+            if rng.random() < 0.85:
                 plants.plant(
                     build, trees[rng.integers(len(trees))], at(spot, KERB + 0.7), float(rng.uniform(6, 9)), rng
                 )
@@ -215,7 +215,14 @@ def _block(
             back = at(float(along), 31 + float(rng.uniform(0, 4)))
             buildings.house(build, back, 11.0, 8.0, int(rng.integers(1, 5)), rng, urban=bool(rng.random() < 0.5))
         else:
-            plants.plant(build, trees[rng.integers(len(trees))], at(float(along), 27.0), float(rng.uniform(8, 13)), rng)
+            plants.plant(
+                build,
+                trees[rng.integers(len(trees))],
+                at(float(along), 27.0),
+                float(rng.uniform(9, 14)),
+                rng,
+                near=False,
+            )
 
 
 def _garden(
@@ -232,11 +239,11 @@ def _garden(
     corner = at(along + lot - 2.9, PAVED)
     build.box(drive, corner, (0, 0, 0.05), (2.6, setback, KERB_HEIGHT + 0.005))
     _border(build, at, along, lot - 3.2, rng)
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(2, 5))):
         spot = at(along + float(rng.uniform(1, lot - 4)), PAVED + float(rng.uniform(1.4, setback - 1)))
         kind = rng.random()
         if kind < 0.4:
-            plants.plant(build, trees[rng.integers(len(trees))], spot, float(rng.uniform(4.5, 8)), rng)
+            plants.plant(build, trees[rng.integers(len(trees))], spot, float(rng.uniform(5.5, 9)), rng)
         elif kind < 0.55:
             plants.conifer(build, spot, float(rng.uniform(4, 8)), rng)
         else:

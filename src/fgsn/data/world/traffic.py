@@ -10,11 +10,14 @@ _PAINT = [
 ]  # fmt: skip
 
 
-def car(build: Builder, frame: Frame, rng: np.random.Generator) -> None:
-    """A car on local x, its nose ahead, centred on the frame."""
+def car(build: Builder, frame: Frame, rng: np.random.Generator, lit: bool = False) -> None:
+    """A car on local x, its nose ahead, centred on the frame; `lit` has its lights on in the dark."""
     paint = build.part("car", np.array(_PAINT[rng.integers(len(_PAINT))]) * rng.uniform(0.8, 1.2))
     glass, tyre = build.part("car glass", (0.02, 0.025, 0.03)), build.part("tyre", (0.015, 0.015, 0.016))
-    front, rear = build.part("headlight", (0.7, 0.7, 0.7)), build.part("taillight", (0.35, 0.01, 0.01))
+    front, rear = (
+        build.part("headlight", (0.7, 0.7, 0.7), (float(lit),)),
+        build.part("taillight", (0.35, 0.01, 0.01), (float(lit),)),
+    )
     kind = int(rng.integers(3))  # saloon, estate, van
     length, half = (4.4, 4.6, 4.9)[kind] * float(rng.uniform(0.9, 1.05)), 0.87
     waist, roof = (0.92, 0.95, 1.1)[kind], (1.42, 1.48, 1.95)[kind]
