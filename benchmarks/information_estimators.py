@@ -1,7 +1,8 @@
 """Which estimate of the mutual information to trust: every estimator on channels of known information.
 
-    python benchmarks/information_estimators.py                      # 20 minutes on one core
-    python benchmarks/information_estimators.py --trials 1 --quick   # a look
+    python benchmarks/information_estimators.py             # some ten minutes on one core
+    python benchmarks/information_estimators.py --quick     # a look, writes nothing
+    python benchmarks/information_estimators.py --document  # only the tables, from the CSV
 
 Writes benchmarks/information_estimators.csv, one row per channel, number of labels, number of points, way the points
 lie, and estimator; and the tables between the markers of docs/label_figures.md.
@@ -25,6 +26,7 @@ BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 
 LABELS = (20, 100, 200, 1000)
 POINTS = (1_000, 3_000, 18_500, 100_000)
+QUICK = (20, 200), (1_000, 18_500)
 POINTS_PER_REGION, REGIONS_PER_PLACE, FRESH = 20, 25, 0.1
 
 Labels = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -158,21 +160,66 @@ def study(trials: int, labels: tuple[int, ...], points: tuple[int, ...]) -> Iter
                         }
 
 
+def tables(rows: list[dict[str, str]]) -> str:
+    """The study in three small tables of Markdown."""
+    names = list(dict.fromkeys(row["estimator"] for row in rows))
+    alone = [row for row in rows if row["points lie"] == "alone"]
+    regions = [row for row in rows if row["points lie"] == "in regions"]
+    lines = [
+        "Over all channels, numbers of labels and of points: root mean square error, and the largest mean error",
+        "upwards (how much it claims that is not there), in bits.",
+        "",
+        "| estimate | points alone: error | too high by up to | points in regions: error | too high by up to |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name in names:
+        cells = [f"{value:.2f}" for part in (alone, regions) for value in summary(part, name)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for title, part in (("alone", alone), ("in regions", regions)):
+        lines += ["", f"Mean error in bits at K = 200 and 18,500 points that lie {title}:", ""]
+        shown = [row for row in part if row["labels"] == "200" and row["points"] == "18500"]
+        channels = list(dict.fromkeys(row["channel"] for row in shown))
+        lines += ["| channel | truth | " + " | ".join(names) + " |", "| --- |" + " --- |" * (len(names) + 1)]
+        for channel in channels:
+            here = {row["estimator"]: row for row in shown if row["channel"] == channel}
+            bits = abs(float(here["plain"]["truth"]))
+            cells = [f"{float(here[name]['bias']):+.2f}" for name in names]
+            lines.append(f"| {channel} | {bits:.2f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def summary(rows: list[dict[str, str]], estimator: str) -> tuple[float, float]:
+    mine = [row for row in rows if row["estimator"] == estimator]
+    error = float(np.sqrt(np.mean([float(row["rmse"]) ** 2 for row in mine])))
+    return error, max(float(row["bias"]) for row in mine)
+
+
+def write_document() -> None:
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        table = tables(list(csv.DictReader(file)))
+    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    DOCUMENT.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--document", action="store_true")
     arguments = parser.parse_args()
-    sizes = ((20, 200), (1_000, 18_500)) if arguments.quick else (LABELS, POINTS)
-    rows = []
-    for row in study(arguments.trials, *sizes):
-        rows.append(row)
-        print(*row.values(), sep="\t", flush=True)
-    if not arguments.quick:
+    if not arguments.document:
+        rows = []
+        for row in study(arguments.trials, *(QUICK if arguments.quick else (LABELS, POINTS))):
+            rows.append(row)
+            print(*row.values(), sep="\t", flush=True)
+        if arguments.quick:
+            return
         with TABLE.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
+    write_document()
 
 
 if __name__ == "__main__":
