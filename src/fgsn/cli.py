@@ -150,7 +150,9 @@ def _table(title: str, rows: Mapping[str, Any]) -> Any:
 
     table = Table(title=title, title_justify="left")
     if all(isinstance(row, Mapping) for row in rows.values()):
-        columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+        columns = list(
+            dict.fromkeys(name for row in rows.values() for name, cell in row.items() if not isinstance(cell, Mapping))
+        )
         for column in ("", *columns):
             table.add_column(column)
         for name, row in rows.items():

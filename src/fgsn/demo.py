@@ -1,0 +1,201 @@
+"""fgsn demo: the whole chain on the embedded world, from images of several seasons to labels and a page about them."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fgsn.config import (
+    CONDITIONS,
+    DemoSettings,
+    EvaluateSettings,
+    PrepareSettings,
+    SegmentSettings,
+    StationarySettings,
+    TrainSettings,
+    WorldSettings,
+)
+from fgsn.data.correspondences import stored_paths
+from fgsn.data.dataset import Dataset
+from fgsn.data.prepare import prepare
+from fgsn.data.world import make_world
+from fgsn.errors import FgsnError
+from fgsn.evaluation.evaluate import evaluate
+from fgsn.evaluation.report import Scene, View, write_report
+from fgsn.evaluation.stationary import stationary
+from fgsn.files import write_json
+from fgsn.inference.segment import segment
+from fgsn.progress import say
+from fgsn.training.train import train
+
+BASE = "world_base.safetensors"
+"""Base network that comes with the package: trained on worlds of other seeds by benchmarks/world_base.py."""
+VALIDATION_SHARE = 0.25
+SCENES = 3
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a demo is."""
+
+    places: int
+    size: tuple[int, int]
+    conditions: tuple[str, ...]
+    clusters: int
+    iterations: int
+    batch: int
+    crop: int
+
+
+FULL = Size(24, (384, 288), CONDITIONS, 100, 900, 4, 257)
+QUICK = Size(10, (256, 192), ("autumn", "snow", "night"), 50, 150, 4, 161)
+
+
+def demo(settings: DemoSettings) -> dict[str, Any]:
+    """Make a world, train labels on part of it, measure them on the rest, and write `results.json` and `report.html`.
+
+    Three models are compared on places that none of them has seen: the base network's own classes, fine-grained labels
+    learnt without correspondences across conditions, and fine-grained labels learnt with them.
+    """
+    chosen = QUICK if settings.quick else FULL
+    common: dict[str, Any] = {"seed": settings.seed, "device": settings.device}
+    world, seconds = settings.out / "world", {}
+
+    def timed(title: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        say(f"== {title}")
+        began = time.monotonic()
+        results = work()
+        seconds[title] = round(time.monotonic() - began, 1)
+        return results
+
+    timed(
+        "world: a town, driven in several conditions",
+        lambda: make_world(
+            WorldSettings(out=world, places=chosen.places, size=chosen.size, conditions=chosen.conditions, **common)
+        ),
+    )
+    # The last places of the drive are for measuring: neighbours overlap, so random ones would have been seen.
+    timed(
+        "prepare: split by place",
+        lambda: prepare(PrepareSettings(dataset=world, split="end", validation_share=VALIDATION_SHARE, **common)),
+    )
+    runs = {"fgsn_without_corr": 0.0, "fgsn": 1.0}
+    for name, weight in runs.items():
+        timed(
+            f"train {name}: {chosen.clusters} labels, weight of L_corr {weight:g}",
+            lambda name=name, weight=weight: _train(settings, chosen, world, name, weight),
+        )
+    models = {"base": _base(), **{name: settings.out / name / "model.safetensors" for name in runs}}
+    labels = {}
+    for name, model in models.items():
+        out = settings.out / f"evaluate_{name}"
+        labels[name] = timed(
+            f"evaluate {name}",
+            lambda model=model, out=out: evaluate(EvaluateSettings(model=model, data=world, out=out, **common)),
+        )
+    found = timed(
+        "stationary: clusters that carry correspondences",
+        lambda: stationary(
+            StationarySettings(
+                model=models["fgsn"], data=world, out=settings.out / "stationary", split="train", **common
+            )
+        ),
+    )
+    timed(
+        "segment: overlays of one condition",
+        lambda: segment(
+            SegmentSettings(
+                model=settings.out / "stationary" / "model.safetensors",
+                images=world / "images" / chosen.conditions[0],
+                out=settings.out / "segment",
+                save="labels,overlay",
+                **common,
+            )
+        ),
+    )
+    results = {
+        "labels": labels,
+        "stationary": {"stationary": found["stationary"], "clusters": chosen.clusters},
+        "seconds": seconds,
+        "report": str(settings.out / "report.html"),
+    }
+    write_json(settings.out / "results.json", results)
+    _report(settings, chosen, world, results, list(runs), list(models))
+    say(f"== done: open {settings.out / 'report.html'}")
+    return results
+
+
+def _train(settings: DemoSettings, chosen: Size, world: Path, name: str, corr_weight: float) -> dict[str, Any]:
+    out = settings.out / name
+    return train(
+        TrainSettings(
+            data=(world,),
+            init=_base(),
+            out=out,
+            clusters=chosen.clusters,
+            iterations=chosen.iterations,
+            batch=chosen.batch,
+            crop=chosen.crop,
+            corr_weight=corr_weight,
+            # Validated once, at the end: choosing the best by the places that are reported would flatter the figures.
+            validate_every=chosen.iterations,
+            resume=(out / "config.yaml").exists(),
+            seed=settings.seed,
+            device=settings.device,
+        )
+    )
+
+
+def _base() -> Path:
+    path = Path(str(resources.files("fgsn") / "assets" / BASE))
+    if not path.is_file():
+        raise FgsnError(f"{path} is missing: install fgsn again")
+    return path
+
+
+def _report(
+    settings: DemoSettings, chosen: Size, world: Path, results: dict[str, Any], runs: list[str], models: list[str]
+) -> None:
+    names = {
+        "base": "base network's classes",
+        "fgsn_without_corr": f"{chosen.clusters} labels, without L_corr",
+        "fgsn": f"{chosen.clusters} labels, with L_corr",
+    }
+    dataset, by_reference = Dataset.open(world), {}
+    for path in dataset.pairs("validation"):
+        reference, target = stored_paths(path)
+        by_reference.setdefault(reference, [reference]).append(target)
+    step = max(1, len(by_reference) // SCENES)
+    scenes = [
+        Scene(
+            dataset.place(reference),
+            [
+                View(
+                    dataset.condition(image),
+                    dataset.images / image,
+                    {
+                        names[name]: (settings.out / f"evaluate_{name}" / "labels" / image).with_suffix(".png")
+                        for name in models
+                    },
+                )
+                for image in images
+            ],
+        )
+        for reference, images in sorted(by_reference.items())[::step][:SCENES]
+    ]
+    figures = {names[name]: results["labels"][name] for name in models}
+    with_corr, base = (results["labels"][name]["information_bits"] for name in ("fgsn", "base"))
+    write_report(
+        settings.out / "report.html",
+        "Labels that survive the seasons",
+        f"A procedural town was driven in {len(chosen.conditions) + 1} conditions. Without any annotation, "
+        f"{chosen.clusters} labels were learnt on three quarters of the drive; the figures are from the rest. A label "
+        f"seen in one condition tells {with_corr:.2f} bits about the label of the same point in another, "
+        f"against {base:.2f} bits for the {results['labels']['base']['clusters']} classes of the base network.",
+        figures,
+        curves={names[name]: settings.out / name / "metrics.jsonl" for name in runs},
+        scenes=scenes,
+        facts={"seed": settings.seed, **{f"seconds, {key}": value for key, value in results["seconds"].items()}},
+    )
