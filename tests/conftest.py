@@ -4,11 +4,21 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from fgsn.data.correspondences import write_correspondences
+# Shapes that stand in the signatures of these modules are checked in every test; must come before their first import.
+jaxtyping.install_import_hook(["fgsn.models", "fgsn.clustering", "fgsn.training.losses"], "beartype.beartype")
+
+from fgsn.data.correspondences import write_correspondences  # noqa: E402
+from fgsn.inference.model import Model  # noqa: E402
+from fgsn.models.normalisation import SIGNED  # noqa: E402
+from fgsn.models.pspnet import Architecture, PSPNet  # noqa: E402
+
+torch.set_num_threads(1)
 
 
 def write_image(path: Path, width: int = 64, height: int = 48, seed: int = 0) -> Path:
@@ -39,6 +49,24 @@ def write_dataset(root: Path, places: int = 4, conditions: tuple[str, ...] = ("s
             images = (f"{folder}/c0/{place:03d}.png" for folder in ("reference", condition))
             write_pair(root, name, *images, seed=place * 10 + number)
     return root
+
+
+def tiny_model(classes: int = 5, window: int = 65, seed: int = 0, names: bool = True) -> Model:
+    """A model with the `tiny` backbone and random weights; a base network with names of classes, unless told not."""
+    torch.manual_seed(seed)
+    network = PSPNet(Architecture("tiny", classes, feature_dim=16, aux_dim=8)).eval().requires_grad_(False)
+    # Batch norms as after some training: with fresh ones the features of a random network are nearly constant.
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.05, 0.2)
+    found = tuple(f"class {n}" for n in range(classes)) if names else None
+    return Model(network, SIGNED, short_side=0, window=window, classes=found)
+
+
+@pytest.fixture
+def make_model() -> Callable[..., Model]:
+    return tiny_model
 
 
 @pytest.fixture
