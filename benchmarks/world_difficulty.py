@@ -3,7 +3,7 @@
     python benchmarks/world_difficulty.py [--seed 1] [--places 10] [--size 512 384] [--json FILE]
 
 A match (mutual nearest neighbours of SIFT descriptors) is right when it lies within 3 pixels of where the depth and the
-poses say that the static point of the reference is seen in the other image. 'reference2' is a second drive in the
+poses say that the spot seen in the reference is seen in the other image. 'reference2' is a second drive in the
 reference's weather, with its own trajectory and cars: it says what matching can reach at best. Needs pycolmap.
 """
 
@@ -45,11 +45,11 @@ def matches(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def right(reference: Eye, target: Eye, points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which matches (N) between pixels of two images join the same static point."""
+    """Which matches (N) between pixels of two images join the same spot of the same thing."""
     world, part = reference.look(points)
-    static = reference.scene.static[part]
-    expected, seen = target.sees(np.where(static[:, None], world, 1e6), part)
-    return static & seen & (np.linalg.norm(expected - others, axis=1) <= PIXELS)
+    surface = part >= 0
+    expected, seen = target.sees(np.where(surface[:, None], world, 1e6), part)
+    return surface & seen & (np.linalg.norm(expected - others, axis=1) <= PIXELS)
 
 
 def main() -> None:

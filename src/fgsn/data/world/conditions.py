@@ -83,6 +83,6 @@ LOOKS: dict[str, Condition] = {
     ),
     "night": replace(
         _REFERENCE, sky_light=(0.012, 0.015, 0.026), bounce=(0.006, 0.006, 0.007), zenith=(0.004, 0.006, 0.014),
-        horizon=(0.030, 0.024, 0.022), clouds=0.5, haze=0.002, lamps=1.0, exposure=1.7, noise=0.07, blur=0.9, wet=0.1,
+        horizon=(0.030, 0.024, 0.022), clouds=0.5, haze=0.002, lamps=1.0, exposure=1.7, noise=0.085, blur=1.1, wet=0.1,
     ),
 }  # fmt: skip

@@ -33,6 +33,10 @@ class Eye:
         depth = np.where(hits.part >= 0, hits.depth, np.nan).astype(np.float64)
         return self.pose.inverse().transform(self.camera.unproject(pixels, depth)), hits.part
 
+    def labels(self, pixels: Array) -> NDArray[np.uint8]:
+        """Semantic labels (N,) at pixels (N, 2)."""
+        return self.scene.label[self.look(pixels)[1]]
+
     def sees(self, points: Array, parts: NDArray[np.int64]) -> tuple[Array, NDArray[np.bool_]]:
         """Where points (N, 3) on parts (N,) are projected to, and which of them are really seen there.
 
@@ -59,6 +63,9 @@ def correspond(reference: Eye, target: Eye, points: int, rng: np.random.Generato
     pixels, world, part = pixels[near], world[near], part[near]
     others, seen = target.sees(world, part)
     pixels, others, label = pixels[seen], others[seen], reference.scene.label[part[seen]]
+    # A wire thinner than a pixel may be hit where both images show sky: the pixels must show the thing itself.
+    shown = (reference.labels(np.rint(pixels)) == label) & (target.labels(np.rint(others)) == label)
+    pixels, others, label = pixels[shown], others[shown], label[shown]
     return tuple(column[_balanced(label, points)] for column in (pixels, others))  # type: ignore[return-value]
 
 
