@@ -22,7 +22,10 @@ def written_whole(path: Path | str) -> Iterator[Path]:
     A reader sees the old file or the whole new one. When the body fails, nothing is left behind.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FgsnError(f"cannot make the folder {path.parent}: {error.strerror or error}") from error
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield aside
@@ -96,9 +99,7 @@ def inside(root: Path | str, relative: str) -> Path:
     return Path(root) / parts
 
 
-def _mapping(
-    path: Path | str, parse: Callable[[str], Any], failure: type[Exception], kind: str
-) -> dict[str, Any]:
+def _mapping(path: Path | str, parse: Callable[[str], Any], failure: type[Exception], kind: str) -> dict[str, Any]:
     try:
         data = parse(read_text(path))
     except failure as error:

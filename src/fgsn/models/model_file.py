@@ -24,7 +24,10 @@ def write_model_file(path: Path | str, tensors: Mapping[str, Tensor], header: Ma
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "fgsn", "version": str(VERSION), "fgsn": json.dumps(header)}
     with written_whole(path) as aside:
-        save_file(plain, aside, metadata=metadata)
+        try:
+            save_file(plain, aside, metadata=metadata)
+        except SafetensorError as error:  # a full disk, for example
+            raise FgsnError(f"cannot write {path}: {error}") from error
 
 
 def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -51,7 +54,7 @@ def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
         else:
             reason = "it is not a .safetensors model, or it is truncated"
         raise FgsnError(f"cannot load {path}: {reason}") from None
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         raise FgsnError(f"{path} is damaged: its header cannot be read") from None
     except OSError as error:
         raise FgsnError(f"cannot read {path}: {error.strerror or error}") from None
