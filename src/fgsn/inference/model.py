@@ -15,12 +15,10 @@ from fgsn.data.resize import resized, resized_shape
 from fgsn.errors import FgsnError
 from fgsn.inference.tiles import blended
 from fgsn.inference.upsample import labels_at_pixels
+from fgsn.models.layers import STRIDE
 from fgsn.models.model_file import read_model_file, write_model_file
 from fgsn.models.normalisation import Normalisation
 from fgsn.models.pspnet import Architecture, PSPNet
-
-BATCH = 4
-"""Windows computed at once."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,8 @@ class Model:
     """Which clusters carry correspondences, once `fgsn stationary` has counted."""
     facts: dict[str, Any] = field(default_factory=dict)
     """How it was trained, in plain values."""
+    batch: int = 4
+    """Windows computed at once; not stored."""
 
     @property
     def clusters(self) -> int:
@@ -64,11 +64,11 @@ class Model:
 
     def scores(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "classes h w"]:
         """Scores of all labels at the feature cells, on the model's device."""
-        return blended(lambda tiles: self.network(tiles).logits, self.prepared(pixels), self.window, BATCH)
+        return blended(lambda tiles: self.network(tiles).logits, self.prepared(pixels), self.window, self.batch)
 
     def feature_map(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "dim h w"]:
         """Features at the feature cells, on the model's device."""
-        return blended(lambda tiles: self.network(tiles).features, self.prepared(pixels), self.window, BATCH)
+        return blended(lambda tiles: self.network(tiles).features, self.prepared(pixels), self.window, self.batch)
 
     def prepared(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "3 height width"]:
         """The image resized and normalised, on the model's device."""
@@ -104,25 +104,60 @@ def load(path: Path | str, device: str = "auto") -> Model:
             raise FgsnError(
                 f"{path.parent} holds no model.safetensors: the run has not finished, or it is no run folder"
             )
+    place = choose_device(device)
     tensors, header = read_model_file(path)
     try:
-        network = PSPNet(Architecture.from_dict(header["architecture"]))
-        network.load_state_dict(_below(tensors, "network."))
+        network = _network(Architecture.from_dict(header["architecture"]), _below(tensors, "network."))
         codebook = _below(tensors, "codebook.")
         model = Model(
-            network=network.eval().requires_grad_(False).to(choose_device(device)),
+            network=network.eval().requires_grad_(False).to(place),
             normalisation=Normalisation.from_dict(header["normalisation"]),
-            short_side=int(header["short_side"]),
-            window=int(header["window"]),
-            codebook=Codebook.from_tensors(codebook) if codebook else None,
+            short_side=header["short_side"],
+            window=header["window"],
+            codebook=Codebook.from_tensors(codebook).to(place) if codebook else None,
             classes=tuple(header["classes"]) if header["classes"] is not None else None,
             stationary=tuple(header["stationary"]) if header["stationary"] is not None else None,
             facts=header["facts"],
         )
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        _check(model)
+    except (KeyError, TypeError, RuntimeError, ValueError, FgsnError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FgsnError(f"{path} does not fit together ({reason}); it is damaged or not from this version") from None
     return model
+
+
+def _network(architecture: Architecture, weights: dict[str, Tensor]) -> PSPNet:
+    """The network with these weights; memory is taken only once their names and shapes are known to fit."""
+    with torch.device("meta"):
+        network = PSPNet(architecture)
+    wanted = network.state_dict()
+    if odd := sorted(wanted.keys() ^ weights.keys()):
+        raise ValueError(f"{len(odd)} weights are missing or too many, first {odd[0]}")
+    for name, value in weights.items():
+        if value.shape != wanted[name].shape or value.is_floating_point() != wanted[name].is_floating_point():
+            wrong, right = (f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in (value, wanted[name]))
+            raise ValueError(f"{name} is {wrong} instead of {right}")
+    network.to_empty(device="cpu").load_state_dict(weights)
+    return network
+
+
+def _check(model: Model) -> None:
+    """Raise ValueError unless the parts of a model that came from a file go with each other."""
+    if type(model.window) is not int or model.window < STRIDE + 1 or model.window % STRIDE != 1:
+        raise ValueError(f"window {model.window}")
+    if type(model.short_side) is not int or model.short_side < 0:
+        raise ValueError(f"short_side {model.short_side}")
+    if not isinstance(model.facts, dict):
+        raise ValueError("facts are no mapping")
+    for name, values, kind in (("classes", model.classes, str), ("stationary", model.stationary, bool)):
+        if values is not None and not (len(values) == model.clusters and all(type(v) is kind for v in values)):
+            raise ValueError(f"{name} are not {model.clusters} of type {kind.__name__}")
+    if model.codebook is not None:
+        parts, dim = model.codebook.tensors(), model.network.architecture.feature_dim
+        mean, projection, centroids = (tuple(parts[name].shape) for name in ("mean", "projection", "centroids"))
+        fits = mean == (dim,) and projection[:1] == (dim,) and centroids == (model.clusters, *projection[1:])
+        if not (fits and len(projection) == 2 and all(part.is_floating_point() for part in parts.values())):
+            raise ValueError(f"codebook of shapes {mean}, {projection}, {centroids}")
 
 
 def choose_device(name: str) -> torch.device:

@@ -35,7 +35,7 @@ def segment(settings: SegmentSettings) -> dict[str, Any]:
         FgsnError: model or images are missing, or the output folder holds label maps of another model.
     """
     model = load(settings.model, settings.device)
-    changes = {"short_side": settings.short_side, "window": settings.window or None}
+    changes = {"short_side": settings.short_side, "window": settings.window or None, "batch": settings.batch}
     model = replace(model, **{key: value for key, value in changes.items() if value is not None})
     images = list_images(settings.images)
     _claim(settings, model)

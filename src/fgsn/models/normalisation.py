@@ -48,7 +48,8 @@ class Normalisation:
             order = values["order"]
         except (KeyError, TypeError, ValueError):
             raise FgsnError(f"the input normalisation {values} cannot be read") from None
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or order not in ("rgb", "bgr"):
+        sensible = order in ("rgb", "bgr") and np.isfinite(mean + std).all()
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or not sensible:
             raise FgsnError(f"the input normalisation {values} makes no sense")
         return cls(order, mean, std)
 
