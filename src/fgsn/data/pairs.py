@@ -50,14 +50,15 @@ def pair_sample(
     reference, points_ref = _crop(pair.reference, pair.points_ref, centre, side, short_side)
     target, points_tgt = _crop(pair.target, pair.points_tgt, centre, side, short_side)
     cells_ref, cells_tgt = cells_of(points_ref), cells_of(points_tgt)
-    count = (side - 1) // STRIDE + 1
-    seen = ((cells_ref >= 0) & (cells_ref < count) & (cells_tgt >= 0) & (cells_tgt < count)).all(axis=1)
+    inside_ref, inside_tgt = _inside(reference), _inside(target)
+    seen = ((cells_ref >= 0) & (cells_ref < inside_ref[::-1])).all(axis=1)
+    seen &= ((cells_tgt >= 0) & (cells_tgt < inside_tgt[::-1])).all(axis=1)
     clean = padded(reference, side, PAD_VALUE)
     return PairSample(
         clean=clean,
         reference=jittered(clean, jitter, rng),
         target=jittered(padded(target, side, PAD_VALUE), jitter, rng),
-        inside=((reference.shape[0] - 1) // STRIDE + 1, (reference.shape[1] - 1) // STRIDE + 1),
+        inside=inside_ref,
         cells_ref=cells_ref[seen],
         cells_tgt=cells_tgt[seen],
     )
@@ -66,6 +67,11 @@ def pair_sample(
 def cells_of(points: Float[np.ndarray, "points 2"]) -> Int64[np.ndarray, "points 2"]:
     """Nearest feature cell (column, row) of points (x, y): cell c sits exactly on pixel 8 c."""
     return np.floor(points / STRIDE + 0.5).astype(np.int64)
+
+
+def _inside(crop: np.ndarray) -> tuple[int, int]:
+    """Rows and columns of feature cells that lie on a crop before it is padded."""
+    return (crop.shape[0] - 1) // STRIDE + 1, (crop.shape[1] - 1) // STRIDE + 1
 
 
 def _crop(
