@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from fgsn.config import PretrainSettings
 from fgsn.data.augment import generator, jittered, padded, random_window, scaled
@@ -21,7 +21,7 @@ from fgsn.models.layers import STRIDE
 from fgsn.models.normalisation import SIGNED
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.progress import Meter
-from fgsn.training.run import Run, restore, set_rate, sgd, stop_requests
+from fgsn.training.run import Run, loaded, restore, set_rate, sgd, stop_requests
 
 Labelled = tuple[LabelledSet, Sample]
 AUX_WEIGHT = 0.4
@@ -67,9 +67,10 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
         restore(network, optimiser, tensors)
 
     steps = _Steps(training, settings, step)
-    loader = iter(DataLoader(steps, batch_size=None, num_workers=settings.workers))
+    loader = loaded(steps, settings.workers)
+    stopping = False
     with stop_requests() as stop, Meter("pretrain", settings.iterations, step, unit=" steps") as meter:
-        while step < settings.iterations:
+        while step < settings.iterations and not stopping:
             network.train()
             torch.manual_seed((settings.seed << 32) + step)  # dropout
             images, labels = (part.to(device) for part in next(loader))
@@ -88,10 +89,9 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
                 network.eval()
                 figures = segmentation_figures(model, validation)
                 run.log({"step": step, "validation": {key: figures[key] for key in ("mean_iou", "pixel_accuracy")}})
-            if step % settings.validate_every == 0 or last or stop():
+            stopping = stop()
+            if step % settings.validate_every == 0 or last or stopping:
                 run.save_checkpoint(step, network, optimiser, {"figures": figures})
-            if stop():
-                break
             meter.step(f"loss {loss.item():.3f}")
     run.close()
     network.eval()

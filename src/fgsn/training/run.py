@@ -2,21 +2,24 @@
 
 import json
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from fgsn.config import Settings
 from fgsn.errors import FgsnError
-from fgsn.files import read_yaml, write_text, write_yaml
+from fgsn.files import read_yaml, write_yaml
 from fgsn.models.model_file import read_model_file, write_model_file
 
-MAY_DIFFER = {"resume", "device", "out"}
+Item = TypeVar("Item")
+MAY_DIFFER = {"resume", "device", "out", "workers"}
 """Settings that a resumed run may change."""
 
 
@@ -30,7 +33,7 @@ class Run:
         self._board = None
         if resume:
             self._check_same(settings)
-        elif (folder / "config.yaml").exists():
+        elif self.checkpoint.exists() or self._log.exists():
             raise FgsnError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
         write_yaml(folder / "config.yaml", settings.as_dict())
 
@@ -61,16 +64,17 @@ class Run:
             momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
             if momentum is not None:
                 tensors[f"momentum.{name}"] = momentum
-        write_model_file(self.checkpoint, tensors, {"step": step, **extra})
+        logged = self._log.stat().st_size if self._log.exists() else 0
+        write_model_file(self.checkpoint, tensors, {"step": step, "logged": logged, **extra})
 
     def load_checkpoint(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
         """Step, tensors and plain data of the last checkpoint, if there is one; later rows of the log are dropped."""
         if not self.checkpoint.exists():
-            self._cut_log(-1)
+            self._cut_log(0)
             return None
         tensors, extra = read_model_file(self.checkpoint)
         step = int(extra.pop("step"))
-        self._cut_log(step)
+        self._cut_log(int(extra.pop("logged", sys.maxsize)))
         return step, tensors, extra
 
     def close(self) -> None:
@@ -78,18 +82,11 @@ class Run:
         if self._board is not None:
             self._board.close()
 
-    def _cut_log(self, step: int) -> None:
-        if not self._log.exists():
-            return
-        kept = []
-        for line in self._log.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the line that was being written when the run was killed
-            if row["step"] <= step:
-                kept.append(line + "\n")
-        write_text(self._log, "".join(kept))
+    def _cut_log(self, size: int) -> None:
+        """Drop what was logged after the checkpoint; those steps are about to be done again."""
+        if self._log.exists():
+            with self._log.open("r+b") as file:
+                file.truncate(min(size, self._log.stat().st_size))
 
     def _tensorboard(self) -> Any:
         if self._board is None:
@@ -99,6 +96,40 @@ class Run:
                 return None
             self._board = SummaryWriter(str(self.folder / "tensorboard"))
         return self._board
+
+
+def loaded(samples: Dataset[Item], workers: int) -> Iterator[Item]:
+    """The samples in their order, loaded by `workers` processes beside this one (0: in this one).
+
+    Raises:
+        FgsnError: a sample cannot be loaded; in one line, whichever process it was.
+    """
+    for item in DataLoader(_Told(samples), batch_size=None, num_workers=workers, worker_init_fn=_leave_signals):
+        if isinstance(item, FgsnError):
+            raise item
+        yield item
+
+
+class _Told(Dataset[Any]):
+    """Hands errors over as values: torch would put a traceback in front of a worker's message."""
+
+    def __init__(self, samples: Dataset[Any]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.samples[index]
+        except FgsnError as error:
+            return error
+
+
+def _leave_signals(worker: int) -> None:
+    """Ctrl-C reaches the whole process group; what to finish and save is for the main process to decide."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def restore(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

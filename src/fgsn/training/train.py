@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from fgsn.config import TrainSettings
@@ -24,13 +23,13 @@ from fgsn.data.dataset import Dataset
 from fgsn.data.pairs import PairSample, pair_sample
 from fgsn.errors import FgsnError
 from fgsn.evaluation.measure import measure
-from fgsn.files import write_json
+from fgsn.files import write_json, written_whole
 from fgsn.inference.model import Model, load
 from fgsn.models.layers import STRIDE
 from fgsn.progress import Meter, say
 from fgsn.training.clusters import Labeller, cluster_features, stacked
 from fgsn.training.losses import Matches, at_cells, cluster_loss, correspondence_loss, hinge_feature_loss
-from fgsn.training.run import Run, restore, set_rate, sgd, stop_requests
+from fgsn.training.run import Run, loaded, restore, set_rate, sgd, stop_requests
 
 FRESH = ("classifier", "aux_classifier")
 """The layers that are new after every clustering."""
@@ -65,9 +64,10 @@ def train(settings: TrainSettings) -> dict[str, Any]:
         model, labeller = _labeller_of(run, clustered, model, settings)
 
     steps = _Steps(training, settings, step)
-    loader = iter(DataLoader(steps, batch_size=None, num_workers=settings.workers))
+    loader = loaded(steps, settings.workers)
+    stopping = False
     with stop_requests() as stop, Meter("train", settings.iterations, step, unit=" steps") as meter:
-        while step < settings.iterations and not stop():
+        while step < settings.iterations and not stopping:
             if _cluster_now(step, clustered, settings):
                 model, labeller = _cluster(model, sets, settings, step, run, optimiser)
                 clustered = step
@@ -91,13 +91,15 @@ def train(settings: TrainSettings) -> dict[str, Any]:
                 if figures["information_bits"] >= best.get("information_bits", -math.inf):
                     best = {"step": step, **figures}
                     _finished(model, settings, best).save(settings.out / "checkpoints" / "best.safetensors")
-            if due or stop():
+            stopping = stop()
+            if due or stopping:
                 run.save_checkpoint(step, network, optimiser, {"clustered": clustered, "best": best})
             meter.step(" ".join(f"{k.removeprefix('loss_')} {v.item():.2f}" for k, v in losses.items()))
     run.close()
     path = settings.out / "model.safetensors"
     if best:
-        shutil.copyfile(settings.out / "checkpoints" / "best.safetensors", path)
+        with written_whole(path) as aside:
+            shutil.copyfile(settings.out / "checkpoints" / "best.safetensors", aside)
     else:
         say("there are no validation pairs: the last weights are taken")
         _finished(model, settings, {"step": step}).save(path)
