@@ -60,3 +60,12 @@ def test_wrong_input_is_said_in_one_line(tmp_path):
     (tmp_path / "cameras.txt").write_text("1 OPENCV 10 10 1 1 1 1\n")
     with pytest.raises(FgsnError, match="exactly one PINHOLE"):
         read_model(tmp_path)
+
+
+def test_a_broken_model_is_said_in_one_line(tmp_path):
+    write_model(tmp_path, toy_model())
+    whole = (tmp_path / "points3D.txt").read_text()
+    for broken in (whole[:-1] + " 99 0\n", whole.replace("1 ", "x ", 1) + "1 2\n", whole[:-1] + " 1\n"):
+        (tmp_path / "points3D.txt").write_text(broken)
+        with pytest.raises(FgsnError, match="no COLMAP text model"):
+            read_model(tmp_path)

@@ -86,6 +86,13 @@ def read_model(folder: Path) -> Reconstruction:
     Raises:
         FgsnError: a file is missing, broken, or holds another camera model.
     """
+    try:
+        return _read(folder)
+    except (ValueError, KeyError, IndexError) as error:
+        raise FgsnError(f"{folder} is no COLMAP text model that can be read: {error}") from None
+
+
+def _read(folder: Path) -> Reconstruction:
     camera = _read_camera(folder / "cameras.txt")
     names, poses, image_row, observed = [], [], {}, {}
     lines = [line for line in read_text(folder / "images.txt").split("\n") if not line.startswith("#")]

@@ -51,10 +51,12 @@ class Condition:
     """Falling snow."""
     parked: float = 0.45
     """Share of the parking lots that are taken."""
+    day: int = 0
+    """Number of the day: what people and traffic lights do differs between days."""
 
 
 _REFERENCE = Condition()
-LOOKS: dict[str, Condition] = {
+_LOOKS: dict[str, Condition] = {
     "reference": _REFERENCE,
     "reference2": _REFERENCE,
     "sun": replace(
@@ -82,7 +84,10 @@ LOOKS: dict[str, Condition] = {
         noise=0.018, blur=0.6, drops=14, streaks=1.0,
     ),
     "night": replace(
-        _REFERENCE, sky_light=(0.012, 0.015, 0.026), bounce=(0.006, 0.006, 0.007), zenith=(0.004, 0.006, 0.014),
+        _REFERENCE, sky_light=(0.022, 0.025, 0.036), bounce=(0.011, 0.010, 0.010), zenith=(0.004, 0.006, 0.014),
         horizon=(0.030, 0.024, 0.022), clouds=0.5, haze=0.002, lamps=1.0, exposure=1.7, noise=0.085, blur=1.1, wet=0.1,
     ),
 }  # fmt: skip
+
+LOOKS = {name: replace(look, day=day) for day, (name, look) in enumerate(_LOOKS.items())}
+"""The look of every drive."""

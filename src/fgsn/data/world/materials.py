@@ -213,7 +213,7 @@ def _facade(s: Samples, look: Condition) -> Surface:
     hue = np.stack([0.05 + 0.2 * (tone * 3 % 1), 0.10 + 0.1 * (tone * 5 % 1), 0.05 + 0.15 * (tone * 11 % 1)], axis=1)
     albedo = mix(albedo, hue * slats[:, None], leaf)
     # Behind the glass: curtains or blinds, drawn otherwise on every visit; on the glass: the sky.
-    visit = random_of(column.astype(int), row.astype(int), s.part, int(look.haze * 1e6) + int(look.lamps * 10))
+    visit = random_of(column.astype(int), row.astype(int), s.part, look.day)
     drawn = (chance * 5 % 1) * 0.7 + 0.3 * visit
     curtain = (dv > low + (high - low) * drawn) & (chance * 3 % 1 < 0.6)
     inside = np.where(curtain[:, None], rgb([0.34, 0.32, 0.28]) * (0.5 + chance[:, None]), np.float32(0.02))
@@ -271,7 +271,7 @@ def _bulb(s: Samples, look: Condition) -> Surface:
 @material(19, "traffic light")
 def _traffic_light(s: Samples, look: Condition) -> Surface:
     """Three lights; which one shines changes from visit to visit."""
-    visit = random_of(s.part, int(look.haze * 1e6))
+    visit = random_of(s.part, look.day)
     level = np.floor((s.v - 0.02) / 0.3)
     disc = smooth(0.11 - np.hypot(s.v - 0.02 - 0.3 * level - 0.14, np.abs(s.u) - 0.17), 0.0, 0.02)
     hue = rgb([[0.1, 1.0, 0.35], [1.0, 0.6, 0.05], [1.0, 0.08, 0.03]])[np.clip(level, 0, 2).astype(int)]

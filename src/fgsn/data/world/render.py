@@ -92,7 +92,7 @@ class Painter:
         light = mix(look.horizon, look.zenith, np.minimum(1.25 * rise**0.6, 1))
         flat = unit[:, :2] / (rise + 0.12)[:, None]
         pixel = np.full(len(unit), 0.004, np.float32)
-        shift = 13.0 * look.haze * 1000
+        shift = 13.7 * look.day
         cloud = noise(flat[:, 0], flat[:, 1], 0.02, pixel, shift) * 0.6 + noise(
             flat[:, 0], flat[:, 1], 0.11, pixel, shift
         )
@@ -171,11 +171,17 @@ class Painter:
             drift = noise(x[rows], y[rows], 0.45, s.footprint[rows], 8.0)
             on_road = np.where(label[rows] == 7, 0.30 + 0.5 * (np.abs(s.v[rows]) > 3.3), 0.9)
             share = np.clip(look.litter * on_road * (0.55 + 0.5 * drift), 0, 0.95)
-            here = (random_of(cell_x, cell_y) < share).astype(np.float32)
+            # One leaf per cell: a blob that is longer than wide, turned and moved at random.
+            turn = random_of(cell_x, cell_y, 4) * np.pi
+            dx = x[rows] / 0.09 - cell_x - 0.3 - 0.4 * random_of(cell_x, cell_y, 5)
+            dy = y[rows] / 0.09 - cell_y - 0.3 - 0.4 * random_of(cell_x, cell_y, 6)
+            long, short = np.cos(turn) * dx + np.sin(turn) * dy, np.cos(turn) * dy - np.sin(turn) * dx
+            inside = np.hypot(long, 1.7 * short) < 0.5
+            here = (inside & (random_of(cell_x, cell_y) < 1.3 * share)).astype(np.float32)
             far = np.clip(s.footprint[rows] / 0.09 - 0.5, 0, 1)
             hue = mix((0.36, 0.19, 0.03), (0.24, 0.06, 0.02), random_of(cell_x, cell_y, 2))
             hue = hue * (0.5 + random_of(cell_x, cell_y, 3))[:, None] * (0.35 + 0.65 * look.autumn)
-            albedo[rows] = mix(albedo[rows], hue, here * (1 - far) + share * far)
+            albedo[rows] = mix(albedo[rows], hue, here * (1 - far) + 0.6 * share * far)
         if look.snow:
             lumps = noise(x + 0.4 * z, y + 0.4 * z, 0.05, s.footprint)
             drift = noise(x, y + z, 0.55, s.footprint, 6.0)
