@@ -1,0 +1,52 @@
+"""Make the base network that the package ships: `tiny`, trained on labelled worlds in fair weather.
+
+    python benchmarks/world_base.py --out FOLDER [--install]
+
+Like the labelled data sets of the field it has seen the reference condition and sun, nothing else. The seeds of its
+worlds are kept from everything that is reported.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import fgsn
+from fgsn.config import PretrainSettings, WorldSettings
+from fgsn.data.world import make_world
+from fgsn.demo import BASE
+from fgsn.training.pretrain import pretrain
+
+SEEDS = range(9000, 9008)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--iterations", type=int, default=2000)
+    parser.add_argument("--install", action="store_true", help="put the model into the package")
+    options = parser.parse_args()
+    worlds = [options.out / f"world{seed}" for seed in SEEDS]
+    for seed, world in zip(SEEDS, worlds, strict=True):
+        make_world(WorldSettings(out=world, seed=seed, places=14, size=(384, 288), conditions=("sun",)))
+    run = options.out / "run"
+    results = pretrain(
+        PretrainSettings(
+            data=tuple(f"world:{world}" for world in worlds),
+            out=run,
+            backbone="tiny",
+            iterations=options.iterations,
+            batch=8,
+            crop=257,
+            short_side=288,
+            lr=0.05,
+            backbone_lr=1.0,
+            resume=(run / "config.yaml").exists(),
+        )
+    )
+    print(f"mean IoU {results['mean_iou']:.3f}, pixel accuracy {results['pixel_accuracy']:.3f}")
+    if options.install:
+        shutil.copyfile(run / "model.safetensors", Path(fgsn.__file__).parent / "assets" / BASE)
+
+
+if __name__ == "__main__":
+    main()
