@@ -153,10 +153,17 @@ def _table(title: str, rows: Mapping[str, Any]) -> Any:
         columns = list(
             dict.fromkeys(name for row in rows.values() for name, cell in row.items() if not isinstance(cell, Mapping))
         )
-        for column in ("", *columns):
-            table.add_column(column)
-        for name, row in rows.items():
-            table.add_row(name, *(_cell(row.get(column, "")) for column in columns))
+        cells = {(name, column): _cell(row.get(column, "")) for name, row in rows.items() for column in columns}
+        if len(columns) > len(rows):  # the longer side goes down the page
+            for heading in ("", *rows):
+                table.add_column(heading)
+            for column in columns:
+                table.add_row(column, *(cells[name, column] for name in rows))
+        else:
+            for heading in ("", *columns):
+                table.add_column(heading)
+            for name in rows:
+                table.add_row(name, *(cells[name, column] for column in columns))
     else:
         table.show_header = False
         for name, value in rows.items():

@@ -176,8 +176,8 @@ class TrainSettings(Settings):
     """Power of the polynomial by which the learning rate falls."""
     weight_decay: float = 1e-4
     """Weight decay of everything but biases."""
-    colour_jitter: float = 0.0
-    """Strength of random brightness, contrast, saturation and hue changes of each crop (0 none, 1 strong)."""
+    colour_jitter: float = 0.4
+    """Strength of random brightness, contrast, saturation and hue changes of each crop (0 as in the paper, 1 strong)."""
     features_per_image: int = 500
     """Features sampled per reference image for clustering: half at correspondences, half at random cells."""
     pca_dim: int = 256
