@@ -5,7 +5,7 @@ where a settings object is built. `fgsn.cli` turns these classes into flags, YAM
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -177,7 +177,7 @@ class TrainSettings(Settings):
     weight_decay: float = 1e-4
     """Weight decay of everything but biases."""
     colour_jitter: float = 0.4
-    """Strength of random brightness, contrast, saturation and hue changes of each crop (0 as in the paper, 1 strong)."""
+    """Strength of random brightness, contrast, saturation and hue changes of each crop (0 as in the paper)."""
     features_per_image: int = 500
     """Features sampled per reference image for clustering: half at correspondences, half at random cells."""
     pca_dim: int = 256
