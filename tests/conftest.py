@@ -1,5 +1,6 @@
 """Tiny data, made on the fly and shared by all tests."""
 
+import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,21 @@ def tiny_model(classes: int = 5, window: int = 65, seed: int = 0, names: bool = 
             module.running_var.uniform_(0.05, 0.2)
     found = tuple(f"class {n}" for n in range(classes)) if names else None
     return Model(network, SIGNED, short_side=0, window=window, classes=found)
+
+
+def golden_uniform(seed: int, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """Numbers in [low, high) as the golden data were made of: a 32-bit mixing function of index and seed."""
+    x = np.arange(1, math.prod(shape) + 1, dtype=np.uint32)
+    x = x * np.uint32(0x9E3779B1) + np.uint32((seed + 1) * 0x85EBCA6B % 2**32)
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
+    x ^= x >> np.uint32(16)
+    return (low + (high - low) * (x / 2.0**32)).reshape(shape)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[..., np.ndarray]:
+    return golden_uniform
 
 
 @pytest.fixture
