@@ -1,0 +1,147 @@
+"""The codebook: whitening against float64 and the golden data, clustering, assignment."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fgsn import Codebook
+from fgsn.clustering.whitening import Whitening
+from fgsn.errors import FgsnError
+
+GOLDEN_GRAM = np.load(Path(__file__).with_name("golden_gram.npz"))["gram"]
+
+
+def features_of(samples=400, dim=24, seed=0, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    spread = 1 / (1 + np.arange(dim) / 4)
+    return (rng.normal(size=(samples, dim)) * spread @ rng.normal(size=(dim, dim)) + rng.uniform(0, 3, dim)).astype(
+        dtype
+    )
+
+
+def gram(rows):
+    rows = np.asarray(rows, np.float64)
+    return rows @ rows.T
+
+
+def test_whitening_of_the_golden_features(golden):
+    """The angles between whitened features do not depend on the signs and rotations that are free."""
+    samples, dim = 2000, 512
+    z = golden(501, (samples, dim), -1, 1) / (1 + np.arange(dim) / 64)
+    mixed = golden(502, (dim, dim), -1, 1) * np.sqrt(3 / dim)
+    features = torch.from_numpy((z @ mixed + 3 * golden(503, (dim,))).astype(np.float32))
+    whitening = Whitening.fit(features, 256)
+    assert whitening.projection.shape == (512, 256)
+    np.testing.assert_allclose(gram(whitening(features[:32])), GOLDEN_GRAM, atol=2e-4)
+
+
+@pytest.mark.parametrize("keep", [3, 24, 256])
+def test_whitening_is_that_of_a_singular_value_decomposition(keep):
+    features = features_of()
+    centred = features.astype(np.float64) - features.astype(np.float64).mean(axis=0)
+    left = np.linalg.svd(centred, full_matrices=False)[0][:, :keep]
+    whitening = Whitening.fit(torch.from_numpy(features), keep)
+    assert whitening.projection.shape == (24, min(keep, 24))
+    expected = gram(left / np.linalg.norm(left, axis=1, keepdims=True))
+    np.testing.assert_allclose(gram(whitening(torch.from_numpy(features))), expected, atol=2e-4)
+
+
+def test_a_large_mean_does_not_spoil_the_whitening():
+    features = features_of().astype(np.float64)
+    small, large = (torch.from_numpy((features + offset).astype(np.float32)) for offset in (0, 1000))
+    np.testing.assert_allclose(gram(Whitening.fit(large, 8)(large)), gram(Whitening.fit(small, 8)(small)), atol=0.02)
+
+
+def test_fewer_samples_than_dimensions():
+    features = torch.from_numpy(features_of(samples=10))
+    rows = Whitening.fit(features, 256)(features)
+    assert rows.shape[1] == 9
+    assert torch.isfinite(rows).all()
+    np.testing.assert_allclose(rows.norm(dim=1), 1, rtol=1e-5)
+
+
+def test_directions_in_which_nothing_varies_are_left_out():
+    features = features_of(dim=6)
+    doubled = torch.from_numpy(np.concatenate([features, features, np.ones((400, 3), np.float32)], axis=1))
+    assert Whitening.fit(doubled, 256).projection.shape == (15, 6)
+
+
+def test_a_feature_equal_to_the_mean_becomes_zeros_not_nan():
+    whitening = Whitening.fit(torch.from_numpy(features_of()), 8)
+    row = whitening(whitening.mean[None])
+    assert row.count_nonzero() == 0
+
+
+@pytest.mark.parametrize("value", [0.0, 7.25])
+def test_constant_features_give_a_codebook_without_nan(value):
+    codebook = Codebook.fit(np.full((50, 8), value, np.float32), 4)
+    assert torch.isfinite(codebook.centroids).all()
+    assert torch.isfinite(codebook.whitening.projection).all()
+    assert len(set(codebook.assign(np.full((50, 8), value, np.float32)).tolist())) == 1
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_refused(broken):
+    features = features_of()
+    features[17, 3] = broken
+    with pytest.raises(FgsnError, match="NaN or infinite"):
+        Codebook.fit(features, 5)
+
+
+def test_no_features_and_too_few_are_refused():
+    with pytest.raises(FgsnError, match="there are no features"):
+        Codebook.fit(np.zeros((0, 8), np.float32), 5)
+    with pytest.raises(FgsnError, match="5 clusters want at least as many features, but there are 4"):
+        Codebook.fit(features_of(samples=4), 5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_any_floating_point_features_will_do(dtype):
+    features = features_of(dtype=dtype)
+    codebook = Codebook.fit(features, 10)
+    assert codebook.centroids.dtype == torch.float32
+    ids = codebook.assign(features)
+    assert ids.dtype == np.int64
+    assert set(ids) == set(range(10))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(2, 60), st.integers(0, 2**31))
+def test_assignment_is_what_brute_force_finds(clusters, seed):
+    features = features_of(samples=100, dim=12, seed=seed)
+    codebook = Codebook.fit(features, clusters, seed=seed, pca_dim=6)
+    mean, projection = codebook.whitening.mean.double().numpy(), codebook.whitening.projection.double().numpy()
+    rows = (features - mean) @ projection
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    distances = ((rows[:, None] - codebook.centroids.double().numpy()) ** 2).sum(axis=2)
+    ids = codebook.assign(features)
+    np.testing.assert_allclose(distances[np.arange(100), ids], distances.min(axis=1), atol=1e-5)
+    assert codebook.objective[-1] == pytest.approx(distances.min(axis=1).sum(), rel=1e-4, abs=1e-4)
+    assert codebook.clusters == clusters
+
+
+def test_a_map_is_assigned_cell_by_cell():
+    codebook = Codebook.fit(features_of(), 20)
+    rows = torch.from_numpy(features_of(samples=2 * 5 * 7, seed=1))
+    maps = rows.view(2, 5, 7, 24).permute(0, 3, 1, 2)
+    np.testing.assert_array_equal(codebook.assign_map(maps).flatten(), codebook.assign(rows))
+
+
+def test_the_same_seed_gives_the_same_codebook():
+    one, same, other = (Codebook.fit(features_of(), 20, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one.centroids, same.centroids)
+    assert one.objective == same.objective
+    assert not torch.equal(one.centroids, other.centroids)
+
+
+def test_a_codebook_survives_as_tensors():
+    codebook = Codebook.fit(features_of(), 20)
+    back = Codebook.from_tensors(codebook.to("cpu").tensors())
+    assert torch.equal(back.centroids, codebook.centroids)
+    assert torch.equal(back.whitening.projection, codebook.whitening.projection)
+    assert back.objective == codebook.objective
+    np.testing.assert_array_equal(back.assign(features_of(seed=5)), codebook.assign(features_of(seed=5)))
