@@ -22,7 +22,7 @@ SEEDS = range(9000, 9008)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--iterations", type=int, default=2000)
+    parser.add_argument("--iterations", type=int, default=1200)
     parser.add_argument("--install", action="store_true", help="put the model into the package")
     options = parser.parse_args()
     worlds = [options.out / f"world{seed}" for seed in SEEDS]

@@ -125,7 +125,9 @@ class PretrainSettings(Settings):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass; weights and gradients are kept in float32."""
     validate_every: int = 500
-    """Steps between validations and checkpoints."""
+    """Steps between validations."""
+    save_every: int = 250
+    """Steps between checkpoints, from which --resume goes on."""
     workers: int = 0
     """Processes that load images beside the training; the run is the same for any number."""
     resume: bool = False
@@ -187,7 +189,9 @@ class TrainSettings(Settings):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass; weights and gradients are kept in float32."""
     validate_every: int = 500
-    """Steps between validations and checkpoints."""
+    """Steps between validations."""
+    save_every: int = 250
+    """Steps between checkpoints, from which --resume goes on."""
     validation_pairs: int = 200
     """Validation pairs that are looked at, at most."""
     workers: int = 0

@@ -90,7 +90,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
                 figures = segmentation_figures(model, validation)
                 run.log({"step": step, "validation": {key: figures[key] for key in ("mean_iou", "pixel_accuracy")}})
             stopping = stop()
-            if step % settings.validate_every == 0 or last or stopping:
+            if step % settings.save_every == 0 or last or stopping:
                 run.save_checkpoint(step, network, optimiser, {"figures": figures})
             meter.step(f"loss {loss.item():.3f}")
     run.close()

@@ -92,7 +92,7 @@ def train(settings: TrainSettings) -> dict[str, Any]:
                     best = {"step": step, **figures}
                     _finished(model, settings, best).save(settings.out / "checkpoints" / "best.safetensors")
             stopping = stop()
-            if due or stopping:
+            if step % settings.save_every == 0 or due or stopping:
                 run.save_checkpoint(step, network, optimiser, {"clustered": clustered, "best": best})
             meter.step(" ".join(f"{k.removeprefix('loss_')} {v.item():.2f}" for k, v in losses.items()))
     run.close()
