@@ -42,6 +42,14 @@ def test_round_trip_bit_for_bit(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["model.safetensors"]
 
 
+def test_equal_content_gives_equal_bytes(tmp_path):
+    written = set()
+    for n in range(8):
+        write_model_file(tmp_path / str(n), TENSORS, HEADER)
+        written.add((tmp_path / str(n)).read_bytes())
+    assert len(written) == 1
+
+
 def refused(path, because):
     with pytest.raises(FgsnError, match=because) as error:
         read_model_file(path)
@@ -101,6 +109,7 @@ def test_tensors_that_claim_more_than_the_file_holds_are_refused(tmp_path):
         ({"format": "fgsn", "fgsn": "{}"}, "damaged: its header"),
         ({"format": "fgsn", "version": "1"}, "damaged: its header"),
         ({"format": "fgsn", "version": "1", "fgsn": '{"a": '}, "damaged: its header"),
+        ({"format": "fgsn", "version": "1", "fgsn": "[1]"}, "damaged: its header"),
         ({"format": "fgsn", "version": "1", "fgsn": "[" * 100_000}, "damaged: its header"),
     ],
 )

@@ -20,7 +20,7 @@ VERSION = 1
 
 
 def write_model_file(path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON header, whole or not at all."""
+    """Write tensors and a JSON header, whole or not at all; equal content gives equal bytes."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "fgsn", "version": str(VERSION), "fgsn": json.dumps(header)}
     with written_whole(path) as aside:
@@ -28,6 +28,7 @@ def write_model_file(path: Path | str, tensors: Mapping[str, Tensor], header: Ma
             save_file(plain, aside, metadata=metadata)
         except SafetensorError as error:  # a full disk, for example
             raise FgsnError(f"cannot write {path}: {error}") from error
+        _sort_metadata(aside)
 
 
 def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -47,7 +48,10 @@ def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
             if int(metadata["version"]) > VERSION:
                 raise FgsnError(f"{path} was written by a newer fgsn; update fgsn to read it")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(metadata["fgsn"])
+            header = json.loads(metadata["fgsn"])
+            if not isinstance(header, dict):
+                raise ValueError
+            return tensors, header
     except SafetensorError:
         if _is_pickle(path):
             reason = "it is a pickle, which could run code when loaded; fgsn never loads those"
@@ -58,6 +62,18 @@ def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
         raise FgsnError(f"{path} is damaged: its header cannot be read") from None
     except OSError as error:
         raise FgsnError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the texts of a safetensors header in order; the library writes them in a random one."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+        if len(text) == size:
+            file.seek(8)
+            file.write(text)
 
 
 def _is_pickle(path: Path) -> bool:

@@ -1,0 +1,202 @@
+"""fgsn segment: folders of images to label maps."""
+
+import errno
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fgsn.config import SegmentSettings
+from fgsn.errors import FgsnError, UsageError
+from fgsn.inference import segment as module
+from fgsn.inference.label_maps import read_label_map
+from fgsn.inference.segment import segment
+
+
+@pytest.fixture
+def model(make_model, tmp_path):
+    made = make_model()
+    made.save(tmp_path / "model.safetensors")
+    return made
+
+
+def run(tmp_path, **changes):
+    given = {"model": tmp_path / "model.safetensors", "images": tmp_path / "images", "out": tmp_path / "out"}
+    return segment(SegmentSettings(**(given | changes), device="cpu"))
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_label_map_is_what_the_model_says(model, make_image, tmp_path):
+    image = make_image(tmp_path / "images" / "street.png", 101, 70)
+    results = run(tmp_path)
+    labels, clusters = read_label_map(tmp_path / "out" / "labels" / "street.png")
+    np.testing.assert_array_equal(labels, model.segment(image))
+    assert clusters == 5
+    assert results["segmented"] == results["images"] == 1
+    assert results["failed"] == []
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
+
+
+def test_subfolders_are_mirrored(model, make_image, tmp_path):
+    for name in ("a/c0/1.png", "a/c1/1.png", "b/1.jpg", "2.png"):
+        make_image(tmp_path / "images" / name)
+    assert run(tmp_path)["segmented"] == 4
+    assert files(tmp_path / "out" / "labels") == ["2.png", "a/c0/1.png", "a/c1/1.png", "b/1.png"]
+
+
+def test_two_images_that_differ_in_their_ending_only_are_both_kept(model, make_image, tmp_path):
+    one, other = make_image(tmp_path / "images/1.png", seed=1), make_image(tmp_path / "images/1.jpg", seed=2)
+    make_image(tmp_path / "images" / "2.jpg")
+    run(tmp_path)
+    labels = tmp_path / "out" / "labels"
+    assert files(labels) == ["1.jpg.png", "1.png.png", "2.png"]
+    np.testing.assert_array_equal(read_label_map(labels / "1.png.png")[0], model.segment(one))
+    np.testing.assert_array_equal(read_label_map(labels / "1.jpg.png")[0], model.segment(other))
+
+
+def test_broken_images_are_listed_and_the_others_finished(model, make_image, tmp_path):
+    for n in range(5):
+        make_image(tmp_path / "images" / f"{n}.png")
+    (tmp_path / "images" / "1.png").write_bytes(b"")
+    (tmp_path / "images" / "4.png").write_bytes((tmp_path / "images" / "3.png").read_bytes()[:500])
+    results = run(tmp_path)
+    assert files(tmp_path / "out" / "labels") == ["0.png", "2.png", "3.png"]
+    assert results["segmented"] == 3
+    assert [line.count("\n") for line in results["failed"]] == [0, 0]
+    assert "1.png" in results["failed"][0]
+    assert "4.png" in results["failed"][1]
+    make_image(tmp_path / "images" / "1.png")
+    results = run(tmp_path)
+    assert (results["segmented"], results["already_there"], len(results["failed"])) == (1, 3, 1)
+
+
+def test_nothing_but_broken_images(model, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "1.png").write_bytes(b"")
+    results = run(tmp_path)
+    assert results["segmented"] == 0
+    assert len(results["failed"]) == 1
+
+
+def test_what_exists_is_skipped_unless_told_otherwise(model, make_image, tmp_path):
+    for n in range(3):
+        make_image(tmp_path / "images" / f"{n}.png")
+    run(tmp_path)
+    stored = tmp_path / "out" / "labels" / "0.png"
+    made = stored.stat().st_mtime_ns
+    (tmp_path / "out" / "labels" / "2.png").unlink()
+    results = run(tmp_path)
+    assert (results["segmented"], results["already_there"]) == (1, 2)
+    assert stored.stat().st_mtime_ns == made
+    assert run(tmp_path, overwrite=True)["segmented"] == 3
+    assert stored.stat().st_mtime_ns != made
+
+
+def test_something_more_to_save_is_made_for_all(model, make_image, tmp_path):
+    make_image(tmp_path / "images" / "street.png", 101, 70)
+    run(tmp_path)
+    assert run(tmp_path, save="labels,overlay,features,scores")["segmented"] == 1
+    assert [name for name in files(tmp_path / "out") if "/" in name] == [
+        "features/street.npy", "labels/street.png", "overlay/street.jpg", "scores/street.npy"
+    ]  # fmt: skip
+    features, scores = (np.load(tmp_path / "out" / kind / "street.npy") for kind in ("features", "scores"))
+    assert (features.shape, features.dtype) == ((16, 9, 13), np.float16)
+    assert (scores.shape, scores.dtype) == ((5, 9, 13), np.float16)
+    expected = model.features(tmp_path / "images" / "street.png")
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=0.05)
+    with Image.open(tmp_path / "out" / "overlay" / "street.jpg") as picture:
+        assert picture.width == 101
+
+
+def test_another_model_or_size_is_refused_in_the_same_folder(model, make_model, make_image, tmp_path):
+    make_image(tmp_path / "images" / "street.png", 101, 70)
+    run(tmp_path)
+    make_model(seed=1).save(tmp_path / "other.safetensors")
+    for change in ({"model": tmp_path / "other.safetensors"}, {"short_side": 40}, {"window": 33}):
+        with pytest.raises(FgsnError, match="out holds label maps of another model: choose another --out, or add"):
+            run(tmp_path, **change)
+    assert run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)["segmented"] == 1
+    labels = read_label_map(tmp_path / "out" / "labels" / "street.png")[0]
+    np.testing.assert_array_equal(labels, make_model(seed=1).segment(tmp_path / "images" / "street.png"))
+
+
+def test_settings_of_the_network_are_those_of_the_flags(model, make_image, tmp_path):
+    image = make_image(tmp_path / "images" / "street.png", 101, 70)
+    run(tmp_path, short_side=48, window=33, batch=2)
+    expected = replace(model, short_side=48, window=33).segment(image)
+    assert (expected != model.segment(image)).any()
+    np.testing.assert_array_equal(read_label_map(tmp_path / "out" / "labels" / "street.png")[0], expected)
+
+
+def test_more_than_256_labels_are_16_bits(make_model, make_image, tmp_path):
+    model = make_model(classes=300, names=False)
+    model.save(tmp_path / "model.safetensors")
+    image = make_image(tmp_path / "images" / "street.png", 101, 70)
+    run(tmp_path)
+    labels, clusters = read_label_map(tmp_path / "out" / "labels" / "street.png")
+    assert clusters == 300
+    assert labels.max() > 255
+    np.testing.assert_array_equal(labels, model.segment(image))
+    with Image.open(tmp_path / "out" / "labels" / "street.png") as stored:
+        assert stored.mode == "I;16"
+
+
+def test_one_image_and_a_list_of_images(model, make_image, tmp_path):
+    image = make_image(tmp_path / "images" / "a" / "1.png")
+    make_image(tmp_path / "images" / "a" / "2.png")
+    assert run(tmp_path, images=image)["images"] == 1
+    (tmp_path / "list.txt").write_text("a/2.png\n")
+    assert run(tmp_path, images=tmp_path / "list.txt")["images"] == 1
+    assert files(tmp_path / "out" / "labels") == ["1.png", "a/2.png"]
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_leaves_no_part(model, make_image, tmp_path, monkeypatch):
+    for n in range(4):
+        make_image(tmp_path / "images" / f"{n}.png")
+    save = Image.Image.save
+    saved = []
+
+    def full(image, path, *args, **kwargs):
+        save(image, path, *args, **kwargs)
+        saved.append(path)
+        if len(saved) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(FgsnError, match=r"cannot write .*/1\.png: No space left on device"):
+        run(tmp_path)
+    assert "1.png" not in " ".join(files(tmp_path / "out" / "labels"))
+    assert not [name for name in files(tmp_path / "out") if name.endswith(".part")]
+    monkeypatch.undo()
+    assert run(tmp_path)["failed"] == []
+    assert files(tmp_path / "out" / "labels") == ["0.png", "1.png", "2.png", "3.png"]
+
+
+def test_an_interruption_leaves_whole_maps_only(model, make_image, tmp_path, monkeypatch):
+    for n in range(4):
+        make_image(tmp_path / "images" / f"{n}.png")
+    made = module._made
+    calls = []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return made(*args)
+
+    monkeypatch.setattr(module, "_made", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    assert files(tmp_path / "out" / "labels") == ["0.png", "1.png"]
+
+
+def test_wrong_usage(tmp_path):
+    with pytest.raises(UsageError, match="--save knows labels, overlay, features, scores, not depth"):
+        SegmentSettings(model=tmp_path, images=tmp_path, out=tmp_path, save="labels,depth")
+    with pytest.raises(UsageError, match="take 97 instead of 100"):
+        SegmentSettings(model=tmp_path, images=tmp_path, out=tmp_path, window=100)
