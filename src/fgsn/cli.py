@@ -156,7 +156,7 @@ def _table(title: str, rows: Mapping[str, Any]) -> Any:
         cells = {(name, column): _cell(row.get(column, "")) for name, row in rows.items() for column in columns}
         if len(columns) > len(rows):  # the longer side goes down the page
             for heading in ("", *rows):
-                table.add_column(heading)
+                table.add_column(heading, no_wrap=not heading)
             for column in columns:
                 table.add_row(column, *(cells[name, column] for name in rows))
         else:

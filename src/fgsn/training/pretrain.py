@@ -57,7 +57,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
         short_side=settings.short_side,
         window=settings.crop,
         classes=classes,
-        facts={"kind": "base network", "data": list(settings.data), "iterations": settings.iterations},
+        facts={"kind": "base network", "data": [labelled.name for labelled in sets], "iterations": settings.iterations},
     )
 
     step, figures = 0, {}

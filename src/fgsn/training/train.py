@@ -221,7 +221,7 @@ def _finished(model: Model, settings: TrainSettings, best: dict[str, Any]) -> Mo
     facts = {
         "kind": "fine-grained labels",
         "clusters": settings.clusters,
-        "data": [str(path) for path in settings.data],
+        "data": [path.resolve().name for path in settings.data],  # names only: a model travels
         "validation": best,
         "start": model.facts,
     }
