@@ -139,6 +139,7 @@ def _train(settings: DemoSettings, chosen: Size, world: Path, name: str, corr_we
             batch=chosen.batch,
             crop=chosen.crop,
             corr_weight=corr_weight,
+            backbone_lr=1.0,  # the small backbone has seen fair weather only, and has much to learn
             # Validated once, at the end: choosing the best by the places that are reported would flatter the figures.
             validate_every=chosen.iterations,
             resume=(out / "config.yaml").exists(),
