@@ -80,21 +80,21 @@ def golden() -> Callable[..., np.ndarray]:
     return golden_uniform
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model() -> Callable[..., Model]:
     return tiny_model
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_image() -> Callable[..., Path]:
     return write_image
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_pair() -> Callable[..., Path]:
     return write_pair
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_dataset() -> Callable[..., Path]:
     return write_dataset

@@ -1,0 +1,190 @@
+"""The run folder, stop requests, the optimiser and the loading of samples."""
+
+import json
+import os
+import signal
+import threading
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from fgsn.config import Settings
+from fgsn.errors import FgsnError
+from fgsn.training.run import Run, loaded, restore, set_rate, sgd, stop_requests
+
+
+def network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Conv2d(4, 2, 1))
+
+
+def stepped(net, optimiser, steps=2):
+    for _ in range(steps):
+        optimiser.zero_grad()
+        net(torch.randn(2, 3, 9, 9)).square().mean().backward()
+        optimiser.step()
+
+
+def test_biases_get_twice_the_rate_and_no_decay():
+    net = network()
+    optimiser = sgd(net, 0.1, 0.01, lambda name: 0.5 if name.startswith("0.") else 1.0)
+    groups = {id(group["params"][0]): group for group in optimiser.param_groups}
+    found = {name: groups[id(parameter)] for name, parameter in net.named_parameters()}
+    assert {name: (group["lr"], group["weight_decay"]) for name, group in found.items()} == {
+        "0.weight": (0.05, 0.01), "0.bias": (0.1, 0.0),
+        "1.weight": (0.1, 0.01), "1.bias": (0.2, 0.0),
+        "2.weight": (0.1, 0.01), "2.bias": (0.2, 0.0),
+    }  # fmt: skip
+    assert all(group["momentum"] == 0.9 and group["nesterov"] for group in optimiser.param_groups)
+
+
+@pytest.mark.parametrize("power", [0.9, 1.0, 2.0])
+def test_the_rate_falls_along_a_polynomial_and_is_never_zero(power):
+    optimiser = sgd(network(), 0.1, 0.0, lambda name: 1.0)
+    rates = []
+    for step in range(10):
+        assert set_rate(optimiser, step, 10, power) == pytest.approx((1 - step / 10) ** power)
+        rates.append(optimiser.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.1 * (1 - step / 10) ** power for step in range(10)])
+    assert min(rates) > 0
+
+
+def test_a_checkpoint_brings_weights_and_momentum_back(tmp_path):
+    net = network()
+    optimiser = sgd(net, 0.1, 0.01, lambda name: 1.0)
+    stepped(net, optimiser)
+    run = Run(tmp_path, Settings(), resume=False)
+    run.save_checkpoint(2, net, optimiser, {"best": {"kappa": 0.5}})
+    step, tensors, extra = Run(tmp_path, Settings(), resume=True).load_checkpoint()
+    assert (step, extra) == (2, {"best": {"kappa": 0.5}})
+    other = network()
+    other_optimiser = sgd(other, 0.1, 0.01, lambda name: 1.0)
+    restore(other, other_optimiser, tensors)
+    for pair in ((net, optimiser), (other, other_optimiser)):
+        torch.manual_seed(7)
+        stepped(*pair)
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume(tmp_path):
+    run = Run(tmp_path, Settings(), resume=False)
+    net = network()
+    optimiser = sgd(net, 0.1, 0.0, lambda name: 1.0)
+    run.log({"step": 3, "loss": 1.0})
+    run.save_checkpoint(3, net, optimiser, {})
+    run.log({"step": 3, "clustering": {"clusters": 4}})
+    run.log({"step": 4, "loss": 0.5})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')
+    run.close()
+    again = Run(tmp_path, Settings(), resume=True)
+    again.load_checkpoint()
+    again.log({"step": 4, "loss": 0.25})
+    again.close()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [{"step": 3, "loss": 1.0}, {"step": 4, "loss": 0.25}]
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path):
+    run = Run(tmp_path, Settings(), resume=False)
+    run.log({"step": 1, "loss": 1.0})
+    run.close()
+    assert Run(tmp_path, Settings(), resume=True).load_checkpoint() is None
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
+    run = Run(tmp_path, Settings(), resume=False)
+    run.log({"step": 1, "loss": 1.0})
+    run.close()
+    with pytest.raises(FgsnError, match=f"{tmp_path} holds a run already: add --resume"):
+        Run(tmp_path, Settings(), resume=False)
+
+
+def test_a_start_that_failed_does_not_block_its_folder(tmp_path):
+    Run(tmp_path, Settings(), resume=False)
+    Run(tmp_path, Settings(seed=1), resume=False)
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(FgsnError, match="holds no run to resume: leave --resume out"):
+        Run(tmp_path / "none", Settings(), resume=True)
+
+
+def test_other_settings_are_named(tmp_path):
+    Run(tmp_path, Settings(seed=1), resume=False)
+    with pytest.raises(FgsnError, match=r"cannot resume .* \(seed was 1, now 2\)"):
+        Run(tmp_path, Settings(seed=2), resume=True)
+    Run(tmp_path, Settings(seed=1, device="cpu"), resume=True)
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path):
+    run = Run(tmp_path, Settings(), resume=False)
+    run.checkpoint.parent.mkdir()
+    run.checkpoint.write_bytes(b"xx")
+    with pytest.raises(FgsnError, match=r"cannot load .*last\.safetensors"):
+        Run(tmp_path, Settings(), resume=True).load_checkpoint()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_a_request_and_becomes_an_interrupt_at_the_end(number):
+    before = signal.getsignal(number)
+    reached = False
+    with pytest.raises(KeyboardInterrupt) as stopped, stop_requests() as stop:  # noqa: PT012
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        reached = True
+    assert reached
+    assert stopped.value.args == (number.name,)
+    assert signal.getsignal(number) is before
+
+
+def test_the_second_signal_stops_at_once():
+    with pytest.raises(KeyboardInterrupt) as stopped, stop_requests():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("went on after the second signal")
+    assert stopped.value.args == ("SIGTERM",)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_is_not_hidden_by_a_request():
+    with pytest.raises(FgsnError, match="broken"), stop_requests():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        raise FgsnError("broken")
+
+
+def test_in_another_thread_signals_are_left_alone():
+    found = []
+
+    def work():
+        with stop_requests() as stop:
+            found.append(stop())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False]
+
+
+class Numbers(Dataset):
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, index):
+        if index == 7:
+            raise FgsnError("image 7.png is broken")
+        return index, os.getpid()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samples_come_in_order_and_errors_in_one_line(workers):
+    found = []
+    with pytest.raises(FgsnError) as error:  # noqa: PT012
+        for item in loaded(Numbers(), workers):
+            found.append(item)
+    assert str(error.value) == "image 7.png is broken"
+    assert [index for index, _ in found] == list(range(7))
+    assert len({process for _, process in found} - {os.getpid()}) == workers
