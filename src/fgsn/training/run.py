@@ -104,7 +104,14 @@ def loaded(samples: Dataset[Item], workers: int) -> Iterator[Item]:
     Raises:
         FgsnError: a sample cannot be loaded; in one line, whichever process it was.
     """
-    for item in DataLoader(_Told(samples), batch_size=None, num_workers=workers, worker_init_fn=_leave_signals):
+    loader = DataLoader(
+        _Told(samples),
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=_leave_signals,
+        generator=torch.Generator(),  # torch's own would be drawn from whenever a run starts or goes on
+    )
+    for item in loader:
         if isinstance(item, FgsnError):
             raise item
         yield item

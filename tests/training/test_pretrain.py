@@ -1,0 +1,182 @@
+"""Supervised training of base networks on a tiny CamVid."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import fgsn
+from fgsn.config import PretrainSettings
+from fgsn.data.labelled import CAMVID_CLASSES, IGNORE, open_labelled
+from fgsn.errors import FgsnError, UsageError
+from fgsn.models.model_file import read_model_file
+from fgsn.training import pretrain as module
+from fgsn.training.pretrain import pretrain, segmentation_figures
+
+COLOURS = np.array([[230, 40, 40], [40, 230, 40], [40, 40, 230]], np.uint8)
+
+
+def write_camvid(root, images=4, size=(96, 72)):
+    """Blocks of three colours, each of which is a class; a border is void."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for n in range(images):
+        classes = rng.integers(0, 3, (3, 4)).repeat(size[1] // 3, axis=0).repeat(size[0] // 4, axis=1)
+        label = classes.astype(np.uint8)
+        label[:3] = 11
+        noise = rng.integers(-20, 20, (size[1], size[0], 3))
+        for folder, pixels in (
+            ("images", np.clip(COLOURS[classes] + noise, 0, 255).astype(np.uint8)),
+            ("labels", label),
+        ):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(root / folder / f"{n}.png")
+        lines.append(f"images/{n}.png labels/{n}.png\n")
+    (root / "train.txt").write_text("".join(lines[:-1]))
+    (root / "val.txt").write_text(lines[-1])
+    return root
+
+
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory):
+    return write_camvid(tmp_path_factory.mktemp("camvid"))
+
+
+@pytest.fixture
+def run(camvid, tmp_path):
+    fast = {"iterations": 8, "batch": 2, "crop": 65, "short_side": 0, "lr": 0.05, "validate_every": 3, "device": "cpu"}
+    given = {"data": (f"camvid:{camvid}",), "out": tmp_path / "run", "backbone": "tiny"}
+    return lambda **changes: pretrain(PretrainSettings(**(given | fast | changes)))
+
+
+def test_it_learns_three_colours(run, tmp_path):
+    results = run(iterations=60, backbone_lr=1.0, validate_every=30)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert len(losses) == 3
+    # From 1.4 log 11 = 3.4 at random.
+    assert losses[-1] < 2.0
+    assert results["pixel_accuracy"] > 0.6
+    assert [row["step"] for row in rows if "validation" in row] == [30, 60]
+
+
+def test_the_run_folder_holds_a_base_network(run, camvid, tmp_path):
+    results = run(iterations=3)
+    model = fgsn.load(tmp_path / "run")
+    assert model.classes == CAMVID_CLASSES
+    assert model.clusters == 11
+    assert model.codebook is None
+    assert (model.window, model.short_side) == (65, 0)
+    assert model.facts["data"] == ["camvid"]
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+    assert results["images"] == 3
+    # The figures are those of the model that was saved.
+    labelled = open_labelled(f"camvid:{camvid}")
+    again = segmentation_figures(model, [(labelled, sample) for sample in labelled.validation])
+    assert again["pixel_accuracy"] == pytest.approx(results["pixel_accuracy"])
+
+
+def test_figures_of_a_known_prediction(camvid, make_model):
+    """Predicting the class of the truth in its upper half, and class 0 below."""
+    labelled = open_labelled(f"camvid:{camvid}")
+    truth = labelled.read_label(labelled.validation[0])
+    guess = np.where(np.arange(72)[:, None] < 40, truth % 11, 0)
+
+    class Oracle:
+        classes = CAMVID_CLASSES
+
+        def segment(self, image):
+            return guess
+
+    figures = segmentation_figures(Oracle(), [(labelled, labelled.validation[0])])
+    known = truth != IGNORE
+    assert figures["pixel_accuracy"] == pytest.approx((guess == truth)[known].mean())
+    for index, name in enumerate(CAMVID_CLASSES):
+        union = ((truth == index) | (guess == index)) & known
+        if union.any():
+            expected = ((truth == index) & (guess == index) & known).sum() / union.sum()
+            assert figures["iou"][name] == pytest.approx(expected)
+        else:
+            assert name not in figures["iou"]
+    assert figures["mean_iou"] == pytest.approx(np.mean(list(figures["iou"].values())))
+
+
+def test_crops_and_labels_belong_together(camvid):
+    """The label of every cell is the colour of its pixel, whatever scale, mirroring and padding."""
+    settings = PretrainSettings(data=("camvid:x",), out=camvid, backbone="tiny", crop=97, short_side=0, batch=2)
+    labelled = open_labelled(f"camvid:{camvid}")
+    steps = module._Steps([(labelled, sample) for sample in labelled.training], settings, 0)
+    matching = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "COLOUR_JITTER", 0.0)
+        for n in range(10):
+            images, labels = steps[n]
+            assert images.shape == (2, 3, 97, 97)
+            assert labels.shape == (2, 13, 13)
+            seen = images[:, :, ::8, ::8].argmax(dim=1)
+            known = labels != IGNORE
+            matching.append((seen == labels)[known].float().mean())
+            padding = (images[:, :, ::8, ::8] == 0).all(dim=1)
+            assert (labels[padding] == IGNORE).all()
+    assert min(matching) > 0.9
+
+
+@pytest.mark.parametrize(("step", "workers"), [(2, 0), (5, 2)])
+def test_a_stopped_run_goes_on_with_the_same_bits(run, monkeypatch, tmp_path, step, workers):
+    run(out=tmp_path / "whole")
+    calls = []
+    real = module._loss
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_loss", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert read_model_file(tmp_path / "run" / "checkpoints" / "last.safetensors")[1]["step"] == step
+    run(resume=True, workers=workers)
+    for name in ("model.safetensors", "checkpoints/last.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_seeds_differ(run, tmp_path):
+    weights = []
+    for n, seed in enumerate((0, 1, 0)):
+        run(seed=seed, iterations=1, out=tmp_path / str(n))
+        weights.append(fgsn.load(tmp_path / str(n)).network.backbone.stem.conv.weight)
+    assert torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[0], weights[1])
+
+
+def test_sets_of_different_classes_are_refused(run, camvid, make_image, tmp_path):
+    root = tmp_path / "world"
+    for split in ("training", "validation"):
+        make_image(root / "segmented_images" / split / "imgs" / "a.png")
+        (root / "segmented_images" / split / "annos").mkdir(parents=True)
+        Image.fromarray(np.full((48, 64), 7, np.uint8)).save(root / "segmented_images" / split / "annos" / "a.png")
+    with pytest.raises(FgsnError, match="camvid and world have different classes and cannot be trained together"):
+        run(data=(f"camvid:{camvid}", f"world:{root}"))
+    run(data=(f"world:{root}", f"world:{root}"), iterations=1)
+
+
+def test_what_cannot_be_is_told(run):
+    with pytest.raises(FgsnError, match="--weights imagenet fits the backbone lite only"):
+        run(weights="imagenet")
+    with pytest.raises(UsageError, match="unknown backbone 'tinny'; did you mean 'tiny'"):
+        run(backbone="tinny")
+    with pytest.raises(FgsnError, match="no longer finite at step 20: take a smaller --lr"):
+        run(lr=1e12, iterations=20, validate_every=100)
+
+
+def test_one_image_per_step_is_refused():
+    """The pyramid's smallest bin has one value per image: batch norm cannot learn from one image."""
+    with pytest.raises(UsageError, match="--batch must be at least 2"):
+        PretrainSettings(data=("camvid:x",), out="x", batch=1)
