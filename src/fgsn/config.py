@@ -33,6 +33,9 @@ class Settings:
     device: Device = "auto"
     """Where to compute: auto takes a GPU when there is one."""
 
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**31, f"--seed must lie between 0 and 2**31 - 1, not {self.seed}")
+
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values, ready for YAML."""
         return {key: _plain(value) for key, value in asdict(self).items()}
@@ -56,6 +59,7 @@ class WorldSettings(Settings):
     """Processes that render; 0 takes one per core."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.places >= 2, f"--places must be at least 2, not {self.places}")
         width, height = self.size
         require(
@@ -80,6 +84,7 @@ class PrepareSettings(Settings):
     """Which places are for validation: random ones, or those at the end of a drive (the last in name order)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0.0 <= self.validation_share < 1.0, "--validation-share must lie between 0 and 1")
 
 
@@ -93,6 +98,7 @@ class CheckSettings(Settings):
     """Images of a data set to decode fully, spread evenly; of the others only the size is read. 0 decodes all."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.decode >= 0, "--decode must not be negative")
 
 
@@ -134,8 +140,10 @@ class PretrainSettings(Settings):
     """Go on from the run's last checkpoint."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(bool(self.data), "--data wants at least one FORMAT:PATH")
-        _check_training(self.iterations, self.batch, self.crop, self.lr)
+        _at_least(self, batch=2)  # batch norm cannot learn from the one value of the pyramid's largest bin
+        _check_training(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,20 +204,19 @@ class TrainSettings(Settings):
     """Validation pairs that are looked at, at most."""
     workers: int = 0
     """Processes that load images beside the training; the run is the same for any number."""
-    workers: int = 0
-    """Processes that load images beside the training; the run is the same for any number."""
     resume: bool = False
     """Go on from the run's last checkpoint."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(bool(self.data), "--data wants at least one data set")
-        require(self.clusters >= 2, f"--clusters must be at least 2, not {self.clusters}")
-        require(self.recluster_every >= 0, "--recluster-every must not be negative")
+        _at_least(self, clusters=2, recluster_every=0, features_per_image=2, pca_dim=1, kmeans_iterations=1)
+        _at_least(self, validation_pairs=1, batch=1)
+        require(self.clusters <= 65536, "--clusters must be at most 65536, which is what label maps can hold")
         weights = (self.corr_weight, self.class_weight, self.feature_weight, self.aux_weight)
         require(min(weights) >= 0, "the weights of the losses must not be negative")
         require(self.corr_weight + self.class_weight + self.feature_weight > 0, "all losses have weight 0")
-        require(self.features_per_image >= 2, "--features-per-image must be at least 2")
-        _check_training(self.iterations, self.batch, self.crop, self.lr)
+        _check_training(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,9 +241,11 @@ class SegmentSettings(Settings):
     """Make label maps again that exist already."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         kinds = set(self.save.split(","))
         unknown = kinds - {"labels", "overlay", "features", "scores"}
         require(not unknown, f"--save knows labels, overlay, features, scores, not {', '.join(sorted(unknown))}")
+        _at_least(self, short_side=0, batch=1)
         _check_window(self.window)
 
 
@@ -256,6 +265,7 @@ class StationarySettings(Settings):
     """A cluster is stationary when more than this share of its pixels carries a correspondence (paper, section 4)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0.0 <= self.threshold < 1.0, "--threshold must be at least 0 and below 1")
 
 
@@ -275,6 +285,7 @@ class EvaluateSettings(Settings):
     """Random halves of the places to draw for the interval of information_bits; 0 for none."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.resamples >= 0, "--resamples must not be negative")
 
 
@@ -296,19 +307,25 @@ class DemoSettings(Settings):
     """The smallest honest run: fewer places, smaller images, fewer steps."""
 
 
-def _check_training(iterations: int, batch: int, crop: int, lr: float) -> None:
-    require(iterations >= 1, f"--iterations must be at least 1, not {iterations}")
-    require(batch >= 1, f"--batch must be at least 1, not {batch}")
-    require(crop >= 65, f"--crop must be at least 65 pixels, not {crop}")
-    _check_window(crop)
-    require(lr > 0, f"--lr must be above 0, not {lr}")
+def _at_least(settings: Settings, **limits: int) -> None:
+    for name, limit in limits.items():
+        value = getattr(settings, name)
+        flag = f"--{name.replace('_', '-')}"
+        require(value is None or value >= limit, f"{flag} must be at least {limit}, not {value}")
+
+
+def _check_training(settings: PretrainSettings | TrainSettings) -> None:
+    _at_least(settings, iterations=1, crop=65, short_side=0, validate_every=1, save_every=1, workers=0)
+    _at_least(settings, backbone_lr=0, weight_decay=0)
+    _check_window(settings.crop)
+    require(settings.lr > 0, f"--lr must be above 0, not {settings.lr}")
 
 
 def _check_window(side: int) -> None:
     """A window of 8 n + 1 pixels has feature cells exactly on its first and last pixel (METHOD: 713 = 8 · 89 + 1)."""
     require(
-        side == 0 or side % 8 == 1,
-        f"the side of a crop or window must be 8 n + 1 pixels: take {side // 8 * 8 + 1} instead of {side}",
+        side == 0 or (side % 8 == 1 and side >= 9),
+        f"the side of a crop or window must be 8 n + 1 pixels: take {max(9, side // 8 * 8 + 1)} instead of {side}",
     )
 
 
@@ -348,8 +365,11 @@ def _typed(value: Any, kind: Any) -> Any:
         return None if value is None else _typed(value, get_args(kind)[0])
     if kind is Path and isinstance(value, str):
         return Path(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML 1.1 takes 1e-4 for a text
+        except ValueError:
+            raise TypeError("a number") from None
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(
             {Path: "a path", int: "a whole number", float: "a number", str: "a text"}.get(kind, kind.__name__)

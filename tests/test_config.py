@@ -1,0 +1,154 @@
+"""Settings: every field is explained, ranges are checked, values survive YAML."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fgsn import config
+from fgsn.cli import COMMANDS
+from fgsn.config import (
+    CheckSettings,
+    EvaluateSettings,
+    PrepareSettings,
+    PretrainSettings,
+    SegmentSettings,
+    Settings,
+    StationarySettings,
+    TrainSettings,
+    WorldSettings,
+    from_plain,
+)
+from fgsn.errors import UsageError
+
+P = Path("p")
+GIVEN = {
+    WorldSettings: {"out": P},
+    PrepareSettings: {"dataset": P},
+    CheckSettings: {"path": P},
+    PretrainSettings: {"data": ("camvid:x",), "out": P},
+    TrainSettings: {"data": (P,), "init": P, "out": P},
+    SegmentSettings: {"model": P, "images": P, "out": P},
+    StationarySettings: {"model": P, "data": P, "out": P},
+    EvaluateSettings: {"model": P, "data": P, "out": P},
+}
+
+
+def test_every_field_is_declared_once_and_explained_in_one_line():
+    """A field's docstring is its help; a field that is declared twice would hide one of them."""
+    tree = ast.parse(inspect.getsource(config))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert len(classes) >= len(COMMANDS)
+    for node in classes:
+        names = []
+        for field, after in zip(node.body, node.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign):
+                names.append(field.target.id)
+                explained = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                assert explained, f"{node.name}.{names[-1]}"
+                assert "\n" not in after.value.value
+        assert len(names) == len(set(names)), f"{node.name} declares a field twice"
+
+
+@pytest.mark.parametrize("settings", GIVEN, ids=lambda kind: kind.__name__)
+def test_settings_survive_yaml(settings):
+    made = settings(**GIVEN[settings])
+    plain = yaml.safe_load(yaml.safe_dump(made.as_dict()))
+    assert settings(**from_plain(settings, plain, "x.yaml")) == made
+
+
+WRONG = [
+    (Settings, {"seed": -1}),
+    (WorldSettings, {"places": 1}),
+    (WorldSettings, {"size": (63, 48)}),
+    (WorldSettings, {"size": (1025, 768)}),
+    (WorldSettings, {"conditions": ("sun", "fog")}),
+    (WorldSettings, {"conditions": ("sun", "sun")}),
+    (WorldSettings, {"conditions": ()}),
+    (WorldSettings, {"points": 0}),
+    (PrepareSettings, {"validation_share": 1.0}),
+    (PrepareSettings, {"validation_share": -0.1}),
+    (CheckSettings, {"decode": -1}),
+    (PretrainSettings, {"data": ()}),
+    (PretrainSettings, {"batch": 1}),
+    (PretrainSettings, {"short_side": -1}),
+    (PretrainSettings, {"validate_every": 0}),
+    (PretrainSettings, {"save_every": 0}),
+    (PretrainSettings, {"workers": -1}),
+    (TrainSettings, {"data": ()}),
+    (TrainSettings, {"clusters": 1}),
+    (TrainSettings, {"clusters": 65537}),
+    (TrainSettings, {"iterations": 0}),
+    (TrainSettings, {"recluster_every": -1}),
+    (TrainSettings, {"batch": 0}),
+    (TrainSettings, {"crop": 384}),
+    (TrainSettings, {"crop": 57}),
+    (TrainSettings, {"short_side": -1}),
+    (TrainSettings, {"corr_weight": -1.0}),
+    (TrainSettings, {"corr_weight": 0.0, "class_weight": 0.0}),
+    (TrainSettings, {"lr": 0.0}),
+    (TrainSettings, {"features_per_image": 1}),
+    (TrainSettings, {"pca_dim": 0}),
+    (TrainSettings, {"kmeans_iterations": -1}),
+    (TrainSettings, {"validate_every": 0}),
+    (TrainSettings, {"save_every": 0}),
+    (TrainSettings, {"validation_pairs": 0}),
+    (TrainSettings, {"workers": -1}),
+    (SegmentSettings, {"save": "labels,depth"}),
+    (SegmentSettings, {"save": ""}),
+    (SegmentSettings, {"window": 64}),
+    (SegmentSettings, {"window": -7}),
+    (SegmentSettings, {"window": 1}),
+    (SegmentSettings, {"short_side": -1}),
+    (SegmentSettings, {"batch": 0}),
+    (StationarySettings, {"threshold": 1.0}),
+    (EvaluateSettings, {"resamples": -1}),
+]
+
+
+@pytest.mark.parametrize(("settings", "change"), WRONG, ids=lambda part: getattr(part, "__name__", str(part)))
+def test_what_is_out_of_range_is_refused_in_one_line(settings, change):
+    settings(**GIVEN.get(settings, {}))
+    with pytest.raises(UsageError) as error:
+        settings(**(GIVEN.get(settings, {}) | change))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("side", [65, 97, 257, 713])
+def test_crops_of_8_n_plus_1_pixels(side):
+    assert TrainSettings(**GIVEN[TrainSettings], crop=side).crop == side
+
+
+def test_the_edges_of_ranges_are_allowed():
+    TrainSettings(**GIVEN[TrainSettings], clusters=2, iterations=1, batch=1, crop=65, features_per_image=2)
+    SegmentSettings(**GIVEN[SegmentSettings], short_side=0, window=9, batch=1)
+    PretrainSettings(**GIVEN[PretrainSettings], batch=2, iterations=1)
+    WorldSettings(**GIVEN[WorldSettings], size=(64, 48), places=2)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"size": [64]}, "'size' should be a list of 2, not"),
+        ({"size": [64, "a"]}, "'size' should be a whole number, not"),
+        ({"conditions": "sun"}, None),
+        ({"sise": [1, 2]}, "unknown key 'sise'; did you mean 'size'?"),
+        ({3: 4}, "unknown key '3'"),
+    ],
+)
+def test_values_of_a_file_become_those_of_the_fields(value, told):
+    if told is None:
+        assert from_plain(WorldSettings, value, "f.yaml") == {"conditions": ("sun",)}
+        return
+    with pytest.raises(UsageError, match=r"^f\.yaml: ") as error:
+        from_plain(WorldSettings, value, "f.yaml")
+    assert told in str(error.value)
+
+
+def test_none_where_a_field_allows_it():
+    assert from_plain(SegmentSettings, {"short_side": None}, "f") == {"short_side": None}
+    assert from_plain(SegmentSettings, {"short-side": 480}, "f") == {"short_side": 480}
+    with pytest.raises(UsageError, match="'short_side' should be a whole number"):
+        from_plain(SegmentSettings, {"short_side": "x"}, "f")
