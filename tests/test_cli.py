@@ -1,0 +1,265 @@
+"""The command line: quick help, one line when something is wrong, exit codes, JSON."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fgsn import cli, config
+from fgsn.cli import COMMANDS, Command, main, parse
+from fgsn.errors import FgsnError, UsageError
+
+
+def called(*arguments):
+    """The exit code of a command in this process."""
+    with pytest.raises(SystemExit) as done:
+        main([str(part) for part in arguments])
+    return done.value.code
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """The command line sets a handler for SIGTERM; put the old one back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Let `fgsn info` call another function."""
+
+    def replaced(function):
+        monkeypatch.setattr(cli, "_probe", function, raising=False)
+        monkeypatch.setitem(COMMANDS, "info", Command(config.InfoSettings, "fgsn.cli:_probe"))
+
+    return replaced
+
+
+def process(*arguments, **named):
+    code = "from fgsn.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, **named)
+
+
+def test_every_command_is_there_and_has_one_line_of_help(capsys):
+    assert called("--help") == 0
+    overview = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert f"  {name} " in overview
+        assert command.settings.__doc__.strip().splitlines()[0] in overview
+    assert called() == 2
+
+
+@pytest.mark.parametrize("name", [*COMMANDS])
+def test_the_help_of_every_command_names_its_flags(capsys, name):
+    assert called(name, "--help") == 0
+    text = capsys.readouterr().out
+    for flag in ("--seed", "--device", "--config", "--json", "--debug"):
+        assert flag in text
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys\ntry:\n    from fgsn.cli import main; main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'h5py', 'PIL', 'trimesh'} & set(sys.modules)\n"
+        "print(sorted(heavy), file=sys.stderr)"
+    )
+    for arguments in (["--help"], ["train", "--help"], ["--version"]):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.stderr == "[]\n"
+        # The processor's time: a machine may have other things to do.
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_an_unknown_command_names_the_nearest(capsys):
+    assert called("trian") == 2
+    assert capsys.readouterr().err == "fgsn: unknown command 'trian'; did you mean 'train'?\n"
+
+
+def test_an_unknown_flag_names_the_nearest(capsys):
+    assert called("train", "--clutsers", "3", "--data", "a", "--init", "b", "--out", "c") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--clutsers" in err
+    assert "--clusters" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train"],
+        ["train", "--data", "a", "--init", "b", "--out", "c", "--clusters", "many"],
+        ["train", "--data", "a", "--init", "b", "--out", "c", "--gradient", "neither"],
+        ["info"],
+        ["info", "a", "b"],
+        ["check", "--config"],
+    ],
+)
+def test_wrong_usage_is_2_and_prints_nothing_on_stdout(capsys, arguments):
+    assert called(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_a_value_out_of_range_is_2_and_one_line(capsys):
+    assert called("train", "--data", "a", "--init", "b", "--out", "c", "--clusters", "1") == 2
+    assert capsys.readouterr().err == "fgsn: --clusters must be at least 2, not 1\n"
+
+
+def test_a_failure_is_1_and_one_line(capsys, tmp_path):
+    assert called("info", tmp_path / "none.safetensors") == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"fgsn: {tmp_path}/none.safetensors does not exist or is not a file\n"
+
+
+def test_debug_shows_where(tmp_path):
+    with pytest.raises(FgsnError):
+        main(["info", str(tmp_path / "none.safetensors"), "--debug"])
+
+
+def test_json_is_all_there_is_on_stdout(capsys, make_model, tmp_path):
+    make_model().save(tmp_path / "model.safetensors")
+    assert called("info", tmp_path / "model.safetensors", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["labels"] == 5
+    assert called("info", tmp_path / "model.safetensors") == 0
+    out = capsys.readouterr().out
+    assert "fine-grained" not in out
+    assert "class 0" in out
+
+
+def test_json_of_a_command_with_progress(capsys, make_model, make_image, tmp_path):
+    make_model().save(tmp_path / "model.safetensors")
+    make_image(tmp_path / "images" / "a.png")
+    flags = ["--model", tmp_path / "model.safetensors", "--images", tmp_path / "images", "--out", tmp_path / "out"]
+    assert called("segment", *flags, "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["segmented"] == 1
+    assert "segment: 1/1" in err
+    (tmp_path / "images" / "b.png").write_bytes(b"")
+    assert called("segment", *flags, "--json") == 1  # something failed
+    assert len(json.loads(capsys.readouterr().out)["failed"]) == 1
+
+
+def test_an_error_of_our_own_making_is_told_as_such(capsys, command):
+    def broken(settings):
+        raise IndexError("list index out of range")
+
+    command(broken)
+    assert called("info", "x") == 1
+    assert capsys.readouterr().err == (
+        "fgsn: internal error, IndexError: list index out of range (please report it; --debug shows where)\n"
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interruptions(capsys, command, number, code):
+    command(lambda settings: os.kill(os.getpid(), number) or time.sleep(5))
+    assert called("info", "x") == code
+    err = capsys.readouterr().err
+    assert err.startswith("fgsn: interrupted; what was finished is saved")
+    assert err.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_traceback(command):
+    done = subprocess.run(
+        f'{sys.executable} -c "from fgsn.cli import main; main()" --help | true',
+        shell=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+
+
+TRAIN = ["--data", "a", "b", "--init", "m", "--out", "o"]
+
+
+def test_flags_become_settings():
+    settings, output = parse("train", [*TRAIN, "--clusters", "20", "--lr", "1e-3", "--resume", "--json"])
+    assert settings == config.TrainSettings(
+        data=(Path("a"), Path("b")), init=Path("m"), out=Path("o"), clusters=20, lr=0.001, resume=True
+    )
+    assert output == cli.Output(json=True)
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
+    path = tmp_path / "train.yaml"
+    path.write_text("data: [x, y]\nclusters: 50\nshort-side: 480\nlr: 1\ngradient: coin\n")
+    for flag in (["--config", str(path)], [f"--config={path}"]):
+        settings, _ = parse("train", ["--init", "m", "--out", "o", *flag, "--clusters", "20"])
+        assert settings.clusters == 20
+        assert settings.short_side == 480
+        assert settings.lr == 1.0
+        assert settings.gradient == "coin"
+        assert settings.data == (Path("x"), Path("y"))
+        assert settings.batch == config.TrainSettings(data=(Path("x"),), init=Path("m"), out=Path("o")).batch
+
+
+def test_the_file_may_give_what_must_be_given(tmp_path):
+    path = tmp_path / "info.yaml"
+    path.write_text("model: m.safetensors\n")
+    assert parse("info", ["--config", str(path)])[0].model == Path("m.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("clutsers: 3", "unknown key 'clutsers'; did you mean 'clusters'?"),
+        ("clusters: many", "'clusters' should be a whole number, not 'many'"),
+        ("clusters: 2.5", "'clusters' should be a whole number, not 2.5"),
+        ("clusters: true", "'clusters' should be a whole number, not True"),
+        ("resume: 1", "'resume' should be bool, not 1"),
+        ("gradient: neither", "'gradient' should be one of coin, both, not 'neither'"),
+        ("init: 3", "'init' should be a path, not 3"),
+        ("- clusters", "should hold a YAML mapping"),
+        ("a: [", "is not valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_told_in_one_line(capsys, tmp_path, text, told):
+    path = tmp_path / "train.yaml"
+    path.write_text(text)
+    assert called("train", *TRAIN, "--config", path) in (1, 2)
+    err = capsys.readouterr().err
+    assert f"{path}" in err
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_a_missing_file_is_told(capsys, tmp_path):
+    assert called("train", *TRAIN, "--config", tmp_path / "none.yaml") == 1
+    assert capsys.readouterr().err == f"fgsn: {tmp_path}/none.yaml does not exist\n"
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1.0e-4", "0.0001", "1E-4"])
+def test_a_number_in_a_file_may_be_written_as_people_do(tmp_path, text):
+    """YAML 1.1 takes 1e-4 for a text."""
+    path = tmp_path / "train.yaml"
+    path.write_text(f"lr: {text}\n")
+    assert parse("train", [*TRAIN, "--config", str(path)])[0].lr == 0.0001
+
+
+def test_a_written_configuration_gives_the_same_settings_again(tmp_path):
+    settings, _ = parse("train", [*TRAIN, "--clusters", "20", "--lr", "3e-5", "--weight-decay", "0"])
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings.as_dict()))
+    assert parse("train", ["--config", str(path)])[0] == settings
+
+
+def test_unknown_command_raises_in_python():
+    with pytest.raises(UsageError, match="did you mean 'segment'"):
+        cli._run(["segmnet"])
+
+
+def test_version():
+    done = process("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("fgsn ")

@@ -1,0 +1,163 @@
+"""Files appear whole or not at all, and what is read is told in one line when it is broken."""
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fgsn.errors import FgsnError
+from fgsn.files import (
+    inside,
+    read_json,
+    read_lines,
+    read_text,
+    read_yaml,
+    write_json,
+    write_text,
+    write_yaml,
+    written_whole,
+)
+
+
+def test_the_file_appears_at_the_end(tmp_path):
+    path = tmp_path / "a" / "b" / "file.txt"
+    with written_whole(path) as aside:
+        aside.write_text("new")
+        assert not path.exists()
+        assert aside.parent == path.parent
+    assert path.read_text() == "new"
+    assert [file.name for file in path.parent.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("failure", [ValueError("x"), KeyboardInterrupt(), FgsnError("x")])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def write():
+        with written_whole(path) as aside:
+            aside.write_text("half")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        write()
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("place", ["write", "fsync", "replace"])
+def test_a_full_disk_at_any_moment_is_told_and_leaves_nothing(tmp_path, monkeypatch, place):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def full(*arguments, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if place == "write":
+        monkeypatch.setattr(Path, "write_text", full)
+    elif place == "fsync":
+        monkeypatch.setattr(os, "fsync", full)
+    else:
+        monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(FgsnError, match=f"^cannot write {path}: No space left on device$"):
+        write_text(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_it_is_flushed_to_disk_before_it_is_renamed(tmp_path, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (order.append("fsync"), fsync(file))[1])
+    monkeypatch.setattr(Path, "replace", lambda path, target: (order.append("replace"), replace(path, target))[1])
+    write_text(tmp_path / "file.txt", "new")
+    assert order == ["fsync", "replace"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FgsnError, match=f"^cannot make the folder {tmp_path}/file/sub: Not a directory$"):
+        write_text(tmp_path / "file" / "sub" / "a.txt", "new")
+    with pytest.raises(FgsnError, match=r"^cannot make the folder .*/file: File exists$"):
+        write_text(tmp_path / "file" / "a.txt", "new")
+
+
+def test_permissions_are_the_usual_ones(tmp_path):
+    (tmp_path / "usual").write_text("")
+    write_text(tmp_path / "ours", "")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("usual", "ours")}
+    assert len(modes) == 1
+
+
+def test_json_and_yaml_come_back(tmp_path):
+    data = {"text": "Straße", "list": [1, 2.5, None, True], "nested": {"b": 1, "a": 2}}
+    write_json(tmp_path / "a.json", data)
+    write_yaml(tmp_path / "a.yaml", data)
+    assert read_json(tmp_path / "a.json") == read_yaml(tmp_path / "a.yaml") == data
+    assert list(read_json(tmp_path / "a.json")["nested"]) == ["b", "a"]
+    assert "Straße" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+def test_numpy_values_and_paths_are_written_as_json(tmp_path):
+    write_json(tmp_path / "a.json", {"n": np.int64(3), "x": np.float32(0.5), "v": np.arange(3), "p": Path("a/b")})
+    assert read_json(tmp_path / "a.json") == {"n": 3, "x": 0.5, "v": [0, 1, 2], "p": "a/b"}
+    with pytest.raises(TypeError, match="object cannot be written as JSON"):
+        write_json(tmp_path / "b.json", {"what": object()})
+    assert not (tmp_path / "b.json").exists()
+
+
+def told(call, path):
+    with pytest.raises(FgsnError) as error:
+        call(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
+    assert "does not exist" in told(read_text, tmp_path / "none")
+    assert "Is a directory" in told(read_text, tmp_path)
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    assert "is not a text file" in told(read_text, tmp_path / "bytes")
+    (tmp_path / "broken").write_text('{"a": [1,\n 2')
+    assert "is not valid JSON" in told(read_json, tmp_path / "broken")
+    (tmp_path / "broken").write_text("a: [1,\n b: }")
+    assert "is not valid YAML" in told(read_yaml, tmp_path / "broken")
+    (tmp_path / "list").write_text("[1, 2]")
+    assert "should hold a JSON mapping (key: value), but holds list" in told(read_json, tmp_path / "list")
+    assert "should hold a YAML mapping" in told(read_yaml, tmp_path / "list")
+    (tmp_path / "empty").write_text("")
+    assert "holds NoneType" in told(read_yaml, tmp_path / "empty")
+
+
+def test_yaml_executes_nothing(tmp_path):
+    path = tmp_path / "evil.yaml"
+    path.write_text(f"a: !!python/object/apply:os.system ['touch {tmp_path}/touched']")
+    assert "is not valid YAML" in told(read_yaml, path)
+    assert not (tmp_path / "touched").exists()
+
+
+def test_lines_without_blank_ones_and_comments(tmp_path):
+    (tmp_path / "list.txt").write_text("# images\n a.png \n\n#b.png\nc d.png\r\n")
+    assert read_lines(tmp_path / "list.txt") == ["a.png", "c d.png"]
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "..", "a/../../b", "..\\b", "C:\\b", "\\b", "a\0b"])
+def test_stored_paths_that_leave_their_root_are_refused(path):
+    with pytest.raises(FgsnError, match="leaves its root folder"):
+        inside("root", path)
+
+
+def test_stored_paths_stay_below_their_root():
+    assert inside("root", "a/b..c/d.png") == Path("root/a/b..c/d.png")
+    assert inside("root", "a\\b.png") == Path("root/a/b.png")
+
+
+def test_the_json_of_a_file_is_for_people_too(tmp_path):
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert (tmp_path / "a.json").read_text() == json.dumps({"a": 1}, indent=2) + "\n"

@@ -1,0 +1,74 @@
+"""Progress on stderr."""
+
+import sys
+
+import pytest
+
+from fgsn import progress
+from fgsn.progress import Meter, tracked
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is told to go on."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_lines_with_rate_and_time_left_where_there_is_no_terminal(clock, capsys):
+    with Meter("train", 200, unit=" steps") as meter:
+        for n in range(100):
+            clock[0] += 0.5
+            meter.step(f"loss {n}")
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[0] == "train: 21/200, 2 steps/s, 1:30 min left  loss 20"
+    assert len(lines) == 5
+    assert lines[-1] == "train: 100/200, done in 50 s"
+
+
+def test_a_resumed_task_counts_its_rate_from_where_it_went_on(clock, capsys):
+    with Meter("train", 1000, done=900) as meter:
+        clock[0] += 20
+        meter.step(count=10)
+    assert "train: 910/1000, 0.5/s, 3:00 min left" in capsys.readouterr().err
+
+
+def test_a_failure_is_not_done(capsys):
+    def fail():
+        with Meter("train", 5) as meter:
+            meter.step()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert "done" not in capsys.readouterr().err
+
+
+def test_nothing_to_do_says_nothing(capsys):
+    with Meter("segment", 0):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_tracked_passes_its_items_on(capsys):
+    assert list(tracked("abc", "letters", 3)) == ["a", "b", "c"]
+    assert capsys.readouterr().err == "letters: 3/3, done in 0 s\n"
+
+
+def test_a_bar_in_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Meter("train", 3) as meter:
+        for _ in range(3):
+            meter.step("loss 0.5")
+    assert "3/3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59.4, "59 s"), (59.6, "1:00 min"), (3599, "59:59 min"), (3661, "1:01:01 h")]
+)
+def test_times_for_people(seconds, text):
+    assert progress._clock(seconds) == text
