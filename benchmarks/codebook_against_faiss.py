@@ -1,0 +1,41 @@
+"""k-means objective beside faiss's, seed by seed, on clustered data of the size that training sees.
+
+python benchmarks/codebook_against_faiss.py [--samples 20000] [--dim 256] [--clusters 100] [--seeds 8]
+"""
+
+import argparse
+
+import faiss
+import numpy as np
+import torch
+
+from fgsn.clustering.kmeans import kmeans
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=20000)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--clusters", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=8)
+    options = parser.parse_args()
+    ratios = []
+    for seed in range(options.seeds):
+        rng = np.random.default_rng(seed)
+        centres = rng.normal(size=(2 * options.clusters, options.dim))
+        samples = centres[rng.integers(len(centres), size=options.samples)]
+        samples = samples + 1.5 * rng.normal(size=samples.shape)
+        samples = (samples / np.linalg.norm(samples, axis=1, keepdims=True)).astype(np.float32)
+        oracle = faiss.Kmeans(
+            options.dim, options.clusters, niter=20, seed=seed, max_points_per_centroid=10**7, spherical=False
+        )
+        oracle.train(samples)
+        theirs = float(oracle.index.search(samples, 1)[0].sum(dtype=np.float64))
+        ours = kmeans(torch.from_numpy(samples), options.clusters, 20, torch.Generator().manual_seed(seed))
+        ratios.append(ours.objective[-1] / theirs)
+        print(f"seed {seed}: ours {ours.objective[-1]:.1f}, faiss {theirs:.1f}, ratio {ratios[-1]:.4f}")
+    print(f"worst ratio {max(ratios):.4f}, better in {sum(r < 1 for r in ratios)} of {len(ratios)}")
+
+
+if __name__ == "__main__":
+    main()
