@@ -47,7 +47,8 @@ def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
                 raise FgsnError(f"{path} is a safetensors file, but not a model of fgsn")
             if int(metadata["version"]) > VERSION:
                 raise FgsnError(f"{path} was written by a newer fgsn; update fgsn to read it")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copies: the library's tensors are the mapped file itself, wherever in memory that puts them.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             header = json.loads(metadata["fgsn"])
             if not isinstance(header, dict):
                 raise ValueError
