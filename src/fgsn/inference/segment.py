@@ -37,7 +37,7 @@ def segment(settings: SegmentSettings) -> dict[str, Any]:
     model = load(settings.model, settings.device)
     changes = {"short_side": settings.short_side, "window": settings.window or None, "batch": settings.batch}
     model = replace(model, **{key: value for key, value in changes.items() if value is not None})
-    images = list_images(settings.images)
+    images = [pair for pair in list_images(settings.images) if not _written_by_us(pair[0], settings.out)]
     _claim(settings, model)
     results = segment_images(model, images, settings.out, set(settings.save.split(",")), settings.overwrite)
     write_yaml(settings.out / "config.yaml", settings.as_dict())
@@ -147,6 +147,11 @@ def _read_ahead(
         current = ahead
         ahead = reader.submit(read_image, todo[index + 1][0]) if index + 1 < len(todo) else None
         yield name, current
+
+
+def _written_by_us(image: Path, out: Path) -> bool:
+    """Whether an image is a label map or overlay of an earlier call, which wrote into the folder of the images."""
+    return any(image.is_relative_to((out / kind).absolute()) for kind in ENDINGS)
 
 
 def _claim(settings: SegmentSettings, model: Model) -> None:

@@ -21,7 +21,7 @@ from fgsn.models.layers import STRIDE
 from fgsn.models.normalisation import SIGNED
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.progress import Meter
-from fgsn.training.run import Run, loaded, restore, set_rate, sgd, stop_requests
+from fgsn.training.run import LOG_EVERY, Run, loaded, restore, set_rate, sgd, stop_requests
 
 Labelled = tuple[LabelledSet, Sample]
 AUX_WEIGHT = 0.4
@@ -81,16 +81,17 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
             optimiser.step()
             step += 1
             last = step == settings.iterations
-            if step % 20 == 0 or last:
-                if not torch.isfinite(loss):
-                    raise FgsnError(f"the loss is no longer finite at step {step}: take a smaller --lr")
+            stopping = stop()
+            saving = step % settings.save_every == 0 or last or stopping
+            if (step % LOG_EVERY == 0 or saving) and not torch.isfinite(loss):
+                raise FgsnError(f"the loss is no longer finite at step {step}: take a smaller --lr")
+            if step % LOG_EVERY == 0 or last:
                 run.log({"step": step, "loss": loss.item(), "lr": settings.lr * rate})
             if validation and (step % settings.validate_every == 0 or last):
                 network.eval()
                 figures = segmentation_figures(model, validation)
                 run.log({"step": step, "validation": {key: figures[key] for key in ("mean_iou", "pixel_accuracy")}})
-            stopping = stop()
-            if step % settings.save_every == 0 or last or stopping:
+            if saving:
                 run.save_checkpoint(step, network, optimiser, {"figures": figures})
             meter.step(f"loss {loss.item():.3f}")
     run.close()

@@ -19,6 +19,8 @@ from fgsn.files import read_yaml, write_yaml
 from fgsn.models.model_file import read_model_file, write_model_file
 
 Item = TypeVar("Item")
+LOG_EVERY = 20
+"""Steps between rows of losses in metrics.jsonl."""
 MAY_DIFFER = {"resume", "device", "out", "workers"}
 """Settings that a resumed run may change."""
 
@@ -48,8 +50,11 @@ class Run:
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one row to metrics.jsonl, and to TensorBoard's events where that is installed."""
-        with self._log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise FgsnError(f"cannot write {self._log}: {error.strerror or error}") from error
         board = self._tensorboard()
         for name, value in _flat(row):
             if board is not None and name != "step":

@@ -29,7 +29,7 @@ from fgsn.models.layers import STRIDE
 from fgsn.progress import Meter, say
 from fgsn.training.clusters import Labeller, cluster_features, stacked
 from fgsn.training.losses import Matches, at_cells, cluster_loss, correspondence_loss, hinge_feature_loss
-from fgsn.training.run import Run, loaded, restore, set_rate, sgd, stop_requests
+from fgsn.training.run import LOG_EVERY, Run, loaded, restore, set_rate, sgd, stop_requests
 
 FRESH = ("classifier", "aux_classifier")
 """The layers that are new after every clustering."""
@@ -79,11 +79,13 @@ def train(settings: TrainSettings) -> dict[str, Any]:
             optimiser.step()
             step += 1
             last = step == settings.iterations
-            if step % 20 == 0 or last:
-                if not torch.isfinite(losses["loss"]):
-                    raise FgsnError(f"the loss is no longer finite at step {step}: take a smaller --lr")
-                run.log({"step": step, **{k: v.item() for k, v in losses.items()}, "lr": settings.lr * rate})
+            stopping = stop()
             due = step % settings.validate_every == 0 or last
+            saving = step % settings.save_every == 0 or due or stopping
+            if (step % LOG_EVERY == 0 or saving) and not torch.isfinite(losses["loss"]):
+                raise FgsnError(f"the loss is no longer finite at step {step}: take a smaller --lr")
+            if step % LOG_EVERY == 0 or last:
+                run.log({"step": step, **{k: v.item() for k, v in losses.items()}, "lr": settings.lr * rate})
             if due and validation:
                 figures = _validate(model, validation, settings)
                 run.log({"step": step, "validation": figures})
@@ -91,8 +93,7 @@ def train(settings: TrainSettings) -> dict[str, Any]:
                 if figures["information_bits"] >= best.get("information_bits", -math.inf):
                     best = {"step": step, **figures}
                     _finished(model, settings, best).save(settings.out / "checkpoints" / "best.safetensors")
-            stopping = stop()
-            if step % settings.save_every == 0 or due or stopping:
+            if saving:
                 run.save_checkpoint(step, network, optimiser, {"clustered": clustered, "best": best})
             meter.step(" ".join(f"{k.removeprefix('loss_')} {v.item():.2f}" for k, v in losses.items()))
     run.close()
