@@ -136,6 +136,7 @@ def main() -> None:
                 validate_every=options.iterations,
                 corr_weight=weight,
                 colour_jitter=0.4,
+                clip=0.0,
                 precision="bfloat16",
                 seed=options.seed,
                 **RECIPES[options.set],

@@ -186,6 +186,8 @@ class TrainSettings(Settings):
     """Power of the polynomial by which the learning rate falls."""
     weight_decay: float = 1e-4
     """Weight decay of everything but biases."""
+    clip: float = 5.0
+    """Longest gradient of a step; longer ones are shortened to it. 0 leaves them (as the paper does)."""
     colour_jitter: float = 0.4
     """Strength of random brightness, contrast, saturation and hue changes of each crop (0 as in the paper)."""
     features_per_image: int = 500
@@ -211,7 +213,7 @@ class TrainSettings(Settings):
         super().__post_init__()
         require(bool(self.data), "--data wants at least one data set")
         _at_least(self, clusters=2, recluster_every=0, features_per_image=2, pca_dim=1, kmeans_iterations=1)
-        _at_least(self, validation_pairs=1, batch=1)
+        _at_least(self, validation_pairs=1, batch=1, clip=0)
         require(self.clusters <= 65536, "--clusters must be at most 65536, which is what label maps can hold")
         weights = (self.corr_weight, self.class_weight, self.feature_weight, self.aux_weight)
         require(min(weights) >= 0, "the weights of the losses must not be negative")

@@ -49,7 +49,7 @@ class Size:
     crop: int
 
 
-FULL = Size(24, (384, 288), CONDITIONS, 100, 300, 4, 257)
+FULL = Size(24, (384, 288), CONDITIONS, 100, 400, 4, 257)
 QUICK = Size(10, (256, 192), ("autumn", "snow", "night"), 50, 150, 4, 161)
 
 

@@ -450,3 +450,16 @@ def test_a_killed_process_goes_on_with_the_same_bits(settings, without_a_break, 
     found = {name: data for name, data in tree(wanted.out).items() if name not in leftovers}
     assert found.keys() == without_a_break.keys()
     assert [name for name in found if found[name] != without_a_break[name]] == []
+
+
+def test_a_long_gradient_is_shortened(run, tmp_path):
+    def moved(clip, out):
+        run(clip=clip, out=out, weight_decay=0.0)
+        tensors, _ = read_model_file(out / "checkpoints" / "last.safetensors")
+        frozen, _ = read_model_file(out / "codebooks" / "step0000000.safetensors")
+        name = "network.head.last.conv.weight"
+        return (tensors[name] - frozen[name]).norm().item()
+
+    # Eight steps of at most lr * clip, each carried on by momentum 0.9 at most tenfold (and a look ahead).
+    assert moved(1e-6, tmp_path / "clipped") <= 8 * FAST["lr"] * 1e-6 * 11
+    assert moved(0.0, tmp_path / "free") > 8 * FAST["lr"] * 1e-6 * 11

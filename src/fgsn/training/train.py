@@ -76,6 +76,8 @@ def train(settings: TrainSettings) -> dict[str, Any]:
             losses = _step(model, labeller, next(loader), settings, step)
             optimiser.zero_grad()
             losses["loss"].backward()
+            if settings.clip > 0:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
             optimiser.step()
             step += 1
             last = step == settings.iterations
