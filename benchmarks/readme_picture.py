@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=240)
     options = parser.parse_args()
     dataset = Dataset.open(options.demo / "world")
-    conditions = dataset.yaml["conditions"]
+    conditions = dict.fromkeys([dataset.yaml["reference"], *dataset.yaml["conditions"]])
     names = [f"{condition}/c0/{options.place}" for condition in conditions]
     photographs = [read_image(dataset.images / f"{name}.jpg") for name in names]
     maps = [options.demo / "evaluate_fgsn" / "labels" / f"{name}.png" for name in names]
