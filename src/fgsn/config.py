@@ -107,11 +107,11 @@ class PretrainSettings(Settings):
     """Train a base network on labelled images (supervised)."""
 
     data: tuple[str, ...]
-    """Labelled sets, each FORMAT:PATH with FORMAT one of camvid, cityscapes, vistas, world."""
+    """Labelled sets, each FORMAT:PATH with FORMAT one of camvid, cityscapes, world."""
     out: Path
     """Run folder to write."""
     backbone: str = "lite"
-    """Backbone: tiny, lite (EfficientNet-Lite0 layout) or resnet101."""
+    """Backbone: tiny, lite (EfficientNet-Lite0 layout), resnet50 or resnet101."""
     weights: Literal["none", "imagenet"] = "none"
     """Start from scratch, or from the ImageNet weights of the installed package (lite only)."""
     iterations: int = 3000
