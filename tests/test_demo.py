@@ -39,3 +39,11 @@ def test_the_shipped_base_network_fits_the_world() -> None:
     assert base.classes is not None
     assert "vegetation" in base.classes
     assert demo._base().stat().st_size < 4_000_000
+
+
+@pytest.mark.slow
+def test_labels_learnt_across_conditions_beat_the_rest(tmp_path: Path) -> None:
+    labels = demo.demo(DemoSettings(out=tmp_path / "demo", quick=True, seed=7))["labels"]
+    bits = {name: figures["information_bits"] for name, figures in labels.items()}
+    assert bits["fgsn"] > bits["fgsn_without_corr"]
+    assert bits["fgsn"] > 1.5 * bits["base"]
