@@ -33,11 +33,13 @@ COMMANDS = {
     "world": Command(config.WorldSettings, "fgsn.data.world:make_world"),
     "prepare": Command(config.PrepareSettings, "fgsn.data.prepare:prepare"),
     "check": Command(config.CheckSettings, "fgsn.check:check"),
+    "convert-vistas": Command(config.ConvertVistasSettings, "fgsn.data.vistas:convert_vistas"),
     "pretrain": Command(config.PretrainSettings, "fgsn.training.pretrain:pretrain"),
     "train": Command(config.TrainSettings, "fgsn.training.train:train"),
     "segment": Command(config.SegmentSettings, "fgsn.inference.segment:segment"),
     "stationary": Command(config.StationarySettings, "fgsn.evaluation.stationary:stationary"),
     "evaluate": Command(config.EvaluateSettings, "fgsn.evaluation.evaluate:evaluate"),
+    "sweep": Command(config.SweepSettings, "fgsn.sweep:sweep"),
     "info": Command(config.InfoSettings, "fgsn.inference.info:info"),
 }
 

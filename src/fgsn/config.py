@@ -93,7 +93,7 @@ class CheckSettings(Settings):
     """Say what is wrong with a data set, a model or a run before work starts."""
 
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="PATH")]
-    """A data set folder, a model file or a run folder."""
+    """A data set folder, a model file, a run folder, or labelled images as FORMAT:PATH (see fgsn pretrain --help)."""
     decode: int = 1000
     """Images of a data set to decode fully, spread evenly; of the others only the size is read. 0 decodes all."""
 
@@ -103,11 +103,37 @@ class CheckSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvertVistasSettings(Settings):
+    """Turn the labels of Mapillary Vistas v1.2 into Cityscapes' classes, for pretrain.
+
+    The label maps are written beside the old ones; open them as vistas-cityscapes:ROOT (19 classes), and those with
+    lane markings as vistas-lanes:ROOT (20). An interrupted conversion goes on where it stopped.
+    """
+
+    root: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="ROOT")]
+    """Mapillary Vistas v1.2: the folder with training/ and validation/."""
+    lane_markings: bool = False
+    """Give lane markings a class of their own; else they are road."""
+    out: Path | None = None
+    """Folder to write to instead of ROOT; it links to ROOT's images, so it opens like ROOT."""
+    workers: int = 0
+    """Processes that convert; 0 takes one per core."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least(self, workers=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainSettings(Settings):
-    """Train a base network on labelled images (supervised)."""
+    """Train a base network on labelled images (supervised).
+
+    Formats: camvid has 11 classes, vistas 66, the others the 19 of Cityscapes. segmented is segmented_images/ of a
+    data set (CMU, RobotCar); vistas-cityscapes and vistas-lanes (20 classes) are made by fgsn convert-vistas.
+    """
 
     data: tuple[str, ...]
-    """Labelled sets, each FORMAT:PATH with FORMAT one of camvid, cityscapes, world."""
+    """FORMAT:PATH of each set: camvid, cityscapes, segmented, vistas, vistas-cityscapes, vistas-lanes, world."""
     out: Path
     """Run folder to write."""
     backbone: str = "lite"
@@ -289,6 +315,16 @@ class EvaluateSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.resamples >= 0, "--resamples must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSettings(Settings):
+    """Run a list of experiments, each a training and its evaluation, and write one table."""
+
+    experiments: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="LIST")]
+    """YAML file with the experiments: what they share (train, evaluate), and a grid or the runs one by one."""
+    out: Path
+    """Folder to write to: a folder for each run, results.json, results.csv, results.md. Finished runs are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,8 @@
 """Make a world: share the images out to processes, then write map, lists and the description of the whole."""
 
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +25,9 @@ from fgsn.data.world.studio import (
 from fgsn.errors import FgsnError
 from fgsn.files import read_yaml, write_json, write_yaml
 from fgsn.geometry.colmap import Reconstruction, write_model
+from fgsn.processes import processes
 from fgsn.progress import Meter
 
-Result = TypeVar("Result")
 VALIDATION_SHARE, SPLIT_SEED = 0.15, 0  # as `fgsn prepare` splits by default
 _FREE = ("out", "workers", "device")  # settings that do not change what is made
 
@@ -58,7 +53,7 @@ def make_world(settings: WorldSettings) -> dict[str, object]:
     world = World(root, settings.seed, settings.places, settings.size, settings.points, splits)
     drives = (REFERENCE, *settings.conditions)
     jobs = [(world, drive, place) for drive in drives for place in range(settings.places)]
-    with _processes(settings.workers) as run, Meter("world", len(jobs) + settings.places, unit=" images") as meter:
+    with processes(settings.workers) as run, Meter("world", len(jobs) + settings.places, unit=" images") as meter:
         for _ in run(make_image, jobs):
             meter.step()
         pieces = []
@@ -161,28 +156,3 @@ def _description(settings: WorldSettings, made_with: dict[str, Any], results: di
         "results": results,
         "places": {image_name(drive, place): place_name(place) for drive in drives for place in range(settings.places)},
     }
-
-
-@contextmanager
-def _processes(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Yield `run(function, list of argument tuples)`, which gives the results in order, from several processes."""
-    workers = workers or os.cpu_count() or 1
-    if workers == 1:
-        yield lambda function, jobs: (function(*job) for job in jobs)
-        return
-    # Not forked: the caller may have threads running (torch), which do not survive a fork.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_leave_signals_to_parent)
-
-    def run(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
-        futures: list[Future[Result]] = [pool.submit(function, *job) for job in jobs]
-        for future in futures:
-            yield future.result()
-
-    try:
-        yield run
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _leave_signals_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,19 @@
+"""Labelled image sets for supervised training; every format registers itself when its module is imported."""
+
+from fgsn.data.labelled.camvid import CAMVID_CLASSES
+from fgsn.data.labelled.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_IDS, segmented_samples
+from fgsn.data.labelled.labels import FORMATS, IGNORE, LabelledSet, Sample, open_labelled
+from fgsn.data.labelled.vistas import VISTAS_CLASSES
+
+__all__ = [
+    "CAMVID_CLASSES",
+    "CITYSCAPES_CLASSES",
+    "CITYSCAPES_IDS",
+    "FORMATS",
+    "IGNORE",
+    "VISTAS_CLASSES",
+    "LabelledSet",
+    "Sample",
+    "open_labelled",
+    "segmented_samples",
+]

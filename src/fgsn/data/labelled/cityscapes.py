@@ -1,0 +1,62 @@
+"""Cityscapes in 19 classes, and other sets that store Cityscapes' labelIds."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fgsn.data.labelled.labels import IGNORE, LabelledSet, Sample, labelled_format, paired
+
+CITYSCAPES_CLASSES = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+    "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""The labelId of every Cityscapes train id; all others are ignored."""
+
+
+@labelled_format("cityscapes")
+def open_cityscapes(root: Path) -> LabelledSet:
+    """Open Cityscapes in 19 classes, from leftImg8bit/ and gtFine/ with labelIds."""
+    training, validation = (
+        paired(
+            root / "leftImg8bit" / split,
+            root / "gtFine" / split,
+            ("_leftImg8bit.png", "_gtFine_labelIds.png"),
+            f"unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of Cityscapes in {root}",
+        )
+        for split in ("train", "val")
+    )
+    return LabelledSet("cityscapes", CITYSCAPES_CLASSES, training, validation, cityscapes_train_ids())
+
+
+@labelled_format("segmented")
+def open_segmented(root: Path) -> LabelledSet:
+    """Open segmented_images/ of a data set in the authors' layout (CMU, RobotCar) in Cityscapes' 19 classes."""
+    return _open_segmented("segmented", root)
+
+
+@labelled_format("world")
+def open_world(root: Path) -> LabelledSet:
+    """Open segmented_images/ of an embedded world in Cityscapes' 19 classes."""
+    return _open_segmented("world", root)
+
+
+def segmented_samples(root: Path, split: str) -> list[Sample]:
+    """The annotated images of a data set: segmented_images/<split>/imgs and annos, with labelIds of Cityscapes.
+
+    Raises:
+        FgsnError: a folder is missing or empty, or a file has no counterpart.
+    """
+    folder = root / "segmented_images" / split
+    advice = "a data set has its annotated images in imgs/ and their label maps of the same name in annos/"
+    return paired(folder / "imgs", folder / "annos", ("", ".png"), advice)
+
+
+def cityscapes_train_ids(more: Mapping[int, int] | None = None) -> dict[int, int]:
+    """The train id of every 8-bit labelId; `more` adds to the 19 of Cityscapes."""
+    known = {stored: index for index, stored in enumerate(CITYSCAPES_IDS)}
+    return dict.fromkeys(range(256), IGNORE) | known | dict(more or {})
+
+
+def _open_segmented(name: str, root: Path) -> LabelledSet:
+    training, validation = (segmented_samples(root, split) for split in ("training", "validation"))
+    return LabelledSet(name, CITYSCAPES_CLASSES, training, validation, cityscapes_train_ids())

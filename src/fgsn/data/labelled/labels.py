@@ -1,0 +1,134 @@
+"""What a labelled set is, and how the folders of one are read without overlooking what is missing."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fgsn.data.images import image_size, opened_image, walk_images
+from fgsn.errors import FgsnError, UsageError, nearest
+
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled image."""
+
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSet:
+    """Images with label maps, split into training and validation."""
+
+    name: str
+    """Name of the format, for example cityscapes."""
+    classes: tuple[str, ...]
+    """Class names by train id."""
+    training: list[Sample]
+    validation: list[Sample]
+    train_ids: Mapping[int, int]
+    """Train id of every stored id that may occur; 255 where a pixel is to be ignored."""
+
+    def read_label(self, sample: Sample) -> np.ndarray:
+        """Read a label map.
+
+        Returns:
+            (H, W) uint8 train ids, the size of the image; 255 = ignore.
+
+        Raises:
+            FgsnError: the label map is missing or broken, holds an unknown id, or is not of the image's size.
+        """
+        with opened_image(sample.label) as image:
+            if image.mode not in ("L", "P", "1"):
+                raise FgsnError(
+                    f"{sample.label} should hold one 8-bit label id per pixel, but its mode is {image.mode}"
+                )
+            stored = np.asarray(image).astype(np.uint8)
+        size = image_size(sample.image)
+        if stored.shape[::-1] != size:
+            width, height = stored.shape[::-1]
+            raise FgsnError(f"{sample.label} is {width} x {height}, but its image is {size[0]} x {size[1]}")
+        unknown = np.flatnonzero(np.bincount(stored.ravel(), minlength=256)[self._unknown])
+        if unknown.size:
+            raise FgsnError(
+                f"{sample.label} holds label id {self._unknown[unknown[0]]}, which {self.name} does not know"
+            )
+        return self._table[stored]
+
+    @property
+    def _unknown(self) -> np.ndarray:
+        return np.array([stored for stored in range(256) if stored not in self.train_ids], np.intp)
+
+    @property
+    def _table(self) -> np.ndarray:
+        return np.array([self.train_ids.get(stored, IGNORE) for stored in range(256)], np.uint8)
+
+
+Opener = Callable[[Path], LabelledSet]
+FORMATS: dict[str, Opener] = {}
+
+
+def labelled_format(name: str) -> Callable[[Opener], Opener]:
+    """Register a function that opens the labelled sets of one format."""
+
+    def register(opener: Opener) -> Opener:
+        FORMATS[name] = opener
+        return opener
+
+    return register
+
+
+def open_labelled(spec: str) -> LabelledSet:
+    """Open the labelled set "FORMAT:PATH", for example "camvid:data/camvid".
+
+    Raises:
+        UsageError: the format is unknown or the form is another.
+        FgsnError: the folder is missing or incomplete; says what is missing.
+    """
+    name, separator, path = spec.partition(":")
+    if not separator or not path:
+        raise UsageError(f"labelled data are given as FORMAT:PATH, for example camvid:data/camvid, not '{spec}'")
+    if name not in FORMATS:
+        raise UsageError(f"unknown format '{name}' of labelled data; {nearest(name, FORMATS)}")
+    root = Path(path)
+    if not root.is_dir():
+        raise FgsnError(f"{root} is not a folder; {name} labels are expected in there")
+    return FORMATS[name](root)
+
+
+def paired(images: Path, labels: Path, ends: tuple[str, str], advice: str) -> list[Sample]:
+    """Pair the images of one folder with the label maps of another, with their subfolders, by relative name.
+
+    Args:
+        images: folder of the images.
+        labels: folder of the label maps.
+        ends: how names of images and of label maps end; an end without suffix (`.jpg`) stands for any image suffix.
+        advice: what to do when a folder or a file is missing, the end of the error.
+
+    Raises:
+        FgsnError: a folder is missing or empty, or a file of one has no counterpart in the other; says how many.
+    """
+    found = [_by_key(folder, end, advice) for folder, end in zip((images, labels), ends, strict=True)]
+    keys = sorted(found[0].keys() | found[1].keys())
+    if not keys:
+        raise FgsnError(f"{images} holds no images and {labels} no label maps; {advice}")
+    for folder, files, end, kind in zip((images, labels), found, ends, ("images", "label maps"), strict=True):
+        lacking = [key for key in keys if key not in files]
+        if lacking:
+            first = f"{folder / lacking[0]}{end}"
+            raise FgsnError(f"{folder}: {len(lacking)} of {len(keys)} {kind} are missing, first {first}; {advice}")
+    return [Sample(found[0][key], found[1][key]) for key in keys]
+
+
+def _by_key(folder: Path, end: str, advice: str) -> dict[str, Path]:
+    """The images of a folder whose names end so, by relative path without that end."""
+    if not folder.is_dir():
+        raise FgsnError(f"the folder {folder} is missing; {advice}")
+    files = {file.relative_to(folder).as_posix(): file for file in walk_images(folder)}
+    if not Path(f"x{end}").suffix:
+        files = {name[: name.rindex(".")]: file for name, file in files.items()}
+    return {name.removesuffix(end): file for name, file in files.items() if name.endswith(end)}
