@@ -1,4 +1,4 @@
-"""Say what is wrong with a data set, a model or a run before hours are spent on it.
+"""Say what is wrong with a data set, labelled images, a model or a run before hours are spent on it.
 
 Every check is a generator of lines; a line names the file, what is wrong, and what to do where that is not obvious.
 """
@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from fgsn.check_labelled import check_labelled
 from fgsn.config import CheckSettings
-from fgsn.data.correspondences import Correspondences, read_correspondences
+from fgsn.data.correspondences import Correspondences, MissingImageError, missing_images, read_correspondences
 from fgsn.data.dataset import REFERENCE_LIST, REFERENCE_POINTS, TRAIN_LIST, VALIDATION_LIST, Dataset
 from fgsn.data.images import image_size, read_image, walk_images
+from fgsn.data.labelled import FORMATS
 from fgsn.errors import FgsnError
 from fgsn.files import read_json, read_lines, read_text, read_yaml
 from fgsn.progress import tracked
@@ -33,15 +35,18 @@ RUN_FILES = ("model.safetensors", "metrics.jsonl", "config.yaml", "results.json"
 
 
 def check(settings: CheckSettings) -> dict[str, Any]:
-    """Look for what is wrong with a data set folder, a model file or a run folder.
+    """Look for what is wrong with a data set folder, a model file, a run folder or labelled images (FORMAT:PATH).
 
     Returns:
         Counts of what was looked at, and under `problems` one line for each thing that is wrong (empty: all is well).
 
     Raises:
-        FgsnError: the path does not exist, or is none of the three.
+        FgsnError: the path does not exist, or is none of these.
     """
     path = settings.path
+    if not path.exists() and str(path).partition(":")[0] in FORMATS:
+        results = check_labelled(str(path), settings.decode)
+        return results | {"problems": _limited(results["problems"])}
     if path.is_file():
         return {"kind": "model", "problems": list(_model_problems(path))}
     if not path.is_dir():
@@ -50,7 +55,10 @@ def check(settings: CheckSettings) -> dict[str, Any]:
         return _check_dataset(Dataset.open(path), settings.decode)
     if any((path / name).exists() for name in (*RUN_FILES, "checkpoints")):
         return {"kind": "run", "problems": list(_run_problems(path))}
-    raise FgsnError(f"{path} is no data set (images/, correspondence_data/) and no run ({', '.join(RUN_FILES)})")
+    raise FgsnError(
+        f"{path} is no data set (images/, correspondence_data/) and no run ({', '.join(RUN_FILES)}); "
+        f"labelled images are given as FORMAT:PATH ({', '.join(sorted(FORMATS))})"
+    )
 
 
 @dataclass(frozen=True)
@@ -111,11 +119,14 @@ def _equal_images(dataset: Dataset, files: list[Path]) -> Iterator[str]:
 
 
 def _check_pairs(dataset: Dataset, sizes: dict[str, tuple[int, int]]) -> tuple[list[_PairFacts], list[str]]:
-    pairs, unreadable, doubtful = [], [], []
+    pairs, unreadable, doubtful, waiting = [], [], [], False
     files = dataset.correspondence_files()
     for path in tracked(files, "correspondences", len(files), unit=" files"):
         try:
             pair = read_correspondences(path, dataset.images)
+        except MissingImageError:
+            waiting = True
+            continue
         except FgsnError as error:
             unreadable.append(str(error))
             continue
@@ -125,7 +136,8 @@ def _check_pairs(dataset: Dataset, sizes: dict[str, tuple[int, int]]) -> tuple[l
         pairs.append(_PairFacts(path.name, images, len(pair.weights), content))
     if not files:
         unreadable.append(f"{dataset.correspondence_data} holds no .mat files")
-    return pairs, _limited(unreadable) + _limited(doubtful)
+    missing = missing_images(files, dataset.images) if waiting else []
+    return pairs, _limited(missing) + _limited(unreadable) + _limited(doubtful)
 
 
 def _pair_problems(pair: Correspondences, images: tuple[str, str], sizes: dict[str, tuple[int, int]]) -> Iterator[str]:

@@ -90,12 +90,12 @@ class PrepareSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSettings(Settings):
-    """Say what is wrong with a data set, a model or a run before work starts."""
+    """Say what is wrong with a data set, labelled images, a model or a run before work starts."""
 
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="PATH")]
     """A data set folder, a model file, a run folder, or labelled images as FORMAT:PATH (see fgsn pretrain --help)."""
     decode: int = 1000
-    """Images of a data set to decode fully, spread evenly; of the others only the size is read. 0 decodes all."""
+    """Images of a set to decode fully, spread evenly; of the others only the size is read. 0 decodes all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import yaml
@@ -101,3 +103,38 @@ def test_lists_are_not_trusted(dataset, root):
     (root / "reference_points.h5").write_bytes(b"half a file")
     with pytest.raises(FgsnError, match="cannot be read"):
         dataset.reference_points("reference/c0/000.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("slice6/query/img_00119_c0_1285949808454723us.jpg", "2010-10-01"),
+        ("slice8/database/img_00014_c1_1301929261000000us.jpg", "2011-04-04"),  # the reference traversal
+        ("cmu/slice25/query/img_00001_c1_1292957148602718us.jpg", "2010-12-21"),
+        ("spring/c0/img_00119_c0_1285949808454723us.jpg", "spring"),  # sorted into conditions by hand
+        ("slice6/query/other.jpg", "slice6"),
+        ("overcast-reference/rear/1417178384000000.jpg", "overcast-reference"),
+        ("robotcar/dawn/left/1418722000000000.jpg", "dawn"),
+        ("night-rain/1.jpg", "night-rain"),
+    ],
+)
+def test_conditions_of_the_public_data_sets(root, name, wanted):
+    assert Dataset.open(root).condition(name) == wanted
+
+
+def test_a_folder_of_data_sets_names_them(tmp_path, make_dataset):
+    for name in ("RobotCar", "CMU"):
+        make_dataset(tmp_path / name, places=1)
+    with pytest.raises(FgsnError, match="it holds the data sets CMU, RobotCar: name them, fgsn train takes several"):
+        Dataset.open(tmp_path)
+
+
+def test_images_that_were_not_downloaded_are_told_by_folder(dataset, root):
+    (root / "images/snow/c0/002.png").unlink()
+    shutil.rmtree(root / "images/night")
+    results = prepare(PrepareSettings(dataset=root))
+    assert results["train_pairs"] + results["validation_pairs"] == 3
+    night, snow = results["failed"]
+    assert "images/night/c0: 4 of 4 images of the correspondences are missing, first night/c0/000.png" in night
+    assert night.endswith("put them there, correspondence_night_000.mat and 3 more files cannot be used without them")
+    assert "images/snow/c0: 1 of 4 images" in snow

@@ -5,7 +5,8 @@ orientation of every array, since MATLAB stores columns first.
 """
 
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,10 @@ from fgsn.files import inside, written_whole
 
 LONGEST_NAME = 4096
 MOST_VALUES = 50_000_000
+
+
+class MissingImageError(FgsnError):
+    """A correspondence file names an image that is not there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +66,7 @@ def read_correspondences(path: Path | str, images: Path | str | None = None) -> 
         weights = np.exp(-_distances(file, count)) if "dist_from_center" in file else np.ones(count)
         reference, target = (_find(images, name) for name in names)
         if reference == target and names[0] != names[1]:
-            raise FgsnError(f"'{names[0]}' and '{names[1]}' are both found at {target}; one of them is missing")
+            raise MissingImageError(f"'{names[0]}' and '{names[1]}' are both found at {target}; one of them is missing")
     return Correspondences(reference, target, points_ref, points_tgt, weights)
 
 
@@ -73,6 +78,47 @@ def stored_paths(path: Path | str) -> tuple[str, str]:
     """
     with _opened(Path(path)) as file:
         return _name(file, "im_i_path"), _name(file, "im_j_path")
+
+
+def missing_images(files: Iterable[Path], images: Path) -> list[str]:
+    """Say which folders of images/ a download has not filled: one line for each that lacks images of the pairs.
+
+    Args:
+        files: all correspondence files; those that cannot be read are passed over.
+        images: the folder that stored image paths are relative to.
+    """
+    named: dict[str, set[str]] = defaultdict(set)
+    lacking: dict[str, set[str]] = defaultdict(set)
+    waiting: dict[str, list[str]] = defaultdict(list)
+    for path in files:
+        try:
+            names = stored_paths(path)
+        except FgsnError:
+            continue
+        found = [_found(images, name) for name in names]
+        for name, file in zip(names, found, strict=True):
+            folder = PurePosixPath(name).parent.as_posix()
+            named[folder].add(name)
+            # The other image of the pair is no stand-in for this one.
+            if file is None or (found[0] == found[1] and names[0] != names[1] and file != images / name):
+                lacking[folder].add(name)
+                waiting[folder].append(path.name)
+    return [
+        f"{images / folder}: {len(names)} of {len(named[folder])} images of the correspondences are missing, first "
+        f"{min(names)}; put them there, {_counted(waiting[folder])} cannot be used without them"
+        for folder, names in sorted(lacking.items())
+    ]
+
+
+def _found(images: Path, name: str) -> Path | None:
+    try:
+        return _find(images, name)
+    except FgsnError:
+        return None
+
+
+def _counted(files: list[str]) -> str:
+    return f"{files[0]} and {len(files) - 1} more files" if len(files) > 1 else files[0]
 
 
 def write_correspondences(
@@ -139,6 +185,8 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         # Without locking: locks fail on many network file systems, and our own files appear whole.
         with h5py.File(path, "r", locking=False) as file:
             yield file
+    except MissingImageError as error:
+        raise MissingImageError(f"{path}: {error}") from None
     except FgsnError as error:
         raise FgsnError(f"{path}: {error}") from None
     except FileNotFoundError:
@@ -229,11 +277,11 @@ def _find(images: Path, name: str) -> Path:
     # An index lives for a minute at most: long enough for a whole data set, short enough for images that arrive later.
     candidates = _images_by_name(images.absolute(), int(time.monotonic()) // 60).get(parts[-1], [])
     if not candidates:
-        raise FgsnError(f"image '{name}' is not in {images}, nor is one of that base name in its subfolders")
+        raise MissingImageError(f"image '{name}' is not in {images}, nor is one of that base name in its subfolders")
     alike = [_shared_ending(candidate.relative_to(images.absolute()).parts, parts) for candidate in candidates]
     best = [candidate for candidate, score in zip(candidates, alike, strict=True) if score == max(alike)]
     if len(best) > 1:
-        raise FgsnError(f"image '{name}' is not in {images}, and could be {best[0]} or {best[1]}")
+        raise MissingImageError(f"image '{name}' is not in {images}, and could be {best[0]} or {best[1]}")
     return images / best[0].relative_to(images.absolute())
 
 

@@ -1,6 +1,8 @@
 """A data set on disk: images of the same places in several conditions, and correspondences between them."""
 
+import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,13 @@ VALIDATION_LIST = "corr_val.txt"
 REFERENCE_LIST = "reference_image_names.txt"
 REFERENCE_POINTS = "reference_points.h5"
 PLACES = "places.json"
+FOLDERS = {
+    "images": "<condition>/<camera>/<name>.jpg of RobotCar, slice<N>/query/<name>.jpg of CMU",
+    "correspondence_data": "correspondence_*.mat, one per pair of images",
+}
+"""What a data set must have, and what belongs in there."""
+CMU_IMAGE = re.compile(r"(?:^|/)slice\d+/(?:.+/)?img_\d+_c\d_(\d{10,17})us\.\w+$")
+ROBOTCAR_IMAGE = re.compile(r"([^/]+)/(?:left|rear|right)/\d+\.\w+$")
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,9 @@ class Dataset:
         root = Path(root)
         if not root.is_dir():
             raise FgsnError(f"the data set {root} is not a folder")
-        for folder in ("images", "correspondence_data"):
+        for folder, holds in FOLDERS.items():
             if not (root / folder).is_dir():
-                raise FgsnError(f"{root} is not a data set: it has no folder {folder}/")
+                raise FgsnError(f"{root} is not a data set: it has no folder {folder}/ ({holds}){_sets_within(root)}")
         described = root / "dataset.yaml"
         yaml = read_yaml(described) if described.exists() else {}
         for key in ("places", "condition_of"):
@@ -139,10 +148,9 @@ class Dataset:
         return str(self._places.get(name, name))
 
     def condition(self, image: Path | str) -> str:
-        """The condition an image was taken in: `condition_of` in dataset.yaml, else its first folder in images/."""
+        """The condition an image was taken in: `condition_of` in dataset.yaml, else what its name tells."""
         name = self.name(image)
-        first, slash, _ = name.partition("/")
-        return str(self.yaml.get("condition_of", {}).get(name, first if slash else "all"))
+        return str(self.yaml.get("condition_of", {}).get(name) or named_condition(name))
 
     @cached_property
     def _places(self) -> dict[str, Any]:
@@ -158,3 +166,24 @@ class Dataset:
 
     def _unprepared(self, missing: str) -> FgsnError:
         return FgsnError(f"the data set has no {missing} yet: run fgsn prepare {self.root}")
+
+
+def named_condition(name: str) -> str:
+    """The condition that the name of an image tells.
+
+    Images of CMU Seasons carry the time they were taken at, so their condition is the day of their drive (UTC), as
+    2010-10-01. Those of RobotCar Seasons have their condition above the folder of the camera. All others are in the
+    condition of their first folder, or "all" without one.
+    """
+    if cmu := CMU_IMAGE.search(name):
+        return datetime.fromtimestamp(int(cmu[1]) // 1_000_000, UTC).date().isoformat()
+    if robotcar := ROBOTCAR_IMAGE.search(name):
+        return robotcar[1]
+    first, slash, _ = name.partition("/")
+    return first if slash else "all"
+
+
+def _sets_within(root: Path) -> str:
+    """The end of an error about a folder that holds data sets without being one, such as CMU and RobotCar together."""
+    found = sorted(folder.name for folder in root.iterdir() if all((folder / name).is_dir() for name in FOLDERS))
+    return f"; it holds the data sets {', '.join(found)}: name them, fgsn train takes several" if found else ""

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from fgsn.config import PrepareSettings
-from fgsn.data.correspondences import read_correspondences
+from fgsn.data.correspondences import MissingImageError, missing_images, read_correspondences
 from fgsn.data.dataset import (
     PLACES,
     REFERENCE_LIST,
@@ -51,7 +51,7 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
     results.json and config.yaml.
 
     Returns:
-        Counts of pairs, places, conditions and points; under `failed`, one line for every file that cannot be used.
+        Counts of pairs, places, conditions and points; under `failed`, lines that say what cannot be used.
 
     Raises:
         FgsnError: the folder is no data set, or no correspondence file in it can be used; then nothing is written.
@@ -105,18 +105,24 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
 
 
 def read_pairs(dataset: Dataset) -> tuple[list[Pair], list[str]]:
-    """Read every correspondence file once: the pairs, and one line for each file that cannot be used."""
-    pairs, failed = [], []
+    """Read every correspondence file once: the pairs, and what is wrong with the others.
+
+    There is one line for each broken file, and one for each folder of images/ that lacks images.
+    """
+    pairs, failed, waiting = [], [], False
     files = dataset.correspondence_files()
     for path in tracked(files, "reading correspondences", len(files), unit=" files"):
         try:
             found = read_correspondences(path, dataset.images)
+        except MissingImageError:
+            waiting = True
+            continue
         except FgsnError as error:
             failed.append(str(error))
             continue
         reference, target = dataset.name(found.reference), dataset.name(found.target)
         pairs.append(Pair(path.name, reference, target, len(found.weights)))
-    return pairs, failed
+    return pairs, (missing_images(files, dataset.images) if waiting else []) + failed
 
 
 def find_places(dataset: Dataset, pairs: Sequence[Pair]) -> tuple[Callable[[str], str], str]:

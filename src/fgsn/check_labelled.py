@@ -1,0 +1,64 @@
+"""Say what is wrong with labelled images before a training finds out."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fgsn.data.images import image_size, read_image
+from fgsn.data.labelled import LabelledSet, Sample, open_labelled
+from fgsn.errors import FgsnError
+from fgsn.progress import tracked
+
+
+def check_labelled(spec: str, decode: int) -> dict[str, Any]:
+    """Look for what is wrong with the labelled set FORMAT:PATH.
+
+    Args:
+        spec: the set, as `fgsn pretrain` takes it.
+        decode: samples to read fully, spread evenly, for what is broken and for unknown label ids; 0 reads all. Of the
+            others only the sizes are compared.
+
+    Returns:
+        Counts, and under `problems` one line for each thing that is wrong.
+    """
+    try:
+        labelled = open_labelled(spec)
+    except FgsnError as error:
+        return {"kind": "labelled images", "problems": [str(error)]}
+    samples = labelled.training + labelled.validation
+    wrong = dict(_failures(samples, _compare_sizes, "sizes"))
+    fit = [sample for sample in samples if sample not in wrong]
+    count = min(decode or len(fit), len(fit))
+    chosen = [fit[round(position)] for position in np.linspace(0, len(fit) - 1, count)]
+    wrong |= _failures(chosen, lambda sample: _read(labelled, sample), "reading")
+    return {
+        "kind": "labelled images",
+        "format": labelled.name,
+        "classes": len(labelled.classes),
+        "training": len(labelled.training),
+        "validation": len(labelled.validation),
+        "read": count,
+        "problems": list(wrong.values()),
+    }
+
+
+def _failures(samples: list[Sample], look: Callable[[Sample], object], title: str) -> Iterator[tuple[Sample, str]]:
+    for sample in tracked(samples, title, len(samples), unit=" samples"):
+        try:
+            look(sample)
+        except FgsnError as error:
+            yield sample, str(error)
+
+
+def _compare_sizes(sample: Sample) -> None:
+    label, image = image_size(sample.label), image_size(sample.image)
+    if label != image:
+        raise FgsnError(
+            f"{sample.label} is {label[0]} x {label[1]}, but its image {sample.image} is {image[0]} x {image[1]}"
+        )
+
+
+def _read(labelled: LabelledSet, sample: Sample) -> None:
+    read_image(sample.image)
+    labelled.read_label(sample)
