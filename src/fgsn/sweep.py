@@ -14,6 +14,7 @@ The list is a YAML file:
 import csv
 import io
 import itertools
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from typing import Any
 from fgsn.config import EvaluateSettings, SweepSettings, TrainSettings, from_plain, require
 from fgsn.errors import FgsnError, UsageError, nearest
 from fgsn.evaluation.evaluate import evaluate
-from fgsn.files import inside, read_json, read_yaml, write_json, write_text, write_yaml
+from fgsn.files import read_json, read_yaml, write_json, write_text, write_yaml
 from fgsn.progress import say
 from fgsn.training.run import MAY_DIFFER
 from fgsn.training.train import train
@@ -94,14 +95,18 @@ def read_experiments(settings: SweepSettings) -> list[Experiment]:
     train_common, evaluate_common = sections.get("train", {}), sections.get("evaluate", {})
     experiments = []
     for name, axes, differences in _runs(sections, where):
-        folder = inside(settings.out, name)
+        require(
+            re.fullmatch(r"\w[\w.+-]*", name) is not None,
+            f"{where}: '{name}' cannot name a folder; give the values names, as in {{one: {name}}}",
+        )
+        folder = settings.out / name
         common = {"seed": settings.seed, "device": settings.device}
         values = {**common, **train_common, **differences}
         for key in ("out", "resume"):
             require(key not in values, f"{where}: '{key}' is for the sweep to choose")
-        made_from = values.get("data", [])
-        one_set = {"data": made_from} if isinstance(made_from, str) else {}
-        evaluation = {**common, **one_set, **evaluate_common}
+        sets = [values.get("data", [])] if isinstance(values.get("data"), str) else values.get("data", [])
+        same_set = {"data": sets[0]} if len(sets) == 1 else {}
+        evaluation = {**common, **same_set, **evaluate_common}
         resume = (folder / "train" / "config.yaml").exists()
         experiments.append(
             Experiment(

@@ -1,0 +1,57 @@
+"""The start networks of configs/small: the package's base network, and the same network with random weights.
+
+    python benchmarks/start_models.py --data WORLD --out FOLDER
+
+Batch norms are frozen while labels are learnt, so a network with fresh ones would stay as good as dead: its features
+are all nearly alike, and training ends with one label. The random network's norms are therefore measured once on
+the images to train on; nothing is learnt by that.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from fgsn.data.correspondences import read_correspondences
+from fgsn.data.dataset import Dataset
+from fgsn.data.images import read_image
+from fgsn.demo import _base
+from fgsn.inference.model import load
+from fgsn.models.pspnet import PSPNet
+
+IMAGES_AT_ONCE = 25
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set to measure the norms on")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    base = load(_base(), "cpu")
+    base.save(options.out / "seg.safetensors")
+    torch.manual_seed(options.seed)
+    network = PSPNet(base.network.architecture)
+    dataset = Dataset.open(options.data)
+    pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs("train")]
+    images = sorted({image for pair in pairs for image in (pair.reference, pair.target)})
+    measure_norms(network, torch.stack([base.normalisation(read_image(image)) for image in images]))
+    replace(base, network=network, facts={"kind": "random weights"}).save(options.out / "scratch.safetensors")
+
+
+@torch.no_grad()
+def measure_norms(network: PSPNet, images: torch.Tensor) -> None:
+    """Set the statistics of all batch norms to their means over batches of the images."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the plain mean over the batches
+    network.train()
+    for batch in images.split(IMAGES_AT_ONCE):
+        network(batch)
+    network.eval()
+
+
+if __name__ == "__main__":
+    main()

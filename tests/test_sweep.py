@@ -1,0 +1,203 @@
+"""Sweeps: the table holds what the commands by hand give, finished runs stay, broken ones do not stop the rest."""
+
+import csv
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fgsn import sweep as module
+from fgsn.cli import main
+from fgsn.config import EvaluateSettings, PrepareSettings, SweepSettings, TrainSettings, WorldSettings
+from fgsn.data.prepare import prepare
+from fgsn.data.world import make_world
+from fgsn.errors import FgsnError, UsageError
+from fgsn.evaluation.evaluate import evaluate
+from fgsn.sweep import read_experiments, sweep
+from fgsn.training import train as training
+from fgsn.training.train import train
+
+FAST = {
+    "clusters": 4, "iterations": 4, "batch": 1, "crop": 65, "features_per_image": 24, "pca_dim": 8, "lr": 0.002,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def common(tmp_path_factory, make_dataset, make_model):
+    """Settings of a short training on a small data set."""
+    root = make_dataset(tmp_path_factory.mktemp("data") / "set")
+    prepare(PrepareSettings(dataset=root, validation_share=0.25))
+    start = tmp_path_factory.mktemp("start") / "start.safetensors"
+    make_model().save(start)
+    return {"data": str(root), "init": str(start), **FAST}
+
+
+@pytest.fixture
+def settings(tmp_path, common):
+    """Settings of a sweep over a list with these sections."""
+
+    def make(**sections):
+        path = tmp_path / "list.yaml"
+        path.write_text(yaml.safe_dump({"train": common, "evaluate": {"resamples": 0}} | sections, sort_keys=False))
+        return SweepSettings(experiments=path, out=tmp_path / "out", device="cpu")
+
+    return make
+
+
+def same_but_time(row):
+    return {key: value for key, value in row.items() if "seconds" not in key and key != "resumed"}
+
+
+def test_the_table_holds_what_the_commands_by_hand_give(settings, common, tmp_path):
+    grid = {"clusters": [3, 4], "corr_weight": {"without": 0, "with": 1}}
+    results = sweep(settings(grid=grid, runs={"five": {"clusters": 5}}))
+    names = ["clusters3-without", "clusters3-with", "clusters4-without", "clusters4-with", "five"]
+    assert (list(results["runs"]), results["failed"]) == (names, [])
+    data, hand = Path(common["data"]), tmp_path / "hand"
+    chosen = FAST | {"clusters": 3, "corr_weight": 0.0}
+    train(TrainSettings(data=(data,), init=Path(common["init"]), out=hand, device="cpu", **chosen))
+    figures = evaluate(EvaluateSettings(model=hand, data=data, out=tmp_path / "e", resamples=0, device="cpu"))
+    row = results["runs"]["clusters3-without"]
+    assert (row["clusters"], row["corr_weight"]) == (3, "without")
+    assert {key: row[key] for key in module.FIGURES} == {key: figures[key] for key in module.FIGURES}
+    assert row["train_seconds"] > 0 < row["cpu_seconds"]
+    out = tmp_path / "out"
+    assert json.loads((out / "results.json").read_text()) == results
+    with (out / "results.csv").open() as file:
+        read = list(csv.DictReader(file))
+    assert [line["run"] for line in read] == names
+    assert [float(line["kappa"]) for line in read] == [line["kappa"] for line in results["runs"].values()]
+    table = (out / "results.md").read_text().splitlines()
+    assert [line.split(" | ")[0].removeprefix("| ") for line in table[2:]] == names
+
+
+def test_finished_runs_stay_and_an_interrupted_one_goes_on_to_the_same_figures(settings, tmp_path, monkeypatch):
+    wanted = settings(grid={"clusters": [3, 4]}, train={**yaml.safe_load(settings().experiments.read_text())["train"]})
+    whole = sweep(replace(wanted, out=tmp_path / "whole"))
+    real = training._step
+
+    def stopped_in_the_second(model, labeller, samples, train_settings, step):
+        if train_settings.clusters == 4 and step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(model, labeller, samples, train_settings, step)
+
+    monkeypatch.setattr(training, "_step", stopped_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(wanted)
+    steps = []
+    monkeypatch.setattr(training, "_step", lambda *given: (steps.append(given[3].clusters), real(*given))[1])
+    again = sweep(wanted)
+    assert steps == [4, 4]  # the two steps that were left
+    assert [row["resumed"] for row in again["runs"].values()] == [False, True]
+    for name, row in again["runs"].items():
+        assert same_but_time(row) == same_but_time(whole["runs"][name])
+    steps.clear()
+    assert sweep(wanted) == again
+    assert steps == []
+
+
+def test_a_run_that_fails_is_listed_and_the_rest_goes_on(settings, tmp_path, capsys):
+    start = yaml.safe_load(settings().experiments.read_text())["train"]["init"]
+    missing = tmp_path / "later.safetensors"
+    wanted = settings(runs={"broken": {"init": str(missing)}, "huge": {"clusters": 5000}, "fine": {}})
+    arguments = ["sweep", str(wanted.experiments), "--out", str(wanted.out), "--device", "cpu", "--json"]
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 1
+    results = json.loads(capsys.readouterr().out)
+    assert list(results["runs"]) == ["fine"]
+    assert [line.partition(":")[0] for line in results["failed"]] == ["broken", "huge"]
+    assert str(missing) in results["failed"][0]
+    assert results["failed"][0] in (wanted.out / "results.md").read_text()
+    # Mended, it runs; the list in its order.
+    missing.write_bytes(Path(start).read_bytes())
+    assert list(sweep(wanted)["runs"]) == ["broken", "fine"]
+
+
+def test_a_surprise_in_one_run_is_listed_too(settings, monkeypatch):
+    def out_of_memory(train_settings):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(module, "train", out_of_memory)
+    assert sweep(settings(runs={"big": {}}))["failed"] == ["big: RuntimeError: out of memory"]
+
+
+def test_a_finished_run_with_other_settings_is_not_taken_for_this_one(settings):
+    sweep(settings(runs={"one": {}}))
+    results = sweep(settings(runs={"one": {"lr": 0.003, "corr_weight": 0.5}}))
+    assert results["runs"] == {}
+    assert "other corr_weight, lr" in results["failed"][0]
+
+
+def test_seed_and_device_of_the_sweep_are_those_of_the_runs_unless_the_list_says_otherwise(settings):
+    wanted = replace(settings(grid={"clusters": [3]}, runs={"other": {"seed": 7}}), seed=5)
+    first, other = read_experiments(wanted)
+    assert (first.train.seed, first.evaluate.seed, first.train.device) == (5, 5, "cpu")
+    assert (other.train.seed, other.evaluate.seed) == (7, 5)
+    assert str(first.evaluate.data) == str(first.train.data[0])
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"grid": {"clutsers": [3]}}, "did you mean 'clusters'"),
+        ({"grid": {"clusters": ["many"]}}, "'clusters' should be a whole number"),
+        ({"grid": {"clusters": [1]}}, "--clusters must be at least 2"),
+        ({"grid": {"clusters": 3}}, "grid 'clusters' should be a list"),
+        ({"grid": {"clusters": []}}, "grid 'clusters' should be a list"),
+        ({"grid": {"init": ["models/a.safetensors"]}}, "cannot name a folder"),
+        ({"grid": [3]}, "'grid' should be a mapping"),
+        ({"gird": {}, "runs": {"a": {}}}, "did you mean 'grid'"),
+        ({}, "names no runs"),
+        ({"runs": {"../a": {}}}, "cannot name a folder"),
+        ({"runs": {"a": 3}}, "run 'a' should be a mapping"),
+        ({"runs": {"a": {"out": "x"}}}, "'out' is for the sweep to choose"),
+        ({"runs": {"clusters3": {}}, "grid": {"clusters": [3]}}, "two runs alike: clusters3"),
+        ({"runs": {"a": {}}, "evaluate": {"spilt": "all"}}, "did you mean 'split'"),
+        ({"runs": {"a": {}}, "train": {"data": "x"}}, "missing 1 required keyword-only argument: 'init'"),
+    ],
+)
+def test_a_wrong_list_is_refused_before_anything_runs(settings, sections, message):
+    wanted = settings(**sections)
+    with pytest.raises(UsageError) as error:
+        sweep(wanted)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not wanted.out.exists()
+
+
+def test_a_list_that_is_not_there_is_said_in_one_line(tmp_path):
+    with pytest.raises(FgsnError, match=r"nothing\.yaml does not exist"):
+        sweep(SweepSettings(experiments=tmp_path / "nothing.yaml", out=tmp_path))
+
+
+@pytest.mark.slow
+def test_a_small_sweep_on_the_embedded_world_shows_what_l_corr_is_for(tmp_path, capsys):
+    """Four runs through the command: the loss across seasons makes labels more stable, at both numbers of labels."""
+    from fgsn.demo import _base
+
+    world = tmp_path / "world"
+    make_world(WorldSettings(out=world, seed=3, places=12, size=(192, 144), conditions=("snow", "night"), workers=1))
+    prepare(PrepareSettings(dataset=world, split="end", validation_share=0.34))
+    sections = {
+        "train": {
+            "data": str(world), "init": str(_base()), "iterations": 150, "batch": 4, "crop": 129, "backbone_lr": 1.0,
+            "validate_every": 150,
+        },
+        "evaluate": {"resamples": 0},
+        "grid": {"clusters": [20, 50], "corr_weight": {"without": 0, "with": 1}},
+    }  # fmt: skip
+    (tmp_path / "list.yaml").write_text(yaml.safe_dump(sections))
+    with pytest.raises(SystemExit) as stop:
+        main(["sweep", str(tmp_path / "list.yaml"), "--out", str(tmp_path / "out"), "--device", "cpu", "--json"])
+    assert stop.value.code == 0
+    rows = json.loads(capsys.readouterr().out)["runs"]
+    assert len(rows) == 4
+    for clusters in (20, 50):
+        without, learnt = (rows[f"clusters{clusters}-{name}"] for name in ("without", "with"))
+        assert learnt["kappa"] > without["kappa"], clusters
+        assert learnt["information_bits"] > without["information_bits"], clusters
