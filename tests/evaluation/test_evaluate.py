@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import normalized_mutual_info_score
+from sklearn.metrics import accuracy_score, jaccard_score, normalized_mutual_info_score
 
 from fgsn.config import EvaluateSettings, StationarySettings
 from fgsn.data.correspondences import write_correspondences
+from fgsn.data.labelled import CITYSCAPES_CLASSES, CITYSCAPES_IDS
 from fgsn.errors import FgsnError, UsageError
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.evaluation.stationary import stationary
@@ -153,20 +154,65 @@ def test_an_empty_split_is_an_error(world, tmp_path):
         evaluate(settings(world, tmp_path, split="train"))
 
 
+def annotate(root, split, place):
+    """An annotated image: a picture of snow with Cityscapes labelIds that follow its brightness."""
+    folder = root / "segmented_images" / split
+    for kind in ("imgs", "annos"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    with Image.open(root / "images" / "snow" / "cam" / f"{place}.png") as picture:
+        picture.save(folder / "imgs" / f"{place}.png")
+        classes = np.array([0, 7, 11, 23, 26], np.uint8)[np.asarray(picture.convert("L")).astype(int) * 5 // 256]
+    Image.fromarray(classes).save(folder / "annos" / f"{place}.png")
+    return classes
+
+
 def test_semantic_classes_are_compared_where_there_are_any(tmp_path):
     data, model = make_dataset(tmp_path / "data", places=2), make_model(tmp_path / "model.safetensors")
     assert "semantic_nmi" not in evaluate(settings((data, model), tmp_path / "before"))
-    classes = np.full((HEIGHT, WIDTH), 7, np.uint8)
-    classes[20:] = 23
-    classes[40:50] = 0  # void
-    path = data / "segmented_images" / "validation" / "annos" / "snow_cam_1.png"
-    path.parent.mkdir(parents=True)
-    Image.fromarray(classes).save(path)
+    annotate(data, "training", 0)
+    assert "semantic_nmi" not in evaluate(settings((data, model), tmp_path / "training"))
+    classes = np.stack([annotate(data, "testing", place) for place in range(2)])
     results = evaluate(settings((data, model), tmp_path / "after"))
-    labels, _ = read_label_map(tmp_path / "after" / "labels" / "snow" / "cam" / "1.png")
-    known = classes[::2, ::2] > 0
-    expected = normalized_mutual_info_score(labels[::2, ::2][known], classes[::2, ::2][known])
-    assert results["semantic_nmi"] == pytest.approx(expected)
+    labels = np.stack([read_label_map(tmp_path / f"after/labels/snow/cam/{place}.png")[0] for place in range(2)])
+    known = classes > 0
+    assert results["semantic_nmi"] == pytest.approx(normalized_mutual_info_score(labels[known], classes[known]))
+    assert results["semantic_images"] == 2
+    assert "mean_iou" not in results
+    annotate(data, "validation", 1)  # comes first
+    assert evaluate(settings((data, model), tmp_path / "after"))["semantic_images"] == 1
+
+
+@pytest.mark.parametrize("lanes", [False, True])
+def test_a_base_network_has_its_mean_iou_on_annotated_images(tmp_path, lanes):
+    data, names = make_dataset(tmp_path / "data", places=2), (*CITYSCAPES_CLASSES, "lane marking")[: 19 + lanes]
+    model = make_model(tmp_path / "base.safetensors", clusters=19 + lanes, classes=names)
+    classes = np.stack([annotate(data, "validation", place) for place in range(2)])
+    results = evaluate(settings((data, model), tmp_path / "out"))
+    labels = np.stack([read_label_map(tmp_path / f"out/labels/snow/cam/{place}.png")[0] for place in range(2)])
+    labels[labels == 19] = 0  # lane markings are road
+    known = classes > 0
+    truth = np.searchsorted(CITYSCAPES_IDS, classes[known])
+    seen = np.union1d(truth, labels[known])
+    wanted = jaccard_score(truth, labels[known], labels=seen, average=None)
+    assert results["iou"] == pytest.approx(
+        {CITYSCAPES_CLASSES[index]: score for index, score in zip(seen, wanted, strict=True)}
+    )
+    assert results["pixel_accuracy"] == pytest.approx(accuracy_score(truth, labels[known]))
+    assert results["mean_iou"] == pytest.approx(np.mean(wanted))
+
+
+def test_annotated_images_that_are_broken_or_half_there(tmp_path):
+    data, model = make_dataset(tmp_path / "data", places=2), make_model(tmp_path / "model.safetensors")
+    for place in range(2):
+        annotate(data, "validation", place)
+    broken = data / "segmented_images/validation/annos/0.png"
+    Image.fromarray(np.full((3, 3), 7, np.uint8)).save(broken)
+    results = evaluate(settings((data, model), tmp_path / "out"))
+    assert results["semantic_images"] == 1
+    assert f"{broken} is 3 x 3, but its image is" in results["failed"][0]
+    broken.unlink()
+    with pytest.raises(FgsnError, match="annos: 1 of 2 label maps are missing"):
+        evaluate(settings((data, model), tmp_path / "out"))
 
 
 def test_stationary_clusters_are_stored_with_the_model(world, tmp_path):

@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 
 from fgsn.config import StationarySettings
-from fgsn.data.correspondences import Correspondences, read_correspondences
-from fgsn.data.dataset import Dataset
-from fgsn.errors import FgsnError
-from fgsn.evaluation.label_cache import LabelCache
+from fgsn.data.correspondences import Correspondences
+from fgsn.evaluation.inputs import open_inputs
 from fgsn.files import write_json, write_yaml
-from fgsn.inference.model import load
 
 
 def stationary(settings: StationarySettings) -> dict[str, Any]:
@@ -30,14 +27,10 @@ def stationary(settings: StationarySettings) -> dict[str, Any]:
     Raises:
         FgsnError: model or data set are broken, or there is nothing to count.
     """
-    dataset = Dataset.open(settings.data)
-    pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs(settings.split)]
-    if not pairs:
-        raise FgsnError(f"{settings.data} has no pairs in the split '{settings.split}'")
-    model = load(settings.model, settings.device)
-    cache = LabelCache(settings.out, settings.model, dataset)
-    failed = cache.fill(model, [pair.reference for pair in pairs])
-    pairs = [pair for pair in pairs if pair.reference not in failed]
+    inputs = open_inputs(settings)
+    model, cache = inputs.model, inputs.cache
+    failed = cache.fill(model, [pair.reference for pair in inputs.pairs])
+    pairs = [pair for pair in inputs.pairs if pair.reference not in failed]
     pixels, carrying = count_pixels(cache.labels, pairs, model.clusters)
     share = carrying / np.maximum(pixels, 1)
     stays = share > settings.threshold

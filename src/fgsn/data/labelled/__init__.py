@@ -1,9 +1,9 @@
 """Labelled image sets for supervised training; every format registers itself when its module is imported."""
 
 from fgsn.data.labelled.camvid import CAMVID_CLASSES
-from fgsn.data.labelled.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_IDS, segmented_samples
+from fgsn.data.labelled.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_IDS, annotated_set
 from fgsn.data.labelled.labels import FORMATS, IGNORE, LabelledSet, Sample, open_labelled
-from fgsn.data.labelled.vistas import VISTAS_CLASSES
+from fgsn.data.labelled.vistas import LANE_MARKING, VISTAS_CLASSES
 
 __all__ = [
     "CAMVID_CLASSES",
@@ -11,9 +11,10 @@ __all__ = [
     "CITYSCAPES_IDS",
     "FORMATS",
     "IGNORE",
+    "LANE_MARKING",
     "VISTAS_CLASSES",
     "LabelledSet",
     "Sample",
+    "annotated_set",
     "open_labelled",
-    "segmented_samples",
 ]

@@ -1,6 +1,6 @@
 """Cityscapes in 19 classes, and other sets that store Cityscapes' labelIds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fgsn.data.labelled.labels import IGNORE, LabelledSet, Sample, labelled_format, paired
@@ -40,15 +40,14 @@ def open_world(root: Path) -> LabelledSet:
     return _open_segmented("world", root)
 
 
-def segmented_samples(root: Path, split: str) -> list[Sample]:
-    """The annotated images of a data set: segmented_images/<split>/imgs and annos, with labelIds of Cityscapes.
+def annotated_set(root: Path, splits: Iterable[str]) -> LabelledSet:
+    """The annotated images of a data set in these folders of segmented_images/, as what to validate on.
 
     Raises:
         FgsnError: a folder is missing or empty, or a file has no counterpart.
     """
-    folder = root / "segmented_images" / split
-    advice = "a data set has its annotated images in imgs/ and their label maps of the same name in annos/"
-    return paired(folder / "imgs", folder / "annos", ("", ".png"), advice)
+    samples = [sample for split in splits for sample in _annotated(root, split)]
+    return LabelledSet("segmented", CITYSCAPES_CLASSES, [], samples, cityscapes_train_ids())
 
 
 def cityscapes_train_ids(more: Mapping[int, int] | None = None) -> dict[int, int]:
@@ -58,5 +57,11 @@ def cityscapes_train_ids(more: Mapping[int, int] | None = None) -> dict[int, int
 
 
 def _open_segmented(name: str, root: Path) -> LabelledSet:
-    training, validation = (segmented_samples(root, split) for split in ("training", "validation"))
+    training, validation = (_annotated(root, split) for split in ("training", "validation"))
     return LabelledSet(name, CITYSCAPES_CLASSES, training, validation, cityscapes_train_ids())
+
+
+def _annotated(root: Path, split: str) -> list[Sample]:
+    folder = root / "segmented_images" / split
+    advice = "a data set has its annotated images in imgs/ and their label maps of the same name in annos/"
+    return paired(folder / "imgs", folder / "annos", ("", ".png"), advice)

@@ -1,0 +1,36 @@
+"""What every measurement opens: a data set with the pairs of a split, a model, and a place for its label maps."""
+
+from dataclasses import dataclass
+
+from fgsn.config import EvaluateSettings, StationarySettings
+from fgsn.data.correspondences import Correspondences, read_correspondences
+from fgsn.data.dataset import Dataset
+from fgsn.errors import FgsnError
+from fgsn.evaluation.label_cache import LabelCache
+from fgsn.inference.model import Model, load
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """An opened data set and model."""
+
+    dataset: Dataset
+    pairs: list[Correspondences]
+    """The pairs of the split, one at least."""
+    model: Model
+    cache: LabelCache
+    """The label maps that the model makes of the data set's images, empty until it is filled."""
+
+
+def open_inputs(settings: EvaluateSettings | StationarySettings) -> Inputs:
+    """Open what `settings` names.
+
+    Raises:
+        FgsnError: model or data set are broken, or the split has no pairs.
+    """
+    dataset = Dataset.open(settings.data)
+    pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs(settings.split)]
+    if not pairs:
+        raise FgsnError(f"{settings.data} has no pairs in the split '{settings.split}'")
+    model = load(settings.model, settings.device)
+    return Inputs(dataset, pairs, model, LabelCache(settings.out, settings.model, dataset))

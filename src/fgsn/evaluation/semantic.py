@@ -1,0 +1,87 @@
+"""Labels against semantic classes, on the annotated images that a data set may have (segmented_images/)."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fgsn.data.labelled import CITYSCAPES_CLASSES, IGNORE, LANE_MARKING, LabelledSet, annotated_set
+from fgsn.errors import FgsnError
+from fgsn.evaluation.information import entropy
+from fgsn.inference.model import Model
+from fgsn.progress import tracked
+
+SPLITS = {
+    "train": (("training",),),
+    "validation": (("validation",), ("testing",)),
+    "all": (("training", "validation", "testing"),),
+}
+"""What stands for a split of the pairs: the first choice that there is."""
+
+
+def annotated_images(root: Path, split: Literal["train", "validation", "all"]) -> LabelledSet | None:
+    """The annotated images of a data set that go with a split of its pairs; testing where there is no validation.
+
+    Raises:
+        FgsnError: an image has no label map, or the other way round.
+    """
+    for choice in SPLITS[split]:
+        found = [name for name in choice if (root / "segmented_images" / name).is_dir()]
+        if found:
+            return annotated_set(root, found)
+    return None
+
+
+def semantic_figures(model: Model, annotated: LabelledSet | None) -> tuple[dict[str, Any], list[str]]:
+    """What labels have to do with the 19 classes of Cityscapes, over all annotated pixels.
+
+    Args:
+        model: a cluster model or a base network.
+        annotated: the annotated images; None or none of them readable gives no figures.
+
+    Returns:
+        `semantic_images`, and `semantic_nmi`: mutual information of labels and classes over the mean of their
+        entropies, 0 to 1. For a base network that knows these classes also `mean_iou`, `pixel_accuracy` and `iou` (by
+        class); lane markings, if it knows them, count as road. Then one line for each image that cannot be read.
+    """
+    if annotated is None:
+        return {}, []
+    counts = np.zeros((len(CITYSCAPES_CLASSES), model.clusters), np.int64)
+    images, failed = 0, []
+    for sample in tracked(annotated.validation, "semantic classes", len(annotated.validation), unit=" images"):
+        try:
+            truth, labels = annotated.read_label(sample), model.segment(sample.image)
+        except FgsnError as error:
+            failed.append(str(error))
+            continue
+        known = truth != IGNORE
+        cells = truth[known].astype(np.int64) * model.clusters + labels[known]
+        counts += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
+        images += 1
+    if not counts.any():
+        return {}, failed
+    figures: dict[str, Any] = {"semantic_images": images, "semantic_nmi": normalised_information(counts)}
+    if model.classes in (CITYSCAPES_CLASSES, (*CITYSCAPES_CLASSES, LANE_MARKING)):
+        confusion = counts[:, : len(CITYSCAPES_CLASSES)].copy()
+        confusion[:, CITYSCAPES_CLASSES.index("road")] += counts[:, len(CITYSCAPES_CLASSES) :].sum(axis=1)
+        figures |= _overlap(confusion)
+    return figures, failed
+
+
+def normalised_information(counts: np.ndarray) -> float:
+    """Mutual information of rows and columns of a table of counts, over the mean of their entropies: 0 to 1."""
+    rows, columns = entropy(counts.sum(axis=1)), entropy(counts.sum(axis=0))
+    if rows + columns == 0:
+        return 0.0
+    return 2 * (rows + columns - entropy(counts.ravel())) / (rows + columns)
+
+
+def _overlap(confusion: np.ndarray) -> dict[str, Any]:
+    hits = confusion.diagonal()
+    union = confusion.sum(0) + confusion.sum(1) - hits
+    iou = {name: float(h / u) for name, h, u in zip(CITYSCAPES_CLASSES, hits, union, strict=True) if u}
+    return {
+        "mean_iou": float(np.mean(list(iou.values()))),
+        "pixel_accuracy": float(hits.sum() / confusion.sum()),
+        "iou": iou,
+    }
