@@ -1,8 +1,10 @@
 """Work shared out to processes."""
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ def processes(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
         yield lambda function, jobs: (function(*job) for job in jobs)
         return
     # Not forked: the caller may have threads running (torch), which do not survive a fork.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_leave_signals_to_parent)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_follow_parent)
 
     def run(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
         futures: list[Future[Result]] = [pool.submit(function, *job) for job in jobs]
@@ -36,5 +38,14 @@ def processes(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_signals_to_parent() -> None:
+def _follow_parent() -> None:
+    """Leave signals to the parent, and end with it however it ends: killed, it cannot tell its processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
