@@ -17,8 +17,9 @@ import numpy as np
 
 from fgsn.check_labelled import check_labelled
 from fgsn.config import CheckSettings
-from fgsn.data.correspondences import Correspondences, MissingImageError, missing_images, read_correspondences
+from fgsn.data.correspondences import Correspondences, missing_images, read_correspondences
 from fgsn.data.dataset import REFERENCE_LIST, REFERENCE_POINTS, TRAIN_LIST, VALIDATION_LIST, Dataset
+from fgsn.data.find_image import MissingImageError
 from fgsn.data.images import image_size, read_image, walk_images
 from fgsn.data.labelled import FORMATS
 from fgsn.errors import FgsnError

@@ -4,27 +4,21 @@ One file is one pair of images, MATLAB v7.3, which is HDF5. The authors' files a
 orientation of every array, since MATLAB stores columns first.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import h5py
 import numpy as np
 
-from fgsn.data.images import walk_images
+from fgsn.data.find_image import MissingImageError, find_image
 from fgsn.errors import FgsnError
 from fgsn.files import inside, written_whole
 
 LONGEST_NAME = 4096
 MOST_VALUES = 50_000_000
-
-
-class MissingImageError(FgsnError):
-    """A correspondence file names an image that is not there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +58,7 @@ def read_correspondences(path: Path | str, images: Path | str | None = None) -> 
         if len(points_tgt) != count:
             raise FgsnError(f"pt_i holds {count} points but pt_j {len(points_tgt)}; they must be pairs")
         weights = np.exp(-_distances(file, count)) if "dist_from_center" in file else np.ones(count)
-        reference, target = (_find(images, name) for name in names)
+        reference, target = (find_image(images, name) for name in names)
         if reference == target and names[0] != names[1]:
             raise MissingImageError(f"'{names[0]}' and '{names[1]}' are both found at {target}; one of them is missing")
     return Correspondences(reference, target, points_ref, points_tgt, weights)
@@ -112,7 +106,7 @@ def missing_images(files: Iterable[Path], images: Path) -> list[str]:
 
 def _found(images: Path, name: str) -> Path | None:
     try:
-        return _find(images, name)
+        return find_image(images, name)
     except FgsnError:
         return None
 
@@ -266,38 +260,3 @@ def _require_finite(values: np.ndarray, what: str) -> None:
     bad = int(np.count_nonzero(~np.isfinite(values)))
     if bad:
         raise FgsnError(f"{what} holds {bad} values that are not finite")
-
-
-def _find(images: Path, name: str) -> Path:
-    """The image stored as `name`, else the one of that base name whose path ends most like it."""
-    expected = inside(images, name)
-    if expected.is_file():
-        return expected
-    parts = PurePosixPath(expected.relative_to(images).as_posix()).parts
-    # An index lives for a minute at most: long enough for a whole data set, short enough for images that arrive later.
-    candidates = _images_by_name(images.absolute(), int(time.monotonic()) // 60).get(parts[-1], [])
-    if not candidates:
-        raise MissingImageError(f"image '{name}' is not in {images}, nor is one of that base name in its subfolders")
-    alike = [_shared_ending(candidate.relative_to(images.absolute()).parts, parts) for candidate in candidates]
-    best = [candidate for candidate, score in zip(candidates, alike, strict=True) if score == max(alike)]
-    if len(best) > 1:
-        raise MissingImageError(f"image '{name}' is not in {images}, and could be {best[0]} or {best[1]}")
-    return images / best[0].relative_to(images.absolute())
-
-
-@lru_cache(maxsize=4)
-def _images_by_name(images: Path, minute: int) -> dict[str, list[Path]]:
-    index: dict[str, list[Path]] = {}
-    for file in walk_images(images):
-        index.setdefault(file.name, []).append(file)
-    return index
-
-
-def _shared_ending(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """Number of equal parts at the end of two paths."""
-    count = 0
-    for a, b in zip(reversed(one), reversed(other), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count

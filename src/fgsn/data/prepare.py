@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from fgsn.config import PrepareSettings
-from fgsn.data.correspondences import MissingImageError, missing_images, read_correspondences
+from fgsn.data.correspondences import missing_images, read_correspondences
 from fgsn.data.dataset import (
     PLACES,
     REFERENCE_LIST,
@@ -24,6 +24,7 @@ from fgsn.data.dataset import (
     VALIDATION_LIST,
     Dataset,
 )
+from fgsn.data.find_image import MissingImageError
 from fgsn.errors import FgsnError
 from fgsn.files import write_json, write_text, write_yaml, written_whole
 from fgsn.progress import say, tracked
