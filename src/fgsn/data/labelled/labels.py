@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -52,18 +53,17 @@ class LabelledSet:
         if stored.shape[::-1] != size:
             width, height = stored.shape[::-1]
             raise FgsnError(f"{sample.label} is {width} x {height}, but its image is {size[0]} x {size[1]}")
-        unknown = np.flatnonzero(np.bincount(stored.ravel(), minlength=256)[self._unknown])
-        if unknown.size:
-            raise FgsnError(
-                f"{sample.label} holds label id {self._unknown[unknown[0]]}, which {self.name} does not know"
-            )
+        if len(self.train_ids) < 256:  # looking is most of the work on large label maps
+            unknown = stored[~self._known[stored]]
+            if unknown.size:
+                raise FgsnError(f"{sample.label} holds label id {unknown.min()}, which {self.name} does not know")
         return self._table[stored]
 
-    @property
-    def _unknown(self) -> np.ndarray:
-        return np.array([stored for stored in range(256) if stored not in self.train_ids], np.intp)
+    @cached_property
+    def _known(self) -> np.ndarray:
+        return np.array([stored in self.train_ids for stored in range(256)])
 
-    @property
+    @cached_property
     def _table(self) -> np.ndarray:
         return np.array([self.train_ids.get(stored, IGNORE) for stored in range(256)], np.uint8)
 
