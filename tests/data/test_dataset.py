@@ -138,3 +138,23 @@ def test_images_that_were_not_downloaded_are_told_by_folder(dataset, root):
     assert "images/night/c0: 4 of 4 images of the correspondences are missing, first night/c0/000.png" in night
     assert night.endswith("put them there, correspondence_night_000.mat and 3 more files cannot be used without them")
     assert "images/snow/c0: 1 of 4 images" in snow
+
+
+@pytest.mark.parametrize(
+    ("gone", "wanted"),
+    [
+        ("images", r"has no folder images/ \(<condition>/<camera>/<name>\.jpg of RobotCar, slice<N>/query"),
+        (
+            "images/*",
+            r"correspondence_data: .*images/night/c0: 4 of 4 images of the correspondences are missing, first",
+        ),
+        ("correspondence_data", r"has no folder correspondence_data/ \(correspondence_\*\.mat"),
+        ("correspondence_data/*", r"correspondence_data: put the data set's correspondence_\*\.mat there"),
+    ],
+)
+def test_half_a_download_is_told_precisely(root, gone, wanted):
+    for path in list(root.glob(gone)):
+        path.rename(root.parent / f"gone_{path.name}")
+    with pytest.raises(FgsnError, match=wanted) as failure:
+        prepare(PrepareSettings(dataset=root))
+    assert "\n" not in str(failure.value)

@@ -61,8 +61,10 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
     pairs, failed = read_pairs(dataset)
     usable = [pair for pair in pairs if pair.points > 0]
     if not usable:
-        why = f"{len(failed)} failed, first: {failed[0]}" if failed else "they are empty or there are none"
-        raise FgsnError(f"no usable correspondence file in {dataset.correspondence_data}: {why}")
+        why = "they hold no points" if pairs else "put the data set's correspondence_*.mat there"
+        raise FgsnError(
+            f"no usable correspondence file in {dataset.correspondence_data}: {failed[0] if failed else why}"
+        )
     place_of, source = find_places(dataset, usable)
     places = {place_of(pair.reference) for pair in usable}
     if settings.split == "end":
