@@ -104,16 +104,12 @@ class CheckSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertVistasSettings(Settings):
-    """Turn the labels of Mapillary Vistas v1.2 into Cityscapes' classes, for pretrain.
-
-    The label maps are written beside the old ones; open them as vistas-cityscapes:ROOT (19 classes), and those with
-    lane markings as vistas-lanes:ROOT (20). An interrupted conversion goes on where it stopped.
-    """
+    """Turn the labels of Mapillary Vistas v1.2 into Cityscapes' classes; a second run goes on where the first stopped."""
 
     root: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="ROOT")]
     """Mapillary Vistas v1.2: the folder with training/ and validation/."""
     lane_markings: bool = False
-    """Give lane markings a class of their own; else they are road."""
+    """Keep lane markings apart: pretrain --data vistas-lanes:ROOT (20 classes); else vistas-cityscapes:ROOT (19)."""
     out: Path | None = None
     """Folder to write to instead of ROOT; it links to ROOT's images, so it opens like ROOT."""
     workers: int = 0
@@ -126,11 +122,7 @@ class ConvertVistasSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainSettings(Settings):
-    """Train a base network on labelled images (supervised).
-
-    Formats: camvid has 11 classes, vistas 66, the others the 19 of Cityscapes. segmented is segmented_images/ of a
-    data set (CMU, RobotCar); vistas-cityscapes and vistas-lanes (20 classes) are made by fgsn convert-vistas.
-    """
+    """Train a base network on labelled images (supervised)."""
 
     data: tuple[str, ...]
     """FORMAT:PATH of each set: camvid, cityscapes, segmented, vistas, vistas-cityscapes, vistas-lanes, world."""
@@ -263,6 +255,8 @@ class SegmentSettings(Settings):
     """Resize images to this shorter side before the network sees them; 0 leaves them, default: as in training."""
     window: int = 0
     """Side of the sliding window in pixels (8 n + 1); 0 takes the model's own."""
+    windows: Literal["aligned", "published"] | None = None
+    """Windows on feature cells, or exactly those of the authors' code; default: what the model was made for."""
     batch: int = 4
     """Windows computed at once."""
     overwrite: bool = False

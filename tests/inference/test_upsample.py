@@ -80,8 +80,8 @@ def test_tiny_images(height, width):
 def test_a_thousand_labels_take_no_map_per_label(monkeypatch):
     """385 x 513 x 1000 interpolated values would be 790 MB; beside the scores only a band of them is held at once."""
     held = []
-    real = upsample._argmax
-    monkeypatch.setattr(upsample, "_argmax", lambda values: (held.append(values.numel()), real(values))[1])
+    real = upsample.argmax
+    monkeypatch.setattr(upsample, "argmax", lambda values: (held.append(values.numel()), real(values))[1])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     labels = labels_at_pixels(scores_of(1000, 49, 65), (385, 513))
     assert labels.max() > 900

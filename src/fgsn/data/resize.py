@@ -18,10 +18,12 @@ def resized(
 
 
 def resized_shape(shape: Sequence[int], short_side: int) -> tuple[int, int]:
-    """(height, width) of an image of shape (height, width, …) after `resized`."""
+    """(height, width) of an image of shape (height, width, …) after `resized`; rounded down, as torchvision does."""
     height, width = shape[:2]
-    scale = short_side / min(height, width) if short_side else 1.0
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    if not short_side:
+        return height, width
+    shorter = min(height, width)
+    return height * short_side // shorter, width * short_side // shorter
 
 
 def scaled_points(

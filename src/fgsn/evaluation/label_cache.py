@@ -1,6 +1,5 @@
 """Label maps of a data set's images, computed once and read often; what another model left behind is never read."""
 
-import hashlib
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError
 from fgsn.files import read_json, write_json
 from fgsn.inference.label_maps import read_label_map
-from fgsn.inference.model import Model
+from fgsn.inference.model import Model, fingerprint
 from fgsn.inference.segment import segment_images
 
 FINGERPRINT = "made_from.json"
@@ -28,7 +27,7 @@ class LabelCache:
         self.out, self.dataset = out, dataset
         self.folder = out / "labels"
         self.clusters = 0
-        self._fingerprint = {"model": _digest(model_path), "data": str(dataset.root.resolve())}
+        self._fingerprint = {"model": fingerprint(model_path), "data": str(dataset.root.resolve())}
 
     def fill(self, model: Model, images: Iterable[Path]) -> dict[Path, str]:
         """Segment the images that have no label map yet.
@@ -79,9 +78,3 @@ class LabelCache:
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise FgsnError(f"{self.folder} holds label maps of unknown origin; choose another --out, or delete it")
         write_json(known, self._fingerprint)
-
-
-def _digest(model_path: Path) -> str:
-    path = model_path / "model.safetensors" if model_path.is_dir() else model_path
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

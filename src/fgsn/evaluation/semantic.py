@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fgsn.data.labelled import CITYSCAPES_CLASSES, IGNORE, LANE_MARKING, LabelledSet, annotated_set
+from fgsn.data.labelled import CITYSCAPES_CLASSES, LANE_MARKING, LabelledSet, annotated_set
 from fgsn.errors import FgsnError
 from fgsn.evaluation.information import entropy
+from fgsn.evaluation.overlap import confusion_of, overlap_figures
 from fgsn.inference.model import Model
 from fgsn.progress import tracked
 
@@ -41,8 +42,8 @@ def semantic_figures(model: Model, annotated: LabelledSet | None) -> tuple[dict[
 
     Returns:
         `semantic_images`, and `semantic_nmi`: mutual information of labels and classes over the mean of their
-        entropies, 0 to 1. For a base network that knows these classes also `mean_iou`, `pixel_accuracy` and `iou` (by
-        class); lane markings, if it knows them, count as road. Then one line for each image that cannot be read.
+        entropies, 0 to 1. For a base network that knows these classes also those of `overlap_figures`; lane markings,
+        if it knows them, count as road. Then one line for each image that cannot be read.
     """
     if annotated is None:
         return {}, []
@@ -54,9 +55,7 @@ def semantic_figures(model: Model, annotated: LabelledSet | None) -> tuple[dict[
         except FgsnError as error:
             failed.append(str(error))
             continue
-        known = truth != IGNORE
-        cells = truth[known].astype(np.int64) * model.clusters + labels[known]
-        counts += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
+        counts += confusion_of(truth, labels, *counts.shape)
         images += 1
     if not counts.any():
         return {}, failed
@@ -64,7 +63,7 @@ def semantic_figures(model: Model, annotated: LabelledSet | None) -> tuple[dict[
     if model.classes in (CITYSCAPES_CLASSES, (*CITYSCAPES_CLASSES, LANE_MARKING)):
         confusion = counts[:, : len(CITYSCAPES_CLASSES)].copy()
         confusion[:, CITYSCAPES_CLASSES.index("road")] += counts[:, len(CITYSCAPES_CLASSES) :].sum(axis=1)
-        figures |= _overlap(confusion)
+        figures |= overlap_figures(confusion, CITYSCAPES_CLASSES)
     return figures, failed
 
 
@@ -74,14 +73,3 @@ def normalised_information(counts: np.ndarray) -> float:
     if rows + columns == 0:
         return 0.0
     return 2 * (rows + columns - entropy(counts.ravel())) / (rows + columns)
-
-
-def _overlap(confusion: np.ndarray) -> dict[str, Any]:
-    hits = confusion.diagonal()
-    union = confusion.sum(0) + confusion.sum(1) - hits
-    iou = {name: float(h / u) for name, h, u in zip(CITYSCAPES_CLASSES, hits, union, strict=True) if u}
-    return {
-        "mean_iou": float(np.mean(list(iou.values()))),
-        "pixel_accuracy": float(hits.sum() / confusion.sum()),
-        "iou": iou,
-    }

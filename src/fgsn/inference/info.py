@@ -17,6 +17,7 @@ def info(settings: InfoSettings) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "feature_dim": architecture.feature_dim,
         "window": f"{model.window} px",
+        "windows": model.windows,
         "short_side": f"{model.short_side} px" if model.short_side else "as the image",
         "input": f"{model.normalisation.order}, mean {model.normalisation.mean}, std {model.normalisation.std}",
     }

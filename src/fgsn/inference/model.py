@@ -1,8 +1,9 @@
 """The model as a user holds it: network, input normalisation, codebook and facts; it segments images."""
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,12 +14,15 @@ from fgsn.clustering.codebook import Codebook
 from fgsn.data.images import read_image
 from fgsn.data.resize import resized, resized_shape
 from fgsn.errors import FgsnError
+from fgsn.inference.published import published_labels
 from fgsn.inference.tiles import blended
 from fgsn.inference.upsample import labels_at_pixels
 from fgsn.models.layers import STRIDE
 from fgsn.models.model_file import read_model_file, write_model_file
 from fgsn.models.normalisation import Normalisation
 from fgsn.models.pspnet import Architecture, PSPNet
+
+Windows = Literal["aligned", "published"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Model:
     """Images are resized to this shorter side before the network sees them; 0 leaves them."""
     window: int
     """Side of the sliding windows, which is the side of the training crops."""
+    windows: Windows = "aligned"
+    """How label maps are put together: by windows on feature cells, or exactly as the authors' code does it."""
     codebook: Codebook | None = None
     """Whitening and centroids, for cluster models."""
     classes: tuple[str, ...] | None = None
@@ -52,11 +58,23 @@ class Model:
         """Where the weights are."""
         return self.network.classifier.weight.device
 
-    def segment(self, image: Path | str | UInt8[np.ndarray, "height width 3"]) -> Integer[np.ndarray, "height width"]:
-        """Label of every pixel of an image: the class with the largest score."""
+    def segment(
+        self,
+        image: Path | str | UInt8[np.ndarray, "height width 3"],
+        scores: Float[Tensor, "classes h w"] | None = None,
+    ) -> Integer[np.ndarray, "height width"]:
+        """Label of every pixel of an image: the class with the largest score.
+
+        Args:
+            image: the image.
+            scores: what `scores` gives for it, if that is at hand; saves computing it again.
+        """
         pixels = _pixels(image)
-        seen = resized_shape(pixels.shape, self.short_side)
-        return labels_at_pixels(self.scores(pixels), pixels.shape[:2], seen).cpu().numpy()
+        size = pixels.shape[:2]
+        if self.windows == "published":
+            return published_labels(self._logits, self.prepared(pixels), self.window, self.batch, size).cpu().numpy()
+        scores = self.scores(pixels) if scores is None else scores
+        return labels_at_pixels(scores, size, resized_shape(pixels.shape, self.short_side)).cpu().numpy()
 
     def features(self, image: Path | str | UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "dim h w"]:
         """Features of an image, a cell every 8 pixels (of the resized image): what the codebook clusters."""
@@ -64,11 +82,14 @@ class Model:
 
     def scores(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "classes h w"]:
         """Scores of all labels at the feature cells, on the model's device."""
-        return blended(lambda tiles: self.network(tiles).logits, self.prepared(pixels), self.window, self.batch)
+        return blended(self._logits, self.prepared(pixels), self.window, self.batch)
 
     def feature_map(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "dim h w"]:
         """Features at the feature cells, on the model's device."""
         return blended(lambda tiles: self.network(tiles).features, self.prepared(pixels), self.window, self.batch)
+
+    def _logits(self, tiles: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch classes h w"]:
+        return self.network(tiles).logits
 
     def prepared(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "3 height width"]:
         """The image resized and normalised, on the model's device."""
@@ -84,6 +105,7 @@ class Model:
             "normalisation": self.normalisation.as_dict(),
             "short_side": self.short_side,
             "window": self.window,
+            "windows": self.windows,
             "classes": self.classes,
             "stationary": self.stationary,
             "facts": self.facts,
@@ -97,13 +119,7 @@ def load(path: Path | str, device: str = "auto") -> Model:
     Raises:
         FgsnError: there is none, it is no model of fgsn, or it does not fit together.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "model.safetensors"
-        if not path.exists():
-            raise FgsnError(
-                f"{path.parent} holds no model.safetensors: the run has not finished, or it is no run folder"
-            )
+    path = _file(Path(path))
     place = choose_device(device)
     tensors, header = read_model_file(path)
     try:
@@ -114,6 +130,7 @@ def load(path: Path | str, device: str = "auto") -> Model:
             normalisation=Normalisation.from_dict(header["normalisation"]),
             short_side=header["short_side"],
             window=header["window"],
+            windows=header.get("windows", "aligned"),
             codebook=Codebook.from_tensors(codebook).to(place) if codebook else None,
             classes=tuple(header["classes"]) if header["classes"] is not None else None,
             stationary=tuple(header["stationary"]) if header["stationary"] is not None else None,
@@ -124,6 +141,20 @@ def load(path: Path | str, device: str = "auto") -> Model:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FgsnError(f"{path} does not fit together ({reason}); it is damaged or not from this version") from None
     return model
+
+
+def fingerprint(path: Path) -> str:
+    """What tells a model (a file, or that of a run folder) from every other: the SHA-256 of its file."""
+    with _file(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    if not (path / "model.safetensors").exists():
+        raise FgsnError(f"{path} holds no model.safetensors: the run has not finished, or it is no run folder")
+    return path / "model.safetensors"
 
 
 def _network(architecture: Architecture, weights: dict[str, Tensor]) -> PSPNet:
@@ -145,6 +176,8 @@ def _check(model: Model) -> None:
     """Raise ValueError unless the parts of a model that came from a file go with each other."""
     if type(model.window) is not int or model.window < STRIDE + 1 or model.window % STRIDE != 1:
         raise ValueError(f"window {model.window}")
+    if model.windows not in get_args(Windows):
+        raise ValueError(f"windows {model.windows}")
     if type(model.short_side) is not int or model.short_side < 0:
         raise ValueError(f"short_side {model.short_side}")
     if not isinstance(model.facts, dict):

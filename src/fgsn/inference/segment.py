@@ -1,6 +1,5 @@
 """fgsn segment: label maps of an image, a folder or a list; broken images are listed, finished ones skipped."""
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -14,14 +13,12 @@ from PIL import Image
 
 from fgsn.config import SegmentSettings
 from fgsn.data.images import list_images, read_image
-from fgsn.data.resize import resized_shape
 from fgsn.errors import FgsnError
 from fgsn.files import read_json, write_json, write_yaml, written_whole
-from fgsn.inference.colours import class_palette, palette
+from fgsn.inference.colours import class_palette, palette, published_palette
 from fgsn.inference.label_maps import write_label_map
-from fgsn.inference.model import Model, load
+from fgsn.inference.model import Model, fingerprint, load
 from fgsn.inference.overlays import overlay
-from fgsn.inference.upsample import labels_at_pixels
 from fgsn.progress import Meter
 
 ENDINGS = {"labels": ".png", "overlay": ".jpg", "features": ".npy", "scores": ".npy"}
@@ -35,11 +32,17 @@ def segment(settings: SegmentSettings) -> dict[str, Any]:
         FgsnError: model or images are missing, or the output folder holds label maps of another model.
     """
     model = load(settings.model, settings.device)
-    changes = {"short_side": settings.short_side, "window": settings.window or None, "batch": settings.batch}
+    changes = {
+        "short_side": settings.short_side,
+        "window": settings.window or None,
+        "windows": settings.windows,
+        "batch": settings.batch,
+    }
     model = replace(model, **{key: value for key, value in changes.items() if value is not None})
     images = [pair for pair in list_images(settings.images) if not _written_by_us(pair[0], settings.out)]
-    _claim(settings, model)
+    made_from = _claim(settings, model)
     results = segment_images(model, images, settings.out, set(settings.save.split(",")), settings.overwrite)
+    write_json(settings.out / MADE_FROM, made_from)
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)
     return results
@@ -64,7 +67,7 @@ def segment_images(
     todo = [pair for pair in images if overwrite or not all(path.exists() for path in outputs[pair[1]].values())]
     failed: list[str] = []
     seconds = {"read": 0.0, "compute": 0.0, "write": 0.0}
-    colours = class_palette(model.classes) if model.classes else palette(model.clusters)
+    colours = _colours(model)
     began = time.perf_counter()
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, Meter("segment", len(todo)) as meter:
         writing: Future[None] | None = None
@@ -99,14 +102,19 @@ def segment_images(
     }
 
 
+def _colours(model: Model) -> np.ndarray:
+    if model.classes:
+        return class_palette(model.classes)
+    return published_palette(model.clusters) if model.windows == "published" else palette(model.clusters)
+
+
 def _made(model: Model, pixels: np.ndarray, save: Collection[str]) -> dict[str, np.ndarray]:
     made: dict[str, np.ndarray] = {}
-    if set(save) & {"labels", "overlay", "scores"}:
-        scores = model.scores(pixels)
-        seen = resized_shape(pixels.shape, model.short_side)
-        made["labels"] = labels_at_pixels(scores, pixels.shape[:2], seen).cpu().numpy()
-        if "scores" in save:
-            made["scores"] = scores.half().cpu().numpy()
+    scores = model.scores(pixels) if "scores" in save else None
+    if set(save) & {"labels", "overlay"}:
+        made["labels"] = model.segment(pixels, scores)
+    if scores is not None:
+        made["scores"] = scores.half().cpu().numpy()
     if "features" in save:
         made["features"] = model.feature_map(pixels).half().cpu().numpy()
     return made
@@ -154,16 +162,27 @@ def _written_by_us(image: Path, out: Path) -> bool:
     return any(image.is_relative_to((out / kind).absolute()) for kind in ENDINGS)
 
 
-def _claim(settings: SegmentSettings, model: Model) -> None:
-    """Refuse a folder that holds label maps of another model, so that two are never mixed."""
-    path = settings.model / "model.safetensors" if settings.model.is_dir() else settings.model
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    made_from = {"model": digest, "short_side": model.short_side, "window": model.window}
+def _claim(settings: SegmentSettings, model: Model) -> dict[str, Any]:
+    """Refuse a folder that holds label maps of another model, so that two are never mixed; returns what to remember.
+
+    While the label maps of another model are written over, the folder says so, so that it stays refused after a stop.
+    """
+    made_from = {
+        "model": fingerprint(settings.model),
+        "short_side": model.short_side,
+        "window": model.window,
+        "windows": model.windows,
+    }
     known = settings.out / MADE_FROM
-    if known.exists() and read_json(known) != made_from and not settings.overwrite:
-        raise FgsnError(f"{settings.out} holds label maps of another model: choose another --out, or add --overwrite")
-    write_json(known, made_from)
+    if known.exists() and read_json(known) != made_from:
+        if not settings.overwrite:
+            raise FgsnError(
+                f"{settings.out} holds label maps of another model: choose another --out, or add --overwrite"
+            )
+        write_json(known, {**made_from, "unfinished": True})
+    else:
+        write_json(known, made_from)
+    return made_from
 
 
 def _add(seconds: dict[str, float], key: str, since: float) -> float:

@@ -30,7 +30,7 @@ def labels_at_pixels(
     top, bottom, down = (part.to(scores.device) for part in _cells(size[0], resized[0], cells_y))
     left, right, across = (part.to(scores.device) for part in _cells(size[1], resized[1], cells_x))
     by_cell = scores.permute(1, 2, 0).contiguous()
-    best = _argmax(by_cell)
+    best = argmax(by_cell)
     labels = best[top][:, left]
     mixed = labels != best[bottom][:, left]
     mixed |= labels != best[top][:, right]
@@ -42,7 +42,7 @@ def labels_at_pixels(
         if len(y):
             columns = torch.lerp(by_cell[top[rows]], by_cell[bottom[rows]], down[rows, None, None])
             values = torch.lerp(columns[y, left[x]], columns[y, right[x]], across[x, None])
-            labels[rows][y, x] = _argmax(values)
+            labels[rows][y, x] = argmax(values)
     return labels
 
 
@@ -58,7 +58,7 @@ def _cells(pixels: int, resized: int, cells: int) -> tuple[Tensor, Tensor, Tenso
     return before, (before + 1).clamp(max=cells - 1), (position - before).float()
 
 
-def _argmax(values: Float[Tensor, "*rows classes"]) -> Int64[Tensor, "*rows"]:
+def argmax(values: Float[Tensor, "*rows classes"]) -> Int64[Tensor, "*rows"]:
     """Index of the largest value of each row; NumPy's is several times as fast as torch's on a CPU."""
     if values.device.type == "cpu":
         return torch.from_numpy(values.numpy().argmax(axis=-1))

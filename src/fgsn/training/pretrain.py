@@ -14,6 +14,7 @@ from fgsn.data.images import read_image
 from fgsn.data.labelled import IGNORE, LabelledSet, Sample, open_labelled
 from fgsn.data.resize import resized
 from fgsn.errors import FgsnError
+from fgsn.evaluation.overlap import confusion_of, overlap_figures
 from fgsn.files import write_json
 from fgsn.inference.model import Model, choose_device
 from fgsn.models.imagenet import load_imagenet_weights
@@ -104,23 +105,13 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
 
 
 def segmentation_figures(model: Model, samples: Sequence[Labelled]) -> dict[str, Any]:
-    """Mean intersection over union and pixel accuracy of a base network on labelled images."""
+    """The figures of `fgsn.evaluation.overlap` of a base network on labelled images."""
     classes = model.classes or ()
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     for labelled, sample in samples:
         truth = labelled.read_label(sample)
-        predicted = model.segment(sample.image)
-        known = truth != IGNORE
-        pairs = truth[known].astype(np.int64) * len(classes) + predicted[known]
-        confusion += np.bincount(pairs, minlength=confusion.size).reshape(confusion.shape)
-    hits = confusion.diagonal()
-    union = confusion.sum(0) + confusion.sum(1) - hits
-    iou = {name: float(h / u) for name, h, u in zip(classes, hits, union, strict=True) if u}
-    return {
-        "mean_iou": float(np.mean(list(iou.values()))),
-        "pixel_accuracy": float(hits.sum() / max(1, confusion.sum())),
-        "iou": iou,
-    }
+        confusion += confusion_of(truth, model.segment(sample.image), *confusion.shape)
+    return overlap_figures(confusion, classes)
 
 
 class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor]]):

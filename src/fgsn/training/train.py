@@ -119,7 +119,13 @@ def _start(settings: TrainSettings) -> Model:
     network.freeze_norms()
     network.reset_classifiers(settings.clusters, torch.Generator().manual_seed(settings.seed))
     return replace(
-        start, network=network, short_side=settings.short_side, window=settings.crop, classes=None, stationary=None
+        start,
+        network=network,
+        short_side=settings.short_side,
+        window=settings.crop,
+        windows="aligned",
+        classes=None,
+        stationary=None,
     )
 
 
