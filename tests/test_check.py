@@ -138,6 +138,16 @@ def test_many_problems_of_a_kind_are_cut_short(tmp_path, make_dataset):
     assert any(line == "... and 5 more like the last one" for line in problems(root))
 
 
+def test_annotated_images_without_their_label_maps(root, make_image):
+    for split in ("training", "validation"):
+        for kind in ("imgs", "annos"):
+            make_image(root / f"segmented_images/{split}/{kind}/0.png")
+    assert problems(root) == []
+    make_image(root / "segmented_images/validation/imgs/1.png")
+    (line,) = problems(root)
+    assert "segmented_images/validation/annos: 1 of 2 label maps are missing" in line
+
+
 def test_what_is_neither(tmp_path):
     with pytest.raises(FgsnError, match="does not exist"):
         check(CheckSettings(path=tmp_path / "nowhere"))

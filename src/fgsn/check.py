@@ -21,7 +21,7 @@ from fgsn.data.correspondences import Correspondences, missing_images, read_corr
 from fgsn.data.dataset import REFERENCE_LIST, REFERENCE_POINTS, TRAIN_LIST, VALIDATION_LIST, Dataset
 from fgsn.data.find_image import MissingImageError
 from fgsn.data.images import image_size, read_image, walk_images
-from fgsn.data.labelled import FORMATS
+from fgsn.data.labelled import FORMATS, annotated_set
 from fgsn.errors import FgsnError
 from fgsn.files import read_json, read_lines, read_text, read_yaml
 from fgsn.progress import tracked
@@ -81,6 +81,7 @@ def _check_dataset(dataset: Dataset, decode: int) -> dict[str, Any]:
     problems += pair_problems
     problems += _limited(_repeated_pairs(pairs))
     problems += _limited(_list_problems(dataset, pairs))
+    problems += _annotation_problems(dataset)
     return {
         "kind": "data set",
         "images": len(files),
@@ -213,6 +214,13 @@ def _shared(dataset: Dataset, training: list[_PairFacts], validation: list[_Pair
         yield f"{file} is in {TRAIN_LIST} and in {VALIDATION_LIST}"
     for place in sorted(_places(dataset, training) & _places(dataset, validation)):
         yield f"place {place} is on both sides of the split; run fgsn prepare {dataset.root} again"
+
+
+def _annotation_problems(dataset: Dataset) -> Iterator[str]:
+    """Annotated images without label maps, and the other way round."""
+    for folder in sorted(dataset.root.glob("segmented_images/*/")):
+        if problem := _failure(lambda folder=folder: annotated_set(dataset.root, [folder.name])):
+            yield problem
 
 
 def _places(dataset: Dataset, pairs: list[_PairFacts]) -> set[str]:

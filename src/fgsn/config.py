@@ -104,7 +104,7 @@ class CheckSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertVistasSettings(Settings):
-    """Turn the labels of Mapillary Vistas v1.2 into Cityscapes' classes; a second run goes on where the first stopped."""
+    """Turn the labels of Mapillary Vistas v1.2 into Cityscapes' classes; run again, it goes on where it stopped."""
 
     root: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="ROOT")]
     """Mapillary Vistas v1.2: the folder with training/ and validation/."""
