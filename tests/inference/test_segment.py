@@ -211,3 +211,17 @@ def test_label_maps_inside_the_folder_of_images_are_not_images(make_model, make_
     assert segment(settings)["segmented"] == 1
     again = segment(settings)
     assert (again["images"], again["already_there"]) == (1, 1)
+
+
+def test_label_maps_half_written_over_stay_refused(model, make_model, make_image, tmp_path, monkeypatch):
+    make_image(tmp_path / "images" / "street.png", 101, 70)
+    run(tmp_path)
+    make_model(seed=1).save(tmp_path / "other.safetensors")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "segment_images", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)
+    for name in ("model", "other"):
+        with pytest.raises(FgsnError, match="holds label maps of another model"):
+            run(tmp_path, model=tmp_path / f"{name}.safetensors")
+    assert run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)["segmented"] == 1
+    assert run(tmp_path, model=tmp_path / "other.safetensors")["already_there"] == 1

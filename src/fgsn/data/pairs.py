@@ -83,5 +83,5 @@ def _crop(
     points = scaled_points(points, original.shape, pixels.shape)
     middle = points[centre] if centre is not None else np.array(pixels.shape[1::-1]) / 2
     limit = np.maximum(np.array(pixels.shape[1::-1]) - side, 0)
-    left, top = np.clip(np.round(middle - side / 2), 0, limit).astype(int)
+    left, top = np.clip(np.floor(middle + 0.5) - (side + 1) // 2, 0, limit).astype(int)
     return pixels[top : top + side, left : left + side], points - (left, top)
