@@ -114,3 +114,12 @@ def test_what_is_missing_is_told(root, tmp_path):
     with pytest.raises(FgsnError, match="validation/labels holds no label maps"):
         convert(root)
     assert not list(root.rglob("labels_cityscapes*"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_folder_that_cannot_be_written_to_ends_the_conversion_at_once(root, workers):
+    (root / "training/labels_cityscapes").write_text("in the way")
+    with pytest.raises(FgsnError, match=r"cannot make the folder .*labels_cityscapes") as failure:
+        convert_vistas(ConvertVistasSettings(root=root, workers=workers))
+    assert "\n" not in str(failure.value)
+    assert not (root / "results.json").exists()

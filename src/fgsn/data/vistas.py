@@ -39,7 +39,7 @@ def convert_vistas(settings: ConvertVistasSettings) -> dict[str, Any]:
         How many were converted and how many were there already; under `failed`, one line for every broken label map.
 
     Raises:
-        FgsnError: the folder is not Vistas v1.2.
+        FgsnError: the folder is not Vistas v1.2, or cannot be written to.
     """
     out = settings.out or settings.root
     jobs, already = [], 0
@@ -82,23 +82,32 @@ def convert_label_map(source: Path, target: Path, lane_markings: bool) -> str | 
     """Convert one label map; written whole or not at all.
 
     Returns:
-        None, or the line that says why it cannot be converted.
+        None, or the line that says what is wrong with the label map.
+
+    Raises:
+        FgsnError: the converted label map cannot be written.
     """
     try:
-        with opened_image(source) as image:
-            if image.mode not in ("L", "P"):
-                raise FgsnError(f"{source} should hold one 8-bit label id per pixel, but its mode is {image.mode}")
-            counts, size, pixels = image.histogram(), image.size, image.tobytes()
-        unknown = [label for label, count in enumerate(counts) if count and label >= len(VISTAS_CLASSES)]
-        if unknown:
-            raise FgsnError(f"{source} holds label id {unknown[0]}, but Vistas v1.2 has 0 to {len(VISTAS_CLASSES) - 1}")
-        # The bytes of an 8-bit image are its pixels, and translating bytes is the quickest table there is.
-        converted = Image.frombytes("L", size, pixels.translate(conversion_table(lane_markings)))
-        with written_whole(target) as aside:
-            converted.save(aside, "PNG")
+        size, pixels = _read(source)
     except FgsnError as error:
         return str(error)
+    # The bytes of an 8-bit image are its pixels, and translating bytes is the quickest table there is.
+    converted = Image.frombytes("L", size, pixels.translate(conversion_table(lane_markings)))
+    with written_whole(target) as aside:
+        converted.save(aside, "PNG")
     return None
+
+
+def _read(source: Path) -> tuple[tuple[int, int], bytes]:
+    """Width, height and the label ids of a label map; refuses what is not of Vistas v1.2."""
+    with opened_image(source) as image:
+        if image.mode not in ("L", "P"):
+            raise FgsnError(f"{source} should hold one 8-bit label id per pixel, but its mode is {image.mode}")
+        counts, size, pixels = image.histogram(), image.size, image.tobytes()
+    unknown = [label for label, count in enumerate(counts) if count and label >= len(VISTAS_CLASSES)]
+    if unknown:
+        raise FgsnError(f"{source} holds label id {unknown[0]}, but Vistas v1.2 has 0 to {len(VISTAS_CLASSES) - 1}")
+    return size, pixels
 
 
 def conversion_table(lane_markings: bool) -> bytes:
