@@ -13,6 +13,8 @@ from fgsn.clustering.whitening import Whitening
 from fgsn.errors import FgsnError
 
 GOLDEN_GRAM = np.load(Path(__file__).with_name("golden_gram.npz"))["gram"]
+GOLDEN_LABELS = np.load(Path(__file__).with_name("golden_labels.npz"))
+ROOT = Path(__file__).parents[2].parent / "shared" / "golden"
 
 
 def features_of(samples=400, dim=24, seed=0, dtype=np.float32):
@@ -28,12 +30,39 @@ def gram(rows):
     return rows @ rows.T
 
 
-def test_whitening_of_the_golden_features(golden):
-    """The angles between whitened features do not depend on the signs and rotations that are free."""
+def golden_features(golden):
     samples, dim = 2000, 512
     z = golden(501, (samples, dim), -1, 1) / (1 + np.arange(dim) / 64)
     mixed = golden(502, (dim, dim), -1, 1) * np.sqrt(3 / dim)
-    features = torch.from_numpy((z @ mixed + 3 * golden(503, (dim,))).astype(np.float32))
+    return torch.from_numpy((z @ mixed + 3 * golden(503, (dim,))).astype(np.float32))
+
+
+def test_labels_of_the_golden_features(golden):
+    """Centroids are means of three whitened rows each, so that they can be made in any basis."""
+    features = golden_features(golden)
+    whitening = Whitening.fit(features, 256)
+    centroids = whitening(features)[torch.from_numpy(GOLDEN_LABELS["rows"].astype(np.int64))].mean(dim=1)
+    equal = Codebook(whitening, centroids).assign(features) == GOLDEN_LABELS["labels"]
+    assert equal.mean() >= 0.99
+    assert GOLDEN_LABELS["margin"][~equal].max(initial=0) < 0.005  # as much as float64 and theirs differ
+
+
+@pytest.mark.skipif(not ROOT.is_dir(), reason="the golden data are not here")
+def test_whitening_and_centroids_of_theirs_give_their_labels(golden):
+    stored = np.load(ROOT / "05_pca.npz")
+    projection = torch.from_numpy(stored["A"])
+    # Theirs is x @ A + b; ours takes the mean off first, and -mean @ A = b.
+    mean = torch.linalg.lstsq(projection.T.double(), -torch.from_numpy(stored["b"])[:, None].double())[0][:, 0].float()
+    codebook = Codebook(Whitening(mean, projection), torch.from_numpy(stored["centroids"]))
+    features = golden_features(golden)
+    np.testing.assert_allclose(codebook.whitening(features[:64]), stored["Y_first64"], atol=1e-5)
+    clear = stored["label_margin"] > 1e-4
+    np.testing.assert_array_equal(codebook.assign(features)[clear], stored["labels"][clear])
+
+
+def test_whitening_of_the_golden_features(golden):
+    """The angles between whitened features do not depend on the signs and rotations that are free."""
+    features = golden_features(golden)
     whitening = Whitening.fit(features, 256)
     assert whitening.projection.shape == (512, 256)
     np.testing.assert_allclose(gram(whitening(features[:32])), GOLDEN_GRAM, atol=2e-4)

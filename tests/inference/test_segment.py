@@ -217,9 +217,10 @@ def test_label_maps_half_written_over_stay_refused(model, make_model, make_image
     make_image(tmp_path / "images" / "street.png", 101, 70)
     run(tmp_path)
     make_model(seed=1).save(tmp_path / "other.safetensors")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(module, "segment_images", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)
     for name in ("model", "other"):
         with pytest.raises(FgsnError, match="holds label maps of another model"):
             run(tmp_path, model=tmp_path / f"{name}.safetensors")
