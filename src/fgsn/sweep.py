@@ -39,6 +39,8 @@ FIGURES = (
     "clusters_used",
 )
 """The label figures that the table shows; evaluate/results.json of a run has all."""
+SHORT = ("information_bits", "kappa", "match_lift", "clusters_used", "cpu_seconds")
+"""What fits a terminal."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def sweep(settings: SweepSettings) -> dict[str, Any]:
     finished; they are written anew after every run.
 
     Returns:
-        `runs`, a row for each finished run, and `failed`, one line for each other.
+        `runs`, the row of each finished run in short; `failed`, one line for each other; and where the whole table is.
 
     Raises:
         FgsnError: the list is missing or a setting in it is unknown or out of range; then nothing has run.
@@ -82,7 +84,8 @@ def sweep(settings: SweepSettings) -> dict[str, Any]:
         except Exception as error:  # out of memory, say: the other runs may fit
             failed.append(f"{experiment.name}: {type(error).__name__}: {error}")
         write_tables(settings.out, rows, failed)
-    return {"runs": rows, "failed": failed}
+    short = {name: {key: row[key] for key in SHORT} for name, row in rows.items()}
+    return {"runs": short, "failed": failed, "table": str(settings.out / "results.md")}
 
 
 def read_experiments(settings: SweepSettings) -> list[Experiment]:
