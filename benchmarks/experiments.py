@@ -9,9 +9,10 @@ network; their results are first copied to docs/results, from which the page is 
 import argparse
 import itertools
 import shutil
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import fmean, variance
+from statistics import fmean, median, stdev
 from typing import Any, NamedTuple
 
 from fgsn.files import read_json, write_text
@@ -61,11 +62,16 @@ class Results:
         return fmean(row[figure] for row in self.rows[Key(*key)])
 
     def noise(self, figure: str, start: str) -> float | None:
-        """Standard deviation between seeds of one run from this start, over all of them; None with one seed."""
+        """Standard deviation between seeds, the median over all runs from this start; None with one seed.
+
+        The median, since a run whose labels collapse with one seed only would speak for all.
+        """
         several = [
-            [row[figure] for row in rows] for key, rows in self.rows.items() if len(rows) > 1 and key.start == start
+            stdev(row[figure] for row in rows)
+            for key, rows in self.rows.items()
+            if len(rows) > 1 and key.start == start
         ]
-        return fmean(variance(values) for values in several) ** 0.5 if several else None
+        return median(several) if several else None
 
     def differences(self, axis: str, first: Any, second: Any, figure: str, **fixed: Any) -> list[float]:
         """First minus second on one axis, for every setting of the others."""
@@ -207,19 +213,28 @@ def findings(results: Results) -> str:
         ),
     ]
     words = {0: "Not seen here", 1: "Partly seen here", 2: "Seen here"}
-    return "\n".join(f"- **The paper: {what}.** {words[sum(held)]}. {why}" for what, held, why in verdicts)
+    return "\n".join(point(f"**The paper: {what}.** {words[sum(held)]}. {why}") for what, held, why in verdicts)
+
+
+def point(text: str) -> str:
+    """A point of a list, its lines broken."""
+    return textwrap.fill(text, 120, initial_indent="- ", subsequent_indent="  ")
 
 
 def collapses(fallen: Sequence[tuple[Key, dict[str, Any]]], runs: int) -> str:
     """A sentence about the runs whose labels say next to nothing."""
     if not fallen:
         return f"In none of the {runs} runs did the labels collapse (fewer than {COLLAPSED} bits)."
-    named = ", ".join(
-        f"K = {key.clusters}, {key.corr.replace('_corr', ' L_corr')}, {key.clustered}, {key.start} "
-        f"({row['information_bits']:.2f})"
+    again, without = (sum(word in key for key, _ in fallen) for word in ("again", "without_corr"))
+    named = "; ".join(
+        f"K = {key.clusters} {key.corr.replace('_corr', ' L_corr')} {key.clustered} from {key.start}, "
+        f"{row['information_bits']:.2f}"
         for key, row in fallen
     )
-    return f"In {len(fallen)} of {runs} runs the labels collapsed (fewer than {COLLAPSED} bits): {named}."
+    return (
+        f"In {len(fallen)} of {runs} runs the labels collapsed (fewer than {COLLAPSED} bits), {again} of them clustered "
+        f"again, {without} without L_corr: {named}. The means below hold them."
+    )
 
 
 def page() -> str:
@@ -229,13 +244,13 @@ def page() -> str:
     rows = [row for rows in results.rows.values() for row in rows]
     noise = {start: [results.noise(figure, start) for figure in ("information_bits", "kappa")] for start in STARTS}
     spread = " ".join(
-        f"From {start}, runs with other seeds differ by a standard deviation of {bits:.2f} bits and {kappa:.3f} kappa."
+        f"From {start}, the standard deviation between seeds is {bits:.2f} bits and {kappa:.3f} kappa (median)."
         for start, (bits, kappa) in noise.items()
         if bits is not None and kappa is not None
     )
     fallen = [(key, row) for key, found in results.rows.items() for row in found if row["information_bits"] < COLLAPSED]
     cpu = fmean(row["cpu_seconds"] for row in rows)
-    seeds = f"{len(stored)} seeds, means are shown" if len(stored) > 1 else "one seed"
+    seeds = f"{len(stored)} seeds; means are shown" if len(stored) > 1 else "one seed"
     return f"""# Experiments
 
 The paper asks how many labels to learn, whether the loss across seasons (L_corr) helps, whether to cluster once or
@@ -256,8 +271,8 @@ came out. `benchmarks/experiments.py` writes it from `docs/results/`; the file o
 - Trained at 20 places in five conditions and measured at 8 later ones of the same drive, {base["points"]:,} points:
   few for 1000 labels. `information_bits` is predicted on held-out places and so errs low where labels are many and
   points few; kappa does not know which labels answer each other, and falls as labels get finer.
-- {seeds[0].upper()}{seeds[1:]}. {spread or "Small differences may be chance."}
-- {collapses(fallen, len(rows))}
+{point(f"{seeds[0].upper()}{seeds[1:]}. {spread or 'Small differences may be chance.'}")}
+{point(collapses(fallen, len(rows)))}
 
 ## Findings
 
