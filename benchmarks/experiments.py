@@ -176,10 +176,22 @@ def findings(results: Results) -> str:
     chance = 2 * (results.noise("information_bits", "seg") or 0.0)
     bits = {k: value(k, "information_bits") for k in LABELS}
     best = max(bits, key=lambda k: bits[k])
-    finest = {
-        figure: [effect("corr", "with_corr", "without_corr", figure, start="seg", clusters=k) for k in LABELS]
+    gains = {
+        (figure, how): [
+            effect("corr", "with_corr", "without_corr", figure, start="seg", clustered=how, clusters=k) for k in LABELS
+        ]
         for figure in ("information_bits", "kappa")
+        for how in CLUSTERED
     }
+
+    def rise(figure: str) -> bool:
+        return all(max(gains[figure, how]) == gains[figure, how][-1] > gains[figure, how][0] for how in CLUSTERED)
+
+    def listed(figure: str, form: str) -> str:
+        return ", ".join(
+            f"{' '.join(form.format(gain) for gain in gains[figure, how])} clustered {how}" for how in CLUSTERED
+        )
+
     once = {start: effect("clustered", "once", "again", start=start) for start in STARTS}
     start = {how: effect("start", "seg", "scratch", clustered=how) for how in CLUSTERED}
     corr = {how: effect("corr", "with_corr", "without_corr", clustered=how) for how in CLUSTERED}
@@ -204,12 +216,9 @@ def findings(results: Results) -> str:
         ),
         (
             "L_corr matters more the finer the labels",
-            [gains[-1] == max(gains) and gains[0] == min(gains) for gains in finest.values()],
-            f"From seg, at {', '.join(map(str, LABELS))} labels L_corr adds "
-            + ", ".join(f"{gain:+.2f}" for gain in finest["information_bits"])
-            + " bits and "
-            + ", ".join(f"{gain:+.3f}" for gain in finest["kappa"])
-            + " kappa.",
+            [rise("information_bits"), rise("kappa")],
+            f"From seg, at {', '.join(map(str, LABELS))} labels L_corr adds {listed('information_bits', '{:+.2f}')} "
+            f"in bits, and {listed('kappa', '{:+.3f}')} in kappa.",
         ),
     ]
     words = {0: "Not seen here", 1: "Partly seen here", 2: "Seen here"}
@@ -232,8 +241,8 @@ def collapses(fallen: Sequence[tuple[Key, dict[str, Any]]], runs: int) -> str:
         for key, row in fallen
     )
     return (
-        f"In {len(fallen)} of {runs} runs the labels collapsed (fewer than {COLLAPSED} bits), {again} of them clustered "
-        f"again, {without} without L_corr: {named}. The means below hold them."
+        f"In {len(fallen)} of {runs} runs the labels collapsed (fewer than {COLLAPSED} bits), {again} of them "
+        f"clustered again, {without} without L_corr: {named}. The means below hold them."
     )
 
 
