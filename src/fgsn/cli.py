@@ -35,6 +35,7 @@ COMMANDS = {
     "check": Command(config.CheckSettings, "fgsn.check:check"),
     "convert-vistas": Command(config.ConvertVistasSettings, "fgsn.data.vistas:convert_vistas"),
     "pretrain": Command(config.PretrainSettings, "fgsn.training.pretrain:pretrain"),
+    "import": Command(config.ImportSettings, "fgsn.import_model:import_model"),
     "train": Command(config.TrainSettings, "fgsn.training.train:train"),
     "segment": Command(config.SegmentSettings, "fgsn.inference.segment:segment"),
     "stationary": Command(config.StationarySettings, "fgsn.evaluation.stationary:stationary"),

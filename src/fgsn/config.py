@@ -165,6 +165,20 @@ class PretrainSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImportSettings(Settings):
+    """Turn weights that others trained into a model: the authors' PSPNet, or torchvision's ResNet of ImageNet."""
+
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="", metavar="CHECKPOINT")]
+    """Their .pth or .safetensors file, or imagenet:lite for the ImageNet weights of the installed package."""
+    out: Path
+    """Model file to write."""
+    codebook: Path | None = None
+    """The authors' centroids_N.h5 that goes with a network of theirs."""
+    classes: Path | None = None
+    """Text file with the names of the classes, one per line; default: Cityscapes' for 19, Vistas' for 66."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings(Settings):
     """Train fine-grained labels: cluster the network's features, then learn to see them in every season."""
 

@@ -43,7 +43,10 @@ def test_rates_are_theirs_wherever_theirs_are_set(power):
 
 
 # Golden 10: tensors and numbers that are biases, and all others; how many of those are weights of batch norms.
-GROUPS = {"resnet101": (114, 55880, 226, 68078656, 112)}
+GROUPS = {
+    "resnet101": (114, 55880, 226, 68078656, 112),
+    "resnet101-plain": (112, 55688, 222, 67955072, 110),
+}
 
 
 @pytest.mark.parametrize("backbone", GROUPS)

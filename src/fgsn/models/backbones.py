@@ -40,9 +40,15 @@ def build_backbone(name: str) -> Backbone:
     Raises:
         UsageError: no backbone has this name.
     """
+    names = backbone_names()
+    if name not in names:
+        raise UsageError(f"unknown backbone '{name}'; {nearest(name, names)}")
+    return _BUILDERS[name]()
+
+
+def backbone_names() -> list[str]:
+    """The backbones that there are."""
     # Importing the families registers them.
     from fgsn.models import inverted_residual, resnet  # noqa: F401
 
-    if name not in _BUILDERS:
-        raise UsageError(f"unknown backbone '{name}'; {nearest(name, _BUILDERS)}")
-    return _BUILDERS[name]()
+    return list(_BUILDERS)

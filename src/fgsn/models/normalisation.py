@@ -58,3 +58,5 @@ SIGNED = Normalisation("rgb", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 """What our own networks and EfficientNet-Lite0 are trained on."""
 CAFFE = Normalisation("bgr", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 """What the authors' networks are trained on."""
+TORCHVISION = Normalisation("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+"""What torchvision's weights are trained on: means 0.485 0.456 0.406 and deviations 0.229 0.224 0.225 of 255."""
