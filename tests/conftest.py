@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 # Shapes that stand in the signatures of these modules are checked in every test; must come before their first import.
-jaxtyping.install_import_hook(["fgsn.models", "fgsn.clustering", "fgsn.training.losses"], "beartype.beartype")
+CHECKED = ["fgsn.models", "fgsn.clustering", "fgsn.training.losses", "fgsn.training.feature_loss"]
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 from fgsn.data.correspondences import write_correspondences  # noqa: E402
 from fgsn.inference.model import Model  # noqa: E402

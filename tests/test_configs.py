@@ -9,6 +9,7 @@ import yaml
 
 from fgsn.cli import parse
 from fgsn.config import SweepSettings
+from fgsn.data.labelled import CITYSCAPES_CLASSES
 from fgsn.sweep import read_experiments
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -47,6 +48,25 @@ def test_the_rows_of_the_papers_table_are_all_there():
     }  # fmt: skip
     text = (CONFIGS / "README.md").read_text(encoding="utf-8")
     assert [path.stem for path in PAPER if f"`{path.stem}`" not in text] == []
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "cvpr2019").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_experiment_of_the_supervised_predecessor_is_what_its_name_says(path):
+    values = parse("pretrain", ["--config", str(path)])[0].as_dict()
+    data, loss = path.stem.split("-")
+    assert values["corr_data"] == [{"cmu": "data/extended-cmu", "robotcar": "data/robotcar"}[data]]
+    assert values["corr_loss"].lower() == loss
+    assert values["corr_weight"] == (0.1 if loss == "hingef" else 1.0)
+    assert [CITYSCAPES_CLASSES.index(name) for name in values["corr_ignore"]] == list(range(11, 19))
+    recipe = {"iterations": 30000, "batch": 1, "crop": 713, "lr": 2.5e-5, "weight_decay": 1e-4, "backbone_lr": 1.0}
+    assert {key: values[key] for key in recipe} == recipe
+    assert values["out"] == f"runs/cvpr2019-{path.stem}"
+    assert f"fgsn pretrain --config configs/cvpr2019/{path.name}" in path.read_text(encoding="utf-8")
+    assert f"`{path.stem}`" in (CONFIGS / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_experiments_of_the_supervised_predecessor_are_all_there():
+    assert len(list((CONFIGS / "cvpr2019").glob("*.yaml"))) == 2 * 3
 
 
 def test_the_small_sweep_covers_the_papers_questions():

@@ -122,7 +122,7 @@ class ConvertVistasSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainSettings(Settings):
-    """Train a base network on labelled images (supervised)."""
+    """Train a base network on labelled images (supervised), optionally with correspondences across seasons as well."""
 
     data: tuple[str, ...]
     """FORMAT:PATH of each set: camvid, cityscapes, segmented, vistas, vistas-cityscapes, vistas-lanes, world."""
@@ -132,10 +132,22 @@ class PretrainSettings(Settings):
     """Backbone: tiny, lite (EfficientNet-Lite0 layout), resnet50 or resnet101."""
     weights: Literal["none", "imagenet"] = "none"
     """Start from scratch, or from the ImageNet weights of the installed package (lite only)."""
+    init: Path | None = None
+    """Model to start from instead, with its backbone and its batch norms as they are; other classes are learnt anew."""
+    corr_data: tuple[Path, ...] = ()
+    """Prepared data sets (fgsn prepare) whose correspondences are learnt from too (Larsson et al., CVPR 2019)."""
+    corr_loss: Literal["class", "hingeC", "hingeF"] = "class"
+    """Both images of a pair should show the same class, alike class scores, or alike features."""
+    corr_weight: float | None = None
+    """Weight of the correspondence loss; default as in the paper: 1 for class and hingeC, 0.1 for hingeF."""
+    corr_batch: int = 2
+    """Pairs per step, beside the labelled images."""
+    corr_ignore: tuple[str, ...] | None = None
+    """Classes that the loss `class` leaves out; default: the known ones that move, such as person and car."""
     iterations: int = 3000
     """Number of optimisation steps."""
     batch: int = 8
-    """Images per step."""
+    """Labelled images per step."""
     crop: int = 257
     """Side of the square training crops in pixels (8 n + 1)."""
     short_side: int = 360
@@ -146,6 +158,8 @@ class PretrainSettings(Settings):
     """Learning rate of the backbone relative to the head's."""
     weight_decay: float = 1e-4
     """Weight decay of everything but biases."""
+    colour_jitter: float = 0.5
+    """Strength of random brightness, contrast, saturation and hue changes of each crop."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass; weights and gradients are kept in float32."""
     validate_every: int = 500
@@ -160,7 +174,10 @@ class PretrainSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(bool(self.data), "--data wants at least one FORMAT:PATH")
-        _at_least(self, batch=2)  # batch norm cannot learn from the one value of the pyramid's largest bin
+        # Batch norm cannot learn from the one value of the pyramid's largest bin; those of --init stay as they are.
+        _at_least(self, batch=1 if self.init else 2, corr_batch=1, colour_jitter=0)
+        require(self.corr_weight is None or self.corr_weight > 0, "--corr-weight must be above 0")
+        require(not (self.init and self.weights != "none"), "--init and --weights both say where to start; give one")
         _check_training(self)
 
 
@@ -207,7 +224,11 @@ class TrainSettings(Settings):
     class_weight: float = 1.0
     """Weight of the dense cluster loss L_class on reference images."""
     feature_weight: float = 0.0
-    """Weight of the hinge feature loss (0 in the paper's experiments)."""
+    """Weight of the feature loss (0 in the paper's experiments)."""
+    feature_loss: Literal["hinge", "l1", "l2", "kl"] = "hinge"
+    """How features at correspondences are compared."""
+    feature_negatives: int = 1
+    """Wrong partners drawn for each correspondence in the feature loss; their features should differ."""
     aux_weight: float = 0.4
     """Weight of the auxiliary head's losses."""
     lr: float = 0.01
@@ -245,7 +266,7 @@ class TrainSettings(Settings):
         super().__post_init__()
         require(bool(self.data), "--data wants at least one data set")
         _at_least(self, clusters=2, recluster_every=0, features_per_image=2, pca_dim=1, kmeans_iterations=1)
-        _at_least(self, validation_pairs=1, batch=1, clip=0)
+        _at_least(self, validation_pairs=1, batch=1, clip=0, feature_negatives=0)
         require(self.clusters <= 65536, "--clusters must be at most 65536, which is what label maps can hold")
         weights = (self.corr_weight, self.class_weight, self.feature_weight, self.aux_weight)
         require(min(weights) >= 0, "the weights of the losses must not be negative")

@@ -14,7 +14,8 @@ from fgsn.data.augment import generator
 from fgsn.data.dataset import Dataset
 from fgsn.data.images import read_image
 from fgsn.training import clusters
-from fgsn.training.clusters import Labeller, cluster_features, sampled_cells, stacked
+from fgsn.training.batches import stacked
+from fgsn.training.clusters import Labeller, cluster_features, sampled_cells
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 80), st.integers(2, 60), st.integers(0, 1000))

@@ -152,7 +152,7 @@ def test_a_run_of_theirs_replayed(start):
         cells = [their_cells(p) for p in points]
         kept = np.all([((c >= 0) & (c < CELLS)).all(axis=1) for c in cells], axis=0)
         pair = torch.zeros(int(kept.sum()), dtype=torch.int64)
-        matches = Matches(pair, *(torch.from_numpy(c[kept]) for c in cells))
+        matches = Matches(pair, *(torch.from_numpy(c[kept]) for c in cells), torch.ones(len(pair)))
         with torch.no_grad():
             labels = codebook.assign_map(frozen(crops[0][None]).features)
         wanted = at_cells(labels, pair, matches.reference)

@@ -1,6 +1,7 @@
 """The losses: values and gradients of the reference implementation, and the cases in which that one breaks."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,10 @@ import torch
 from torch.nn import functional
 
 from fgsn.training.losses import (
-    NEGATIVE_DISTANCE,
     Matches,
-    _negatives,
     at_cells,
     cluster_loss,
     correspondence_loss,
-    hinge_feature_loss,
 )
 
 GOLDEN = np.load(Path(__file__).with_name("golden_losses.npz"))
@@ -28,7 +26,9 @@ def cells_at(name):
 def golden_matches(*names):
     pair = torch.cat([torch.full((len(GOLDEN[f"labels_{name}"]),), n) for n, name in enumerate(names)])
     reference, target = (torch.cat([cells_at(f"{side}_{name}") for name in names]) for side in ("reference", "target"))
-    return Matches(pair, reference, target), torch.cat([cells_at(f"labels_{name}") for name in names])
+    return Matches(pair, reference, target, torch.ones(len(pair))), torch.cat(
+        [cells_at(f"labels_{name}") for name in names]
+    )
 
 
 @pytest.fixture
@@ -74,22 +74,12 @@ def test_label_255_is_learnt_like_any_other(maps):
     assert other.grad[0, 255, row, column] < 0
 
 
-def test_the_hinge_on_matches_is_that_of_the_reference_implementation(maps):
-    """In maps of 17 x 17 cells no two lie 200 pixels apart, so there are no negatives."""
-    one, other = maps(710, batch=2), maps(711, batch=2)
-    matches, _ = golden_matches("0", "1")
-    loss = 2 * hinge_feature_loss(one, other, matches, 8, torch.Generator())
-    assert loss.item() == pytest.approx(GOLDEN["fl_hingeC_n0_wNone"].item(), rel=1e-5)
-    loss.backward()
-    np.testing.assert_allclose(one.grad, GOLDEN["fl_hingeC_n0_wNone_grad0"], atol=1e-6)
-    np.testing.assert_allclose(other.grad, GOLDEN["fl_hingeC_n0_wNone_grad1"], atol=1e-6)
-
-
 def random_matches(count, pairs=2, height=9, width=14, seed=0):
     rng = np.random.default_rng(seed)
     pair = np.sort(rng.integers(0, pairs, count))
     ends = (np.stack([rng.integers(0, width, count), rng.integers(0, height, count)], 1) for _ in range(2))
-    return Matches(*(torch.from_numpy(part.astype(np.int64)) for part in (pair, *ends)))
+    cells = (torch.from_numpy(part.astype(np.int64)) for part in (pair, *ends))
+    return Matches(*cells, torch.ones(count))
 
 
 def test_maps_that_are_not_square():
@@ -108,7 +98,7 @@ def test_every_pair_with_matches_counts_the_same():
     torch.manual_seed(0)
     logits = torch.randn(4, 5, 9, 14, dtype=torch.float64)
     matches = random_matches(30, pairs=3)
-    matches = Matches(matches.pair + (matches.pair == 2), matches.reference, matches.target)  # pair 2 has none
+    matches = replace(matches, pair=matches.pair + (matches.pair == 2))  # pair 2 has none
     labels = torch.randint(0, 5, (30,))
     each = []
     for pair in (0, 1, 3):
@@ -126,28 +116,14 @@ def test_every_pair_with_matches_counts_the_same():
 def test_no_match_and_one_match(count):
     torch.manual_seed(0)
     logits = torch.randn(2, 5, 9, 14, requires_grad=True)
-    features = torch.randn(2, 5, 9, 14, requires_grad=True)
     matches = random_matches(count)
     labels = torch.zeros(count, dtype=torch.int64)
     loss = correspondence_loss(logits, matches.target, matches, labels)
-    loss = loss + hinge_feature_loss(features, -features, matches, 8, torch.Generator())
     loss.backward()
     assert torch.isfinite(loss)
-    for gradient in (logits.grad, features.grad):
-        assert torch.isfinite(gradient).all()
-        assert (gradient != 0).any() == (count > 0)
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad != 0).any() == (count > 0)
     assert (loss == 0) == (count == 0)
-
-
-def test_a_zero_feature_gives_a_finite_loss_and_gradient():
-    reference = torch.zeros(1, 4, 9, 40, requires_grad=True)
-    target = torch.randn(1, 4, 9, 40, requires_grad=True)
-    matches = random_matches(20, pairs=1, width=40)
-    loss = hinge_feature_loss(reference, target, matches, 8, torch.Generator())
-    loss.backward()
-    assert loss.item() == pytest.approx(0.8)
-    assert torch.isfinite(reference.grad).all()
-    assert torch.isfinite(target.grad).all()
 
 
 def test_the_class_loss_is_the_mean_inside_the_image():
@@ -177,52 +153,16 @@ def test_padding_gets_no_gradient_from_the_class_loss():
     assert not logits.grad.any()
 
 
-def test_negatives_are_far_matches_of_the_same_pair_and_all_of_them_come_up():
-    matches = random_matches(60, pairs=3, height=40, width=50)
-    generator = torch.Generator().manual_seed(0)
-    drawn = [set() for _ in range(60)]
-    for _ in range(200):
-        negative, has = _negatives(matches, 8, generator)
-        for n in range(60):
-            if has[n]:
-                drawn[n].add(negative[n].item())
-    for n in range(60):
-        far = {
-            m for m in range(60)
-            if matches.pair[m] == matches.pair[n]
-            and math.dist(8 * matches.target[m].numpy(), 8 * matches.target[n].numpy()) >= NEGATIVE_DISTANCE
-        }  # fmt: skip
-        assert n not in drawn[n]
-        assert drawn[n] == far
-
-
-def test_a_partner_at_exactly_200_pixels_is_far_enough():
-    target = torch.tensor([[0, 0], [25, 0], [24, 0], [0, 25]])
-    negative, has = _negatives(Matches(torch.zeros(4, dtype=torch.int64), target, target), 8, torch.Generator())
-    assert has.tolist() == [True, True, True, True]
-    assert negative[2] == 3
-
-
-def test_the_hinge_loss_of_matches_and_negatives():
-    """Two matches 200 pixels apart are each other's negatives; the margins are 0.8 and 0.2."""
-    cells = torch.tensor([[0, 0], [25, 0]])
-    matches = Matches(torch.zeros(2, dtype=torch.int64), cells, cells)
-    reference, target = torch.zeros(1, 2, 1, 26), torch.zeros(1, 2, 1, 26)
-    reference[0, :, 0, 0], reference[0, :, 0, 25] = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 5.0])
-    target[0, :, 0, 0], target[0, :, 0, 25] = torch.tensor([0.6, 0.8]), torch.tensor([0.0, 3.0])
-    # Match 0: cosine 0.6 to its partner, 0 to its negative. Match 1: 1 to its partner, 0.8 to its negative.
-    expected = ((0.8 - 0.6) + 0 + 0 + (0.8 - 0.2)) / 2
-    assert hinge_feature_loss(reference, target, matches, 8, torch.Generator()).item() == pytest.approx(expected)
-
-
 def test_choosing_some_pairs():
-    matches = Matches(torch.tensor([0, 1, 1, 3, 3, 4]), torch.arange(12).view(6, 2), torch.arange(12, 24).view(6, 2))
+    cells = torch.arange(12).view(6, 2), torch.arange(12, 24).view(6, 2)
+    matches = Matches(torch.tensor([0, 1, 1, 3, 3, 4]), *cells, torch.arange(6.0))
     assert len(matches) == 6
     assert matches.among([1, 4]).tolist() == [False, True, True, False, False, True]
     some = matches.of([1, 4])
     assert some.pair.tolist() == [0, 0, 1]
     assert some.reference.tolist() == [[2, 3], [4, 5], [10, 11]]
     assert some.target.tolist() == [[14, 15], [16, 17], [22, 23]]
+    assert some.weight.tolist() == [1, 2, 5]
     assert len(matches.of([])) == len(matches.of([2])) == 0
     assert matches.of([0, 1, 2, 3, 4]).pair.tolist() == matches.pair.tolist()
 

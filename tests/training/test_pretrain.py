@@ -10,11 +10,13 @@ import torch
 from PIL import Image
 
 import fgsn
-from fgsn.config import PretrainSettings
-from fgsn.data.labelled import CAMVID_CLASSES, IGNORE, open_labelled
+from fgsn.config import PrepareSettings, PretrainSettings
+from fgsn.data.labelled import CAMVID_CLASSES, CITYSCAPES_CLASSES, IGNORE, VISTAS_CLASSES, open_labelled
+from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError, UsageError
 from fgsn.models.model_file import read_model_file
 from fgsn.training import pretrain as module
+from fgsn.training.correspondence_term import CorrespondenceTerm
 from fgsn.training.pretrain import pretrain, segmentation_figures
 
 COLOURS = np.array([[230, 40, 40], [40, 230, 40], [40, 40, 230]], np.uint8)
@@ -107,21 +109,22 @@ def test_figures_of_a_known_prediction(camvid, make_model):
 
 def test_crops_and_labels_belong_together(camvid):
     """The label of every cell is the colour of its pixel, whatever scale, mirroring and padding."""
-    settings = PretrainSettings(data=("camvid:x",), out=camvid, backbone="tiny", crop=97, short_side=0, batch=2)
+    settings = PretrainSettings(data=("camvid:x",), out=camvid, backbone="tiny", crop=97, short_side=0, batch=2,
+                                colour_jitter=0.0)  # fmt: skip
     labelled = open_labelled(f"camvid:{camvid}")
-    steps = module._Steps([(labelled, sample) for sample in labelled.training], settings, 0)
+    steps = module._Steps([(labelled, sample) for sample in labelled.training], None, settings, 0)
     matching = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "COLOUR_JITTER", 0.0)
-        for n in range(10):
-            images, labels = steps[n]
-            assert images.shape == (2, 3, 97, 97)
-            assert labels.shape == (2, 13, 13)
-            seen = images[:, :, ::8, ::8].argmax(dim=1)
-            known = labels != IGNORE
-            matching.append((seen == labels)[known].float().mean())
-            padding = (images[:, :, ::8, ::8] == 0).all(dim=1)
-            assert (labels[padding] == IGNORE).all()
+    for n in range(10):
+        crops, labels, pairs = steps[n]
+        images = torch.from_numpy(np.stack(crops))
+        assert images.shape == (2, 97, 97, 3)
+        assert labels.shape == (2, 13, 13)
+        assert pairs == []
+        seen = images[:, ::8, ::8].argmax(dim=3)
+        known = labels != IGNORE
+        matching.append((seen == labels)[known].float().mean())
+        padding = (images[:, ::8, ::8] == 127).all(dim=3)
+        assert (labels[padding] == IGNORE).all()
     assert min(matching) > 0.9
 
 
@@ -129,7 +132,7 @@ def test_crops_and_labels_belong_together(camvid):
 def test_a_stopped_run_goes_on_with_the_same_bits(run, monkeypatch, tmp_path, step, workers):
     run(out=tmp_path / "whole")
     calls = []
-    real = module._loss
+    real = module._losses
 
     def stopping(*arguments):
         calls.append(1)
@@ -138,7 +141,7 @@ def test_a_stopped_run_goes_on_with_the_same_bits(run, monkeypatch, tmp_path, st
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_loss", stopping)
+        patch.setattr(module, "_losses", stopping)
         with pytest.raises(KeyboardInterrupt):
             run()
     assert read_model_file(tmp_path / "run" / "checkpoints" / "last.safetensors")[1]["step"] == step
@@ -180,3 +183,77 @@ def test_one_image_per_step_is_refused():
     """The pyramid's smallest bin has one value per image: batch norm cannot learn from one image."""
     with pytest.raises(UsageError, match="--batch must be at least 2"):
         PretrainSettings(data=("camvid:x",), out="x", batch=1)
+
+
+@pytest.fixture
+def across(make_dataset, tmp_path):
+    """A prepared data set of pairs."""
+    root = make_dataset(tmp_path / "pairs", places=3)
+    prepare(PrepareSettings(dataset=root, validation_share=0.0))
+    return root
+
+
+@pytest.mark.parametrize("loss", ["class", "hingeC", "hingeF"])
+def test_correspondences_are_learnt_from_beside_labels(run, across, tmp_path, monkeypatch, loss):
+    monkeypatch.setattr(module, "LOG_EVERY", 1)
+    results = run(iterations=2, corr_data=(across,), corr_loss=loss, corr_batch=3)
+    assert results["pairs"] == 6
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    weight = {"class": 1.0, "hingeC": 1.0, "hingeF": 0.1}[loss]
+    for row in rows:
+        if "loss" in row:
+            assert row["loss_corr"] > 0
+            assert row["loss"] == pytest.approx(row["loss_labels"] + weight * row["loss_corr"], rel=1e-5)
+    assert fgsn.load(tmp_path / "run").facts["correspondences"] == ["pairs"]
+
+
+def term_of(across, classes=CAMVID_CLASSES, **changes):
+    return CorrespondenceTerm.of(PretrainSettings(data=("camvid:x",), out="x", corr_data=(across,), **changes), classes)
+
+
+def test_classes_that_move_are_left_out(across):
+    assert [CAMVID_CLASSES[n] for n in term_of(across).ignored] == ["car", "pedestrian", "bicyclist"]
+    # Larsson et al., CVPR 2019: the dynamic classes 11 to 18 of Cityscapes.
+    assert term_of(across, CITYSCAPES_CLASSES).ignored == list(range(11, 19))
+    moving = {VISTAS_CLASSES[n] for n in term_of(across, VISTAS_CLASSES).ignored}
+    assert {"Bird", "Other Rider", "Car", "Ego Vehicle"} < moving
+    assert moving.isdisjoint({"Building", "Sky", "Trash Can", "Traffic Sign (Back)"})
+    assert term_of(across, corr_ignore=("sky",)).ignored == [0]
+    assert term_of(across, corr_ignore=()).ignored == []
+    with pytest.raises(UsageError, match="there is no class 'cars'; did you mean 'car'"):
+        term_of(across, corr_ignore=("cars",))
+
+
+def test_the_pairs_of_a_step_depend_on_nothing_but_seed_and_step(across):
+    one, other = term_of(across), term_of(across)
+    other.samples(0)
+    for a, b in zip(one.samples(3), other.samples(3), strict=True):
+        np.testing.assert_array_equal(a.target, b.target)
+    seen = [sample.target.tobytes() for step in range(3) for sample in term_of(across, colour_jitter=0.0).samples(step)]
+    assert len(seen) == len(set(seen)) == 6  # an epoch shows every pair once
+
+
+def test_a_start_network_keeps_its_batch_norms_and_its_normalisation(run, camvid, tmp_path):
+    run(iterations=4, out=tmp_path / "base")
+    base = fgsn.load(tmp_path / "base")
+    run(init=tmp_path / "base", iterations=2, batch=1)
+    model = fgsn.load(tmp_path / "run")
+    assert model.normalisation == base.normalisation
+    before, after = (dict(loaded.network.state_dict()) for loaded in (base, model))
+    norms = [name for name in before if "running_mean" in name]
+    assert norms
+    assert all(torch.equal(before[name], after[name]) for name in norms)
+    assert not torch.equal(before["classifier.weight"], after["classifier.weight"])
+
+
+def test_other_classes_are_learnt_anew(run, make_model, tmp_path):
+    make_model(classes=4).save(tmp_path / "four.safetensors")
+    run(init=tmp_path / "four.safetensors", iterations=1, batch=1)
+    assert fgsn.load(tmp_path / "run").classes == CAMVID_CLASSES
+
+
+def test_a_data_set_that_is_not_prepared_is_told(run, make_dataset, tmp_path):
+    with pytest.raises(FgsnError, match="fgsn prepare"):
+        run(corr_data=(make_dataset(tmp_path / "raw"),))
+    with pytest.raises(UsageError, match="--init and --weights"):
+        PretrainSettings(data=("camvid:x",), out="x", init="y", weights="imagenet")

@@ -30,6 +30,8 @@ class PairSample:
     cells_ref: Int64[np.ndarray, "matches 2"]
     """Column and row of the feature cell of each match in the reference crop."""
     cells_tgt: Int64[np.ndarray, "matches 2"]
+    weights: Float[np.ndarray, " matches"]
+    """Weight of each match: exp(-distance from the image's centre)."""
 
 
 def pair_sample(
@@ -61,6 +63,7 @@ def pair_sample(
         inside=inside_ref,
         cells_ref=cells_ref[seen],
         cells_tgt=cells_tgt[seen],
+        weights=pair.weights[seen],
     )
 
 

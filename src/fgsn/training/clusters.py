@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fgsn.clustering.codebook import Codebook
@@ -58,9 +58,3 @@ class Labeller:
         with torch.autocast(crops.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             features = self.model.network(crops).features
         return self.codebook.assign_map(features.float())
-
-
-def stacked(model: Model, crops: list[UInt8[np.ndarray, "side side 3"]]) -> Float[Tensor, "batch 3 side side"]:
-    """Crops as one normalised batch on the model's device."""
-    batch = torch.from_numpy(np.stack(crops)).to(model.device).permute(0, 3, 1, 2).float()
-    return model.normalisation.apply(batch).contiguous(memory_format=torch.channels_last)

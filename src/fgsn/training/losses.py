@@ -1,17 +1,12 @@
 """The losses of the self-supervised stage (Larsson et al., ICCV 2019, section 3; METHOD section 2)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
-
-POSITIVE_MARGIN = 0.8
-NEGATIVE_MARGIN = 0.2
-NEGATIVE_DISTANCE = 200.0
-"""Pixels that a match's negative partner is away from the match, at least."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +18,8 @@ class Matches:
     reference: Int64[Tensor, "matches 2"]
     """Column and row of the cell in the reference crop."""
     target: Int64[Tensor, "matches 2"]
+    weight: Float[Tensor, " matches"]
+    """How much the match counts where features are compared: exp(-distance from the image's centre)."""
 
     def __len__(self) -> int:
         return len(self.pair)
@@ -35,7 +32,11 @@ class Matches:
         """The matches of the chosen pairs (ascending), which are numbered anew from 0."""
         keep = self.among(chosen)
         pair = torch.searchsorted(torch.as_tensor(chosen, device=self.pair.device), self.pair[keep])
-        return Matches(pair, self.reference[keep], self.target[keep])
+        return replace(self.where(keep), pair=pair)
+
+    def where(self, keep: Bool[Tensor, " matches"]) -> "Matches":
+        """The matches that are to be kept."""
+        return Matches(self.pair[keep], self.reference[keep], self.target[keep], self.weight[keep])
 
     def shares(self, pairs: int) -> Float[Tensor, " matches"]:
         """Weight of each match, so that every pair with matches counts the same and all of them sum to 1."""
@@ -80,31 +81,30 @@ def correspondence_loss(
     return (each * matches.shares(len(logits))).sum()
 
 
-def hinge_feature_loss(
-    reference: Float[Tensor, "batch dim height width"],
-    target: Float[Tensor, "batch dim height width"],
+def class_correspondence_loss(
+    reference: Float[Tensor, "batch classes height width"],
+    target: Float[Tensor, "batch classes height width"],
     matches: Matches,
-    stride: int,
-    generator: torch.Generator,
+    ignored: Sequence[int] = (),
 ) -> Float[Tensor, ""]:
-    """Hinge loss on features of length 1: matches closer than 0.8, others (≥ 200 px away) farther than 0.2.
+    """Cross-entropy in the target image against the class that the network sees in the reference (CVPR 2019, "class").
 
-    Each match gets one negative, drawn from the matches of its own pair that lie far enough in the target; a match
-    without such a partner has none.
+    Args:
+        reference: class scores of the reference images; they get no gradient.
+        target: class scores of the target images.
+        matches: matched cells. A target cell with several matches learns from the first.
+        ignored: classes of things that move: where the reference shows one, there is nothing to learn.
     """
-    if len(matches) == 0:
-        return (reference.sum() + target.sum()) * 0.0
-    one = functional.normalize(at_cells(reference, matches.pair, matches.reference).float(), dim=1, eps=1e-6)
-    other = functional.normalize(at_cells(target, matches.pair, matches.target).float(), dim=1, eps=1e-6)
-    positive = (POSITIVE_MARGIN - (one * other).sum(dim=1)).clamp(min=0)
-    negative, has = _negatives(matches, stride, generator)
-    apart = ((one * other[negative]).sum(dim=1) - NEGATIVE_MARGIN).clamp(min=0) * has
-    return ((positive + apart) * matches.shares(len(reference))).sum()
+    seen = at_cells(reference.argmax(dim=1), matches.pair, matches.reference)
+    keep = ~torch.isin(seen, torch.as_tensor(ignored, device=seen.device, dtype=seen.dtype))
+    keep &= _first_of_target_cell(matches)
+    some = matches.where(keep)
+    return correspondence_loss(target, some.target, some, seen[keep])
 
 
-def _negatives(matches: Matches, stride: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """For each match, another match of the same pair whose target cell is far away; and whether there is one."""
-    distance = torch.cdist(matches.target.float() * stride, matches.target.float() * stride)
-    allowed = (matches.pair[:, None] == matches.pair[None, :]) & (distance >= NEGATIVE_DISTANCE)
-    lots = torch.rand(allowed.shape, generator=generator).to(allowed.device)
-    return torch.where(allowed, lots, -1.0).argmax(dim=1), allowed.any(dim=1)
+def _first_of_target_cell(matches: Matches) -> Bool[Tensor, " matches"]:
+    """Which matches are the first at their cell of the target image."""
+    _, inverse = torch.cat([matches.pair[:, None], matches.target], dim=1).unique(dim=0, return_inverse=True)
+    order = torch.arange(len(matches), device=inverse.device)
+    first = torch.full_like(order, len(matches)).scatter_reduce(0, inverse, order, "amin")
+    return first[inverse] == order

@@ -1,10 +1,11 @@
-"""Supervised training of a base network on labelled images; read top to bottom."""
+"""Supervised training of a base network on labelled images, optionally with correspondences; read top to bottom."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
@@ -12,22 +13,24 @@ from fgsn.config import PretrainSettings
 from fgsn.data.augment import generator, jittered, padded, random_window, scaled
 from fgsn.data.images import read_image
 from fgsn.data.labelled import IGNORE, LabelledSet, Sample, open_labelled
+from fgsn.data.pairs import PairSample
 from fgsn.data.resize import resized
 from fgsn.errors import FgsnError
 from fgsn.evaluation.overlap import confusion_of, overlap_figures
 from fgsn.files import write_json
-from fgsn.inference.model import Model, choose_device
+from fgsn.inference.model import Model, choose_device, load
 from fgsn.models.imagenet import load_imagenet_weights
 from fgsn.models.layers import STRIDE
 from fgsn.models.normalisation import SIGNED
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.progress import Meter
+from fgsn.training.batches import shuffled, stacked
+from fgsn.training.correspondence_term import CorrespondenceTerm
 from fgsn.training.run import LOG_EVERY, Run, loaded, restore, set_rate, sgd, stop_requests
 
 Labelled = tuple[LabelledSet, Sample]
 AUX_WEIGHT = 0.4
 SCALES = (0.7, 1.5)
-COLOUR_JITTER = 0.5
 FEATURE_DIM = {"tiny": 128}
 AUX_DIM = {"tiny": 64}
 
@@ -36,29 +39,23 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
     """Train a base network; writes the run folder and returns its figures.
 
     Raises:
-        FgsnError: a labelled set is missing or incomplete, or the sets have different classes.
+        FgsnError: a labelled set is missing or incomplete, the sets have different classes, or a data set of
+            correspondences is not prepared.
     """
     torch.manual_seed(settings.seed)
-    device = choose_device(settings.device)
     sets = [open_labelled(spec) for spec in settings.data]
     classes = _common_classes(sets)
     training = [(labelled, sample) for labelled in sets for sample in labelled.training]
     validation = [(labelled, sample) for labelled in sets for sample in labelled.validation]
-    network = _network(settings, len(classes)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    across = CorrespondenceTerm.of(settings, classes)
+    model = _start(settings, classes, [labelled.name for labelled in sets])
+    network = model.network
     run = Run(settings.out, settings, settings.resume)
     optimiser = sgd(
         network,
         settings.lr,
         settings.weight_decay,
         lambda name: settings.backbone_lr if name.startswith("backbone") else 1.0,
-    )
-    model = Model(
-        network=network,
-        normalisation=SIGNED,
-        short_side=settings.short_side,
-        window=settings.crop,
-        classes=classes,
-        facts={"kind": "base network", "data": [labelled.name for labelled in sets], "iterations": settings.iterations},
     )
 
     step, figures = 0, {}
@@ -67,38 +64,38 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
         figures = extra["figures"]
         restore(network, optimiser, tensors)
 
-    steps = _Steps(training, settings, step)
+    steps = _Steps(training, across, settings, step)
     loader = loaded(steps, settings.workers)
     stopping = False
     with stop_requests() as stop, Meter("pretrain", settings.iterations, step, unit=" steps") as meter:
         while step < settings.iterations and not stopping:
             network.train()
             torch.manual_seed((settings.seed << 32) + step)  # dropout
-            images, labels = (part.to(device) for part in next(loader))
             rate = set_rate(optimiser, step, settings.iterations, power=0.9)
-            loss = _loss(network, images.contiguous(memory_format=torch.channels_last), labels, settings.precision)
+            losses = _losses(model, next(loader), across, settings, step)
             optimiser.zero_grad()
-            loss.backward()
+            losses["loss"].backward()
             optimiser.step()
             step += 1
             last = step == settings.iterations
             stopping = stop()
             saving = step % settings.save_every == 0 or last or stopping
-            if (step % LOG_EVERY == 0 or saving) and not torch.isfinite(loss):
+            if (step % LOG_EVERY == 0 or saving) and not torch.isfinite(losses["loss"]):
                 raise FgsnError(f"the loss is no longer finite at step {step}: take a smaller --lr")
             if step % LOG_EVERY == 0 or last:
-                run.log({"step": step, "loss": loss.item(), "lr": settings.lr * rate})
+                run.log({"step": step, **{k: v.item() for k, v in losses.items()}, "lr": settings.lr * rate})
             if validation and (step % settings.validate_every == 0 or last):
                 network.eval()
                 figures = segmentation_figures(model, validation)
                 run.log({"step": step, "validation": {key: figures[key] for key in ("mean_iou", "pixel_accuracy")}})
             if saving:
                 run.save_checkpoint(step, network, optimiser, {"figures": figures})
-            meter.step(f"loss {loss.item():.3f}")
+            meter.step(" ".join(f"{k} {v.item():.3f}" for k, v in losses.items()))
     run.close()
     network.eval()
     model.save(settings.out / "model.safetensors")
     results = {"model": str(settings.out / "model.safetensors"), "classes": len(classes), "images": len(training)}
+    results |= {"pairs": len(across.pairs)} if across else {}
     results |= figures
     write_json(settings.out / "results.json", results)
     return results
@@ -114,26 +111,37 @@ def segmentation_figures(model: Model, samples: Sequence[Labelled]) -> dict[str,
     return overlap_figures(confusion, classes)
 
 
-class _Steps(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class Batch(NamedTuple):
+    """What one step learns from."""
+
+    images: list[np.ndarray]
+    """Crops (side, side, 3) of labelled images."""
+    labels: Tensor
+    """(images, cells, cells) classes at the feature cells, 255 = ignore."""
+    pairs: list[PairSample]
+    """Pairs of crops from two seasons, if there are any to learn from."""
+
+
+class _Steps(Dataset[Batch]):
     """The batch of each step, a pure function of (seed, step), so that any number of workers gives the same run."""
 
-    def __init__(self, samples: Sequence[Labelled], settings: PretrainSettings, first: int) -> None:
-        self.samples, self.settings, self.first = samples, settings, first
+    def __init__(
+        self, samples: Sequence[Labelled], across: CorrespondenceTerm | None, settings: PretrainSettings, first: int
+    ) -> None:
+        self.samples, self.across, self.settings, self.first = samples, across, settings, first
 
     def __len__(self) -> int:
         return self.settings.iterations - self.first
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        step, batch = self.first + index, self.settings.batch
+    def __getitem__(self, index: int) -> Batch:
+        step, settings = self.first + index, self.settings
         images, labels = [], []
-        for slot in range(batch):
-            epoch, position = divmod(step * batch + slot, len(self.samples))
-            order = generator(self.settings.seed, 1, epoch).permutation(len(self.samples))
-            rng = generator(self.settings.seed, 2, step, slot)
-            image, label = _crop(*self.samples[int(order[position])], self.settings, rng)
-            images.append(SIGNED(image))
+        for slot, position in enumerate(shuffled(len(self.samples), step, settings.batch, settings.seed, 1)):
+            rng = generator(settings.seed, 2, step, slot)
+            image, label = _crop(*self.samples[position], settings, rng)
+            images.append(image)
             labels.append(torch.from_numpy(label.astype(np.int64)))
-        return torch.stack(images), torch.stack(labels)
+        return Batch(images, torch.stack(labels), self.across.samples(step) if self.across else [])
 
 
 def _crop(
@@ -150,16 +158,49 @@ def _crop(
     image, label = image[rows, columns], label[rows, columns]
     if rng.random() < 0.5:
         image, label = image[:, ::-1], label[:, ::-1]
-    return jittered(image, COLOUR_JITTER, rng), label[::STRIDE, ::STRIDE].copy()
+    return jittered(image, settings.colour_jitter, rng), label[::STRIDE, ::STRIDE].copy()
 
 
-def _loss(network: PSPNet, images: torch.Tensor, labels: torch.Tensor, precision: str) -> torch.Tensor:
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        output = network(images)
+def _losses(
+    model: Model, batch: Batch, across: CorrespondenceTerm | None, settings: PretrainSettings, step: int
+) -> dict[str, Tensor]:
+    """The loss of one batch and its parts; labelled crops and pairs go through the network together."""
+    crops = batch.images + [pair.reference for pair in batch.pairs] + [pair.target for pair in batch.pairs]
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        output = model.network(stacked(model, crops))
+    labels, count = batch.labels.to(model.device), len(batch.images)
     assert output.aux_logits is not None
-    main = functional.cross_entropy(output.logits.float(), labels, ignore_index=IGNORE, reduction="sum")
-    aux = functional.cross_entropy(output.aux_logits.float(), labels, ignore_index=IGNORE, reduction="sum")
-    return (main + AUX_WEIGHT * aux) / (labels != IGNORE).sum().clamp(min=1)
+    main, aux = (
+        functional.cross_entropy(maps[:count].float(), labels, ignore_index=IGNORE, reduction="sum")
+        for maps in (output.logits, output.aux_logits)
+    )
+    loss = (main + AUX_WEIGHT * aux) / (labels != IGNORE).sum().clamp(min=1)
+    if across is None:
+        return {"loss": loss}
+    corr = across.loss(output, batch.pairs, count, step)
+    return {"loss": loss + across.weight * corr, "loss_labels": loss, "loss_corr": corr}
+
+
+def _start(settings: PretrainSettings, classes: tuple[str, ...], data: list[str]) -> Model:
+    """The network to train, new or that of --init, as a model with these classes."""
+    device = choose_device(settings.device)
+    if settings.init:
+        start = load(settings.init, settings.device)
+        network, normalisation = start.network.requires_grad_(True), start.normalisation
+        network.freeze_norms()
+        if start.classes != classes:
+            network.reset_classifiers(len(classes), torch.Generator().manual_seed(settings.seed))
+    else:
+        network, normalisation = _network(settings, len(classes)), SIGNED
+    return Model(
+        network=network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+        normalisation=normalisation,
+        short_side=settings.short_side,
+        window=settings.crop,
+        classes=classes,
+        facts={"kind": "base network", "data": data, "iterations": settings.iterations}
+        | ({"correspondences": [path.resolve().name for path in settings.corr_data]} if settings.corr_data else {}),
+    )
 
 
 def _network(settings: PretrainSettings, classes: int) -> PSPNet:

@@ -27,8 +27,10 @@ from fgsn.files import write_json, written_whole
 from fgsn.inference.model import Model, load
 from fgsn.models.layers import STRIDE
 from fgsn.progress import Meter, say
-from fgsn.training.clusters import Labeller, cluster_features, stacked
-from fgsn.training.losses import Matches, at_cells, cluster_loss, correspondence_loss, hinge_feature_loss
+from fgsn.training.batches import matches_of, shuffled, stacked
+from fgsn.training.clusters import Labeller, cluster_features
+from fgsn.training.feature_loss import draw_negatives, feature_loss
+from fgsn.training.losses import at_cells, cluster_loss, correspondence_loss
 from fgsn.training.run import LOG_EVERY, Run, loaded, restore, set_rate, sgd, stop_requests
 
 FRESH = ("classifier", "aux_classifier")
@@ -175,7 +177,7 @@ def _step(
     from_ref, from_tgt = (coins | both).nonzero()[0].tolist(), (~coins | both).nonzero()[0].tolist()
 
     labels = labeller(stacked(model, [sample.clean for sample in samples]))
-    matches = _matches(samples, model.device)
+    matches = matches_of(samples, model.device)
     wanted = at_cells(labels, matches.pair, matches.reference)
     crops = [samples[n].reference for n in from_ref] + [samples[n].target for n in from_tgt]
     with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
@@ -197,16 +199,10 @@ def _step(
     if settings.feature_weight > 0:
         lots = torch.Generator().manual_seed((settings.seed << 32) + step)
         in_ref, in_tgt = output.features.split([len(from_ref), len(from_tgt)])
-        losses["loss_feature"] = hinge_feature_loss(in_ref, in_tgt, matches, STRIDE, lots)
+        wrong = draw_negatives(matches, settings.feature_negatives, STRIDE, in_tgt.shape[2:], lots)
+        losses["loss_feature"] = feature_loss(settings.feature_loss, in_ref, in_tgt, matches, wrong)
         losses["loss"] = losses["loss"] + settings.feature_weight * losses["loss_feature"]
     return losses
-
-
-def _matches(samples: Sequence[PairSample], device: torch.device) -> Matches:
-    pair = np.concatenate([np.full(len(sample.cells_ref), n) for n, sample in enumerate(samples)])
-    reference = np.concatenate([sample.cells_ref for sample in samples])
-    target = np.concatenate([sample.cells_tgt for sample in samples])
-    return Matches(*(torch.from_numpy(part.astype(np.int64)).to(device) for part in (pair, reference, target)))
 
 
 def _inside(samples: Sequence[PairSample], size: torch.Size, device: torch.device) -> Tensor:
@@ -248,10 +244,8 @@ class _Steps(TorchDataset[list[PairSample]]):
 
     def __getitem__(self, index: int) -> list[PairSample]:
         settings, step, samples = self.settings, self.first + index, []
-        for slot in range(settings.batch):
-            epoch, position = divmod(step * settings.batch + slot, len(self.pairs))
-            order = generator(settings.seed, 1, epoch).permutation(len(self.pairs))
-            data, path = self.pairs[int(order[position])]
+        for slot, position in enumerate(shuffled(len(self.pairs), step, settings.batch, settings.seed, 1)):
+            data, path = self.pairs[position]
             rng = generator(settings.seed, 2, step, slot)
             samples.append(
                 pair_sample(path, data.images, settings.crop, settings.short_side, settings.colour_jitter, rng)

@@ -2,7 +2,7 @@
 
 from fgsn.data.labelled.camvid import CAMVID_CLASSES
 from fgsn.data.labelled.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_IDS, annotated_set
-from fgsn.data.labelled.labels import FORMATS, IGNORE, LabelledSet, Sample, open_labelled
+from fgsn.data.labelled.labels import FORMATS, IGNORE, MOVING_CLASSES, LabelledSet, Sample, open_labelled
 from fgsn.data.labelled.vistas import LANE_MARKING, VISTAS_CLASSES
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "FORMATS",
     "IGNORE",
     "LANE_MARKING",
+    "MOVING_CLASSES",
     "VISTAS_CLASSES",
     "LabelledSet",
     "Sample",

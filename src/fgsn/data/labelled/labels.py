@@ -11,6 +11,14 @@ from fgsn.data.images import image_size, opened_image, walk_images
 from fgsn.errors import FgsnError, UsageError, nearest
 
 IGNORE = 255
+MOVING_CLASSES = frozenset(
+    {
+        "person", "pedestrian", "rider", "bicyclist", "motorcyclist", "other rider", "bicycle", "motorcycle", "car",
+        "truck", "bus", "train", "caravan", "trailer", "on rails", "wheeled slow", "other vehicle", "boat", "bird",
+        "ground animal", "car mount", "ego vehicle",
+    }
+)  # fmt: skip
+"""Classes of all formats, in small letters, that are not where they were when one comes back."""
 
 
 @dataclass(frozen=True)
