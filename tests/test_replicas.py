@@ -70,7 +70,9 @@ def test_the_whole_way(tmp_path: Path, way: Way) -> None:
         assert facts["train_pairs"] + facts["validation_pairs"] == pairs
         assert not set(read_lines(root / "corr_train.txt")) & set(read_lines(root / "corr_val.txt"))
         run("check", root)
-    run("train --data", *roots, "--init", tmp_path / "base", TRAIN, "--out", tmp_path / "run")
+    across = ("--init", tmp_path / "base", "--corr-data", *roots, "--out", tmp_path / "across")
+    run("pretrain --data", spec, PRETRAIN.replace("--backbone tiny", ""), *across)
+    run("train --data", *roots, "--init", tmp_path / "across", TRAIN, "--out", tmp_path / "run")
     for number, (root, (_, conditions)) in enumerate(zip(roots, way.sets, strict=True)):
         out = tmp_path / f"out{number}"
         run("segment --model", tmp_path / "run", "--images", root / "images", "--out", out / "labels")
