@@ -3,8 +3,8 @@
 python benchmarks/golden_table.py GOLDEN_DIR [--only 3]
 
 Prints a Markdown table; exits 1 if an error is above its tolerance. A row is one function that returns its error, in
-benchmarks/golden/. Where ours is meant to differ, a row undoes the difference first and says so. What has no counterpart
-in fgsn has no row: other strides than 2/3, names of result folders, the parser of log files, lists drawn with repeats.
+benchmarks/golden/. Where ours is meant to differ, a row undoes the difference first and says so. What fgsn does not
+have has no row: other strides than 2/3, names of result folders, the parser of log files, lists drawn with repeats.
 All cases take some minutes on one core.
 """
 
