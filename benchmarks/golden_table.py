@@ -22,6 +22,8 @@ def main() -> None:
     parser.add_argument("golden", type=Path, help="folder of the golden data")
     parser.add_argument("--only", help="number of one case")
     options = parser.parse_args()
+    if not (options.golden / "fill_rule.py").is_file():
+        parser.error(f"{options.golden} is not the folder of the golden data: fill_rule.py is not there")
     torch.set_num_threads(1)
     golden, missed = Golden(options.golden), 0
     print("| case | what | our error | tolerance | |\n| --- | --- | --- | --- | --- |")

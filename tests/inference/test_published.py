@@ -58,6 +58,7 @@ def test_windows_cover_the_image(pixels, side):
 def test_ramps_are_theirs():
     for side in (31, 60, 90, 97):
         np.testing.assert_allclose(published_ramp(side), GOLDEN[f"ramp_{side}"], atol=1e-6)
+    np.testing.assert_allclose(published_ramp(9)[:, None] * published_ramp(12), GOLDEN["ramp_9x12"], atol=1e-6)
     np.testing.assert_allclose(published_ramp(90)[::7, None] * published_ramp(60), GOLDEN["ramp_90x60"], atol=1e-6)
     middle = published_ramp(713)
     np.testing.assert_allclose(middle[[1, 356], None] * middle[::8], GOLDEN["ramp_713"], atol=1e-6)
@@ -86,14 +87,15 @@ def test_blended_scores_of_full_windows_are_theirs(golden):
     assert scores.double().square().sum().item() == pytest.approx(squares, rel=1e-6)
 
 
-def test_where_their_merged_features_differ_from_ours(golden):
+@pytest.mark.parametrize(("seed", "count", "width"), [(206, 6, 200), (207, 2, 97)])
+def test_where_their_merged_features_differ_from_ours(seed, count, width, golden):
     """Theirs lie at round(pixel * 13 / 97) of the merged map, up to half a cell off and 27 cells for 25; ours on
     multiples of 8 pixels. Only clustering takes features, and ours clusters its own: there is no option for theirs."""
-    windows = golden(206, (6, 3, 97, 97), -3.0, 3.0)[:, :, ::8, ::8]
-    theirs = GOLDEN["fe97_200x150"]
+    windows = golden(seed, (count, 3, 97, 97), -3.0, 3.0)[:, :, ::8, ::8]
+    theirs = GOLDEN[f"fe97_{width}x150"]
     total, share = np.zeros(theirs.shape), np.zeros(theirs.shape[1:])
     ramp = published_ramp(13).numpy()
-    corners = [(top, left) for top in published_starts(150, 97) for left in published_starts(200, 97)]
+    corners = [(top, left) for top in published_starts(150, 97) for left in published_starts(width, 97)]
     for values, (top, left) in zip(windows, corners, strict=True):
         rows, columns = (slice(first := round(start * 13 / 97), first + 13) for start in (top, left))
         total[:, rows, columns] += values * ramp[:, None] * ramp
