@@ -158,7 +158,7 @@ def fill_as_golden(network, golden):
         value.copy_(torch.from_numpy(golden(seed, tuple(value.shape), low, high)))
 
 
-# Photographs of golden 11 (samples of scikit-image, public domain), and what the authors' code made of them.
+# Photographs of golden 11 (samples of scikit-image, CC0 or public domain), and what the authors' code made of them.
 PHOTOGRAPHS = Path(__file__).with_name("golden_photographs")
 
 

@@ -126,7 +126,7 @@ STEP = Path(__file__).with_name("golden_step")
 
 @torch.no_grad()
 def test_the_losses_of_a_step_of_theirs(start, tmp_path):
-    """Golden 11, sample 1, on two photographs (samples of scikit-image, public domain).
+    """Golden 11, sample 1, on two photographs (samples of scikit-image, CC0 or public domain).
 
     Ours has the weights of the start and not those after one step at 2.5e-5, which is far below the tolerance.
     """
