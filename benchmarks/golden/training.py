@@ -65,7 +65,7 @@ def fresh_classifiers(golden: Golden) -> float:
     for layer, name in ((network.classifier, "conv6"), (network.aux_classifier, "conv6_1")):
         weight = layer.weight.detach().flatten()
         errors.append(gap(weight[:5], stored[f"{name}_weight_first5"]))
-        errors.append(1e-5 * abs(weight.std().item() / stored[f"{name}_std"] - 1))
+        errors.append(relative(weight.std(), stored[f"{name}_std"]))
     return max(errors)
 
 
