@@ -14,6 +14,7 @@ from fgsn.errors import FgsnError
 
 GOLDEN_GRAM = np.load(Path(__file__).with_name("golden_gram.npz"))["gram"]
 GOLDEN_LABELS = np.load(Path(__file__).with_name("golden_labels.npz"))
+GOLDEN_WHITENING = np.load(Path(__file__).with_name("golden_whitening.npz"))
 ROOT = Path(__file__).parents[2].parent / "shared" / "golden"
 
 
@@ -66,6 +67,19 @@ def test_whitening_of_the_golden_features(golden):
     whitening = Whitening.fit(features, 256)
     assert whitening.projection.shape == (512, 256)
     np.testing.assert_allclose(gram(whitening(features[:32])), GOLDEN_GRAM, atol=2e-4)
+
+
+def test_the_first_16_axes_of_theirs(golden):
+    """faiss's axes lie close to those of float64; applied they give its features, here 16 of their 256 numbers."""
+    features = golden_features(golden)
+    projection = torch.from_numpy(GOLDEN_WHITENING["projection"])
+    cosines = torch.nn.functional.cosine_similarity(Whitening.fit(features, 16).projection, projection, dim=0)
+    assert cosines.abs().min() > 0.97
+    # Theirs is x @ A + b; ours takes the mean off first, and -mean @ A = b.
+    offset = torch.from_numpy(GOLDEN_WHITENING["offset"])[:, None].double()
+    mean = torch.linalg.lstsq(projection.T.double(), -offset)[0][:, 0].float()
+    theirs = torch.nn.functional.normalize(torch.from_numpy(GOLDEN_WHITENING["whitened"]), dim=1)
+    np.testing.assert_allclose(Whitening(mean, projection)(features[:64]), theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("keep", [3, 24, 256])

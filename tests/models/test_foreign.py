@@ -1,5 +1,6 @@
 """Weights of others: the authors' networks compute what theirs did, and nothing unsafe or broken comes in."""
 
+import hashlib
 import io
 import os
 import pickle
@@ -56,6 +57,32 @@ def golden_weights(backbone, golden):
     return weights
 
 
+# Golden 3: how many names and trained numbers there are, and the SHA-256 of the lines "name shape".
+NAMES = {
+    "resnet101": (676, 68134536, "12e5c413e41bf953484f9ddbaf339cb7b31af03b4178ee15da1e333c6a186092"),
+    "resnet101-plain": (664, 68010760, "958f88f9fc9b53d8e6587a43926c9630e6c81c9fa4b167f850a4d6221650a6f2"),
+}
+
+
+@pytest.mark.parametrize("backbone", NAMES)
+def test_names_and_shapes_of_weights_are_theirs(backbone):
+    with torch.device("meta"):
+        network = PSPNet(Architecture(backbone, 100))
+    lines = sorted(f"{their_name(name)} {list(value.shape)}" for name, value in network.state_dict().items())
+    trained = sum(value.numel() for value in network.parameters())
+    assert (len(lines), trained, hashlib.sha256("\n".join(lines).encode()).hexdigest()) == NAMES[backbone]
+
+
+def test_the_plain_base_has_the_names_that_torchvision_gives_a_resnet101():
+    """Theirs copies 520 weights by name and divides the first by 255; ours keeps them and feeds them what they know."""
+    with torch.device("meta"):
+        plain, torchvision = (backbones.build_backbone(f"resnet101-{kind}") for kind in ("plain", "torchvision"))
+    shapes = [{name: value.shape for name, value in base.state_dict().items() if "num_batches" not in name}
+              for base in (plain, torchvision)]  # fmt: skip
+    assert shapes[0] == shapes[1]
+    assert len(shapes[0]) == 520
+
+
 def inputs(golden, seed, *shape):
     return torch.from_numpy(golden(seed, shape, -2.0, 2.0).astype(np.float32))
 
@@ -99,7 +126,6 @@ def test_images_that_are_not_square(case, imported, golden):
     np.testing.assert_allclose(logits[0, ::10], GOLDEN[f"{case}_logits_90x122"], **CLOSE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", NETWORKS)
 def test_a_window_of_full_size(case, imported, golden):
     logits = imported(case).eval()(inputs(golden, 304, 1, 3, 713, 713)).logits

@@ -148,6 +148,17 @@ def test_fresh_classifiers(classes):
     assert all(torch.equal(a, b) for a, b in zip(body, after, strict=True))
 
 
+def test_fresh_classifiers_of_seed_0_are_theirs():
+    network = PSPNet(Architecture("tiny", 5, feature_dim=512, aux_dim=256))
+    network.reset_classifiers(100, torch.Generator().manual_seed(0))
+    theirs = (
+        [-0.011258398182690144, -0.011523601599037647, -0.002505785785615444, -0.004338787868618965],
+        [-0.003290641587227583, 0.01366405189037323, -0.011590229347348213, -0.015438792295753956],
+    )
+    for layer, first in zip((network.classifier, network.aux_classifier), theirs, strict=True):
+        np.testing.assert_allclose(layer.weight.detach().flatten()[:4], first, atol=1e-12)
+
+
 def test_fresh_classifiers_differ_from_seed_to_seed_only():
     made = []
     for seed in (1, 1, 2):

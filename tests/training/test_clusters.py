@@ -1,6 +1,7 @@
 """Which features are clustered, and the frozen network that labels crops."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fgsn import Codebook
+from fgsn.clustering.whitening import Whitening
 from fgsn.config import TrainSettings
 from fgsn.data.augment import generator
 from fgsn.data.dataset import Dataset
@@ -16,6 +18,7 @@ from fgsn.data.images import read_image
 from fgsn.training import clusters
 from fgsn.training.batches import stacked
 from fgsn.training.clusters import Labeller, cluster_features, sampled_cells
+from fgsn.training.losses import at_cells
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 80), st.integers(2, 60), st.integers(0, 1000))
@@ -77,3 +80,17 @@ def test_labels_are_those_of_the_features(make_model, make_image, tmp_path, prec
     assert labels.shape == (1, 9, 9)
     assert len(labels.unique()) == 6
     assert (labels == expected).float().mean() > (0.98 if precision == "float32" else 0.7)
+
+
+def test_labels_of_points_are_theirs(golden):
+    """A map of 17 x 17 cells for 33 x 33 pixels; their cell of a pixel is trunc(x / 33 * 17 + 0.5)."""
+    stored = np.load(Path(__file__).with_name("golden_points.npz"))
+    projection, offset, centroids = (torch.from_numpy(stored[name]) for name in ("pca_A", "pca_b", "centroids"))
+    mean = torch.linalg.lstsq(projection.T.double(), -offset.double()[:, None])[0][:, 0].float()
+    codebook = Codebook(Whitening(mean, projection), centroids)
+    labels = codebook.assign_map(torch.from_numpy(golden(750, (2, 8, 17, 17), -1, 1).astype(np.float32)))
+    for pair in (0, 1):
+        cells = np.trunc(stored[f"points_{pair}"].T / 33 * 17 + 0.5).astype(np.int64)
+        cells = torch.from_numpy(cells[((cells >= 0) & (cells < 17)).all(axis=1)])
+        found = at_cells(labels, torch.full((len(cells),), pair), cells)
+        np.testing.assert_array_equal(found, stored[f"labels_{pair}"])

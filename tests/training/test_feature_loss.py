@@ -257,3 +257,17 @@ def test_every_pair_counts_the_same(kind):
         alone = [values[n : n + 1] for values in maps]
         each.append(feature_loss(kind, *alone, matches.of([n]), some).item())
     assert feature_loss(kind, *maps, matches, negatives).item() == pytest.approx(np.mean(each), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", MEASURES)
+def test_losses_leave_what_they_are_given_as_it_is(kind):
+    """The published code rescaled the points of its caller (METHOD section 4, defect 14)."""
+    torch.manual_seed(0)
+    maps = [torch.randn(2, 5, 30, 40) for _ in range(2)]
+    matches = random_matches(30, height=30, width=40)
+    given = [*maps, *vars(matches).values()]
+    before = [values.clone() for values in given]
+    negatives = draw_negatives(matches, 2, 8, (30, 40), torch.Generator())
+    feature_loss(kind, *maps, matches, negatives)
+    class_correspondence_loss(*maps, matches, (1,))
+    assert all(torch.equal(one, other) for one, other in zip(given, before, strict=True))

@@ -11,6 +11,7 @@ import torch
 
 from fgsn.clustering.codebook import Codebook
 from fgsn.clustering.whitening import Whitening
+from fgsn.data.correspondences import write_correspondences
 from fgsn.data.images import read_image
 from fgsn.data.resize import resized
 from fgsn.models import backbones
@@ -118,6 +119,46 @@ def window(pair, images, index):
 def their_cells(points):
     """Their cell of a pixel: up to 0.87 cells aside of where it lies (METHOD section 4, defect 4)."""
     return np.trunc(points / SIDE * CELLS + 0.5).astype(np.int64)
+
+
+STEP = Path(__file__).with_name("golden_step")
+
+
+@torch.no_grad()
+def test_the_losses_of_a_step_of_theirs(start, tmp_path):
+    """Golden 11, sample 1, on two photographs (samples of scikit-image, CC0 or public domain).
+
+    Ours has the weights of the start and not those after one step at 2.5e-5, which is far below the tolerance.
+    """
+    stored = np.load(STEP / "numbers.npz")
+    points = stored["points_reference"], stored["points_target"]
+    write_correspondences(tmp_path / "pair.mat", "reference.jpg", "target.jpg", *points, np.zeros(len(points[0])))
+    crops, seen = window(tmp_path / "pair.mat", STEP, int(stored["crop_index"]))
+    for crop, found, end, total in zip(crops, seen, ("reference", "target"), stored["sums"], strict=True):
+        np.testing.assert_array_equal(found.T, stored[f"seen_{end}"])
+        assert crop.double().sum().item() == pytest.approx(total, rel=2e-3)
+    cells = [their_cells(p) for p in seen]
+    kept = np.all([((c >= 0) & (c < CELLS)).all(axis=1) for c in cells], axis=0)
+    pair = torch.zeros(int(kept.sum()), dtype=torch.int64)
+    matches = Matches(pair, *(torch.from_numpy(c[kept]) for c in cells), torch.ones(len(pair)))
+    labels = torch.from_numpy(stored["map"].astype(np.int64))[None]
+    wanted = at_cells(labels, matches.pair, matches.reference)
+    np.testing.assert_array_equal(wanted, stored["labels"])
+
+    start.reset_classifiers(5, torch.Generator())
+    for layer in ("classifier", "aux_classifier"):
+        getattr(start, layer).weight.copy_(torch.from_numpy(stored[layer])[:, :, None, None])
+    outputs = [start.train()(crop[None]) for crop in crops]
+    total = 0.0
+    for head, name, weight in (("main", "logits", 1.0), ("aux", "aux_logits", 0.4)):
+        maps = [getattr(output, name) for output in outputs]
+        ends = zip(maps, (matches.reference, matches.target), strict=True)
+        corr = sum(correspondence_loss(logits, at, matches, wanted).item() for logits, at in ends)
+        seg = cluster_loss(maps[0], labels, torch.ones_like(labels, dtype=torch.bool)).item()
+        assert corr == pytest.approx(stored[f"corr_{head}"].item(), rel=2e-3)
+        assert seg == pytest.approx(stored[f"seg_{head}"].item(), rel=2e-3)
+        total += weight * (corr + seg)
+    assert total == pytest.approx(stored["total"].item(), rel=2e-3)
 
 
 @pytest.mark.slow

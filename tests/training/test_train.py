@@ -198,6 +198,26 @@ def test_the_best_model_is_that_of_the_most_information(run, monkeypatch, tmp_pa
     assert not torch.equal(weights[1], weights[2])
 
 
+def test_validation_draws_nothing_by_chance(run, monkeypatch):
+    real, seen = module._validate, []
+
+    def twice(*arguments):
+        seen.extend((real(*arguments), real(*arguments)))
+        return seen[-1]
+
+    monkeypatch.setattr(module, "_validate", twice)
+    run(iterations=4, recluster_every=2)
+    assert seen[0] == seen[1]
+    assert seen[2] == seen[3]
+
+
+def test_the_loader_is_started_once(run, monkeypatch):
+    started = []
+    spy(monkeypatch, "loaded", lambda result, *_: started.append(result))
+    run(iterations=9, recluster_every=3)
+    assert len(started) == 1
+
+
 def test_without_validation_pairs_the_last_weights_are_taken(run, make_dataset, tmp_path, capsys):
     root = make_dataset(tmp_path / "set", places=2)
     prepare(PrepareSettings(dataset=root, validation_share=0.0))
