@@ -38,6 +38,10 @@ def test_a_good_data_set_has_no_problems(root):
         "conditions": 3,
         "pairs": 12,
         "points": 480,
+        "disagreement_px": 0.0,
+        "wrong_looking": 0.0,
+        "covered_reference": 0.9,
+        "covered_target": 0.32,
         "problems": [],
     }
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fgsn.check_labelled import check_labelled
+from fgsn.check_pairs import look_at_pairs
 from fgsn.config import CheckSettings
 from fgsn.data.correspondences import Correspondences, missing_images, read_correspondences
 from fgsn.data.dataset import REFERENCE_LIST, REFERENCE_POINTS, TRAIN_LIST, VALIDATION_LIST, Dataset
@@ -53,7 +54,7 @@ def check(settings: CheckSettings) -> dict[str, Any]:
     if not path.is_dir():
         raise FgsnError(f"{path} does not exist")
     if (path / "images").is_dir() or (path / "correspondence_data").is_dir():
-        return _check_dataset(Dataset.open(path), settings.decode)
+        return _check_dataset(Dataset.open(path), settings)
     if any((path / name).exists() for name in (*RUN_FILES, "checkpoints")):
         return {"kind": "run", "problems": list(_run_problems(path))}
     raise FgsnError(
@@ -72,22 +73,25 @@ class _PairFacts:
     content: str
 
 
-def _check_dataset(dataset: Dataset, decode: int) -> dict[str, Any]:
+def _check_dataset(dataset: Dataset, settings: CheckSettings) -> dict[str, Any]:
     files = walk_images(dataset.images)
     sizes, problems = _image_sizes(dataset, files)
-    problems += _limited(_broken_images([file for file in files if dataset.name(file) in sizes], decode))
+    problems += _limited(_broken_images([file for file in files if dataset.name(file) in sizes], settings.decode))
     problems += _limited(_equal_images(dataset, files))
     pairs, pair_problems = _check_pairs(dataset, sizes)
     problems += pair_problems
     problems += _limited(_repeated_pairs(pairs))
     problems += _limited(_list_problems(dataset, pairs))
     problems += _annotation_problems(dataset)
+    figures, suspects = look_at_pairs(dataset, settings.pictures, settings.pairs, settings.seed)
+    problems += _limited(suspects)
     return {
         "kind": "data set",
         "images": len(files),
         "conditions": len({dataset.condition(file) for file in files}),
         "pairs": len(pairs),
         "points": sum(pair.points for pair in pairs),
+        **figures,
         "problems": problems,
     }
 

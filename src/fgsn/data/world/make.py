@@ -1,13 +1,13 @@
 """Make a world: share the images out to processes, then write map, lists and the description of the whole."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fgsn.config import WorldSettings
 from fgsn.data.correspondences import read_correspondences
+from fgsn.data.made import finished
 from fgsn.data.prepare import split_places
 from fgsn.data.world.drives import NOISE, make_camera, stream
 from fgsn.data.world.lists import write_lists
@@ -22,8 +22,7 @@ from fgsn.data.world.studio import (
     make_map_piece,
     place_name,
 )
-from fgsn.errors import FgsnError
-from fgsn.files import read_yaml, write_json, write_yaml
+from fgsn.files import write_json, write_yaml
 from fgsn.geometry.colmap import Reconstruction, write_model
 from fgsn.processes import processes
 from fgsn.progress import Meter
@@ -43,7 +42,7 @@ def make_world(settings: WorldSettings) -> dict[str, object]:
     """
     root = settings.out
     made_with = {key: value for key, value in settings.as_dict().items() if key not in _FREE}
-    done = _finished(root, made_with)
+    done = finished(root, made_with, "world")
     if done is not None:
         return done
     write_yaml(root / "config.yaml", settings.as_dict())
@@ -72,33 +71,6 @@ def make_world(settings: WorldSettings) -> dict[str, object]:
     write_json(root / "results.json", results)
     write_yaml(root / "dataset.yaml", _description(settings, made_with, results))
     return results
-
-
-def _finished(root: Path, made_with: dict[str, Any]) -> dict[str, object] | None:
-    """The results of a finished world with equal settings; None when there is something left to do."""
-    if not root.exists():
-        return None
-    if not root.is_dir():
-        raise FgsnError(f"{root} is a file; --out wants a folder")
-    described = root / "dataset.yaml"
-    if described.exists():
-        description = read_yaml(described)
-        _refuse_other(root, description.get("made_with"), made_with)
-        return description["results"]
-    if (root / "config.yaml").exists():
-        _refuse_other(root, read_yaml(root / "config.yaml"), made_with)
-    elif any(root.iterdir()):
-        raise FgsnError(f"{root} is not empty and holds no world; give --out a new or empty folder")
-    return None
-
-
-def _refuse_other(root: Path, found: Any, wanted: dict[str, Any]) -> None:
-    found = found if isinstance(found, dict) else {}
-    other = [f"{key} {found.get(key)} instead of {value}" for key, value in wanted.items() if found.get(key) != value]
-    if other:
-        raise FgsnError(
-            f"{root} holds a world of other settings ({'; '.join(other)}); remove it or choose another --out"
-        )
 
 
 def _write_map(world: World, pieces: Sequence[MapPiece]) -> int:
