@@ -135,7 +135,8 @@ def report(title: str, found: Iterator[MatchedPair | Refused], truth: Truth) -> 
         "pairs": len(pairs), "refused": len(refused), "seconds": round(seconds, 2),
         "points_per_pair": round(len(right) / len(pairs)), "fewest": min(len(pair.errors) for pair in pairs),
         "right": round(float(right.mean()), 4), "right_and_seen": round(float((right & (seen > 0)).mean()), 4),
-        "median_error": round(float(np.nanmedian(errors)), 3), "p95_error": round(float(np.nanquantile(errors, 0.95)), 3),
+        "median_error": round(float(np.nanmedian(errors)), 3),
+        "p95_error": round(float(np.nanquantile(errors, 0.95)), 3),
         "median_estimate": round(float(np.nanmedian(estimate)), 3), "static": round(float(static.mean()), 4),
     }  # fmt: skip
     classes = {}

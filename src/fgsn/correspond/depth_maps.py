@@ -62,7 +62,7 @@ class DepthView:
 
     @cached_property
     def _inverse(self) -> NDArray[np.float32]:
-        return 1 / self.depth
+        return np.reciprocal(self.depth)
 
     @cached_property
     def steady(self) -> NDArray[np.int64]:

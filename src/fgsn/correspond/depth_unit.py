@@ -36,8 +36,8 @@ def check_unit(
     """
     pairs = [(view(one), view(other)) for one, other in _neighbours(images, conditions)]
     share = _mean_agreement(pairs, 1.0, _TOLERANCE)
-    coarse = max(_COARSE, key=lambda factor: np.nan_to_num(_mean_agreement(pairs, factor, _LOOSE)))
-    factors = [*(coarse * _FINE), *(known for known in KNOWN_FACTORS if 0.9 < known / coarse < 1.1)]
+    coarse: float = max(_COARSE.tolist(), key=lambda factor: np.nan_to_num(_mean_agreement(pairs, factor, _LOOSE)))
+    factors = [*(coarse * _FINE).tolist(), *(known for known in KNOWN_FACTORS if 0.9 < known / coarse < 1.1)]
     best, best_share = 1.0, share
     for factor in factors:  # known factors come last, and win where they are as good
         if not best_share > (found := _mean_agreement(pairs, factor, _TOLERANCE)):
@@ -47,24 +47,23 @@ def check_unit(
     if best_share > max(np.nan_to_num(share) + _CLEARLY, _LEAST):
         raise FgsnError(
             f"depth maps and poses are in different units: neighbouring images agree at {np.nan_to_num(share):.0%} of "
-            f"their pixels, but at {best_share:.0%} when depth is multiplied by {best:.3g}; give the unit {best * unit:.3g} "
-            f"instead of {unit:.3g}"
+            f"their pixels, but at {best_share:.0%} when depth is multiplied by {best:.3g}; give the unit "
+            f"{best * unit:.3g} instead of {unit:.3g}"
         )
     if not share > _LEAST:
         inverted = _mean_agreement([(_inverted(one), _inverted(other)) for one, other in pairs], 1.0, _TOLERANCE)
         hint = "with the poses inverted they would: they must lead from the world to the camera"
-        if not inverted > share[1.0] + _CLEARLY:
+        if not inverted > np.nan_to_num(share) + _CLEARLY:
             hint = "are the poses in order (world to camera, qw first), and depth along the optical axis?"
-        raise FgsnError(f"depth maps and poses agree at only {share[1.0]:.0%} of the pixels; {hint}")
+        raise FgsnError(f"depth maps and poses agree at only {np.nan_to_num(share):.0%} of the pixels; {hint}")
 
 
-def _neighbours(
-    images: PosedImages, conditions: Mapping[str, NDArray[np.int64]]
-) -> Iterator[tuple[int, int]]:
+def _neighbours(images: PosedImages, conditions: Mapping[str, NDArray[np.int64]]) -> Iterator[tuple[int, int]]:
     """Images, spread over all conditions, each with the nearest ones that stand elsewhere and look the same way."""
     centres, axes = images.camera_from_world.centre, images.camera_from_world.rotation[:, 2]
     for rows in conditions.values():
-        for image in rows[np.linspace(0, len(rows) - 1, min(len(rows), max(2, _IMAGES // len(conditions)))).astype(int)]:
+        count = min(len(rows), max(2, _IMAGES // len(conditions)))
+        for image in rows[np.linspace(0, len(rows) - 1, count).astype(int)]:
             apart = np.linalg.norm(centres[rows] - centres[image], axis=1)
             usable = (axes[rows] @ axes[image] > 0.7) & (apart > 1e-6 * max(1.0, float(np.max(apart))))
             for other in rows[usable][np.argsort(apart[usable])[:_PARTNERS]]:
@@ -81,7 +80,7 @@ def _agreement(here: DepthView, there: DepthView, factor: float, tolerance: floa
     rows = np.nonzero(np.isfinite(here.depth.ravel()))[0]
     rows = rows[:: max(1, len(rows) // _PIXELS)]
     pixels = here.pixels(rows)
-    world = here.world(pixels, here.depth.ravel()[rows] * factor)
+    world = here.world(pixels, here.depth.ravel()[rows].astype(np.float64) * factor)
     seen_at, expected = there.project(world)
     found = there.depths_at(seen_at)[1] * factor
     shared = np.isfinite(found)

@@ -1,23 +1,21 @@
 """Correspondences from one COLMAP model over several conditions: points that images of both conditions see.
 
-What both images observe corresponds as observed. What only the reference observes is projected into the target, where
-nothing nearer is seen and the point is well enough known: a matcher finds again what looks the same, but the point is
-there all the same.
+What both images observe corresponds as observed. What only the reference observes is projected into the target: the
+matcher did not find it again, since it looks different there. It counts where the target's condition knows a point
+beside it and none in front of it, and where it is well enough known itself.
 """
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from fgsn.correspond.nearness import as_seen, supported
 from fgsn.correspond.pair import MatchedPair, Refused
-from fgsn.correspond.point_map import Array, PointMap, Rows, hidden
+from fgsn.correspond.point_map import LARGEST_ERROR, Array, PointMap, Rows, hidden
 from fgsn.correspond.settle import POINTS, settle
 from fgsn.correspond.views import Views, require_conditions, rows_by_condition
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.progress import tracked
-
-LARGEST_ERROR = 2.0
-"""Pixels; observations and points that are expected to lie farther off are not used."""
 
 
 def from_model(
@@ -27,6 +25,7 @@ def from_model(
     points: int = POINTS,
     per_condition: int = 1,
     by_projection: bool = True,
+    largest_error: float = LARGEST_ERROR,
 ) -> Iterator[MatchedPair | Refused]:
     """Match every reference image with the target images that see the same, by the points of a map.
 
@@ -37,6 +36,7 @@ def from_model(
         points: of a pair, at most.
         per_condition: target images per reference image and condition, at most.
         by_projection: also use points that the target does not observe itself.
+        largest_error: pixels; points that are expected to lie farther off are not used.
 
     Raises:
         FgsnError: all images are of one condition, or none is of the reference.
@@ -58,8 +58,10 @@ def from_model(
                 if by_projection:
                     parts.append(_projected(point_map, image, target, seen_by[condition]))
                 names = (model.names[image], model.names[target])
-                columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-                yield settle(names, (model.camera(image), model.camera(target)), *columns, points)
+                pixels, others, errors = (np.concatenate(column) for column in zip(*parts, strict=True))
+                good = errors < largest_error
+                cameras = (model.camera(image), model.camera(target))
+                yield settle(names, cameras, pixels[good], others[good], errors[good], points)
 
 
 def points_of(point_map: PointMap, images: Rows) -> Rows:
@@ -71,15 +73,8 @@ def points_of(point_map: PointMap, images: Rows) -> Rows:
 def _observed(point_map: PointMap, image: int, target: int) -> tuple[Array, Array, Array]:
     """Pixels in both images and expected errors of the points that both observe."""
     (here, pixels), (there, others) = point_map.seen_in(image), point_map.seen_in(target)
-    shared, row, other = np.intersect1d(here, there, assume_unique=True, return_indices=True)
-    off = [
-        np.linalg.norm(point_map.model.project(one, point_map.model.points[shared])[0] - seen, axis=1)
-        for one, seen in ((image, pixels[row]), (target, others[other]))
-    ]
-    # A point without freedom fits its observations however wrong they are: the noise is there all the same.
-    errors = np.hypot(np.hypot(*off), point_map.noise)
-    good = errors < LARGEST_ERROR * np.sqrt(2)
-    return pixels[row][good], others[other][good], errors[good]
+    _, row, other = np.intersect1d(here, there, assume_unique=True, return_indices=True)
+    return pixels[row], others[other], np.hypot(point_map.misfit(image)[row], point_map.misfit(target)[other])
 
 
 def _projected(point_map: PointMap, image: int, target: int, seen: Rows) -> tuple[Array, Array, Array]:
@@ -89,18 +84,18 @@ def _projected(point_map: PointMap, image: int, target: int, seen: Rows) -> tupl
         point_map: the map.
         image: the reference image.
         target: the target image.
-        seen: points that the target's condition observes, which may stand in front of others.
+        seen: points that the target's condition observes: one of them must lie beside a projected point, none may
+            stand in front of it. Where that condition observes nothing, as images do that were localized later, the
+            reference's own points say what stands in front.
     """
-    model = point_map.model
+    model, camera = point_map.model, point_map.model.camera(target)
     here, pixels = point_map.seen_in(image)
-    fresh = ~np.isin(here, point_map.seen_in(target)[0])
-    here, pixels = here[fresh], pixels[fresh]
-    off = np.linalg.norm(model.project(image, model.points[here])[0] - pixels, axis=1)
+    errors = np.hypot(point_map.uncertainty(here, model, target), point_map.misfit(image))
     others, depth = model.project(target, model.points[here])
-    errors = np.hypot(point_map.uncertainty(here, model, target), np.hypot(off, point_map.noise))
-    good = model.camera(target).contains(others) & (errors < LARGEST_ERROR)
-    here, pixels, others, depth, errors = (column[good] for column in (here, pixels, others, depth, errors))
-    front, front_depth = model.project(target, model.points[seen])
-    inside = model.camera(target).contains(front)
-    behind = hidden(others, depth, front[inside], front_depth[inside], model.camera(target).width)
-    return pixels[~behind], others[~behind], errors[~behind]
+    good = camera.contains(others) & ~np.isin(here, point_map.seen_in(target)[0])
+    if len(seen):
+        good &= supported(as_seen(model, target, model.points[here]), as_seen(model, target, model.points[seen]))
+    front, front_depth = model.project(target, model.points[seen] if len(seen) else model.points)
+    inside = camera.contains(front)
+    good[good] = ~hidden(others[good], depth[good], front[inside], front_depth[inside], camera.width)
+    return pixels[good], others[good], errors[good]

@@ -4,13 +4,15 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
+LARGEST_ERROR = 3.0
+"""Pixels; a point that is expected to lie farther off is not used, unless told otherwise."""
 _LEAST_NOISE = 0.1  # pixels; no key point is better
 _NEARER = 0.9  # a thing at less than this share of a point's depth is in front of it
 _HIDING = 0.02  # of the image's width: so near to a point, a nearer thing hides it
@@ -30,6 +32,15 @@ class PointMap:
         mine = self._order[self._begins[image] : self._begins[image + 1]]
         points, first = np.unique(self.model.track_point[mine], return_index=True)
         return points, self.model.track_pixels[mine[first]]
+
+    def misfit(self, image: int) -> Array:
+        """Expected distance (n,) in pixels of what `seen_in` gives from what the image really shows there.
+
+        That is the noise of an observation, and more where the point does not fit the observation.
+        """
+        points, pixels = self.seen_in(image)
+        off = np.linalg.norm(self.model.project(image, self.model.points[points])[0] - pixels, axis=1)
+        return np.maximum(np.nan_to_num(off, nan=np.inf), self.noise * np.sqrt(2))
 
     @cached_property
     def noise(self) -> float:
@@ -64,7 +75,8 @@ class PointMap:
                 across = weight * ((row == column) - ray[:, row] * ray[:, column])
                 information[:, row, column] = np.bincount(model.track_point, across, minlength=len(model.points))
         values = np.linalg.eigvalsh(information)
-        known = (np.bincount(model.track_point, minlength=len(model.points)) >= 2) & (values[:, 0] > 1e-9 * values[:, 2])
+        often = np.bincount(model.track_point, minlength=len(model.points)) >= 2
+        known = often & (values[:, 0] > 1e-9 * values[:, 2])
         covariance = np.full_like(information, np.inf)
         covariance[known] = np.linalg.inv(information[known])
         return covariance
@@ -96,7 +108,8 @@ def hidden(pixels: Array, depth: Array, others: Array, others_depth: Array, widt
     """
     if not len(others) or not len(pixels):
         return np.zeros(len(pixels), bool)
-    near, row = cKDTree(others).query(pixels, k=min(_NEIGHBOURS, len(others)), distance_upper_bound=_HIDING * width)
-    near, row = near.reshape(len(pixels), -1), row.reshape(len(pixels), -1)
+    count = min(_NEIGHBOURS, len(others))
+    _, row = KDTree(others).query(pixels, k=count, distance_upper_bound=_HIDING * width)
+    row = np.asarray(row).reshape(len(pixels), count)
     known = np.append(others_depth, np.inf)  # a neighbour that is missing has the row K
-    return (known[row] < _NEARER * depth[:, None]).any(axis=1)
+    return np.min(known[row], axis=1) < _NEARER * depth

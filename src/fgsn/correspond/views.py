@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from fgsn.errors import FgsnError
 from fgsn.geometry.pose import Pose
@@ -25,7 +25,7 @@ class Views:
     def __init__(self, images: PosedImages, rows: NDArray[np.int64]) -> None:
         self.images, self.rows = images, rows
         self.centres = images.camera_from_world[rows].centre
-        self._tree = cKDTree(self.centres) if len(rows) else None
+        self._tree = KDTree(self.centres) if len(rows) else None
 
     def overlap(self, points: Array, camera_from_world: Pose, image: int) -> float:
         """Share of world points (N, 3), seen by a camera, that an image sees too; less for other distances and sides.

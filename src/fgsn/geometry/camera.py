@@ -128,7 +128,7 @@ def _lens(camera: Camera) -> tuple[Any, float]:
         import pycolmap
     except ImportError:
         raise MissingExtraError("pycolmap", "loc") from None
-    lens = pycolmap.Camera(
+    lens: Any = pycolmap.Camera(
         model=camera.model, width=camera.width, height=camera.height, params=list(camera.parameters)
     )
     x, y = np.linspace(0, camera.width, 33), np.linspace(0, camera.height, 33)
