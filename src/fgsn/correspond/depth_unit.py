@@ -16,7 +16,7 @@ _COARSE, _FINE = np.geomspace(1e-3, 1e3, 121), np.geomspace(0.94, 1.06, 13)
 _LOOSE, _TOLERANCE = 0.06, 0.02  # by which depths may differ, while factors are searched and when they are judged
 _IMAGES, _PARTNERS, _PIXELS = 8, 2, 600
 _FEWEST = 30  # pixels that two images must share to say anything
-_CLEARLY = 0.15  # by so much more must agree at another factor for it to be the better one
+_CLEARLY, _AS_GOOD = 0.1, 0.02  # differences between shares that say something, and that say nothing
 _LEAST = 0.2
 
 
@@ -37,10 +37,11 @@ def check_unit(
     pairs = [(view(one), view(other)) for one, other in _neighbours(images, conditions)]
     share = _mean_agreement(pairs, 1.0, _TOLERANCE)
     coarse: float = max(_COARSE.tolist(), key=lambda factor: np.nan_to_num(_mean_agreement(pairs, factor, _LOOSE)))
-    factors = [*(coarse * _FINE).tolist(), *(known for known in KNOWN_FACTORS if 0.9 < known / coarse < 1.1)]
+    known = [factor for factor in KNOWN_FACTORS if 0.9 < factor / coarse < 1.1]
     best, best_share = 1.0, share
-    for factor in factors:  # known factors come last, and win where they are as good
-        if not best_share > (found := _mean_agreement(pairs, factor, _TOLERANCE)):
+    for factor in [*(coarse * _FINE).tolist(), *known]:  # known factors come last, and win where they are as good
+        found = _mean_agreement(pairs, factor, _TOLERANCE) + (_AS_GOOD if factor in known else 0)
+        if not best_share >= found:
             best, best_share = factor, found
     if np.isnan(best_share):
         return
@@ -82,12 +83,12 @@ def _agreement(here: DepthView, there: DepthView, factor: float, tolerance: floa
     pixels = here.pixels(rows)
     world = here.world(pixels, here.depth.ravel()[rows].astype(np.float64) * factor)
     seen_at, expected = there.project(world)
-    found = there.depths_at(seen_at)[1] * factor
-    shared = np.isfinite(found)
+    off = np.abs(there.depths_at(seen_at) * factor / expected - 1)
+    shared, agree = np.isfinite(off[1]), np.fmin(*off) < tolerance
     if shared.sum() < _FEWEST:
         return np.nan
     # Few shared pixels are no proof: what is scaled down to a point lies in one spot of the other image.
-    return float(np.sum(np.abs(found / expected - 1) < tolerance) / max(shared.sum(), 0.1 * len(rows)))
+    return float(np.sum(shared & agree) / max(shared.sum(), 0.1 * len(rows)))
 
 
 def _inverted(view: DepthView) -> DepthView:

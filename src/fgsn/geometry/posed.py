@@ -98,11 +98,11 @@ def read_posed_images(poses: Path, intrinsics: Path) -> PosedImages:
 def _intrinsics(path: Path) -> Iterator[tuple[str, Camera]]:
     for number, line in _lines(path):
         fields = line.split()
-        at = next((row for row, field in enumerate(fields) if field in PARAMETER_COUNTS), 0)
+        at = next((row for row, field in enumerate(fields) if field in PARAMETER_COUNTS), 1)
         try:
             width, height, *parameters = (float(field) for field in fields[at + 1 :])
             camera = Camera.from_parameters(int(width), int(height), parameters, fields[at])
-        except (ValueError, FgsnError) as error:
+        except (ValueError, IndexError, FgsnError) as error:
             why = error if isinstance(error, FgsnError) else "expected 'name MODEL width height parameters...'"
             raise FgsnError(f"{path}:{number}: {why}: {line}") from None
         yield " ".join(fields[:at]), camera
