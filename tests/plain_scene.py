@@ -45,7 +45,7 @@ def look(camera: Camera, pose: Pose, pixels: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
             along = ((corner - centre) @ normal) / (directions @ normal)
             at = centre + along[:, None] * directions - corner
-            inside = [(0 <= at @ edge) & (at @ edge <= edge @ edge) for edge in (one, other)]
+            inside = [(at @ edge >= 0) & (at @ edge <= edge @ edge) for edge in (one, other)]
         depth = np.where((along > 0) & inside[0] & inside[1] & (along < depth), along, depth)
     return centre + np.where(np.isfinite(depth), depth, np.nan)[:, None] * directions
 

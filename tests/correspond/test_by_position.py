@@ -1,10 +1,10 @@
 from dataclasses import replace
 
 import numpy as np
-import plain_scene as scene
 import pytest
 from scipy.spatial.transform import Rotation
 
+import plain_scene as scene
 from fgsn.correspond.by_position import by_position
 from fgsn.correspond.nearness import as_seen, mutual, supported
 from fgsn.correspond.pair import MatchedPair, Refused

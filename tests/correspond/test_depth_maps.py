@@ -1,8 +1,8 @@
 import numpy as np
-import plain_scene as scene
 import pytest
 from PIL import Image
 
+import plain_scene as scene
 from fgsn.correspond.depth_maps import DepthMaps, DepthView, read_depth
 from fgsn.errors import FgsnError
 

@@ -1,9 +1,9 @@
 import re
 
 import numpy as np
-import plain_scene as scene
 import pytest
 
+import plain_scene as scene
 from fgsn.correspond.depth_maps import DepthMaps
 from fgsn.correspond.from_depth import from_depth
 from fgsn.correspond.pair import MatchedPair, Refused

@@ -1,9 +1,9 @@
 from dataclasses import replace
 
 import numpy as np
-import plain_scene as scene
 import pytest
 
+import plain_scene as scene
 from fgsn.correspond.from_model import from_model
 from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.errors import FgsnError

@@ -1,10 +1,10 @@
 from dataclasses import replace
 
 import numpy as np
-import plain_scene as scene
 import pytest
 from scipy import optimize
 
+import plain_scene as scene
 from fgsn.correspond.point_map import PointMap, hidden
 from fgsn.geometry.pose import Pose
 

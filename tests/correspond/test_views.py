@@ -1,7 +1,7 @@
 import numpy as np
-import plain_scene as scene
 import pytest
 
+import plain_scene as scene
 from fgsn.correspond.views import Views, require_conditions, rows_by_condition
 from fgsn.errors import FgsnError
 from fgsn.geometry.pose import Pose
