@@ -1,4 +1,4 @@
-"""A street of rectangles that tests can look at: ground, two walls, an end, and a board that hides what is behind it."""
+"""A street of rectangles that tests can look at: ground, walls, an end, and a board that hides what is behind it."""
 
 import numpy as np
 

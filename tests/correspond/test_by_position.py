@@ -122,7 +122,7 @@ def test_nearness_is_measured_as_an_image_sees_it():
     here = SUMMER
     points = np.array([[0.0, 0.0, 10.0], [0.0, 0.0, -5.0], [3.0, 1.0, 30.0]])
     seen = as_seen(here, 0, points)
-    aside = as_seen(here, 0, points + [0.2, 0.0, 0.0])
+    aside = as_seen(here, 0, points + np.array([0.2, 0.0, 0.0]))
     assert np.linalg.norm(seen[0] - aside[0]) == pytest.approx(0.2 / 10 * 77, rel=0.01)
     deeper = as_seen(here, 0, points * 1.03)
     assert np.linalg.norm(seen[0] - deeper[0]) == pytest.approx(4, rel=0.1)

@@ -9,6 +9,7 @@ from fgsn.correspond.from_depth import from_depth
 from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
+from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import PosedImages, join
 
 SUMMER, WINTER = (
@@ -72,8 +73,17 @@ def test_depth_in_the_wrong_unit_is_refused(depth, factor):
 
 def test_inverted_poses_are_refused(depth):
     inverted = PosedImages(BOTH.names, BOTH.cameras, BOTH.camera_of, BOTH.camera_from_world.inverse())
-    with pytest.raises(FgsnError, match="with the poses inverted they would|different units|in order"):
+    with pytest.raises(FgsnError, match="the poses are inverted"):
         next(from_depth(inverted, depth, "summer", condition_of))
+
+
+def test_poses_that_do_not_fit_are_refused(depth):
+    turned = BOTH.camera_from_world.rotation[:, [2, 0, 1]]
+    wrong = PosedImages(
+        BOTH.names, BOTH.cameras, BOTH.camera_of, Pose.from_centre(turned, BOTH.camera_from_world.centre)
+    )
+    with pytest.raises(FgsnError, match="do not fit|different units"):
+        next(from_depth(wrong, depth, "summer", condition_of))
 
 
 def test_images_of_another_place_are_refused(tmp_path):

@@ -17,7 +17,7 @@ _LOOSE, _TOLERANCE = 0.06, 0.02  # by which depths may differ, while factors are
 _IMAGES, _PARTNERS, _PIXELS = 8, 2, 600
 _FEWEST = 30  # pixels that two images must share to say anything
 _CLEARLY, _AS_GOOD = 0.1, 0.02  # differences between shares that say something, and that say nothing
-_LEAST = 0.2
+_LEAST, _TRUSTED = 0.2, 0.4  # shares below which depth does not fit, and from which a factor is worth telling
 
 
 def check_unit(
@@ -45,18 +45,24 @@ def check_unit(
             best, best_share = factor, found
     if np.isnan(best_share):
         return
-    if best_share > max(np.nan_to_num(share) + _CLEARLY, _LEAST):
+    share = float(np.nan_to_num(share))
+    agree = f"neighbouring images agree at {share:.0%} of their pixels"
+    inverted = _mean_agreement([(_inverted(one), _inverted(other)) for one, other in pairs], 1.0, _TOLERANCE)
+    if inverted > best_share + _CLEARLY:
         raise FgsnError(
-            f"depth maps and poses are in different units: neighbouring images agree at {np.nan_to_num(share):.0%} of "
-            f"their pixels, but at {best_share:.0%} when depth is multiplied by {best:.3g}; give the unit "
-            f"{best * unit:.3g} instead of {unit:.3g}"
+            f"the poses are inverted: {agree}, but at {inverted:.0%} with poses the other way round; they must lead "
+            "from the world to the camera"
         )
-    if not share > _LEAST:
-        inverted = _mean_agreement([(_inverted(one), _inverted(other)) for one, other in pairs], 1.0, _TOLERANCE)
-        hint = "with the poses inverted they would: they must lead from the world to the camera"
-        if not inverted > np.nan_to_num(share) + _CLEARLY:
-            hint = "are the poses in order (world to camera, qw first), and depth along the optical axis?"
-        raise FgsnError(f"depth maps and poses agree at only {np.nan_to_num(share):.0%} of the pixels; {hint}")
+    if best_share > max(share + _CLEARLY, _TRUSTED):
+        raise FgsnError(
+            f"depth maps and poses are in different units: {agree}, but at {best_share:.0%} when depth is multiplied "
+            f"by {best:.3g}; give the unit {best * unit:.3g} instead of {unit:.3g}"
+        )
+    if share < _LEAST:
+        raise FgsnError(
+            f"depth maps and poses do not fit: {agree}; are quaternions w first, intrinsics those of these images, "
+            "and is depth along the optical axis?"
+        )
 
 
 def _neighbours(images: PosedImages, conditions: Mapping[str, NDArray[np.int64]]) -> Iterator[tuple[int, int]]:
