@@ -26,6 +26,7 @@ from fgsn.correspond.depth_maps import DepthMaps
 from fgsn.correspond.from_depth import from_depth
 from fgsn.correspond.from_model import from_model
 from fgsn.correspond.pair import MatchedPair, Refused
+from fgsn.correspond.triangulate import nearest_to_rays
 from fgsn.data.world.drives import make_camera, stream
 from fgsn.data.world.make import make_world
 from fgsn.data.world.pairs import Eye, map_points
@@ -87,7 +88,7 @@ class Truth:
             pieces.append((piece.track_point[kept] + first, piece.track_place[kept], seen_at[kept], piece.colours))
             first += len(piece.points)
         point, image, pixels, colours = (np.concatenate(column) for column in zip(*pieces, strict=True))
-        points, good = _triangulate(point, camera.rays(pixels), pose[image], first)
+        points, good = nearest_to_rays(point, camera.rays(pixels), pose[image], first)
         number = np.cumsum(good) - 1
         kept = good[point]
         return Reconstruction(
@@ -101,25 +102,6 @@ def _all_of(eye: Eye) -> Eye:
     scene = copy.copy(eye.scene)
     scene.static = np.append(np.ones(len(scene.static) - 1, bool), False)
     return Eye(scene, eye.camera, eye.pose)
-
-
-def _triangulate(point: np.ndarray, rays: np.ndarray, poses: Pose, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The points (count, 3) nearest to the rays of their observations, and which of them are well determined."""
-    rays = np.einsum("ij,ijk->ik", rays / np.linalg.norm(rays, axis=1, keepdims=True), poses.rotation)
-    centres, weight = poses.centre, np.ones(len(rays))
-    points = spread = np.zeros((count, 3))
-    for _ in range(3):  # the first time all rays weigh the same, then a pixel of each does
-        across = (np.eye(3) - rays[:, :, None] * rays[:, None, :]) * weight[:, None, None]
-        left, right = np.zeros((count, 3, 3)), np.zeros((count, 3))
-        np.add.at(left, point, across)
-        np.add.at(right, point, np.einsum("ijk,ik->ij", across, centres))
-        spread = np.linalg.eigvalsh(left)
-        solvable = (np.bincount(point, minlength=count) >= 2) & (spread[:, 0] > 1e-6 * spread[:, 2])
-        points = np.full((count, 3), np.nan)
-        points[solvable] = np.linalg.solve(left[solvable], right[solvable][:, :, None])[:, :, 0]
-        apart = np.linalg.norm(points[point] - centres, axis=1)
-        weight = 1 / np.nan_to_num(np.maximum(apart, 0.5), nan=1.0) ** 2
-    return points, np.isfinite(points).all(axis=1) & (spread[:, 0] > 0.002 * spread[:, 2])
 
 
 def report(title: str, found: Iterator[MatchedPair | Refused], truth: Truth) -> dict[str, object]:

@@ -82,7 +82,7 @@ def test_poses_that_do_not_fit_are_refused(depth):
     wrong = PosedImages(
         BOTH.names, BOTH.cameras, BOTH.camera_of, Pose.from_centre(turned, BOTH.camera_from_world.centre)
     )
-    with pytest.raises(FgsnError, match="do not fit|different units"):
+    with pytest.raises(FgsnError, match=r"do not fit|different units"):
         next(from_depth(wrong, depth, "summer", condition_of))
 
 
