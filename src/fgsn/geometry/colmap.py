@@ -1,4 +1,4 @@
-"""COLMAP models in text form. COLMAP puts pixel centres at +0.5; here, as everywhere in fgsn, they are integers.
+"""COLMAP models. COLMAP puts pixel centres at +0.5; here, as everywhere in fgsn, they are integers.
 
 A track is kept as two flat arrays, `track_point` and `track_image`, beside the observed pixels: row n says that
 image `track_image[n]` sees point `track_point[n]` at `track_pixels[n]`.
@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError
-from fgsn.files import read_text, write_text
-from fgsn.geometry.camera import Camera
+from fgsn.files import write_text
+from fgsn.geometry.colmap_files import ModelFiles, read_binary, read_text_model
 from fgsn.geometry.pose import Pose
+from fgsn.geometry.posed import PosedImages
+
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Reconstruction:
-    """A map: one PINHOLE camera, N images with poses, M points, T observations of points in images."""
+class Reconstruction(PosedImages):
+    """A map: N images with cameras and poses, M points, T observations of points in images."""
 
-    camera: Camera
-    names: list[str]
-    camera_from_world: Pose
     points: NDArray[np.float64]
     """(M, 3) in the world."""
     colours: NDArray[np.uint8]
@@ -36,19 +36,22 @@ class Reconstruction:
 
     def errors(self) -> NDArray[np.float64]:
         """Reprojection error (T,) of every observation in pixels; NaN behind the camera."""
-        poses = self.camera_from_world[self.track_image]
-        pixels, _ = self.camera.project(poses.transform_one(self.points[self.track_point]))
+        pixels = np.empty((len(self.track_image), 2))
+        points = self.camera_from_world[self.track_image].transform_one(self.points[self.track_point])
+        camera_of = self.camera_of[self.track_image]
+        for row in np.unique(camera_of):
+            mine = camera_of == row
+            pixels[mine] = self.cameras[row].project(points[mine])[0]
         return np.linalg.norm(pixels - self.track_pixels, axis=1)
 
 
 def write_model(folder: Path, model: Reconstruction) -> None:
     """Write cameras.txt, images.txt and points3D.txt; identifiers count from 1."""
-    camera = model.camera
-    values = " ".join(_number(value) for value in camera.parameters)
-    write_text(
-        folder / "cameras.txt",
-        f"# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]\n1 PINHOLE {camera.width} {camera.height} {values}\n",
-    )
+    cameras = ["# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]"]
+    for row, camera in enumerate(model.cameras):
+        values = " ".join(_number(value) for value in camera.parameters)
+        cameras.append(f"{row + 1} {camera.model} {camera.width} {camera.height} {values}")
+    write_text(folder / "cameras.txt", "\n".join(cameras) + "\n")
     order = np.argsort(model.track_image, kind="stable")
     row_in_image = np.empty(len(order), np.int64)  # POINT2D_IDX of every observation
     images = ["# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME", "# POINTS2D[] as (X, Y, POINT3D_ID)"]
@@ -58,7 +61,7 @@ def write_model(folder: Path, model: Reconstruction) -> None:
         mine = order[bounds[image] : bounds[image + 1]]
         row_in_image[mine] = np.arange(len(mine))
         pose = " ".join(_number(value) for value in (*quaternions[image], *model.camera_from_world.translation[image]))
-        images.append(f"{image + 1} {pose} 1 {name}")
+        images.append(f"{image + 1} {pose} {model.camera_of[image] + 1} {name}")
         images.append(
             " ".join(
                 f"{_number(x + 0.5)} {_number(y + 0.5)} {point + 1}"
@@ -80,61 +83,83 @@ def write_model(folder: Path, model: Reconstruction) -> None:
     write_text(folder / "points3D.txt", "\n".join(lines) + "\n")
 
 
-def read_model(folder: Path) -> Reconstruction:
-    """Read a text model with one PINHOLE camera; observations without a point are left out.
+def read_model(folder: Path, points_needed: bool = True) -> Reconstruction:
+    """Read a COLMAP model, binary where there is one, else text; key points without a point are left out.
+
+    Observations stand in the order of the points. `rigs` and `frames` of newer models are not needed: the images'
+    own poses say the same.
+
+    Args:
+        folder: the folder that holds cameras, images and points3D.
+        points_needed: refuse a model without points.
 
     Raises:
-        FgsnError: a file is missing, broken, or holds another camera model.
+        FgsnError: there is no model, it is damaged, its files do not belong together, or it is empty.
     """
-    try:
-        return _read(folder)
-    except (ValueError, KeyError, IndexError) as error:
-        raise FgsnError(f"{folder} is no COLMAP text model that can be read: {error}") from None
+    folder = Path(folder)
+    for kind, read in (("bin", read_binary), ("txt", read_text_model)):
+        if (folder / f"cameras.{kind}").is_file():
+            return _assemble(folder, kind, read(folder), points_needed)
+    below = sorted(file.parent for file in folder.glob("*/cameras.*")) if folder.is_dir() else []
+    hint = f"; did you mean {below[0]}?" if below else " (cameras, images, points3D as .bin or .txt)"
+    raise FgsnError(f"{folder} holds no COLMAP model{hint}")
 
 
-def _read(folder: Path) -> Reconstruction:
-    camera = _read_camera(folder / "cameras.txt")
-    names, poses, image_row, observed = [], [], {}, {}
-    lines = [line for line in read_text(folder / "images.txt").split("\n") if not line.startswith("#")]
-    for head, body in zip(lines[0::2], lines[1::2], strict=False):
-        fields = head.split(maxsplit=9)
-        if len(fields) != 10:
-            raise FgsnError(f"{folder / 'images.txt'}: expected 10 values for an image, found '{head[:60]}'")
-        image_row[int(fields[0])] = len(names)
-        observed[int(fields[0])] = np.array(body.split(), np.float64).reshape(-1, 3)
-        names.append(fields[9])
-        poses.append([float(value) for value in fields[1:8]])
-    poses = np.array(poses, np.float64).reshape(-1, 7)
-
-    points, colours, tracks = [], [], []
-    for line in read_text(folder / "points3D.txt").splitlines():
-        if line.startswith("#") or not line.strip():
-            continue
-        fields = line.split()
-        for image, row in zip(fields[8::2], fields[9::2], strict=True):
-            x, y = observed[int(image)][int(row), :2] - 0.5
-            tracks.append((len(points), image_row[int(image)], x, y))
-        points.append([float(value) for value in fields[1:4]])
-        colours.append([int(value) for value in fields[4:7]])
-    table = np.array(tracks, np.float64).reshape(-1, 4)
+def _assemble(folder: Path, kind: str, files: ModelFiles, points_needed: bool) -> Reconstruction:
+    """Turn identifiers into rows, and see that the three files fit together."""
+    images, points = folder / f"images.{kind}", folder / f"points3D.{kind}"
+    if not files.names:
+        raise FgsnError(f"{images} holds no images with poses")
+    if points_needed and not len(files.points):
+        raise FgsnError(f"{points} holds no points; triangulate them first")
+    for path, ids in ((images, files.image_ids), (points, files.point_ids)):
+        if len(np.unique(ids)) != len(ids):
+            raise FgsnError(f"{path} holds an identifier twice; it is damaged")
+    for path, values in ((images, files.poses), (points, files.points)):
+        bad = np.nonzero(~np.isfinite(values).all(axis=1))[0]
+        if len(bad):
+            raise FgsnError(f"{path}: entry {bad[0] + 1} holds values that are not finite; it is damaged")
+    bad = np.nonzero(np.abs(np.linalg.norm(files.poses[:, :4], axis=1) - 1) > 0.1)[0]
+    if len(bad):
+        raise FgsnError(f"{images}: the rotation of '{files.names[bad[0]]}' is no unit quaternion; it is damaged")
+    camera_of = _rows_of(np.array(list(files.cameras)), files.camera_ids)
+    if (camera_of < 0).any():
+        image = int(np.nonzero(camera_of < 0)[0][0])
+        raise FgsnError(f"{images}: '{files.names[image]}' has camera {files.camera_ids[image]}, which is not there")
+    track_image = _rows_of(files.image_ids, files.track_image_id)
+    if (track_image < 0).any():
+        row = int(np.nonzero(track_image < 0)[0][0])
+        point, image = files.point_ids[files.track_point[row]], files.track_image_id[row]
+        raise FgsnError(f"{points}: point {point} is seen by image {image}, which is not in {images.name}")
+    key_point = files.first_key_point[track_image] + files.track_key_point
+    known = (files.track_key_point >= 0) & (key_point < files.first_key_point[track_image + 1])
+    known[known] = files.key_point_ids[key_point[known]] == files.point_ids[files.track_point[known]]
+    if not known.all():
+        row = int(np.nonzero(~known)[0][0])
+        where = f"key point {files.track_key_point[row]} of '{files.names[track_image[row]]}'"
+        raise FgsnError(
+            f"{points}: point {files.point_ids[files.track_point[row]]} should be {where}, but {images.name} says "
+            "otherwise; the two do not belong together"
+        )
     return Reconstruction(
-        camera,
-        names,
-        Pose.from_quaternion(poses[:, :4], poses[:, 4:]),
-        np.array(points, np.float64).reshape(-1, 3),
-        np.array(colours, np.uint8).reshape(-1, 3),
-        table[:, 0].astype(np.int64),
-        table[:, 1].astype(np.int64),
-        table[:, 2:],
+        names=files.names,
+        cameras=list(files.cameras.values()),
+        camera_of=camera_of,
+        camera_from_world=Pose.from_quaternion(files.poses[:, :4], files.poses[:, 4:]),
+        points=files.points,
+        colours=files.colours,
+        track_point=files.track_point,
+        track_image=track_image,
+        track_pixels=files.key_points[key_point] - 0.5,
     )
 
 
-def _read_camera(path: Path) -> Camera:
-    lines = [line.split() for line in read_text(path).splitlines() if line.strip() and line[0] != "#"]
-    if len(lines) != 1 or len(lines[0]) != 8 or lines[0][1] != "PINHOLE":
-        raise FgsnError(f"{path} should hold exactly one PINHOLE camera")
-    _, _, width, height, *parameters = lines[0]
-    return Camera.from_parameters(int(width), int(height), [float(value) for value in parameters])
+def _rows_of(ids: Rows, wanted: Rows) -> Rows:
+    """The row of `ids` that holds each wanted identifier, -1 where none does."""
+    order = np.argsort(ids)
+    place = np.searchsorted(ids, wanted, sorter=order)
+    rows = order[np.minimum(place, len(ids) - 1)] if len(ids) else np.full(len(wanted), -1)
+    return np.where(ids[rows] == wanted, rows, -1) if len(ids) else rows
 
 
 def _number(value: float) -> str:

@@ -77,8 +77,9 @@ def _write_map(world: World, pieces: Sequence[MapPiece]) -> int:
     """Join the pieces of all places and write sparse/; returns the number of points."""
     first = np.cumsum([0, *(len(piece.points) for piece in pieces)])
     model = Reconstruction(
-        camera=make_camera(world.size),
         names=[image_name(REFERENCE, place) for place in range(world.places)],
+        cameras=[make_camera(world.size)],
+        camera_of=np.zeros(world.places, np.int64),
         camera_from_world=drive_of(world.seed, world.places, REFERENCE).camera_from_world,
         points=np.concatenate([piece.points for piece in pieces]),
         colours=np.concatenate([piece.colours for piece in pieces]),

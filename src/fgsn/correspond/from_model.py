@@ -1,0 +1,101 @@
+"""Correspondences from one COLMAP model over several conditions: points that images of both conditions see.
+
+What both images observe corresponds as observed. What only the reference observes is projected into the target: the
+matcher did not find it again, since it looks different there. It counts where the target's condition knows a point
+beside it and none in front of it, and where it is well enough known itself.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from fgsn.correspond.nearness import as_seen, supported
+from fgsn.correspond.pair import MatchedPair, Refused
+from fgsn.correspond.point_map import LARGEST_ERROR, Array, PointMap, Rows, hidden
+from fgsn.correspond.settle import POINTS, settle
+from fgsn.correspond.views import Views, require_conditions, rows_by_condition
+from fgsn.geometry.colmap import Reconstruction
+from fgsn.progress import tracked
+
+
+def from_model(
+    model: Reconstruction,
+    reference: str,
+    condition_of: Callable[[str], str],
+    points: int = POINTS,
+    per_condition: int = 1,
+    by_projection: bool = True,
+    largest_error: float = LARGEST_ERROR,
+) -> Iterator[MatchedPair | Refused]:
+    """Match every reference image with the target images that see the same, by the points of a map.
+
+    Args:
+        model: a model with images of all conditions.
+        reference: the reference condition.
+        condition_of: the condition of an image, by its name.
+        points: of a pair, at most.
+        per_condition: target images per reference image and condition, at most.
+        by_projection: also use points that the target does not observe itself.
+        largest_error: pixels; points that are expected to lie farther off are not used.
+
+    Raises:
+        FgsnError: all images are of one condition, or none is of the reference.
+    """
+    rows = rows_by_condition([condition_of(name) for name in model.names])
+    require_conditions(rows, reference)
+    point_map = PointMap(model)
+    views = {condition: Views(model, those) for condition, those in rows.items() if condition != reference}
+    seen_by = {condition: points_of(point_map, rows[condition]) for condition in views}
+    for image in tracked(rows[reference], "correspondences by map", len(rows[reference]), " images"):
+        here = point_map.seen_in(image)
+        pose = model.camera_from_world[image]
+        for condition, those in views.items():
+            targets = those.like(model.points[here[0]], pose, per_condition)
+            if not targets:
+                yield Refused(model.names[image], condition, "no image of this condition looks at the same place")
+            for target in targets:
+                parts = [_observed(point_map, image, target)]
+                if by_projection:
+                    parts.append(_projected(point_map, image, target, seen_by[condition]))
+                names = (model.names[image], model.names[target])
+                pixels, others, errors = (np.concatenate(column) for column in zip(*parts, strict=True))
+                good = errors < largest_error
+                cameras = (model.camera(image), model.camera(target))
+                yield settle(names, cameras, pixels[good], others[good], errors[good], points)
+
+
+def points_of(point_map: PointMap, images: Rows) -> Rows:
+    """The points that any of the images observes."""
+    model = point_map.model
+    return np.unique(model.track_point[np.isin(model.track_image, images)])
+
+
+def _observed(point_map: PointMap, image: int, target: int) -> tuple[Array, Array, Array]:
+    """Pixels in both images and expected errors of the points that both observe."""
+    (here, pixels), (there, others) = point_map.seen_in(image), point_map.seen_in(target)
+    _, row, other = np.intersect1d(here, there, assume_unique=True, return_indices=True)
+    return pixels[row], others[other], np.hypot(point_map.misfit(image)[row], point_map.misfit(target)[other])
+
+
+def _projected(point_map: PointMap, image: int, target: int, seen: Rows) -> tuple[Array, Array, Array]:
+    """The same of points that the reference observes and the target does not.
+
+    Args:
+        point_map: the map.
+        image: the reference image.
+        target: the target image.
+        seen: points that the target's condition observes: one of them must lie beside a projected point, none may
+            stand in front of it. Where that condition observes nothing, as images do that were localized later, the
+            reference's own points say what stands in front.
+    """
+    model, camera = point_map.model, point_map.model.camera(target)
+    here, pixels = point_map.seen_in(image)
+    errors = np.hypot(point_map.uncertainty(here, model, target), point_map.misfit(image))
+    others, depth = model.project(target, model.points[here])
+    good = camera.contains(others) & ~np.isin(here, point_map.seen_in(target)[0])
+    if len(seen):
+        good &= supported(as_seen(model, target, model.points[here]), as_seen(model, target, model.points[seen]))
+    front, front_depth = model.project(target, model.points[seen] if len(seen) else model.points)
+    inside = camera.contains(front)
+    good[good] = ~hidden(others[good], depth[good], front[inside], front_depth[inside], camera.width)
+    return pixels[good], others[good], errors[good]

@@ -1,0 +1,141 @@
+"""Points for images that have poses only: matches within one condition, linked into tracks and triangulated.
+
+Poses stay as they are. Observations that do not fit their point are dropped, so wrong matches do little harm.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from fgsn.errors import FgsnError
+from fgsn.geometry.colmap import Reconstruction
+from fgsn.geometry.pose import Pose
+from fgsn.geometry.posed import PosedImages
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+LARGEST_ERROR = 4.0
+"""Pixels between a key point and the point that it is taken for."""
+SMALLEST_ANGLE = np.deg2rad(1.0)
+"""Between the rays of a point, about; below, its depth is a guess."""
+_NEAREST = 1e-6
+_ROUNDS = 3
+
+
+def triangulate(
+    images: PosedImages,
+    key_points: Sequence[Array],
+    matches: Iterable[tuple[int, int, Rows]],
+    largest_error: float = LARGEST_ERROR,
+) -> Reconstruction:
+    """Make a map from key points that were matched between images of known pose.
+
+    Args:
+        images: N images with poses, of one condition.
+        key_points: (K, 2) pixels of every image.
+        matches: row of an image, row of another, and (M, 2) rows of key points in the one and in the other.
+        largest_error: pixels; observations farther from their point are dropped.
+
+    Returns:
+        The map; its points are grey.
+
+    Raises:
+        FgsnError: no point comes out.
+    """
+    first = np.cumsum([0, *(len(pixels) for pixels in key_points)])
+    links = []
+    for one, other, rows in matches:
+        here, there = key_points[one][rows[:, 0]], key_points[other][rows[:, 1]]
+        good = _consistent(images, one, other, here, there, largest_error)
+        links.append((first[one] + rows[good, 0], first[other] + rows[good, 1]))
+    image = np.repeat(np.arange(len(key_points)), np.diff(first))
+    pixels = np.concatenate([np.zeros((0, 2)), *key_points])
+    track, node = _tracks(links, image)
+    image, pixels = image[node], pixels[node]
+    rays = np.empty((len(image), 3))
+    for row in np.unique(image):
+        mine = image == row
+        rays[mine] = images.camera(row).rays(pixels[mine])
+    points = np.zeros((0, 3))
+    for _ in range(2):  # once more without the observations that did not fit
+        count = int(track.max(initial=-1)) + 1
+        points, good = nearest_to_rays(track, rays, images.camera_from_world[image], count)
+        fits = good[track]
+        for row in np.unique(image):
+            mine = np.nonzero((image == row) & fits)[0]
+            off = np.linalg.norm(images.project(row, points[track[mine]])[0] - pixels[mine], axis=1)
+            fits[mine] = off < largest_error
+        track, image, pixels, rays = track[fits], image[fits], pixels[fits], rays[fits]
+        often = np.bincount(track, minlength=count) >= 2
+        kept, number = often[track], np.cumsum(often) - 1
+        track, image, pixels, rays = number[track[kept]], image[kept], pixels[kept], rays[kept]
+        points = points[often]
+    if not len(points):
+        raise FgsnError(f"no point could be triangulated from {len(key_points)} images: too few matches fit the poses")
+    grey = np.full((len(points), 3), 128, np.uint8)
+    return Reconstruction(
+        **vars(images), points=points, colours=grey, track_point=track, track_image=image, track_pixels=pixels
+    )
+
+
+def nearest_to_rays(point: Rows, rays: Array, camera_from_world: Pose, count: int) -> tuple[Array, NDArray[np.bool_]]:
+    """The points that lie nearest to the rays of their observations, every observation weighed as a pixel.
+
+    Args:
+        point: (T,) number of the observed point.
+        rays: (T, 3) direction of the observation in the camera frame.
+        camera_from_world: T poses.
+        count: how many points there are.
+
+    Returns:
+        Points (count, 3), and which of them (count,) are well determined; the others are NaN.
+    """
+    rays = np.einsum("ij,ijk->ik", rays / np.linalg.norm(rays, axis=1, keepdims=True), camera_from_world.rotation)
+    centres, weight = camera_from_world.centre, np.ones(len(rays))
+    often = np.bincount(point, minlength=count) >= 2
+    points, good = np.full((count, 3), np.nan), often
+    for _ in range(_ROUNDS):  # the first time all rays weigh the same, then by how far they reach
+        across = weight[:, None, None] * (np.eye(3) - rays[:, :, None] * rays[:, None, :])
+        towards = np.einsum("ijk,ik->ij", across, centres)
+        left = np.stack([np.bincount(point, column, count) for column in across.reshape(-1, 9).T], axis=1)
+        right = np.stack([np.bincount(point, column, count) for column in towards.T], axis=1)
+        left = left.reshape(-1, 3, 3)
+        spread = np.linalg.eigvalsh(left)
+        good = often & (spread[:, 0] > (SMALLEST_ANGLE / 2) ** 2 * spread[:, 2])
+        points = np.full((count, 3), np.nan)
+        points[good] = np.linalg.solve(left[good], right[good][:, :, None])[:, :, 0]
+        distance = np.linalg.norm(points[point] - centres, axis=1)
+        weight = 1 / np.maximum(np.nan_to_num(distance, nan=1.0), _NEAREST) ** 2
+    return points, good
+
+
+def _consistent(
+    images: PosedImages, one: int, other: int, pixels: Array, others: Array, largest_error: float
+) -> NDArray[np.bool_]:
+    """Which matches (M,) meet in a point in front of both cameras, within the error."""
+    count = len(pixels)
+    rays = np.concatenate([images.camera(one).rays(pixels), images.camera(other).rays(others)])
+    rows = np.repeat([one, other], count)
+    points, good = nearest_to_rays(np.tile(np.arange(count), 2), rays, images.camera_from_world[rows], count)
+    for row, seen in ((one, pixels), (other, others)):
+        off = np.linalg.norm(images.project(row, points)[0] - seen, axis=1)
+        good = good & (off < largest_error)  # NaN, behind the camera, is not
+    return good
+
+
+def _tracks(links: list[tuple[Rows, Rows]], image: Rows) -> tuple[Rows, Rows]:
+    """Tracks of key points that hang together: track (T,) and key point (T,); none has two key points of one image."""
+    if not links:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    one, other = (np.concatenate(column) for column in zip(*links, strict=True))
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(image), len(image)))
+    _, track = connected_components(graph, directed=False)
+    pair, first, times = np.unique(np.column_stack([track, image]), axis=0, return_index=True, return_counts=True)
+    clean = np.bincount(pair[:, 0], times > 1) == 0
+    often = np.bincount(pair[:, 0]) >= 2
+    kept = (clean & often)[pair[:, 0]]
+    _, number = np.unique(pair[kept, 0], return_inverse=True)
+    return number, first[kept]

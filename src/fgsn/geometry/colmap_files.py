@@ -1,0 +1,208 @@
+"""The files of a COLMAP model as they are, binary and text, read with checks and without COLMAP.
+
+The formats are described in COLMAP's documentation. pycolmap reads them as well, but takes some damaged files for
+whole, and makes a Python object of every observation where arrays are wanted.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgsn.errors import FgsnError
+from fgsn.files import read_text
+from fgsn.geometry.camera import PARAMETER_COUNTS, Camera
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_KEY_POINT = np.dtype([("xy", "<f8", 2), ("point", "<i8")])  # without a point: 2^64 - 1, which reads as -1
+_POINT = np.dtype([("id", "<i8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track", "<u8")])
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFiles:
+    """What the three files say, with COLMAP's identifiers and pixel centres at +0.5."""
+
+    cameras: dict[int, Camera]
+    image_ids: Integers
+    names: list[str]
+    poses: Floats
+    """(N, 7) qw qx qy qz tx ty tz"""
+    camera_ids: Integers
+    first_key_point: Integers
+    """(N + 1,) where the key points of each image begin."""
+    key_points: Floats
+    """(P, 2)"""
+    key_point_ids: Integers
+    """(P,) point of each key point, -1 for none."""
+    point_ids: Integers
+    points: Floats
+    colours: NDArray[np.uint8]
+    track_point: Integers
+    """(T,) row of `points`."""
+    track_image_id: Integers
+    track_key_point: Integers
+    """(T,) number of the key point within its image."""
+
+
+class _Bytes:
+    """A binary file that is read from front to back."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.data = path.read_bytes()
+        except OSError as error:
+            raise FgsnError(f"cannot read {path}: {error.strerror}") from None
+        self.at = 0
+
+    def take(self, layout: str) -> tuple[int | float, ...]:
+        values = struct.unpack_from("<" + layout, self.data, self.at)
+        self.at += struct.calcsize("<" + layout)
+        return values
+
+    def count(self) -> int:
+        return int(self.take("Q")[0])
+
+    def text(self) -> str:
+        end = self.data.index(b"\0", self.at)
+        start, self.at = self.at, end + 1
+        return self.data[start:end].decode()
+
+    def array(self, kind: np.dtype[np.void], count: int) -> NDArray[np.void]:
+        values = np.frombuffer(self.data, kind, count, self.at) if count else np.empty(0, kind)
+        self.at += values.nbytes
+        return values
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Bytes]:
+    """The file from its beginning; it must be read to its end, and what goes wrong is told with its place."""
+    file = _Bytes(path)
+    try:
+        yield file
+        if file.at != len(file.data):
+            raise ValueError
+    except (struct.error, ValueError, OverflowError, MemoryError):
+        size = len(file.data)
+        raise FgsnError(f"{path} is damaged or cut off: it makes no sense after byte {file.at} of {size}") from None
+    except FgsnError as error:
+        raise FgsnError(f"{path}: {error}") from None
+
+
+def read_binary(folder: Path) -> ModelFiles:
+    """Read cameras.bin, images.bin and points3D.bin.
+
+    Raises:
+        FgsnError: a file is missing or damaged.
+    """
+    cameras, models = {}, list(PARAMETER_COUNTS)
+    with _opened(folder / "cameras.bin") as file:
+        for _ in range(file.count()):
+            number, model, width, height = (int(value) for value in file.take("IiQQ"))
+            if not 0 <= model < len(models):
+                raise FgsnError(f"camera {number} has the unknown model {model}")
+            parameters = file.take(f"{PARAMETER_COUNTS[models[model]]}d")
+            cameras[number] = Camera.from_parameters(width, height, parameters, models[model])
+    images, names, seen = [], [], []
+    with _opened(folder / "images.bin") as file:
+        for _ in range(file.count()):
+            images.append(file.take("I7dI"))
+            names.append(file.text())
+            seen.append(file.array(_KEY_POINT, file.count()))
+    with _opened(folder / "points3D.bin") as file:
+        count, start, size = file.count(), file.at, _POINT.itemsize
+        length, data, heads, tracks = struct.Struct("<Q"), file.data, [], []
+        for _ in range(count):
+            end = start + size + 8 * length.unpack_from(data, start + size - 8)[0]
+            heads.append(data[start : start + size])
+            tracks.append(data[start + size : end])
+            start = file.at = end
+    points = np.frombuffer(b"".join(heads), _POINT)
+    track = np.frombuffer(b"".join(tracks), "<u4").reshape(-1, 2).astype(np.int64)
+    return _joined(
+        cameras, images, names, [(file["xy"], file["point"]) for file in seen], points["id"].astype(np.int64),
+        points["xyz"].astype(np.float64), points["rgb"].astype(np.uint8), points["track"].astype(np.int64), track,
+    )  # fmt: skip
+
+
+def read_text_model(folder: Path) -> ModelFiles:
+    """Read cameras.txt, images.txt and points3D.txt.
+
+    Raises:
+        FgsnError: a file is missing or damaged.
+    """
+    cameras: dict[int, Camera] = {}
+
+    def camera(line: str, _: Iterator[tuple[int, str]]) -> None:
+        number, model, width, height, *parameters = line.split()
+        cameras[int(number)] = Camera.from_parameters(int(width), int(height), np.array(parameters, float), model)
+
+    images, names, seen = [], [], []
+
+    def image(line: str, lines: Iterator[tuple[int, str]]) -> None:
+        fields = line.split(maxsplit=9)
+        body = np.fromiter(map(float, next(lines, (0, ""))[1].split()), np.float64).reshape(-1, 3)
+        images.append((int(fields[0]), *map(float, fields[1:8]), int(fields[8])))
+        names.append(fields[9].strip())
+        seen.append((body[:, :2], body[:, 2].astype(np.int64)))
+
+    ids, positions, colours, tracks = [], [], [], []
+
+    def point(line: str, _: Iterator[tuple[int, str]]) -> None:
+        fields = line.split(maxsplit=8)
+        ids.append(int(fields[0]))
+        positions.append((float(fields[1]), float(fields[2]), float(fields[3])))
+        colours.append((int(fields[4]), int(fields[5]), int(fields[6])))
+        float(fields[7])
+        tracks.append(np.fromiter(map(int, fields[8].split() if len(fields) > 8 else ()), np.int64).reshape(-1, 2))
+
+    for name, read in (("cameras", camera), ("images", image), ("points3D", point)):
+        _each_line(folder / f"{name}.txt", read)
+    return _joined(
+        cameras, images, names, seen, np.array(ids, np.int64), np.array(positions, np.float64).reshape(-1, 3),
+        np.array(colours, np.uint8).reshape(-1, 3), np.array([len(track) for track in tracks], np.int64),
+        np.concatenate([np.zeros((0, 2), np.int64), *tracks]),
+    )  # fmt: skip
+
+
+def _each_line(path: Path, read: Callable[[str, Iterator[tuple[int, str]]], None]) -> None:
+    """Give every line that is no comment to `read`, with the lines after it."""
+    lines = iter(enumerate(read_text(path).split("\n"), 1))
+    for number, line in lines:
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            read(line, lines)
+        except (ValueError, IndexError, OverflowError):
+            raise FgsnError(f"{path}:{number}: this line is no entry of a COLMAP model: {line[:60]}") from None
+        except FgsnError as error:
+            raise FgsnError(f"{path}:{number}: {error}") from None
+
+
+def _joined(
+    cameras: dict[int, Camera], images: list[tuple[int | float, ...]], names: list[str],
+    seen: list[tuple[Floats, Integers]], point_ids: Integers, points: Floats, colours: NDArray[np.uint8],
+    track_lengths: Integers, track: Integers,
+) -> ModelFiles:  # fmt: skip
+    table = np.array(images, np.float64).reshape(-1, 9)
+    return ModelFiles(
+        cameras=cameras,
+        image_ids=table[:, 0].astype(np.int64),
+        names=names,
+        poses=table[:, 1:8],
+        camera_ids=table[:, 8].astype(np.int64),
+        first_key_point=np.cumsum([0, *(len(ids) for _, ids in seen)]),
+        key_points=np.concatenate([np.zeros((0, 2)), *(pixels for pixels, _ in seen)]),
+        key_point_ids=np.concatenate([np.zeros(0, np.int64), *(ids for _, ids in seen)]),
+        point_ids=point_ids,
+        points=points,
+        colours=colours,
+        track_point=np.repeat(np.arange(len(points)), track_lengths),
+        track_image_id=track[:, 0],
+        track_key_point=track[:, 1],
+    )

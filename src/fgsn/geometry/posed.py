@@ -1,0 +1,115 @@
+"""Images with cameras and poses: what a map, a list of poses and a set of depth maps have in common."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fgsn.errors import FgsnError
+from fgsn.files import read_text
+from fgsn.geometry.camera import PARAMETER_COUNTS, Camera
+from fgsn.geometry.pose import Pose
+
+
+@dataclass(frozen=True, eq=False)
+class PosedImages:
+    """N images, each with a camera and a pose, in one world frame."""
+
+    names: list[str]
+    """Paths of the images with forward slashes."""
+    cameras: list[Camera]
+    camera_of: NDArray[np.int64]
+    """(N,) row of `cameras` for every image."""
+    camera_from_world: Pose
+    """N poses."""
+
+    def camera(self, image: int) -> Camera:
+        """The camera of an image, given by its row."""
+        return self.cameras[self.camera_of[image]]
+
+    def project(self, image: int, points_world: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Pixels (M, 2) and depths (M,) of world points (M, 3) in an image; NaN as `Camera.project`."""
+        return self.camera(image).project(self.camera_from_world[image].transform(points_world))
+
+
+def join(parts: Sequence[PosedImages]) -> PosedImages:
+    """All images of several sets, which must share their frame.
+
+    Raises:
+        FgsnError: there is none, or two images have one name.
+    """
+    names = [name for part in parts for name in part.names]
+    if not names:
+        raise FgsnError("there are no images with poses")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise FgsnError(f"image '{name}' has {count} poses; keep one")
+    first = np.cumsum([0, *(len(part.cameras) for part in parts)])
+    return PosedImages(
+        names,
+        [camera for part in parts for camera in part.cameras],
+        np.concatenate([part.camera_of + start for part, start in zip(parts, first[:-1], strict=True)]),
+        Pose(
+            np.concatenate([part.camera_from_world.rotation for part in parts]),
+            np.concatenate([part.camera_from_world.translation for part in parts]),
+        ),
+    )
+
+
+def read_posed_images(poses: Path, intrinsics: Path) -> PosedImages:
+    """Read poses and intrinsics from two lists, as hloc and visuallocalization.net have them.
+
+    Args:
+        poses: lines `name qw qx qy qz tx ty tz`, from the world to the camera.
+        intrinsics: lines `name MODEL width height parameters...`, where the name is that of an image, or of a folder
+            in the images' paths (such as `c0`) for all images below it.
+
+    Raises:
+        FgsnError: a file is missing, a line is broken, or an image has no intrinsics or two poses.
+    """
+    cameras = dict(_intrinsics(intrinsics))
+    known = list(cameras)
+    names, values, camera_of = [], [], []
+    for number, line in _lines(poses):
+        name, *numbers = line.rsplit(maxsplit=7)
+        try:
+            value = np.array(numbers, np.float64)
+        except ValueError:
+            value = np.zeros(0)
+        if len(value) != 7 or not np.isfinite(value).all() or not 0.9 < np.linalg.norm(value[:4]) < 1.1:
+            raise FgsnError(f"{poses}:{number}: expected 'name qw qx qy qz tx ty tz' with a unit quaternion: {line}")
+        key = next((key for key in (name, *reversed(PurePosixPath(name).parts)) if key in cameras), None)
+        if key is None:
+            raise FgsnError(f"{poses}:{number}: '{name}' has no intrinsics in {intrinsics}")
+        names.append(name)
+        values.append(value)
+        camera_of.append(known.index(key))
+    table = np.array(values).reshape(-1, 7)
+    pose = Pose.from_quaternion(table[:, :4], table[:, 4:])
+    try:
+        return join([PosedImages(names, list(cameras.values()), np.array(camera_of, np.int64), pose)])
+    except FgsnError as error:
+        raise FgsnError(f"{poses}: {error}") from None
+
+
+def _intrinsics(path: Path) -> Iterator[tuple[str, Camera]]:
+    for number, line in _lines(path):
+        fields = line.split()
+        at = next((row for row, field in enumerate(fields) if field in PARAMETER_COUNTS), 1)
+        try:
+            width, height, *parameters = (float(field) for field in fields[at + 1 :])
+            camera = Camera.from_parameters(int(width), int(height), parameters, fields[at])
+        except (ValueError, IndexError, FgsnError) as error:
+            why = error if isinstance(error, FgsnError) else "expected 'name MODEL width height parameters...'"
+            raise FgsnError(f"{path}:{number}: {why}: {line}") from None
+        yield " ".join(fields[:at]), camera
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a list that say something, with their numbers."""
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, line.strip()

@@ -1,0 +1,133 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+import plain_scene as scene
+from fgsn.correspond.by_position import by_position
+from fgsn.correspond.nearness import as_seen, mutual, supported
+from fgsn.correspond.pair import MatchedPair, Refused
+from fgsn.correspond.same_frame import displacement
+from fgsn.errors import FgsnError
+from fgsn.geometry.colmap import Reconstruction
+from fgsn.geometry.pose import Pose
+
+SUMMER, WINTER = scene.images("summer", scene.drive(6, 0.0)), scene.images("winter", scene.drive(6, 0.4, shift=0.3))
+TRUTH = scene.truth(SUMMER, WINTER)
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Reconstruction]:
+    """No point of the one model is a point of the other."""
+    return {
+        "summer": scene.reconstruct(SUMMER, 0, points=400, noise=0.3),
+        "winter": scene.reconstruct(WINTER, 1, points=400, noise=0.3),
+    }
+
+
+def moved(model: Reconstruction, turn: float = 0.0, shift: float = 0.0, scale: float = 1.0) -> Reconstruction:
+    """The model in another frame: turned by degrees about every axis, shifted, scaled."""
+    rotation = Rotation.from_euler("xyz", [turn] * 3, degrees=True).as_matrix()
+    pose = model.camera_from_world
+    middle = pose.centre.mean(axis=0)
+
+    def move(points: np.ndarray) -> np.ndarray:
+        return scale * (points - middle) @ rotation.T + middle + np.array([0.6, -0.7, 0.4]) * shift
+
+    pose = Pose.from_centre(pose.rotation @ rotation.T, move(pose.centre))
+    return replace(model, camera_from_world=pose, points=move(model.points))
+
+
+def test_surfaces_are_matched_without_a_common_point(models):
+    found = list(by_position(models, "summer"))
+    assert len(found) == 6
+    for pair in found:
+        assert isinstance(pair, MatchedPair)
+        assert len(pair.errors) > 100
+        right, seen = scene.share_right(pair, TRUTH)
+        assert right > 0.95
+        assert seen > 0.93
+        assert 0.3 < np.median(pair.errors) < 2
+
+
+def test_a_thing_that_is_gone_is_not_matched(models, monkeypatch):
+    monkeypatch.setattr(scene, "STREET", scene.STREET[:-1])
+    without = {"summer": models["summer"], "winter": scene.reconstruct(WINTER, 1, points=400)}
+    monkeypatch.undo()
+    board = (models["summer"].points[:, 2] - 9) ** 2 < 1e-6
+    assert board.sum() > 50
+    for pair in by_position(without, "summer"):
+        camera, pose = TRUTH[pair.reference]
+        on_board = np.abs(scene.look(camera, pose, pair.points_ref)[:, 2] - 9) < 1e-6
+        assert on_board.mean() < 0.02
+
+
+def test_posed_images_are_triangulated_when_somebody_can(models):
+    sets = {"summer": models["summer"], "winter": WINTER}
+    with pytest.raises(FgsnError, match="images of 'winter' have poses but no points"):
+        next(by_position(sets, "summer"))
+    asked = []
+
+    def triangulate(images):
+        asked.append(images.names)
+        return models["winter"]
+
+    assert isinstance(next(by_position(sets, "summer", triangulate=triangulate)), MatchedPair)
+    assert asked == [WINTER.names]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"shift": 500.0}, "no camera of 'winter' comes near one of 'summer'"),
+        ({"turn": 90.0}, "'summer' and 'winter' are in different frames|no camera"),
+        ({"scale": 3.0}, "different frames|no camera|displaced"),
+        ({"turn": 4.0}, "displaced against each other by about|different frames"),
+        ({"shift": 0.8}, "displaced against each other by about"),
+        ({"scale": 1.1}, "displaced against each other by about"),
+    ],
+)
+def test_models_in_different_frames_are_refused(models, change, said):
+    with pytest.raises(FgsnError, match=said) as error:
+        next(by_position({"summer": models["summer"], "winter": moved(models["winter"], **change)}, "summer"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_small_displacement_is_measured_and_counted_as_error(models):
+    names = ("summer", "winter")
+    assert displacement(models["summer"], models["winter"], names, 3.0) < 0.3
+    shifted = moved(models["winter"], shift=0.15)
+    pixels, _ = scene.CAMERA.project([[0.15, 0.0, 10.0]])
+    found = displacement(models["summer"], shifted, names, 3.0)
+    assert found == pytest.approx(pixels[0, 0] - scene.CAMERA.cx, rel=0.7)
+    one, other = (
+        next(by_position({"summer": models["summer"], "winter": winter}, "summer"))
+        for winter in (models["winter"], shifted)
+    )
+    assert np.median(other.errors) > np.median(one.errors)
+
+
+def test_places_that_only_one_model_has_are_refused(models):
+    with pytest.raises(FgsnError, match="one condition"):
+        next(by_position({"summer": models["summer"]}, "summer"))
+    # Half of the reference's route was never driven in winter.
+    long = scene.images("summer", scene.drive(12, 0.0, step=-8.0))
+    found = list(by_position({"summer": scene.reconstruct(long, 0, points=400), "winter": models["winter"]}, "summer"))
+    assert isinstance(found[0], MatchedPair)
+    assert isinstance(found[-1], Refused)
+
+
+def test_nearness_is_measured_as_an_image_sees_it():
+    here = SUMMER
+    points = np.array([[0.0, 0.0, 10.0], [0.0, 0.0, -5.0], [3.0, 1.0, 30.0]])
+    seen = as_seen(here, 0, points)
+    aside = as_seen(here, 0, points + np.array([0.2, 0.0, 0.0]))
+    assert np.linalg.norm(seen[0] - aside[0]) == pytest.approx(0.2 / 10 * 77, rel=0.01)
+    deeper = as_seen(here, 0, points * 1.03)
+    assert np.linalg.norm(seen[0] - deeper[0]) == pytest.approx(4, rel=0.1)
+    assert supported(seen, aside).tolist() == [True, False, True]
+    row, other = mutual(seen, aside[[2, 0]])
+    assert (row.tolist(), other.tolist()) == ([0, 2], [1, 0])
+    assert len(mutual(seen, aside[:0])[0]) == 0
+    assert supported(seen, aside[:0]).tolist() == [False] * 3
