@@ -69,7 +69,7 @@ class DepthView:
         """Flat rows of the map's pixels that lie on a surface, away from edges of depth.
 
         There, inverse depth bends little along the row or along the column. A thin trunk counts; a single leaf, or a
-        pixel between two depths, does not.
+        pixel between two depths, does not. A pixel without neighbours, in a sparse map, counts.
         """
         inverse = self._inverse
         middle = inverse[1:-1, 1:-1]
@@ -81,7 +81,7 @@ class DepthView:
             )
         ]
         good = np.zeros(inverse.shape, bool)
-        good[1:-1, 1:-1] = np.fmin(*bends) < _BENT
+        good[1:-1, 1:-1] = np.isfinite(middle) & ~(np.fmin(*bends) > _BENT)
         return np.nonzero(good.ravel())[0]
 
 

@@ -83,10 +83,9 @@ def carry(here: DepthView, there: DepthView, start: Array, world: Array, toleran
         the other's depth has it, in pixels; NaN where the point is hidden or unknown.
     """
     pixels, expected = there.project(world)
-    off = np.abs(there.depths_at(pixels) / expected - 1)
-    best = np.argmin(np.nan_to_num(off, nan=np.inf), axis=0)
-    found = np.take_along_axis(there.depths_at(pixels), best[None], axis=0)[0]
-    seen = np.take_along_axis(off, best[None], axis=0)[0] < tolerance
+    depths = there.depths_at(pixels)
+    between, near = np.abs(depths / expected - 1) < tolerance
+    found, seen = np.where(between, *depths), between | near
     back, _ = here.project(there.world(pixels, found))
     errors = np.linalg.norm(back - start, axis=1)
     return pixels, np.where(seen & (errors < _LARGEST_RETURN), errors, np.nan)
