@@ -32,6 +32,7 @@ COMMANDS = {
     "demo": Command(config.DemoSettings, "fgsn.demo:demo"),
     "world": Command(config.WorldSettings, "fgsn.data.world:make_world"),
     "prepare": Command(config.PrepareSettings, "fgsn.data.prepare:prepare"),
+    "correspond": Command(config.CorrespondSettings, "fgsn.correspond.make:correspond"),
     "check": Command(config.CheckSettings, "fgsn.check:check"),
     "convert-vistas": Command(config.ConvertVistasSettings, "fgsn.data.vistas:convert_vistas"),
     "pretrain": Command(config.PretrainSettings, "fgsn.training.pretrain:pretrain"),

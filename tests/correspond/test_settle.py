@@ -8,7 +8,7 @@ from fgsn.correspond.settle import FEWEST_POINTS, PARTS, covered_parts, settle, 
 from fgsn.geometry.camera import Camera
 
 CAMERA = Camera(96, 72, 77.0, 76.0, 47.5, 35.5)
-NAMES, CAMERAS = ("a/1.jpg", "b/1.jpg"), (CAMERA, CAMERA)
+NAMES, SIZES = ("a/1.jpg", "b/1.jpg"), (CAMERA.size, CAMERA.size)
 
 
 def some(count: int, seed: int = 0, high: tuple[float, float] = (95, 71)) -> np.ndarray:
@@ -43,7 +43,7 @@ def test_a_crowd_does_not_push_out_the_others():
 def test_what_lies_outside_or_is_unknown_is_left_out():
     here, there = some(200), some(200, 1)
     here[0], there[1], there[2], here[3] = (-0.1, 5), (95.1, 5), (np.nan, 5), (3, np.inf)
-    pair = settle(NAMES, CAMERAS, here, there, np.zeros(200))
+    pair = settle(NAMES, SIZES, here, there, np.zeros(200))
     assert isinstance(pair, MatchedPair)
     assert (pair.reference, pair.target) == NAMES
     assert len(pair.points_ref) == len(pair.points_tgt) == len(pair.errors) <= 196
@@ -51,7 +51,7 @@ def test_what_lies_outside_or_is_unknown_is_left_out():
     assert CAMERA.contains(pair.points_tgt).all()
     rows = [int(np.nonzero((here == point).all(axis=1))[0][0]) for point in pair.points_ref]
     assert (there[rows] == pair.points_tgt).all()
-    assert len(settle(NAMES, CAMERAS, here, there, np.zeros(200), points=50).errors) == 50
+    assert len(settle(NAMES, SIZES, here, there, np.zeros(200), points=50).errors) == 50
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,6 @@ def test_what_lies_outside_or_is_unknown_is_left_out():
     ],
 )
 def test_sparse_and_one_sided_is_refused(points, said):
-    refused = settle(NAMES, CAMERAS, points, points, np.zeros(len(points)))
+    refused = settle(NAMES, SIZES, points, points, np.zeros(len(points)))
     assert isinstance(refused, Refused)
     assert said in refused.reason

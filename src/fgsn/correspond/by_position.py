@@ -61,9 +61,9 @@ def by_position(
                 yield Refused(model.names[image], condition, "no image of this condition looks at the same place")
             for target in targets:
                 names = (model.names[image], theirs.model.names[target])
-                cameras = (model.camera(image), theirs.model.camera(target))
+                sizes = (model.camera(image).size, theirs.model.camera(target).size)
                 found = _matched(ours, image, theirs, target, reach, displaced[condition], largest_error)
-                yield settle(names, cameras, *found, points)
+                yield settle(names, sizes, *found, points)
 
 
 def _with_points(

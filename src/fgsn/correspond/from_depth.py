@@ -63,9 +63,9 @@ def from_depth(
                 there = view(target)
                 pixels, errors = carry(here, there, start, world, tolerance)
                 found = np.isfinite(errors)
-                cameras = (here.camera, there.camera)
+                sizes = (here.camera.size, there.camera.size)
                 columns = (start[found], pixels[found], errors[found])
-                yield settle((name, images.names[target]), cameras, *columns, points)
+                yield settle((name, images.names[target]), sizes, *columns, points)
 
 
 def carry(here: DepthView, there: DepthView, start: Array, world: Array, tolerance: float) -> tuple[Array, Array]:

@@ -60,8 +60,8 @@ def from_model(
                 names = (model.names[image], model.names[target])
                 pixels, others, errors = (np.concatenate(column) for column in zip(*parts, strict=True))
                 good = errors < largest_error
-                cameras = (model.camera(image), model.camera(target))
-                yield settle(names, cameras, pixels[good], others[good], errors[good], points)
+                sizes = (model.camera(image).size, model.camera(target).size)
+                yield settle(names, sizes, pixels[good], others[good], errors[good], points)
 
 
 def points_of(point_map: PointMap, images: Rows) -> Rows:

@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.correspond.pair import MatchedPair, Refused
-from fgsn.geometry.camera import Camera
 
 POINTS = 1500
 """Points of a pair, at most, unless told otherwise."""
@@ -19,7 +18,7 @@ Array = NDArray[np.float64]
 
 def settle(
     names: tuple[str, str],
-    cameras: tuple[Camera, Camera],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
     points_ref: Array,
     points_tgt: Array,
     errors: Array,
@@ -29,19 +28,18 @@ def settle(
 
     Args:
         names: of the reference and of the target image.
-        cameras: of both; only their sizes matter.
+        sizes: width and height of both.
         points_ref: (N, 2) pixels of the reference.
         points_tgt: (N, 2) pixels of the target.
         errors: (N,) estimated errors in pixels; smaller ones are preferred, NaN (unknown) comes last.
         points: how many to keep, at most.
     """
-    inside = cameras[0].contains(points_ref) & cameras[1].contains(points_tgt)
+    inside = _within(points_ref, sizes[0]) & _within(points_tgt, sizes[1])
     points_ref, points_tgt, errors = points_ref[inside], points_tgt[inside], errors[inside]
-    camera = cameras[0]
-    kept = spread_rows(points_ref, errors, (camera.width, camera.height), points)
+    kept = spread_rows(points_ref, errors, sizes[0], points)
     if len(kept) < FEWEST_POINTS:
         return Refused(*names, f"only {len(kept)} points, fewer than {FEWEST_POINTS}")
-    filled = covered_parts(points_ref[kept], (camera.width, camera.height))
+    filled = covered_parts(points_ref[kept], sizes[0])
     if filled < FEWEST_PARTS:
         return Refused(*names, f"its {len(kept)} points lie in only {filled} of {PARTS**2} parts of the image")
     return MatchedPair(*names, points_ref[kept], points_tgt[kept], errors[kept])
@@ -69,3 +67,8 @@ def covered_parts(pixels: Array, size: tuple[int, int]) -> int:
     """How many of the PARTS x PARTS parts of an image of `size` hold one of the pixels (N, 2)."""
     part = np.clip(pixels / size * PARTS, 0, PARTS - 1).astype(np.int64)
     return len(np.unique(part, axis=0))
+
+
+def _within(pixels: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which pixels (N, 2) lie between the first and the last pixel centre of an image of `size`."""
+    return np.asarray(((pixels >= 0) & (pixels <= np.array(size) - 1)).all(axis=1))

@@ -6,7 +6,7 @@ local affine fit that is robust to wrong ones), and its distance from the predic
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 NEIGHBOURS = 12
 FEWEST = 8
@@ -31,7 +31,7 @@ def disagreement(
     if count < FEWEST:
         return np.full(count, np.nan), np.full(count, np.nan)
     near = min(NEIGHBOURS, count - 1)
-    _, rows = cKDTree(points_ref).query(points_ref, k=near + 1)
+    _, rows = KDTree(points_ref).query(points_ref, k=near + 1)
     # Equal points may come in any order: the point itself is left out by its number.
     order = np.argsort(rows == np.arange(count)[:, None], axis=1, kind="stable")
     rows = np.take_along_axis(rows, order, axis=1)[:, :near]
@@ -39,7 +39,7 @@ def disagreement(
     design = np.concatenate([offset, np.ones((count, near, 1))], axis=2)
     moved = points_tgt[rows]
     weight = np.ones((count, near))
-    fit = np.zeros((count, 3, 2))
+    fit, off = np.zeros((count, 3, 2)), np.zeros((count, near))
     for _ in range(ROUNDS):
         weighted = design * weight[..., None]
         normal = np.einsum("nki,nkj->nij", weighted, design) + 1e-6 * np.eye(3) * near
@@ -54,8 +54,9 @@ def disagreement(
 def looks_wrong(
     points_ref: Float[np.ndarray, "points 2"], points_tgt: Float[np.ndarray, "points 2"], size: tuple[int, int]
 ) -> Bool[np.ndarray, " points"]:
-    """Which points lie far from where their neighbours, agreeing among themselves, say that they should be; where the
-    neighbours are at odds by as much, all are wrong.
+    """Which points lie far from where their neighbours say that they should be.
+
+    Either the neighbours agree among themselves, or they are at odds by as much, so that nothing can be right there.
 
     Args:
         points_ref: x, y in the reference image.

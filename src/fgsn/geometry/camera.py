@@ -64,6 +64,11 @@ class Camera:
         return cls(width, height, fx, fy, cx - 0.5, cy - 0.5, model, tuple(distortion))
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.width, self.height
+
+    @property
     def is_pinhole(self) -> bool:
         """Whether the camera has no distortion."""
         return self.model.endswith("PINHOLE")

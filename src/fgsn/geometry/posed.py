@@ -1,7 +1,7 @@
 """Images with cameras and poses: what a map, a list of poses and a set of depth maps have in common."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fgsn.errors import FgsnError
-from fgsn.files import read_text
+from fgsn.files import read_text, write_text
 from fgsn.geometry.camera import PARAMETER_COUNTS, Camera
 from fgsn.geometry.pose import Pose
 
@@ -59,18 +59,18 @@ def join(parts: Sequence[PosedImages]) -> PosedImages:
     )
 
 
-def read_posed_images(poses: Path, intrinsics: Path) -> PosedImages:
+def read_posed_images(poses: Path, intrinsics: Path | Sequence[Path]) -> PosedImages:
     """Read poses and intrinsics from two lists, as hloc and visuallocalization.net have them.
 
     Args:
         poses: lines `name qw qx qy qz tx ty tz`, from the world to the camera.
         intrinsics: lines `name MODEL width height parameters...`, where the name is that of an image, or of a folder
-            in the images' paths (such as `c0`) for all images below it.
+            in the images' paths (such as `c0`) for all images below it; from one or several files.
 
     Raises:
         FgsnError: a file is missing, a line is broken, or an image has no intrinsics or two poses.
     """
-    cameras = dict(_intrinsics(intrinsics))
+    cameras = read_intrinsics(intrinsics)
     known = list(cameras)
     names, values, camera_of = [], [], []
     for number, line in _lines(poses):
@@ -81,9 +81,10 @@ def read_posed_images(poses: Path, intrinsics: Path) -> PosedImages:
             value = np.zeros(0)
         if len(value) != 7 or not np.isfinite(value).all() or not 0.9 < np.linalg.norm(value[:4]) < 1.1:
             raise FgsnError(f"{poses}:{number}: expected 'name qw qx qy qz tx ty tz' with a unit quaternion: {line}")
-        key = next((key for key in (name, *reversed(PurePosixPath(name).parts)) if key in cameras), None)
+        key = camera_key(cameras, name)
         if key is None:
-            raise FgsnError(f"{poses}:{number}: '{name}' has no intrinsics in {intrinsics}")
+            where = intrinsics if isinstance(intrinsics, Path) else ", ".join(map(str, intrinsics))
+            raise FgsnError(f"{poses}:{number}: '{name}' has no intrinsics in {where or 'any list (--intrinsics)'}")
         names.append(name)
         values.append(value)
         camera_of.append(known.index(key))
@@ -93,6 +94,36 @@ def read_posed_images(poses: Path, intrinsics: Path) -> PosedImages:
         return join([PosedImages(names, list(cameras.values()), np.array(camera_of, np.int64), pose)])
     except FgsnError as error:
         raise FgsnError(f"{poses}: {error}") from None
+
+
+def write_poses(path: Path, names: Sequence[str], camera_from_world: Pose, comments: Sequence[str] = ()) -> None:
+    """Write a list `name qw qx qy qz tx ty tz`, from the world to the camera, below lines of comment."""
+    table = np.concatenate([camera_from_world.quaternion, camera_from_world.translation], axis=1)
+    rows = [" ".join([name, *(f"{value:.9f}" for value in row)]) for name, row in zip(names, table, strict=True)]
+    write_text(path, "".join(f"{line}\n" for line in [*(f"# {comment}" for comment in comments), *rows]))
+
+
+def write_intrinsics(path: Path, names: Sequence[str], cameras: Sequence[Camera]) -> None:
+    """Write a list `name MODEL width height parameters...`, a line per image, as hloc wants its queries."""
+    lines = []
+    for name, camera in zip(names, cameras, strict=True):
+        parameters = " ".join(f"{value:.9g}" for value in camera.parameters)
+        lines.append(f"{name} {camera.model} {camera.width} {camera.height} {parameters}")
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def read_intrinsics(paths: Path | Sequence[Path]) -> dict[str, Camera]:
+    """The cameras of lists `name MODEL width height parameters...`, by image or folder name.
+
+    Raises:
+        FgsnError: a file is missing or a line is broken.
+    """
+    return dict(row for path in ([paths] if isinstance(paths, Path) else paths) for row in _intrinsics(path))
+
+
+def camera_key(cameras: Mapping[str, Camera], name: str) -> str | None:
+    """Under which name a list of intrinsics has an image: its own, else that of the nearest folder of its path."""
+    return next((key for key in (name, *reversed(PurePosixPath(name).parts)) if key in cameras), None)
 
 
 def _intrinsics(path: Path) -> Iterator[tuple[str, Camera]]:

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from fgsn.files import write_text
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
+from fgsn.geometry.posed import write_intrinsics, write_poses
 
 ODOMETRY_DEGREES, ODOMETRY_SHARE, ODOMETRY_METRES = 0.25, 0.02, 0.02
 GRAVITY_DEGREES, HEIGHT_METRES = 1.0, 0.3
@@ -18,24 +19,24 @@ def write_lists(
     root: Path, condition: str, names: list[str], camera: Camera, poses: Pose, rng: np.random.Generator
 ) -> None:
     """Write queries/, truth/, odometry/ and priors/ of one condition; `poses` are `camera_from_world`."""
-    intrinsics = " ".join(f"{value:.9g}" for value in camera.parameters)
-    queries = [f"{name} PINHOLE {camera.width} {camera.height} {intrinsics}" for name in names]
-    _write(root / "queries", condition, queries)
-    _write(root / "truth", condition, _rows(names, poses.quaternion, poses.translation))
+    write_intrinsics(root / "queries" / f"{condition}.txt", names, [camera] * len(names))
+    write_poses(root / "truth" / f"{condition}.txt", names, poses)
     odometry = [
-        "# name qw qx qy qz tx ty tz: this camera's frame from the previous image's camera frame, the first row is",
-        f"# the identity. Noise (standard deviations): rotation {ODOMETRY_DEGREES} degrees about each axis,",
-        f"# translation {ODOMETRY_SHARE:.0%} of the distance plus {ODOMETRY_METRES} m along each axis.",
+        "name qw qx qy qz tx ty tz: this camera's frame from the previous image's camera frame, the first row is",
+        f"the identity. Noise (standard deviations): rotation {ODOMETRY_DEGREES} degrees about each axis,",
+        f"translation {ODOMETRY_SHARE:.0%} of the distance plus {ODOMETRY_METRES} m along each axis.",
     ]
     motion = noisy_motion(poses, rng)
-    _write(root / "odometry", condition, odometry + _rows(names, motion.quaternion, motion.translation))
+    write_poses(root / "odometry" / f"{condition}.txt", names, motion, odometry)
     priors = [
         "# name gx gy gz height: direction of gravity (down) in the camera frame, camera height above the road (m).",
         f"# Noise (standard deviations): gravity {GRAVITY_DEGREES} degree about each of the two axes across it,",
         f"# height {HEIGHT_METRES} m.",
     ]
     gravity, height = noisy_priors(poses, rng)
-    _write(root / "priors", condition, priors + _rows(names, gravity, height[:, None]))
+    table = np.concatenate([gravity, height[:, None]], axis=1)
+    rows = [" ".join([name, *(f"{value:.9f}" for value in row)]) for name, row in zip(names, table, strict=True)]
+    write_text(root / "priors" / f"{condition}.txt", "\n".join(priors + rows) + "\n")
 
 
 def noisy_motion(poses: Pose, rng: np.random.Generator) -> Pose:
@@ -57,12 +58,3 @@ def noisy_priors(poses: Pose, rng: np.random.Generator) -> tuple[NDArray[np.floa
     turn = Rotation.from_rotvec(np.deg2rad(GRAVITY_DEGREES) * rng.normal(size=gravity.shape))
     height = poses.centre[:, 2] + HEIGHT_METRES * rng.normal(size=len(gravity))
     return turn.apply(gravity), height
-
-
-def _rows(names: list[str], *columns: NDArray[np.float64]) -> list[str]:
-    table = np.concatenate(columns, axis=1)
-    return [" ".join([name, *(f"{value:.9f}" for value in row)]) for name, row in zip(names, table, strict=True)]
-
-
-def _write(folder: Path, condition: str, lines: list[str]) -> None:
-    write_text(folder / f"{condition}.txt", "\n".join(lines) + "\n")

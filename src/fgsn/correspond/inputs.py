@@ -1,0 +1,82 @@
+"""Maps and poses as the user gives them, with the names that the images have in their folder."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fgsn.errors import FgsnError
+from fgsn.geometry.colmap import Reconstruction, read_model
+from fgsn.geometry.posed import PosedImages, join, read_posed_images
+
+
+def read_map(path: Path, sizes: Mapping[str, tuple[int, int]], condition: str = "") -> Reconstruction:
+    """Read a COLMAP model of images that are known.
+
+    Args:
+        path: folder of the model.
+        sizes: width and height of all images, by name, with forward slashes, the first folder being the condition.
+        condition: where the model is of one condition only: its images may be named without it.
+
+    Raises:
+        FgsnError: the model is missing or damaged, none of its images is known, or their sizes are others.
+    """
+    model = read_model(path)
+    if condition:
+        model = replace(model, names=[n if n in sizes else f"{condition}/{n}" for n in model.names])
+    require_sizes(model, sizes, str(path))
+    return model
+
+
+def read_poses(paths: Sequence[Path], intrinsics: Sequence[Path]) -> PosedImages:
+    """Read poses of images in one frame from lists and COLMAP models.
+
+    Args:
+        paths: lists `name qw qx qy qz tx ty tz`, or folders of COLMAP models, whose points do not matter.
+        intrinsics: lists `name MODEL width height parameters…` for the lists of poses.
+
+    Raises:
+        FgsnError: a file is missing or broken, an image has two poses or no intrinsics.
+    """
+    parts: list[PosedImages] = []
+    for path in paths:
+        if path.is_dir():
+            model = read_model(path, points_needed=False)
+            parts.append(PosedImages(model.names, model.cameras, model.camera_of, model.camera_from_world))
+        else:
+            parts.append(read_posed_images(path, intrinsics))
+    return join(parts)
+
+
+def require_sizes(images: PosedImages, sizes: Mapping[str, tuple[int, int]], source: str) -> None:
+    """Refuse cameras that are of another size than the images taken with them.
+
+    Args:
+        images: images with cameras.
+        sizes: width and height of the images that are known, by name.
+        source: where the cameras come from, for the error.
+
+    Raises:
+        FgsnError: one is so, or no image is known at all.
+    """
+    known = [row for row, name in enumerate(images.names) if name in sizes]
+    if not known:
+        raise FgsnError(
+            f"{source}: none of its {len(images.names)} images is in the folder of images (the first is "
+            f"'{images.names[0]}'); names should be paths such as {min(sizes)}"
+        )
+    for row in known:
+        name, camera = images.names[row], images.camera(row)
+        if camera.size != sizes[name]:
+            width, height = sizes[name]
+            raise FgsnError(
+                f"{source}: the camera of '{name}' is {camera.width} x {camera.height} pixels, but the image is "
+                f"{width} x {height}; use the images that the cameras are of"
+            )
+
+
+def only(images: PosedImages, rows: np.ndarray) -> PosedImages:
+    """Some of the images, by their rows."""
+    names = [images.names[row] for row in rows]
+    return PosedImages(names, images.cameras, images.camera_of[rows], images.camera_from_world[rows])

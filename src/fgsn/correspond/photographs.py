@@ -1,0 +1,187 @@
+"""Correspondences from photographs alone: which images to match, matched in two views or through one model of all."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fgsn.config import CorrespondSettings
+from fgsn.correspond.from_model import from_model
+from fgsn.correspond.inputs import read_map
+from fgsn.correspond.pair import MatchedPair, Refused
+from fgsn.correspond.settle import settle
+from fgsn.correspond.triangulate import triangulate
+from fgsn.correspond.write import condition_of
+from fgsn.errors import FgsnError
+from fgsn.geometry.camera import Camera
+from fgsn.geometry.colmap import Reconstruction
+from fgsn.geometry.posed import PosedImages, camera_key, read_intrinsics
+from fgsn.matching.candidates import (
+    Pairs,
+    all_pairs,
+    listed_pairs,
+    neighbours_in_order,
+    pairs_by_position,
+    pairs_in_order,
+    read_positions,
+)
+from fgsn.matching.features import Features
+from fgsn.matching.matcher import make_matcher
+from fgsn.matching.pairwise import match_photographs
+from fgsn.matching.reconstruct import reconstruct
+from fgsn.matching.similar import similar_pairs
+from fgsn.progress import say
+
+Found = Iterator[MatchedPair | Refused]
+WORK = "work"
+"""Folder in the data set that keeps features and matches, so that a run goes on where it was stopped."""
+CANDIDATES = 3
+"""Images that look alike are tried for each that is wanted."""
+NEIGHBOURS = 4
+"""Images of its own traversal that each is matched with for a model, and of every other condition."""
+
+
+class Photographs:
+    """The images of a folder with their features and, where known, their cameras."""
+
+    def __init__(self, settings: CorrespondSettings, sizes: Mapping[str, tuple[int, int]], failed: list[str]) -> None:
+        """Find the features of all images; those that are broken are left out and told in `failed`."""
+        self.settings, self.sizes, names = settings, sizes, list(sizes)
+        device = "cpu" if settings.device == "auto" and not _has_gpu() else settings.device.replace("auto", "cuda")
+        matcher = make_matcher(settings.matcher, device=device)
+        images = {name: settings.images / name for name in names}
+        self.features = Features(images, matcher, settings.out / WORK)
+        broken = self.features.extract(names)
+        failed += broken.values()
+        self.names = [name for name in names if name not in broken]
+        self.by_condition: dict[str, list[str]] = defaultdict(list)
+        for name in self.names:
+            self.by_condition[condition_of(name)].append(name)
+        self.cameras = self._cameras()
+
+    def _cameras(self) -> dict[str, Camera]:
+        known = read_intrinsics(self.settings.intrinsics)
+        keys = {name: camera_key(known, name) for name in self.names} if known else {}
+        return {name: known[key] for name, key in keys.items() if key is not None}
+
+    def across(self) -> Pairs:
+        """The pairs of a reference and a target image that --pairs asks for.
+
+        Raises:
+            FgsnError: a list or file of positions is missing or broken.
+        """
+        reference = self.by_condition[self.settings.reference]
+        pairs: Pairs = []
+        for condition, targets in self.by_condition.items():
+            if condition != self.settings.reference and reference and targets:
+                pairs += self._between(reference, targets)
+        return pairs
+
+    def _between(self, reference: list[str], targets: list[str]) -> Pairs:
+        kind, count = self.settings.pairs, self.settings.per_condition
+        if kind == "all":
+            return all_pairs(reference, targets)
+        if kind == "order":
+            return pairs_in_order(reference, targets, count)
+        if kind == "similar":
+            return similar_pairs(self.features, reference, targets, CANDIDATES * count, self.settings.seed)
+        if kind.startswith("positions:"):
+            positions = read_positions(Path(kind.partition(":")[2]))
+            return pairs_by_position(reference, targets, positions, count, farthest=np.inf)
+        return listed_pairs(Path(kind), reference, targets)
+
+    def within(self, names: Sequence[str]) -> Pairs:
+        """Each image with the next ones of its own camera and traversal."""
+        by_camera: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            by_camera[str(Path(name).parent)].append(name)
+        return [pair for some in by_camera.values() for pair in neighbours_in_order(some, NEIGHBOURS)]
+
+    def triangulate(self, images: PosedImages) -> Reconstruction:
+        """Points for images of one condition that have poses only.
+
+        Raises:
+            FgsnError: no point comes out.
+        """
+        row = {name: number for number, name in enumerate(images.names)}
+        key_points = [self.features[name].pixels.astype(np.float64) for name in images.names]
+        pairs = self.within(images.names)
+        return triangulate(images, key_points, ((row[a], row[b], self.features.match(a, b)[0]) for a, b in pairs))
+
+
+def from_photographs(photographs: Photographs) -> Found:
+    """Match photographs two by two."""
+    settings = photographs.settings
+    pairs = photographs.across()
+    say(f"fgsn: {len(pairs)} pairs of images to look at")
+    yield from best_of_each(
+        (
+            _settled(photographs, pair)
+            for pair in match_photographs(photographs.features, pairs, settings.densify, photographs.cameras)
+        ),
+        settings.per_condition,
+    )
+
+
+def from_reconstruction(photographs: Photographs) -> tuple[list[Reconstruction], Found]:
+    """Build models over all conditions, and take the correspondences from them.
+
+    Returns:
+        The models, largest first, and the pairs.
+
+    Raises:
+        FgsnError: no model holds images of the reference and of another condition.
+    """
+    settings = photographs.settings
+    pairs = photographs.within(photographs.names) + photographs.across()
+    made = reconstruct(photographs.features, pairs, settings.out / WORK / "models", photographs.cameras)
+    models = [read_map(model.folder, photographs.sizes) for model in made]
+    useful = [model for model in models if _joins(model, settings.reference)]
+    registered = {name for model in models for name in model.names}
+    say(
+        f"fgsn: {len(models)} models hold {len(registered)} of {len(photographs.names)} images, "
+        f"{len(useful)} of them join the reference with another condition"
+    )
+    if not useful:
+        raise FgsnError(
+            f"none of the {len(models)} models joins '{settings.reference}' with another condition; leave "
+            "--reconstruct out to match photographs two by two"
+        )
+    found = (
+        pair
+        for model in useful
+        for pair in from_model(model, settings.reference, condition_of, settings.points, settings.per_condition)
+    )
+    return useful, found
+
+
+def best_of_each(found: Iterable[MatchedPair | Refused], count: int) -> Found:
+    """Of the pairs of one reference image and one condition, the `count` ones with the most points; all refusals."""
+    groups: dict[tuple[str, str], list[MatchedPair]] = defaultdict(list)
+    for pair in found:
+        if isinstance(pair, Refused):
+            yield pair
+        else:
+            groups[pair.reference, condition_of(pair.target)].append(pair)
+    for group in groups.values():
+        yield from sorted(group, key=lambda pair: -len(pair.points_ref))[:count]
+
+
+def _settled(photographs: Photographs, pair: MatchedPair | Refused) -> MatchedPair | Refused:
+    if isinstance(pair, Refused):
+        return pair
+    names = (pair.reference, pair.target)
+    sizes = (photographs.sizes[pair.reference], photographs.sizes[pair.target])
+    return settle(names, sizes, pair.points_ref, pair.points_tgt, pair.errors, photographs.settings.points)
+
+
+def _joins(model: Reconstruction, reference: str) -> bool:
+    conditions = {condition_of(name) for name in model.names}
+    return reference in conditions and len(conditions) > 1
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

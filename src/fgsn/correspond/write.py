@@ -1,0 +1,170 @@
+"""Write matched pairs as a data set in the authors' layout, and say how good it is."""
+
+import csv
+import io
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgsn.correspond.pair import MatchedPair, Refused
+from fgsn.data.correspondences import write_correspondences
+from fgsn.errors import FgsnError
+from fgsn.files import write_text
+
+GRID = 4
+"""Images are divided into GRID x GRID parts to say how far correspondences are spread."""
+FEW_POINTS = 50
+SMALL_SPREAD = 0.4
+FEW_REFERENCES = 0.25
+PAIRS, REFUSED = "pairs.csv", "refused.csv"
+
+
+def link_images(images: Path, out: Path, conditions: Sequence[str]) -> None:
+    """Make images/<condition> of the data set links to the user's folders.
+
+    Raises:
+        FgsnError: something else is there, or the file system knows no links.
+    """
+    for condition in conditions:
+        link, folder = out / "images" / condition, (images / condition).resolve()
+        if link.is_symlink() and link.resolve() == folder:
+            continue
+        try:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath(folder, link.parent.resolve()), target_is_directory=True)
+        except OSError as error:
+            raise FgsnError(f"cannot link {link} to {folder}: {error.strerror or error}") from error
+
+
+class Writer:
+    """Takes pairs one by one, writes the matched ones, and keeps account of all."""
+
+    def __init__(self, out: Path, sizes: Mapping[str, tuple[int, int]]) -> None:
+        """Start with the width and height of every image that can be read, by its name."""
+        self.out, self.sizes = out, sizes
+        self.rows: list[dict[str, Any]] = []
+        self.refused: list[Refused] = []
+
+    def take(self, found: Iterable[MatchedPair | Refused]) -> None:
+        """Write every matched pair to its own file, and the list of all of them.
+
+        Raises:
+            FgsnError: a file cannot be written.
+        """
+        for pair in found:
+            if isinstance(pair, Refused):
+                self.refused.append(pair)
+            elif not {pair.reference, pair.target} <= self.sizes.keys():
+                self.refused.append(Refused(pair.reference, pair.target, "an image is missing or cannot be read"))
+            else:
+                self._write(pair)
+        columns = ("reference", "target", "points", "error_px", "spread_reference", "spread_target", "file")
+        _write_table(self.out / PAIRS, columns, self.rows)
+        _write_table(self.out / REFUSED, ("reference", "target", "reason"), [vars(pair) for pair in self.refused])
+
+    def _write(self, pair: MatchedPair) -> None:
+        sizes = [self.sizes[name] for name in (pair.reference, pair.target)]
+        condition = condition_of(pair.target)
+        stems = ("-".join(PurePosixPath(name).with_suffix("").parts[1:]) for name in (pair.reference, pair.target))
+        file = f"correspondence_{condition}_{'_'.join(stems)}.mat"
+        write_correspondences(
+            self.out / "correspondence_data" / file,
+            pair.reference,
+            pair.target,
+            pair.points_ref,
+            pair.points_tgt,
+            centre_distance(pair.points_ref, sizes[0]),
+        )
+        known = pair.errors[np.isfinite(pair.errors)]
+        self.rows.append(
+            {
+                "file": file,
+                "condition": condition,
+                "reference": pair.reference,
+                "target": pair.target,
+                "points": len(pair.points_ref),
+                "error_px": round(float(np.median(known)), 2) if len(known) else "",
+                "spread_reference": spread(pair.points_ref, sizes[0]),
+                "spread_target": spread(pair.points_tgt, sizes[1]),
+            }
+        )
+
+    def refusals(self) -> dict[str, int]:
+        """How often pairs were refused for each reason, most frequent first; the numbers in them do not matter."""
+        return dict(Counter(re.sub(r"\d+(\.\d+)?", "N", pair.reason) for pair in self.refused).most_common())
+
+    def results(self, references: int) -> dict[str, Any]:
+        """What was found, per condition, and in words what is wrong with it.
+
+        Args:
+            references: how many images the reference condition has.
+        """
+        by_condition: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in self.rows:
+            by_condition[row["condition"]].append(row)
+        conditions = {name: _figures(rows) for name, rows in sorted(by_condition.items())}
+        doubts = [doubt for name, figures in conditions.items() for doubt in _doubts(name, figures, references)]
+        missing = {condition_of(pair.target) for pair in self.refused} - by_condition.keys()
+        doubts += [f"{name}: no pair was trustworthy" for name in sorted(missing)]
+        return {
+            "pairs": len(self.rows),
+            "points": sum(row["points"] for row in self.rows),
+            "refused_pairs": len(self.refused),
+            "refused": self.refusals(),
+            "by_condition": conditions,
+            "doubts": doubts,
+        }
+
+
+def centre_distance(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """Distance (N,) of points (N, 2) from the middle of an image of `size` (width, height), in half diagonals."""
+    middle = (np.array(size) - 1) / 2
+    return np.linalg.norm(points - middle, axis=1) / (np.hypot(*size) / 2)
+
+
+def spread(points: NDArray[np.float64], size: tuple[int, int]) -> float:
+    """Share of the GRID x GRID parts of an image of `size` (width, height) that hold one of the points (N, 2)."""
+    part = np.clip((points + 0.5) / size * GRID, 0, GRID - 1).astype(np.int64)
+    return len(np.unique(part, axis=0)) / GRID**2
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    errors = [row["error_px"] for row in rows if row["error_px"] != ""]
+    return {
+        "pairs": len(rows),
+        "reference_images": len({row["reference"] for row in rows}),
+        "points": sum(row["points"] for row in rows),
+        "points_per_pair": int(np.median([row["points"] for row in rows])),
+        "error_px": round(float(np.median(errors)), 2) if errors else None,
+        "spread": round(float(np.mean([min(row["spread_reference"], row["spread_target"]) for row in rows])), 2),
+    }
+
+
+def _doubts(name: str, figures: dict[str, Any], references: int) -> list[str]:
+    found = []
+    if figures["points_per_pair"] < FEW_POINTS:
+        found.append(f"{name}: sparse, half of its pairs have at most {figures['points_per_pair']} points")
+    if figures["spread"] < SMALL_SPREAD:
+        found.append(f"{name}: one-sided, points reach {figures['spread']:.0%} of the image's parts on average")
+    if figures["reference_images"] < FEW_REFERENCES * references:
+        found.append(f"{name}: only {figures['reference_images']} of {references} reference images have a partner")
+    return found
+
+
+def condition_of(name: str) -> str:
+    """The condition of an image, or of what stands for all images of one: its first folder."""
+    return PurePosixPath(name).parts[0]
