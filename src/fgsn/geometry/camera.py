@@ -1,16 +1,33 @@
-"""Pinhole cameras. The centre of the first pixel is (0, 0), so the image spans [-0.5, width - 0.5]."""
+"""Cameras. The centre of the first pixel is (0, 0), so the image spans [-0.5, width - 0.5].
+
+A camera is described as in COLMAP: a model by name, focal lengths, principal point, and what else the model wants.
+Pinhole cameras need nothing but NumPy; the lenses of all others are pycolmap's.
+"""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fgsn.errors import FgsnError, MissingExtraError, nearest
+
 Array = NDArray[np.float64]
+
+PARAMETER_COUNTS = {
+    "SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8, "OPENCV_FISHEYE": 8,
+    "FULL_OPENCV": 12, "FOV": 5, "SIMPLE_RADIAL_FISHEYE": 4, "RADIAL_FISHEYE": 5, "THIN_PRISM_FISHEYE": 12,
+    "RAD_TAN_THIN_PRISM_FISHEYE": 16, "SIMPLE_DIVISION": 4, "DIVISION": 5, "SIMPLE_FISHEYE": 3, "FISHEYE": 4, "EUCM": 6,
+}  # fmt: skip
+"""COLMAP's camera models in the order of their numbers, with how many parameters they have."""
+_ONE_FOCAL_LENGTH = {"SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE",
+                     "SIMPLE_DIVISION", "SIMPLE_FISHEYE"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A PINHOLE camera: size and focal lengths in pixels, principal point with pixel centres at integers."""
+    """A camera: size and focal lengths in pixels, principal point with pixel centres at integers."""
 
     width: int
     height: int
@@ -18,33 +35,72 @@ class Camera:
     fy: float
     cx: float
     cy: float
+    model: str = "PINHOLE"
+    """COLMAP's name of the camera model."""
+    distortion: tuple[float, ...] = ()
+    """What the model has beyond focal lengths and principal point, in COLMAP's order."""
 
     @property
-    def parameters(self) -> tuple[float, float, float, float]:
-        """fx, fy, cx, cy as COLMAP and hloc's query lists want them: there, pixel centres lie at +0.5."""
-        return self.fx, self.fy, self.cx + 0.5, self.cy + 0.5
+    def parameters(self) -> tuple[float, ...]:
+        """The parameters as COLMAP and hloc's query lists want them: there, pixel centres lie at +0.5."""
+        focal = (self.fx,) if self.model in _ONE_FOCAL_LENGTH else (self.fx, self.fy)
+        return *focal, self.cx + 0.5, self.cy + 0.5, *self.distortion
 
     @classmethod
-    def from_parameters(cls, width: int, height: int, parameters: ArrayLike) -> "Camera":
-        """Inverse of `parameters`: fx, fy, cx, cy with pixel centres at +0.5."""
-        fx, fy, cx, cy = (float(value) for value in np.asarray(parameters, np.float64))
-        return cls(width, height, fx, fy, cx - 0.5, cy - 0.5)
+    def from_parameters(cls, width: int, height: int, parameters: ArrayLike, model: str = "PINHOLE") -> "Camera":
+        """Inverse of `parameters`, with pixel centres at +0.5.
+
+        Raises:
+            FgsnError: an unknown model, another number of parameters, no size, or values that are no camera.
+        """
+        values = [float(value) for value in np.asarray(parameters, np.float64).ravel()]
+        if model not in PARAMETER_COUNTS:
+            raise FgsnError(f"unknown camera model '{model}'; {nearest(model, PARAMETER_COUNTS)}")
+        if len(values) != PARAMETER_COUNTS[model]:
+            raise FgsnError(f"camera model {model} has {PARAMETER_COUNTS[model]} parameters, not {len(values)}")
+        fx, fy, cx, cy, *distortion = values[:1] + values if model in _ONE_FOCAL_LENGTH else values
+        if not (width > 0 and height > 0 and fx > 0 and fy > 0 and np.isfinite(values).all()):
+            raise FgsnError(f"camera of {width} x {height} pixels with parameters {values} cannot be")
+        return cls(width, height, fx, fy, cx - 0.5, cy - 0.5, model, tuple(distortion))
+
+    @property
+    def is_pinhole(self) -> bool:
+        """Whether the camera has no distortion."""
+        return self.model.endswith("PINHOLE")
 
     def project(self, points_camera: ArrayLike) -> tuple[Array, Array]:
         """Project points (..., 3) of the camera frame (x right, y down, z forward).
 
         Returns:
-            Pixels (..., 2) as x, y, NaN behind the camera; depths (...) along the optical axis.
+            Pixels (..., 2) as x, y, NaN behind the camera and where a distorted lens does not look; depths (...) along
+            the optical axis.
+
+        Raises:
+            MissingExtraError: the camera is distorted, and pycolmap is not installed.
         """
         points = np.asarray(points_camera, np.float64)
         depth = points[..., 2]
         safe = np.where(depth > 1e-9, depth, np.nan)
-        pixels = points[..., :2] / safe[..., None] * (self.fx, self.fy) + (self.cx, self.cy)
+        plane = points[..., :2] / safe[..., None]
+        if self.is_pinhole:
+            return plane * (self.fx, self.fy) + (self.cx, self.cy), depth
+        lens, reach = _lens(self)
+        seen = np.linalg.norm(plane, axis=-1) <= reach
+        pixels = np.full(plane.shape, np.nan)
+        pixels[seen] = lens.img_from_cam(np.ascontiguousarray(points[seen])) - 0.5
         return pixels, depth
 
     def rays(self, pixels: ArrayLike) -> Array:
-        """Directions (..., 3) in the camera frame with z = 1 through pixels (..., 2)."""
-        plane = (np.asarray(pixels, np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
+        """Directions (..., 3) in the camera frame with z = 1 through pixels (..., 2): undistorted points.
+
+        Raises:
+            MissingExtraError: the camera is distorted, and pycolmap is not installed.
+        """
+        pixels = np.asarray(pixels, np.float64)
+        if self.is_pinhole:
+            plane = (pixels - (self.cx, self.cy)) / (self.fx, self.fy)
+        else:
+            plane = _lens(self)[0].cam_from_img(pixels.reshape(-1, 2) + 0.5).reshape(pixels.shape)
         return np.concatenate([plane, np.ones_like(plane[..., :1])], axis=-1)
 
     def unproject(self, pixels: ArrayLike, depth: ArrayLike) -> Array:
@@ -60,3 +116,21 @@ class Camera:
         """All pixel centres (height * width, 2), row by row."""
         y, x = np.mgrid[: self.height, : self.width]
         return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)
+
+
+@lru_cache(maxsize=256)
+def _lens(camera: Camera) -> tuple[Any, float]:
+    """pycolmap's camera, and how far from the axis its image reaches in the plane z = 1.
+
+    Farther out the polynomials of distortion may fold back, and points beside the camera would land in its image.
+    """
+    try:
+        import pycolmap
+    except ImportError:
+        raise MissingExtraError("pycolmap", "loc") from None
+    lens = pycolmap.Camera(model=camera.model, width=camera.width, height=camera.height, params=list(camera.parameters))
+    x, y = np.linspace(0, camera.width, 33), np.linspace(0, camera.height, 33)
+    edges = [np.column_stack(np.broadcast_arrays(*edge)) for edge in ((x, 0), (x, camera.height), (0, y))]
+    edges.append(np.column_stack(np.broadcast_arrays(camera.width, y)))
+    reach = np.linalg.norm(lens.cam_from_img(np.concatenate(edges).astype(np.float64)), axis=1)
+    return lens, float(np.nanmax(reach, initial=0.0)) * 1.01
