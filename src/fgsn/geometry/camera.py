@@ -128,7 +128,9 @@ def _lens(camera: Camera) -> tuple[Any, float]:
         import pycolmap
     except ImportError:
         raise MissingExtraError("pycolmap", "loc") from None
-    lens = pycolmap.Camera(model=camera.model, width=camera.width, height=camera.height, params=list(camera.parameters))
+    lens: Any = pycolmap.Camera(
+        model=camera.model, width=camera.width, height=camera.height, params=list(camera.parameters)
+    )
     x, y = np.linspace(0, camera.width, 33), np.linspace(0, camera.height, 33)
     edges = [np.column_stack(np.broadcast_arrays(*edge)) for edge in ((x, 0), (x, camera.height), (0, y))]
     edges.append(np.column_stack(np.broadcast_arrays(camera.width, y)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from fgsn.errors import FgsnError, nearest
 from fgsn.files import read_lines
@@ -87,7 +87,7 @@ def pairs_by_position(
     here, there = ([name for name in names if name in positions] for names in (reference, targets))
     if not here or not there:
         raise FgsnError("no reference image or no target image has a position; check the names in the positions file")
-    tree = cKDTree([positions[name] for name in there])
+    tree = KDTree([positions[name] for name in there])
     distance, rank = tree.query([positions[name] for name in here], k=min(count, len(there)))
     distance, rank = np.reshape(distance, (len(here), -1)), np.reshape(rank, (len(here), -1))
     return [

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 Points = Float[np.ndarray, "points 2"]
 
@@ -67,19 +67,19 @@ def predict(points_ref: Points, points_tgt: Points, at: Points, noise: float) ->
     design = np.concatenate([np.ones_like(offset[..., :1]), offset], axis=2)
     shift = (points_tgt - points_ref)[rows]
     near = np.exp(-((distance / reach) ** 2))
-    weight, stiff = near, np.diag([1e-9, _STIFFNESS, _STIFFNESS])
+    residual = np.zeros_like(near)
+    fit = np.zeros((len(at), 3, 2))
     for _ in range(_ROUNDS):
-        weighted = design * weight[:, :, None]
-        left = np.einsum("nki,nkj->nij", weighted, design) + stiff
+        weighted = design * (near / (1.0 + (residual / noise) ** 2))[:, :, None]
+        left = np.einsum("nki,nkj->nij", weighted, design) + np.diag([1e-9, _STIFFNESS, _STIFFNESS])
         fit = np.linalg.solve(left, np.einsum("nki,nkj->nij", weighted, shift))
         residual = np.linalg.norm(design @ fit - shift, axis=2)
-        weight = near / (1.0 + (residual / noise) ** 2)
     spread = np.sqrt((near * residual**2).sum(axis=1) / near.sum(axis=1))
     return Prediction(at + fit[:, 0], spread, distance[:, -1], _surrounded(offset))
 
 
 def _neighbours(points: Points, at: Points, count: int) -> tuple[Int64[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-    distance, rows = cKDTree(points).query(at, k=count)
+    distance, rows = KDTree(points).query(at, k=count)
     return np.asarray(rows).reshape(len(at), count), np.asarray(distance).reshape(len(at), count)
 
 

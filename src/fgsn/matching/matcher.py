@@ -1,7 +1,7 @@
 """What a matcher is, the list of them by name, and what they share."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
@@ -45,10 +45,13 @@ Factory = Callable[[int, str], Matcher]
 _FACTORIES: dict[str, Factory] = {}
 
 
-def register(name: str) -> Callable[[Factory], Factory]:
+Registered = TypeVar("Registered", bound=Factory)
+
+
+def register(name: str) -> Callable[[Registered], Registered]:
     """Make a matcher known by a name: decorates a class or function of (keypoints, device)."""
 
-    def known(factory: Factory) -> Factory:
+    def known(factory: Registered) -> Registered:
         _FACTORIES[name] = factory
         return factory
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.errors import FgsnError
@@ -59,7 +59,7 @@ def match_pair(
         return Refused(reference, target, f"only {good.sum()} of {len(good)} verified matches are exact enough")
     if dense:
         more = densify(points_ref[view.inliers], points_tgt[view.inliers], view, sizes)
-        apart = cKDTree(columns[0]).query(more[0])[0] > _APART if len(more[0]) else np.empty(0, bool)
+        apart = KDTree(columns[0]).query(more[0])[0] > _APART if len(more[0]) else np.empty(0, bool)
         columns = [np.concatenate([column, extra[apart]]) for column, extra in zip(columns, more, strict=True)]
     return MatchedPair(reference, target, *columns)
 

@@ -3,10 +3,9 @@
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
-from fgsn.errors import MissingExtraError
+from fgsn import extras
 from fgsn.matching.keypoints import Keypoints
 from fgsn.matching.matcher import register
-from fgsn.matching.quiet import quiet
 
 _LARGEST_RATIO = 0.8  # of the angle to the nearest descriptor and to the second nearest, as in COLMAP
 
@@ -17,17 +16,14 @@ class Sift:
 
     name = features = "sift"
 
-    def __init__(self, keypoints: int, device: str) -> None:  # noqa: ARG002  always on the CPU
-        try:
-            import pycolmap
-        except ImportError:
-            raise MissingExtraError("pycolmap", "loc") from None
+    def __init__(self, keypoints: int, device: str) -> None:
+        pycolmap = extras.pycolmap()
         options = pycolmap.FeatureExtractionOptions()
         options.num_threads = 1
         options.sift.max_num_features = keypoints
         options.sift.max_num_orientations = 1
         self.keypoints = keypoints
-        with quiet():
+        with extras.pycolmap_quiet():
             self._sift = pycolmap.Sift(options, pycolmap.Device.cpu)
 
     def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fgsn.errors import MissingExtraError
+from fgsn import extras
 from fgsn.geometry.camera import Camera
 from fgsn.matching.local import supported
 
@@ -37,7 +37,7 @@ class TwoView:
     inliers: Bool[np.ndarray, " matches"]
     """Which matches agree with it, and with their neighbours."""
     errors: Float[np.ndarray, " matches"]
-    """Distance in pixels of every match from it: to the epipolar lines (Sampson), or to where the homography puts it."""
+    """Distance in pixels of every match from it: to epipolar lines (Sampson), or to where the homography puts it."""
     spread: float
     """Share of cells of the image that hold an inlier; the smaller one of both images."""
     refusal: str
@@ -128,7 +128,7 @@ def _alike(points_ref: Points, points_tgt: Points, diagonal: float, noise: float
 def _epipolar(
     points_ref: Points, points_tgt: Points, cameras: tuple[Camera, Camera] | None, tolerance: float
 ) -> tuple[str, Float[np.ndarray, "3 3"]]:
-    poselib = _poselib()
+    poselib = extras.poselib()
     options = {"max_epipolar_error": tolerance, "max_iterations": 10000, "min_iterations": 500, "success_prob": 0.9999}
     if cameras is None or not all(camera.is_pinhole for camera in cameras):
         fundamental, _ = poselib.estimate_fundamental(points_ref, points_tgt, options, {})
@@ -148,7 +148,7 @@ def _plane(
     if len(rows) < 8:
         return None, none
     options = {"max_reproj_error": tolerance, "max_iterations": 2000, "min_iterations": 200}
-    homography, _ = _poselib().estimate_homography(points_ref[rows], points_tgt[rows], options, {})
+    homography, _ = extras.poselib().estimate_homography(points_ref[rows], points_tgt[rows], options, {})
     with np.errstate(divide="ignore", invalid="ignore"):
         errors = np.linalg.norm(transfer(np.asarray(homography), points_ref) - points_tgt, axis=1)
     errors = np.where(np.isfinite(errors), errors, np.inf)
@@ -174,11 +174,3 @@ def _pinhole(camera: Camera) -> dict[str, Any]:
 
 def _refused(found: TwoView, reason: str) -> TwoView:
     return TwoView(found.kind, found.fundamental, found.homography, found.inliers, found.errors, found.spread, reason)
-
-
-def _poselib() -> Any:
-    try:
-        import poselib
-    except ImportError:
-        raise MissingExtraError("poselib", "loc") from None
-    return poselib

