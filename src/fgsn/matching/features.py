@@ -1,0 +1,146 @@
+"""Features and matches of many images, kept in a folder: what was found once is not looked for again."""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import h5py
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from fgsn.data.images import read_image
+from fgsn.errors import FgsnError
+from fgsn.files import inside, written_whole
+from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints
+from fgsn.matching.matcher import Matcher, extract_scaled
+from fgsn.progress import Meter
+
+Matches = tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]
+
+_IN_MEMORY = 64  # images whose features are at hand
+
+
+class Features:
+    """Features of images and matches between them, found when asked for and kept in files of hloc's layout.
+
+    One small file per image and per pair, each written whole: a run that was killed goes on where it was. A file is
+    found anew when its image has changed.
+    """
+
+    def __init__(self, images: Mapping[str, Path], matcher: Matcher, folder: Path, longest: int = 1024) -> None:
+        """Prepare; nothing is computed yet.
+
+        Args:
+            images: path of every image, by the name that it goes by everywhere else.
+            matcher: finds features and matches.
+            folder: where files are kept.
+            longest: images are resized so that their longer side has this many pixels (see `extract_scaled`).
+        """
+        self.images, self.matcher, self.longest = dict(images), matcher, longest
+        made_with = f"{matcher.keypoints}-{longest}"
+        self._features = folder / f"features-{matcher.features}-{made_with}"
+        self._matches = folder / f"matches-{matcher.name}-{made_with}"
+        self._read = lru_cache(_IN_MEMORY)(self._find)
+
+    def __getitem__(self, name: str) -> Keypoints:
+        """The features of an image.
+
+        Raises:
+            FgsnError: no such image, or it is broken.
+        """
+        return self._read(name)
+
+    def extract(self, names: Iterable[str]) -> dict[str, str]:
+        """Find the features of all these images, with progress.
+
+        Returns:
+            Those that are broken, and why.
+        """
+        broken = {}
+        wanted = list(dict.fromkeys(names))
+        with Meter("features", len(wanted), unit=" images") as meter:
+            for name in wanted:
+                try:
+                    self[name]
+                except FgsnError as error:
+                    broken[name] = str(error)
+                meter.step()
+        return broken
+
+    def match(self, a: str, b: str) -> Matches:
+        """Rows of the features of both images that belong together, and how sure each match is.
+
+        Raises:
+            FgsnError: an image is broken.
+        """
+        path = inside(self._matches, a) / f"{b.replace('/', '-')}.h5"
+        stamp = f"{self._stamp(a)} {self._stamp(b)}"
+        found = read_matches(path, a, b, stamp)
+        if found is None:
+            found = self.matcher.match(self[a], self[b])
+            write_matches(path, a, b, len(self[a]), found, stamp)
+        return found
+
+    def _find(self, name: str) -> Keypoints:
+        path = inside(self._features, f"{name}.h5")
+        found = read_keypoints(path, name, self._stamp(name))
+        if found is None:
+            found = extract_scaled(self.matcher, read_image(self.images[name]), self.longest)
+            write_keypoints(path, {name: found}, self._stamp(name))
+        return found
+
+    def _stamp(self, name: str) -> str:
+        if name not in self.images:
+            raise FgsnError(f"there is no image '{name}'")
+        try:
+            status = self.images[name].stat()
+        except OSError as error:
+            raise FgsnError(f"cannot read {self.images[name]}: {error.strerror}") from None
+        return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def write_matches(path: Path, a: str, b: str, count: int, matches: Matches, stamp: str = "") -> None:
+    """Write the matches of a pair as hloc does; whole or not at all.
+
+    Args:
+        path: the h5 file.
+        a: name of the first image.
+        b: name of the second image.
+        count: how many features the first image has.
+        matches: rows of both, and scores.
+        stamp: kept as an attribute.
+    """
+    rows, scores = matches
+    partner, certainty = np.full(count, -1, np.int32), np.zeros(count, np.float32)
+    partner[rows[:, 0]], certainty[rows[:, 0]] = rows[:, 1], scores
+    with written_whole(path) as aside, h5py.File(aside, "w") as file:
+        file.attrs["stamp"] = stamp
+        group = file.create_group(_pair(a, b))
+        group["matches0"], group["matching_scores0"] = partner, certainty
+
+
+def read_matches(path: Path, a: str, b: str, stamp: str | None = None) -> Matches | None:
+    """Read the matches of a pair out of hloc's matches.h5, or a file of `write_matches`.
+
+    Returns:
+        Rows of both images and scores; None if the file does not exist, has another stamp, or lacks the pair.
+
+    Raises:
+        FgsnError: the file is broken or has another layout.
+    """
+    if not path.exists():
+        return None
+    try:
+        with h5py.File(path) as file:
+            if _pair(a, b) not in file or (stamp is not None and file.attrs.get("stamp") != stamp):
+                return None
+            partner = np.asarray(file[f"{_pair(a, b)}/matches0"][()], np.int64)  # type: ignore[index]
+            scores = np.asarray(file[f"{_pair(a, b)}/matching_scores0"][()], np.float32)  # type: ignore[index]
+    except (OSError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise FgsnError(f"{path} holds no matches in hloc's layout: {error}") from None
+    rows = np.nonzero(partner >= 0)[0]
+    return np.stack([rows, partner[rows]], axis=1), scores[rows]
+
+
+def _pair(a: str, b: str) -> str:
+    return "/".join(name.replace("/", "-") for name in (a, b))

