@@ -1,5 +1,6 @@
 """Make a data set with correspondences from what a user has: photographs, COLMAP models, or depth maps with poses."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from fgsn.files import write_json, write_yaml
 from fgsn.geometry.posed import join
 from fgsn.progress import say, tracked
 
+WORK = "work"
+"""Folder in the data set that keeps features and matches, so that a run goes on where it was stopped."""
 GIVEN = "as they were given"
 _FREE = ("out", "device", "validation_share", "split")  # settings that do not change what is found
 Found = Iterator[MatchedPair | Refused]
@@ -38,9 +41,8 @@ def correspond(settings: CorrespondSettings) -> dict[str, Any]:
         FgsnError: there is one condition only, nothing trustworthy was found, or an input is missing or broken.
     """
     made_with = {key: value for key, value in settings.as_dict().items() if key not in _FREE}
-    results = finished(settings.out, made_with, "data set with correspondences")
+    results = finished(settings.out, made_with, "data set with correspondences", spare=[WORK])
     if results is None:
-        write_yaml(settings.out / "config.yaml", settings.as_dict())
         results = _make(settings, made_with)
     prepared = prepare(
         PrepareSettings(
@@ -74,7 +76,9 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
         )
     writer = Writer(settings.out, sizes)
     found_map, found = _found(settings, sizes, failed)
-    writer.take(found)
+    first = next(found, None)  # so that wrong input is told before the folder belongs to these settings
+    write_yaml(settings.out / "config.yaml", settings.as_dict())
+    writer.take(itertools.chain([] if first is None else [first], found))
     results = writer.results(sum(condition_of(name) == settings.reference for name in sizes)) | {"failed": failed}
     if not writer.rows:
         reasons = "; ".join(f"{reason} ({count} x)" for reason, count in writer.refusals().items())
@@ -135,7 +139,7 @@ def _found(
 
     from fgsn.correspond.photographs import Photographs, from_photographs, from_reconstruction  # brings torch
 
-    photographs = Photographs(settings, sizes, failed)
+    photographs = Photographs(settings, settings.out / WORK, sizes, failed)
     if posed:
         rows = rows_by_condition([condition_of(name) for name in posed.names])
         require_conditions(rows, reference)

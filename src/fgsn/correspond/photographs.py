@@ -34,8 +34,6 @@ from fgsn.matching.similar import similar_pairs
 from fgsn.progress import say
 
 Found = Iterator[MatchedPair | Refused]
-WORK = "work"
-"""Folder in the data set that keeps features and matches, so that a run goes on where it was stopped."""
 CANDIDATES = 3
 """Images that look alike are tried for each that is wanted."""
 NEIGHBOURS = 4
@@ -45,13 +43,22 @@ NEIGHBOURS = 4
 class Photographs:
     """The images of a folder with their features and, where known, their cameras."""
 
-    def __init__(self, settings: CorrespondSettings, sizes: Mapping[str, tuple[int, int]], failed: list[str]) -> None:
-        """Find the features of all images; those that are broken are left out and told in `failed`."""
-        self.settings, self.sizes, names = settings, sizes, list(sizes)
+    def __init__(
+        self, settings: CorrespondSettings, work: Path, sizes: Mapping[str, tuple[int, int]], failed: list[str]
+    ) -> None:
+        """Find the features of all images; those that are broken are left out and told in `failed`.
+
+        Args:
+            settings: what to do.
+            work: folder for features, matches and models.
+            sizes: width and height of every image, by name.
+            failed: gets a line for each broken image.
+        """
+        self.settings, self.work, self.sizes, names = settings, work, sizes, list(sizes)
         device = "cpu" if settings.device == "auto" and not _has_gpu() else settings.device.replace("auto", "cuda")
         matcher = make_matcher(settings.matcher, device=device)
         images = {name: settings.images / name for name in names}
-        self.features = Features(images, matcher, settings.out / WORK)
+        self.features = Features(images, matcher, work)
         broken = self.features.extract(names)
         failed += broken.values()
         self.names = [name for name in names if name not in broken]
@@ -135,7 +142,7 @@ def from_reconstruction(photographs: Photographs) -> tuple[list[Reconstruction],
     """
     settings = photographs.settings
     pairs = photographs.within(photographs.names) + photographs.across()
-    made = reconstruct(photographs.features, pairs, settings.out / WORK / "models", photographs.cameras)
+    made = reconstruct(photographs.features, pairs, photographs.work / "models", photographs.cameras)
     models = [read_map(model.folder, photographs.sizes) for model in made]
     useful = [model for model in models if _joins(model, settings.reference)]
     registered = {name for model in models for name in model.names}

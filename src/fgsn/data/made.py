@@ -1,6 +1,6 @@
 """A data set that a command made: is it there already, finished, and with the same settings?"""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,14 @@ from fgsn.errors import FgsnError
 from fgsn.files import read_yaml
 
 
-def finished(root: Path, made_with: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+def finished(root: Path, made_with: Mapping[str, Any], kind: str, spare: Collection[str] = ()) -> dict[str, Any] | None:
     """The results of a finished data set with equal settings; None when there is something left to do.
 
     Args:
         root: the folder to write to.
         made_with: the settings that decide what is made, as plain values; dataset.yaml keeps them.
         kind: what is made, for the error.
+        spare: names in the folder that do not matter.
 
     Raises:
         FgsnError: the folder holds something else.
@@ -30,7 +31,7 @@ def finished(root: Path, made_with: Mapping[str, Any], kind: str) -> dict[str, A
         return description["results"]
     if (root / "config.yaml").exists():
         _refuse_other(root, read_yaml(root / "config.yaml"), made_with, kind)
-    elif any(root.iterdir()):
+    elif any(path.name not in spare for path in root.iterdir()):
         raise FgsnError(f"{root} is not empty and holds no {kind}; give --out a new or empty folder")
     return None
 

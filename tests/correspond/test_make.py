@@ -1,0 +1,176 @@
+"""`fgsn correspond` from every source, by the command, and what it says of wrong input."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import plain_scene as scene
+from fgsn.cli import main
+from fgsn.data.correspondences import read_correspondences
+from fgsn.data.dataset import Dataset
+from fgsn.geometry.colmap import read_model, write_model
+from fgsn.geometry.pose import Pose
+from fgsn.geometry.posed import join, write_intrinsics, write_poses
+
+SUMMER = scene.images("summer", scene.drive(5, 0.0, 3))
+WINTER = scene.images("winter", scene.drive(5, 0.6, 3, 0.4))
+BOTH = join([SUMMER, WINTER])
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with an image file for every image of both conditions; nobody looks at them."""
+    for name in BOTH.names:
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", scene.CAMERA.size, (90, 90, 90)).save(tmp_path / "photos" / name)
+    return tmp_path / "photos"
+
+
+def run(*words, capsys, code=0):
+    """Run the command; the results as a dictionary, or the error as a line."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["correspond", *map(str, words), *(["--json"] if code == 0 else [])])
+    captured = capsys.readouterr()
+    assert stop.value.code == code, captured.err
+    if code == 0:
+        return json.loads(captured.out)
+    lines = [line for line in captured.err.splitlines() if line.startswith("fgsn: ")]
+    assert len(lines) == 1, captured.err
+    return lines[0]
+
+
+def check(out, results, conditions=("winter",)):
+    """The data set opens, is prepared, and every correspondence is right."""
+    data = Dataset.open(out)
+    files = data.correspondence_files()
+    assert len(files) == results["pairs"] > 3
+    truth, right = scene.truth(BOTH), []
+    for path in files:
+        pair = read_correspondences(path)
+        names = data.name(pair.reference), data.name(pair.target)
+        assert (data.condition(names[0]), data.condition(names[1])) == ("summer", "winter")
+        camera, pose = truth[names[0]]
+        other, other_pose = truth[names[1]]
+        at, _ = scene.sees(other, other_pose, scene.look(camera, pose, pair.points_ref))
+        right.append(np.linalg.norm(at - pair.points_tgt, axis=1) < 2)
+    assert np.concatenate(right).mean() > 0.95
+    assert set(data.pairs("train")) | set(data.pairs("validation")) <= set(files)
+    assert data.pairs("train")
+    assert results["train_pairs"] + results["validation_pairs"] + results["left_out_pairs"] == results["pairs"]
+
+
+def given(tmp_path, photos, *more):
+    return ("--images", photos, "--reference", "summer", "--out", tmp_path / "set", *more)
+
+
+def write_lists(folder):
+    for condition, images in (("summer", SUMMER), ("winter", WINTER)):
+        write_poses(folder / f"{condition}.txt", images.names, images.camera_from_world)
+    write_intrinsics(folder / "intrinsics.txt", ["c0"], [scene.CAMERA])
+    for row, name in enumerate(BOTH.names):
+        path = (folder / "depth" / name).with_suffix(".npy")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, scene.depth_map(scene.CAMERA, BOTH.camera_from_world[row]).astype(np.float32))
+    lists = "--poses", folder / "summer.txt", folder / "winter.txt", "--intrinsics", folder / "intrinsics.txt"
+    return (*lists, "--depth", folder / "depth", "--depth-unit", "1")
+
+
+def test_from_depth_maps(tmp_path, photos, capsys):
+    words = given(tmp_path, photos, *write_lists(tmp_path / "lists"))
+    results = run(*words, capsys=capsys)
+    check(tmp_path / "set", results)
+    assert results["by_condition"]["winter"]["reference_images"] == 5
+    poses = (tmp_path / "set" / "truth" / "winter.txt").read_text().splitlines()
+    assert len(poses) == 1 + 5
+    assert (tmp_path / "set" / "queries" / "winter.txt").read_text().startswith("winter/c0/000.jpg PINHOLE 96 72 77 ")
+    # Again: nothing is done anew, and another share for validation is another split of the same pairs.
+    stamp = (tmp_path / "set" / "pairs.csv").stat().st_mtime_ns
+    again = run(*words, "--validation-share", "0.5", capsys=capsys)
+    assert (tmp_path / "set" / "pairs.csv").stat().st_mtime_ns == stamp
+    assert again["validation_pairs"] > results["validation_pairs"]
+    line = run(*words, "--points", "100", capsys=capsys, code=1)
+    assert "of other settings (points 1500 instead of 100)" in line
+
+
+def test_from_maps_in_one_frame(tmp_path, photos, capsys):
+    for number, images in enumerate((SUMMER, WINTER)):
+        model = scene.reconstruct(images, number, points=400)
+        # Each model names its images as they are in the folder of its own condition.
+        names = [name.partition("/")[2] for name in model.names]
+        write_model(tmp_path / f"model{number}", replace(model, names=names))
+    maps = f"summer={tmp_path / 'model0'}", f"winter={tmp_path / 'model1'}"
+    results = run(*given(tmp_path, photos, "--maps", *maps), capsys=capsys)
+    check(tmp_path / "set", results)
+    reference = read_model(tmp_path / "set" / "sparse")
+    assert reference.names == SUMMER.names
+    assert len(reference.points) > 100
+
+
+def test_from_one_map_of_all_conditions(tmp_path, photos, capsys):
+    write_model(tmp_path / "model", scene.reconstruct(BOTH, 0, points=300))
+    results = run(*given(tmp_path, photos, "--maps", tmp_path / "model"), capsys=capsys)
+    check(tmp_path / "set", results)
+    map_of_summer = read_model(tmp_path / "set" / "sparse")
+    assert map_of_summer.names == SUMMER.names
+    assert np.bincount(map_of_summer.track_point).min() >= 2
+    assert np.nanmax(map_of_summer.errors()) < 0.01
+
+
+def test_what_is_wrong_is_said_in_one_line(tmp_path, photos, capsys):
+    def wrong(*more, reference="summer", images=photos):
+        words = ("--images", images, "--reference", reference, "--out", tmp_path / "set", *more)
+        return run(*words, capsys=capsys, code=1)
+
+    assert "is not a folder" in wrong(images=tmp_path / "nothing")
+    assert "has no images of the reference condition 'spring'" in wrong(reference="spring")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "summer").symlink_to(photos / "summer")
+    assert "holds one condition only, summer" in wrong(images=tmp_path / "one")
+    (tmp_path / "flat").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "flat" / "a.png")
+    assert "has no subfolders with images" in wrong(images=tmp_path / "flat")
+
+    model = scene.reconstruct(SUMMER, 0)
+    write_model(tmp_path / "summer", model)
+    assert "one condition" in wrong("--maps", tmp_path / "summer")
+    write_model(tmp_path / "named", replace(model, names=[f"elsewhere/{n}.jpg" for n in range(5)]))
+    assert "none of its 5 images is in the folder of images" in wrong("--maps", tmp_path / "named")
+    small = replace(model, cameras=[replace(scene.CAMERA, width=48)])
+    write_model(tmp_path / "small", small)
+    assert "is 48 x 72 pixels, but the image is 96 x 72" in wrong("--maps", tmp_path / "small")
+    winter, far = scene.reconstruct(WINTER, 1), np.array([500.0, 0.0, 0.0])
+    poses = Pose.from_centre(winter.camera_from_world.rotation, winter.camera_from_world.centre + far)
+    write_model(tmp_path / "away", replace(winter, camera_from_world=poses, points=winter.points + far))
+    maps = "--maps", f"summer={tmp_path / 'summer'}", f"winter={tmp_path / 'away'}"
+    assert "different frames" in wrong(*maps)
+
+    lists = write_lists(tmp_path / "lists")
+    assert "give the unit" in wrong(*lists[:-1], "0.01")
+    assert "has no intrinsics" in wrong(*lists[:3], *lists[5:])
+    assert not (tmp_path / "set").exists()
+
+
+def test_flags_that_do_not_go_together(tmp_path, photos, capsys):
+    for more, message in (
+        (("--depth", "x"), "--depth wants --poses"),
+        (("--maps", "a", "b"), "CONDITION=MODEL"),
+        (("--maps", "a", "--reconstruct"), "--reconstruct makes a model from images alone"),
+    ):
+        assert message in run(*given(tmp_path, photos, *more), capsys=capsys, code=2)
+
+
+def test_a_broken_image_is_listed_and_the_rest_goes_on(tmp_path, photos, capsys):
+    (photos / "winter/c0/002.jpg").write_bytes(b"no image")
+    words = given(tmp_path, photos, *write_lists(tmp_path / "lists"))
+    with pytest.raises(SystemExit) as stop:
+        main(["correspond", *map(str, words), "--json"])
+    assert stop.value.code == 1
+    results = json.loads(capsys.readouterr().out)
+    assert len(results["failed"]) == 1
+    assert "winter/c0/002.jpg is not an image" in results["failed"][0]
+    assert results["pairs"] == 5 * 2 - results["refused_pairs"] > 4
+    assert results["refused"] == {"an image is missing or cannot be read": results["refused_pairs"]}
