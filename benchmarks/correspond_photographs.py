@@ -3,8 +3,8 @@
     fgsn correspond --images DATA/images --reference CONDITION --out FOUND ...
     python benchmarks/correspond_photographs.py FOUND DATA
 
-Where a point that was found has points of the given correspondences around it (within 60 pixels in the reference), these
-are interpolated by a robust local affine fit, and the two targets compared. Pairs are compared in either direction.
+Where a point that was found has points of the given correspondences around it (within 60 pixels in the reference),
+these are interpolated by a robust local affine fit, and the two targets compared; pairs in either direction.
 """
 
 import argparse
