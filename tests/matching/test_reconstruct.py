@@ -63,6 +63,9 @@ def test_one_line_where_nothing_can_be_built(tmp_path):
     with pytest.raises(FgsnError, match="no two images have matches that can be trusted"):
         reconstruct(features, neighbours_in_order(SUMMER[:3], 2), tmp_path / "models")
     assert not (tmp_path / "models").exists()
+    (tmp_path / "models").mkdir()
+    with pytest.raises(FgsnError, match="is there already"):
+        reconstruct(features, neighbours_in_order(SUMMER[:3], 2), tmp_path / "models")
 
 
 def test_missing_package_is_named(monkeypatch, tmp_path):

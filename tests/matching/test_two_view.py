@@ -107,3 +107,20 @@ def test_missing_package_is_named(monkeypatch):
     ref, tgt = views(street(300))
     with pytest.raises(MissingExtraError, match="poselib"):
         verify(ref, tgt, SIZES)
+
+
+def test_a_distorted_lens_is_straightened():
+    pytest.importorskip("pycolmap")
+    rng = np.random.default_rng(3)
+    lens = Camera.from_parameters(640, 480, [500, 510, 315.5, 242.5, -0.3, 0.1, 0, 0], "OPENCV")
+    points = street(900)
+    ref, tgt = (lens.project(pose.transform(points))[0] for pose in (REFERENCE, TARGET))
+    both = lens.contains(ref) & lens.contains(tgt)
+    ref, tgt = (pixels[both] + rng.normal(0, 0.3, (both.sum(), 2)) for pixels in (ref, tgt))
+    tgt[:100] = rng.uniform(0, (639, 479), (100, 2))
+    found = verify(ref, tgt, SIZES, (lens, lens))
+    assert found.refusal == ""
+    assert found.fundamental is None
+    assert found.inliers[100:].mean() > 0.9
+    assert found.inliers[:100].mean() < 0.04
+    assert np.median(found.errors[100:]) < 0.5

@@ -48,7 +48,7 @@ def reconstruct(
     Args:
         features: of all images.
         pairs: names of images to match, within conditions and across them.
-        out: folder of the models, `0` the largest; what is there from before is replaced.
+        out: new folder of the models, `0` the largest; whole or not at all.
         cameras: known cameras by image name, which stay as they are. Of all other images, those in the same folder
             and of the same size share a camera whose focal length is first taken from EXIF, else guessed, and refined.
         workers: how many processes match, and how many threads map; 0 takes one per core.
@@ -58,10 +58,12 @@ def reconstruct(
         The models, that of most images first.
 
     Raises:
-        FgsnError: no model could be built.
+        FgsnError: no model could be built, or the folder is there.
         MissingExtraError: pycolmap or poselib is not installed.
     """
     pycolmap = extras.pycolmap()
+    if out.exists():
+        raise FgsnError(f"{out} is there already; remove it, or use the models in it")
     with tempfile.TemporaryDirectory(prefix="fgsn-") as aside:
         database = Path(aside) / "database.db"
         pairs = _once(pairs)
@@ -79,7 +81,13 @@ def reconstruct(
                 f"no model could be built from {len(images)} images and {verified} verified pairs: the camera hardly "
                 "moves between them, or too few images overlap; match more pairs, or do without a model"
             )
-        return [_written(model, out / str(rank)) for rank, model in enumerate(models)]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
+            for rank, model in enumerate(models):
+                (Path(beside) / out.name / str(rank)).mkdir(parents=True)
+                model.write_binary(Path(beside) / out.name / str(rank))
+            (Path(beside) / out.name).replace(out)
+        return [_described(model, out / str(rank)) for rank, model in enumerate(models)]
 
 
 def _fill(
@@ -184,9 +192,7 @@ def _map(pycolmap: Any, database: Path, folder: Path, images: int, known: bool, 
     return sorted(models, key=lambda model: -model.num_reg_images())
 
 
-def _written(model: Any, folder: Path) -> Model:
-    folder.mkdir(parents=True, exist_ok=True)
-    model.write_binary(folder)
+def _described(model: Any, folder: Path) -> Model:
     return Model(
         folder,
         tuple(sorted(image.name for image in model.images.values() if image.has_pose)),
