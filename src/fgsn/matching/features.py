@@ -1,8 +1,9 @@
 """Features and matches of many images, kept in a folder: what was found once is not looked for again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,7 +13,8 @@ from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
 from fgsn.files import inside, written_whole
 from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints
-from fgsn.matching.matcher import Matcher, extract_scaled
+from fgsn.matching.matcher import Matcher, extract_scaled, make_matcher
+from fgsn.processes import processes
 from fgsn.progress import Meter
 
 Matches = tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]
@@ -36,7 +38,8 @@ class Features:
             folder: where files are kept.
             longest: images are resized so that their longer side has this many pixels (see `extract_scaled`).
         """
-        self.images, self.matcher, self.longest = dict(images), matcher, longest
+        self.images, self.matcher = dict(images), matcher
+        self.folder, self.longest = folder, longest
         made_with = f"{matcher.keypoints}-{longest}"
         self._features = folder / f"features-{matcher.features}-{made_with}"
         self._matches = folder / f"matches-{matcher.name}-{made_with}"
@@ -50,22 +53,33 @@ class Features:
         """
         return self._read(name)
 
-    def extract(self, names: Iterable[str]) -> dict[str, str]:
+    def extract(self, names: Iterable[str], workers: int = 1) -> dict[str, str]:
         """Find the features of all these images, with progress.
+
+        Args:
+            names: of the images.
+            workers: how many processes; 0 takes one per core.
 
         Returns:
             Those that are broken, and why.
         """
-        broken = {}
-        wanted = list(dict.fromkeys(names))
-        with Meter("features", len(wanted), unit=" images") as meter:
-            for name in wanted:
-                try:
-                    self[name]
-                except FgsnError as error:
-                    broken[name] = str(error)
-                meter.step()
-        return broken
+        names = list(dict.fromkeys(names))
+        results = self._everywhere(_extract_one, [(name,) for name in names], "features", " images", workers)
+        return {name: why for name, why in zip(names, results, strict=True) if why}
+
+    def match_all(self, pairs: Iterable[tuple[str, str]], workers: int = 1) -> dict[tuple[str, str], str]:
+        """Match all these pairs, with progress; `match` then finds the files.
+
+        Args:
+            pairs: names of two images each.
+            workers: how many processes; 0 takes one per core.
+
+        Returns:
+            Those of which an image is broken, and why.
+        """
+        pairs = list(dict.fromkeys(pairs))
+        results = self._everywhere(_match_one, pairs, "matching", " pairs", workers)
+        return {pair: why for pair, why in zip(pairs, results, strict=True) if why}
 
     def match(self, a: str, b: str) -> Matches:
         """Rows of the features of both images that belong together, and how sure each match is.
@@ -80,6 +94,25 @@ class Features:
             found = self.matcher.match(self[a], self[b])
             write_matches(path, a, b, len(self[a]), found, stamp)
         return found
+
+    def _everywhere(
+        self, work: Callable[..., str], jobs: Sequence[tuple[str, ...]], title: str, unit: str, workers: int
+    ) -> list[str]:
+        alone = workers == 1 or len(jobs) < 2
+        with Meter(title, len(jobs), unit=unit) as meter, processes(1 if alone else workers) as run:
+            results = []
+            for result in run(work, [(self if alone else self._of(job), *job) for job in jobs]):
+                results.append(result)
+                meter.step()
+        return results
+
+    def _of(self, names: Iterable[str]) -> "Features":
+        """The same for some images only, to be sent to another process."""
+        return Features({name: self.images[name] for name in names}, self.matcher, self.folder, self.longest)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        matcher = self.matcher
+        return _rebuilt, (self.images, matcher.name, matcher.keypoints, matcher.device, self.folder, self.longest)
 
     def _find(self, name: str) -> Keypoints:
         path = inside(self._features, f"{name}.h5")
@@ -97,6 +130,35 @@ class Features:
         except OSError as error:
             raise FgsnError(f"cannot read {self.images[name]}: {error.strerror}") from None
         return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _extract_one(features: Features, name: str) -> str:
+    try:
+        features[name]
+    except FgsnError as error:
+        return str(error)
+    return ""
+
+
+def _match_one(features: Features, a: str, b: str) -> str:
+    try:
+        features.match(a, b)
+    except FgsnError as error:
+        return str(error)
+    return ""
+
+
+def _rebuilt(images: dict[str, Path], name: str, keypoints: int, device: str, folder: Path, longest: int) -> Features:
+    """In another process: each of them has one matcher, and one thread."""
+    return Features(images, _matcher_here(name, keypoints, device), folder, longest)
+
+
+@lru_cache(1)
+def _matcher_here(name: str, keypoints: int, device: str) -> Matcher:
+    import torch
+
+    torch.set_num_threads(1)
+    return make_matcher(name, keypoints, device)
 
 
 def write_matches(path: Path, a: str, b: str, count: int, matches: Matches, stamp: str = "") -> None:

@@ -16,11 +16,9 @@ class LightGlue:
     """Features of one kind, and the LightGlue trained for them."""
 
     def __init__(self, name: str, extractor: str, keypoints: int, device: str) -> None:
-        import torch
-
         package = _package()
         self.name = self.features = name
-        self.keypoints, self.device = keypoints, torch.device(device)
+        self.keypoints, self.device = keypoints, device
         with contextlib.redirect_stdout(io.StringIO()):
             self._extractor = getattr(package, extractor)(max_num_keypoints=keypoints).eval().to(self.device)
             self._matcher = package.LightGlue(features=name).eval().to(self.device)

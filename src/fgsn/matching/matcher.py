@@ -25,6 +25,8 @@ class Matcher(Protocol):
     """Kind of its features; matchers with the same kind can share them."""
     keypoints: int
     """How many features an image gets, at most."""
+    device: str
+    """Where it computes."""
 
     def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:
         """Find features in an RGB image."""

@@ -14,7 +14,7 @@ from fgsn.matching.features import Features
 from fgsn.matching.two_view import LEAST_MATCHES, TwoView, verify
 from fgsn.progress import Meter
 
-_APART = 4.0  # pixels that a point of the grid keeps from a match
+_APART = 0.005  # of the diagonal: what a point of the grid keeps from a match
 
 
 def match_photographs(
@@ -22,6 +22,7 @@ def match_photographs(
     pairs: Sequence[tuple[str, str]],
     dense: bool = False,
     cameras: Mapping[str, Camera] | None = None,
+    workers: int = 1,
 ) -> Iterator[MatchedPair | Refused]:
     """Find the correspondences of pairs of photographs, with progress; what was matched before is not matched again.
 
@@ -30,11 +31,14 @@ def match_photographs(
         pairs: names of a reference image and of a target image.
         dense: give points between the matches, too.
         cameras: by image name, where they are known.
+        workers: how many processes find and match features; 0 takes one per core.
 
     Yields:
         For every pair, in order, its correspondences with estimated errors, or why there are none.
     """
-    with Meter("matching", len(pairs), unit=" pairs") as meter:
+    features.extract((name for pair in pairs for name in pair), workers)
+    features.match_all(pairs, workers)
+    with Meter("verifying", len(pairs), unit=" pairs") as meter:
         for reference, target in pairs:
             yield match_pair(features, reference, target, dense, cameras)
             meter.step()
@@ -59,7 +63,9 @@ def match_pair(
         return Refused(reference, target, f"only {good.sum()} of {len(good)} verified matches are exact enough")
     if dense:
         more = densify(points_ref[view.inliers], points_tgt[view.inliers], view, sizes)
-        apart = KDTree(columns[0]).query(more[0])[0] > _APART if len(more[0]) else np.empty(0, bool)
+        apart = (
+            KDTree(columns[0]).query(more[0])[0] > _APART * np.hypot(*sizes[0]) if len(more[0]) else np.empty(0, bool)
+        )
         columns = [np.concatenate([column, extra[apart]]) for column, extra in zip(columns, more, strict=True)]
     return MatchedPair(reference, target, *columns)
 

@@ -40,7 +40,7 @@ def reconstruct(
     pairs: Sequence[tuple[str, str]],
     out: Path,
     cameras: Mapping[str, Camera] | None = None,
-    threads: int = 2,
+    workers: int = 1,
     seed: int = 0,
 ) -> list[Model]:
     """Match and verify pairs of images, and build models by incremental mapping, with progress.
@@ -48,34 +48,46 @@ def reconstruct(
     Args:
         features: of all images.
         pairs: names of images to match, within conditions and across them.
-        out: folder of the models, `0` the largest; what is there from before is replaced.
+        out: new folder of the models, `0` the largest; whole or not at all.
         cameras: known cameras by image name, which stay as they are. Of all other images, those in the same folder
             and of the same size share a camera whose focal length is first taken from EXIF, else guessed, and refined.
-        threads: how many threads the mapper may use.
+        workers: how many processes match, and how many threads map; 0 takes one per core.
         seed: of the mapper.
 
     Returns:
         The models, that of most images first.
 
     Raises:
-        FgsnError: no model could be built.
+        FgsnError: no model could be built, or the folder is there.
         MissingExtraError: pycolmap or poselib is not installed.
     """
     pycolmap = extras.pycolmap()
+    if out.exists():
+        raise FgsnError(f"{out} is there already; remove it, or use the models in it")
     with tempfile.TemporaryDirectory(prefix="fgsn-") as aside:
         database = Path(aside) / "database.db"
+        pairs = _once(pairs)
+        broken = features.extract((name for pair in pairs for name in pair), workers)
+        pairs = [pair for pair in pairs if not broken.keys() & set(pair)]
+        features.match_all(pairs, workers)
         images = list(dict.fromkeys(name for pair in pairs for name in pair))
         verified = _fill(pycolmap, database, features, images, pairs, cameras or {})
         if not verified:
             raise FgsnError("no two images have matches that can be trusted: nothing to reconstruct; match more pairs")
         known = bool(cameras) and all(name in cameras for name in images)
-        models = _map(pycolmap, database, Path(aside), len(images), known, threads, seed)
+        models = _map(pycolmap, database, Path(aside), len(images), known, workers, seed)
         if not models:
             raise FgsnError(
                 f"no model could be built from {len(images)} images and {verified} verified pairs: the camera hardly "
                 "moves between them, or too few images overlap; match more pairs, or do without a model"
             )
-        return [_written(model, out / str(rank)) for rank, model in enumerate(models)]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
+            for rank, model in enumerate(models):
+                (Path(beside) / out.name / str(rank)).mkdir(parents=True)
+                model.write_binary(Path(beside) / out.name / str(rank))
+            (Path(beside) / out.name).replace(out)
+        return [_described(model, out / str(rank)) for rank, model in enumerate(models)]
 
 
 def _fill(
@@ -90,8 +102,8 @@ def _fill(
     verified = 0
     with pycolmap.Database.open(path) as database:
         numbers = _write_images(pycolmap, database, features, images, cameras)
-        with Meter("matching", len(pairs), unit=" pairs") as meter:
-            for a, b in _once(pairs):
+        with Meter("verifying", len(pairs), unit=" pairs") as meter:
+            for a, b in pairs:
                 view, _, _ = verified_matches(features, a, b, cameras)
                 if not view.refusal:
                     rows, _ = features.match(a, b)
@@ -161,27 +173,26 @@ def _geometry(pycolmap: Any, view: TwoView, rows: np.ndarray) -> Any:
     return geometry
 
 
-def _map(pycolmap: Any, database: Path, folder: Path, images: int, known: bool, threads: int, seed: int) -> list[Any]:
+def _map(pycolmap: Any, database: Path, folder: Path, images: int, known: bool, workers: int, seed: int) -> list[Any]:
     options = pycolmap.IncrementalPipelineOptions()
-    options.num_threads = threads
+    options.num_threads = workers or -1
     options.random_seed = seed
     options.min_model_size = _LEAST_IMAGES
     options.max_num_models = _MODELS
     options.extract_colors = False
     options.ba_refine_focal_length = options.ba_refine_extra_params = not known
     options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = not known
-    models = folder / "models"
-    models.mkdir()
+    aside = folder / "models"
+    aside.mkdir()
     with Meter("mapping", images, unit=" images") as meter, extras.pycolmap_quiet():
         found = pycolmap.incremental_mapping(
-            database, folder, models, options, next_image_callback=lambda: meter.step() if meter.done < images else None
+            database, folder, aside, options, next_image_callback=lambda: meter.step() if meter.done < images else None
         )
-    return sorted(found.values(), key=lambda model: -model.num_reg_images())
+    models = [model for model in found.values() if model.num_points3D()]
+    return sorted(models, key=lambda model: -model.num_reg_images())
 
 
-def _written(model: Any, folder: Path) -> Model:
-    folder.mkdir(parents=True, exist_ok=True)
-    model.write_binary(folder)
+def _described(model: Any, folder: Path) -> Model:
     return Model(
         folder,
         tuple(sorted(image.name for image in model.images.values() if image.has_pose)),

@@ -22,15 +22,18 @@ class Sift:
         options.num_threads = 1
         options.sift.max_num_features = keypoints
         options.sift.max_num_orientations = 1
-        self.keypoints = keypoints
+        self.keypoints, self.device = keypoints, "cpu"  # whatever device is asked for
         with extras.pycolmap_quiet():
-            self._sift = pycolmap.Sift(options, pycolmap.Device.cpu)
+            self._extractor = pycolmap.FeatureExtractor.create(options, pycolmap.Device.cpu)
 
     def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:
         """Find features, largest first; the score is the scale's share of the largest."""
+        pycolmap = extras.pycolmap()
         grey = np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
-        found, descriptors = self._sift.extract(np.ascontiguousarray(grey))
-        descriptors = np.asarray(descriptors, np.float32)
+        with extras.pycolmap_quiet():
+            points, looks = self._extractor.extract_from_uint8_array(grey)
+        found = pycolmap.keypoints_to_matrix(points)  # x, y, scale, orientation
+        descriptors = looks.data.astype(np.float32)
         descriptors /= np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-12)
         scale = found[:, 2]
         return Keypoints(

@@ -51,4 +51,4 @@ def similar_pairs(
     described = global_descriptors(features, [*reference, *targets], seed)
     alike = described[: len(reference)] @ described[len(reference) :].T
     ranks = np.argsort(-alike, axis=1, kind="stable")[:, :count]
-    return [(name, targets[rank]) for name, row in zip(reference, ranks, strict=True) for rank in row]
+    return [(name, targets[int(rank)]) for name, row in zip(reference, ranks, strict=True) for rank in row]

