@@ -122,6 +122,8 @@ class CorrespondSettings(Settings):
     """Target images per reference image and condition, at most."""
     points: int = 1500
     """Correspondences per pair of images, at most."""
+    workers: int = 0
+    """Processes that match images on the CPU; 0 takes one per core."""
     densify: bool = True
     """From images alone: also points between the matches, where the matches around them agree on how they move."""
     validation_share: float = 0.15
@@ -132,7 +134,7 @@ class CorrespondSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0.0 <= self.validation_share < 1.0, "--validation-share must lie between 0 and 1")
-        _at_least(self, per_condition=1, points=20)
+        _at_least(self, per_condition=1, points=20, workers=0)
         require(self.depth_unit > 0, "--depth-unit must be above 0")
         require(not (self.maps and (self.poses or self.depth)), "give either --maps, or --poses (with --depth)")
         require(self.depth is None or bool(self.poses), "--depth wants --poses as well")

@@ -27,7 +27,7 @@ from fgsn.progress import say, tracked
 WORK = "work"
 """Folder in the data set that keeps features and matches, so that a run goes on where it was stopped."""
 GIVEN = "as they were given"
-_FREE = ("out", "device", "validation_share", "split")  # settings that do not change what is found
+_FREE = ("out", "device", "workers", "validation_share", "split")  # settings that do not change what is found
 Found = Iterator[MatchedPair | Refused]
 
 

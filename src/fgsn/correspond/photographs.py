@@ -17,6 +17,7 @@ from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages, camera_key, read_intrinsics
+from fgsn.inference.model import choose_device
 from fgsn.matching.candidates import (
     Pairs,
     all_pairs,
@@ -55,11 +56,12 @@ class Photographs:
             failed: gets a line for each broken image.
         """
         self.settings, self.work, self.sizes, names = settings, work, sizes, list(sizes)
-        device = "cpu" if settings.device == "auto" and not _has_gpu() else settings.device.replace("auto", "cuda")
+        device = choose_device(settings.device).type
+        self.workers = settings.workers if device == "cpu" else 1
         matcher = make_matcher(settings.matcher, device=device)
         images = {name: settings.images / name for name in names}
         self.features = Features(images, matcher, work)
-        broken = self.features.extract(names)
+        broken = self.features.extract(names, self.workers)
         failed += broken.values()
         self.names = [name for name in names if name not in broken]
         self.by_condition: dict[str, list[str]] = defaultdict(list)
@@ -114,21 +116,17 @@ class Photographs:
         row = {name: number for number, name in enumerate(images.names)}
         key_points = [self.features[name].pixels.astype(np.float64) for name in images.names]
         pairs = self.within(images.names)
+        self.features.match_all(pairs, self.workers)
         return triangulate(images, key_points, ((row[a], row[b], self.features.match(a, b)[0]) for a, b in pairs))
 
 
 def from_photographs(photographs: Photographs) -> Found:
     """Match photographs two by two."""
     settings = photographs.settings
-    pairs = photographs.across()
-    say(f"fgsn: {len(pairs)} pairs of images to look at")
-    yield from best_of_each(
-        (
-            _settled(photographs, pair)
-            for pair in match_photographs(photographs.features, pairs, settings.densify, photographs.cameras)
-        ),
-        settings.per_condition,
+    found = match_photographs(
+        photographs.features, photographs.across(), settings.densify, photographs.cameras, photographs.workers
     )
+    yield from best_of_each((_settled(photographs, pair) for pair in found), settings.per_condition)
 
 
 def from_reconstruction(photographs: Photographs) -> tuple[list[Reconstruction], Found]:
@@ -141,8 +139,9 @@ def from_reconstruction(photographs: Photographs) -> tuple[list[Reconstruction],
         FgsnError: no model holds images of the reference and of another condition.
     """
     settings = photographs.settings
+    features, workers = photographs.features, photographs.workers
     pairs = photographs.within(photographs.names) + photographs.across()
-    made = reconstruct(photographs.features, pairs, photographs.work / "models", photographs.cameras)
+    made = reconstruct(features, pairs, photographs.work / "models", photographs.cameras, workers, settings.seed)
     models = [read_map(model.folder, photographs.sizes) for model in made]
     useful = [model for model in models if _joins(model, settings.reference)]
     registered = {name for model in models for name in model.names}
@@ -186,9 +185,3 @@ def _settled(photographs: Photographs, pair: MatchedPair | Refused) -> MatchedPa
 def _joins(model: Reconstruction, reference: str) -> bool:
     conditions = {condition_of(name) for name in model.names}
     return reference in conditions and len(conditions) > 1
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
