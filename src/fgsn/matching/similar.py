@@ -11,7 +11,8 @@ from fgsn.matching.features import Features
 
 _WORDS = 64
 _SAMPLES = 50_000  # descriptors that the words are clustered from
-_FEATURES = 1000  # per image: the best ones
+_FEATURES = 2048  # per image: the best ones
+_LEAST_TO_CENTRE = 8  # images; the mean of fewer is not what their season has in common
 
 
 def global_descriptors(features: Features, names: Sequence[str], seed: int = 0) -> Float32[np.ndarray, "images dim"]:
@@ -47,8 +48,23 @@ def _gathered(descriptors: np.ndarray, words: np.ndarray) -> Float32[np.ndarray,
 def similar_pairs(
     features: Features, reference: Sequence[str], targets: Sequence[str], count: int, seed: int = 0
 ) -> list[tuple[str, str]]:
-    """Each reference image with the `count` target images that look most like it."""
+    """Each reference image with the `count` target images that look most like it.
+
+    Args:
+        features: local features of the images.
+        reference: names of images of the reference condition.
+        targets: names of images of one other condition; what all images of a condition share is left out of account.
+        count: how many, at most.
+        seed: of the clustering.
+    """
     described = global_descriptors(features, [*reference, *targets], seed)
-    alike = described[: len(reference)] @ described[len(reference) :].T
+    sides = described[: len(reference)], described[len(reference) :]
+    here, there = (_centred(side) if min(map(len, sides)) >= _LEAST_TO_CENTRE else side for side in sides)
+    alike = here @ there.T
     ranks = np.argsort(-alike, axis=1, kind="stable")[:, :count]
     return [(name, targets[int(rank)]) for name, row in zip(reference, ranks, strict=True) for rank in row]
+
+
+def _centred(described: Float32[np.ndarray, "images dim"]) -> Float32[np.ndarray, "images dim"]:
+    apart = described - described.mean(axis=0)
+    return apart / np.maximum(np.linalg.norm(apart, axis=1, keepdims=True), 1e-12)
