@@ -114,8 +114,10 @@ class CorrespondSettings(Settings):
     """What a 1 in a depth map means in the unit of the poses: 0.001 for millimetres beside metres."""
     reconstruct: bool = False
     """From images alone: build one model over all conditions with COLMAP, and take correspondences from it."""
-    matcher: str = "xfeat"
-    """What matches images: xfeat, xfeat-lighterglue, aliked, disk or sift."""
+    matcher: str = "xfeat-lighterglue"
+    """What matches images: xfeat-lighterglue, xfeat (faster), aliked, disk or sift."""
+    keypoints: int = 2048
+    """Local features per image, at most."""
     pairs: str = "similar"
     """Which images to match from images alone: similar, order, all, positions:FILE (name x y), or a FILE of pairs."""
     per_condition: int = 2
@@ -134,7 +136,7 @@ class CorrespondSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0.0 <= self.validation_share < 1.0, "--validation-share must lie between 0 and 1")
-        _at_least(self, per_condition=1, points=20, workers=0)
+        _at_least(self, per_condition=1, points=20, workers=0, keypoints=100)
         require(self.depth_unit > 0, "--depth-unit must be above 0")
         require(not (self.maps and (self.poses or self.depth)), "give either --maps, or --poses (with --depth)")
         require(self.depth is None or bool(self.poses), "--depth wants --poses as well")

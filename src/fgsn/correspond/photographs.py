@@ -1,5 +1,6 @@
 """Correspondences from photographs alone: which images to match, matched in two views or through one model of all."""
 
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ from fgsn.progress import say
 Found = Iterator[MatchedPair | Refused]
 CANDIDATES = 3
 """Images that look alike are tried for each that is wanted."""
+POINT_COLUMNS = ("points_ref", "points_tgt", "errors")
 NEIGHBOURS = 4
 """Images of its own traversal that each is matched with for a model, and of every other condition."""
 
@@ -58,7 +60,7 @@ class Photographs:
         self.settings, self.work, self.sizes, names = settings, work, sizes, list(sizes)
         device = choose_device(settings.device).type
         self.workers = settings.workers if device == "cpu" else 1
-        matcher = make_matcher(settings.matcher, device=device)
+        matcher = make_matcher(settings.matcher, settings.keypoints, device)
         images = {name: settings.images / name for name in names}
         self.features = Features(images, matcher, work)
         broken = self.features.extract(names, self.workers)
@@ -141,6 +143,7 @@ def from_reconstruction(photographs: Photographs) -> tuple[list[Reconstruction],
     settings = photographs.settings
     features, workers = photographs.features, photographs.workers
     pairs = photographs.within(photographs.names) + photographs.across()
+    shutil.rmtree(photographs.work / "models", ignore_errors=True)  # of other settings, or of a run that was stopped
     made = reconstruct(features, pairs, photographs.work / "models", photographs.cameras, workers, settings.seed)
     models = [read_map(model.folder, photographs.sizes) for model in made]
     useful = [model for model in models if _joins(model, settings.reference)]
@@ -154,12 +157,28 @@ def from_reconstruction(photographs: Photographs) -> tuple[list[Reconstruction],
             f"none of the {len(models)} models joins '{settings.reference}' with another condition; leave "
             "--reconstruct out to match photographs two by two"
         )
-    found = (
+    by_model = [
         pair
         for model in useful
         for pair in from_model(model, settings.reference, condition_of, settings.points, settings.per_condition)
-    )
-    return useful, found
+    ]
+    return useful, _with_two_views(photographs, by_model)
+
+
+def _with_two_views(photographs: Photographs, by_model: Sequence[MatchedPair | Refused]) -> Found:
+    """The pairs of a model, with what matching the two images alone adds: the model keeps what it is sure of only."""
+    settings = photographs.settings
+    pairs = [(pair.reference, pair.target) for pair in by_model if pair.target in photographs.sizes]
+    matched = match_photographs(photographs.features, pairs, settings.densify, photographs.cameras, photographs.workers)
+    in_two_views = dict(zip(pairs, matched, strict=True))
+    for pair in by_model:
+        parts = [pair, in_two_views.get((pair.reference, pair.target), pair)]
+        parts = [part for part in dict.fromkeys(parts) if isinstance(part, MatchedPair)]
+        if not parts:
+            yield pair
+            continue
+        columns = [np.concatenate([getattr(part, name) for part in parts]) for name in POINT_COLUMNS]
+        yield _settled(photographs, MatchedPair(pair.reference, pair.target, *columns))
 
 
 def best_of_each(found: Iterable[MatchedPair | Refused], count: int) -> Found:

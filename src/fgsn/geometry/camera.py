@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fgsn.errors import FgsnError, MissingExtraError, nearest
+from fgsn.errors import FgsnError, nearest
+from fgsn.extras import pycolmap
 
 Array = NDArray[np.float64]
 
@@ -129,11 +130,7 @@ def _lens(camera: Camera) -> tuple[Any, float]:
 
     Farther out the polynomials of distortion may fold back, and points beside the camera would land in its image.
     """
-    try:
-        import pycolmap
-    except ImportError:
-        raise MissingExtraError("pycolmap", "loc") from None
-    lens: Any = pycolmap.Camera(
+    lens: Any = pycolmap().Camera(
         model=camera.model, width=camera.width, height=camera.height, params=list(camera.parameters)
     )
     x, y = np.linspace(0, camera.width, 33), np.linspace(0, camera.height, 33)
