@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError
-from fgsn.geometry.colmap import Reconstruction
+from fgsn.localization.labelled_map import LabelledMap
 from fgsn.localization.lists import numbered_lines, shortened
 from fgsn.localization.matches import REACH, Matches2D3D, points_at, unique_matches
 from fgsn.progress import say
@@ -49,7 +50,7 @@ def read_pairs(path: Path | str) -> dict[str, list[str]]:
 class HlocMatches:
     """hloc's files beside a map; made by `open_hloc_matches`."""
 
-    map: Reconstruction
+    map: LabelledMap
     image_rows: dict[str, int]
     """Row of every image of the map."""
     pairs: dict[str, list[str]]
@@ -83,14 +84,15 @@ class HlocMatches:
     def _points_of(self, name: str) -> Rows:
         """The map point (P,) at every key point of a database image, -1 for none; found once."""
         if name not in self._points:
-            pixels = _key_points(self.database_features, name)
-            self._points[name] = points_at(self.map, self.image_rows[name], pixels, self.reach)
+            image, key_points = self.image_rows[name], _key_points(self.database_features, name)
+            pixels, points = self.map.pixels_of(image), self.map.points_of(image)
+            self._points[name] = points_at(key_points, pixels, points, self.map.observations, self.reach)
         return self._points[name]
 
 
 @contextmanager
 def open_hloc_matches(
-    model: Reconstruction,
+    labelled: LabelledMap,
     pairs: Path | str,
     features: Path | str,
     matches: Path | str,
@@ -100,7 +102,7 @@ def open_hloc_matches(
     """Open hloc's files; database images that the map lacks are passed over, and told of in one line.
 
     Args:
-        model: the map.
+        labelled: the map, with or without labels.
         pairs: list of `query database`.
         features: .h5 file with the queries' key points.
         matches: .h5 file with the matches of the pairs.
@@ -111,21 +113,19 @@ def open_hloc_matches(
         FgsnError: a file is missing or damaged, or the map holds no database image of any pair.
     """
     lists = read_pairs(pairs)
-    rows = {name: row for row, name in enumerate(model.names)}
+    rows = {name: row for row, name in enumerate(labelled.names)}
     database = {name for names in lists.values() for name in names}
     absent = sorted(database - rows.keys())
     if len(absent) == len(database):
-        hint = f"is called for example '{model.names[0]}' in the map"
+        hint = f"is called for example '{labelled.names[0]}' in the map"
         raise FgsnError(f"{pairs}: no database image is in the map: '{absent[0]}' is not; an image {hint}")
     if absent:
         say(f"{pairs}: {len(absent)} of {len(database)} database images are not in the map, first '{absent[0]}'")
     with ExitStack() as stack:
-        opened = {
-            path: stack.enter_context(_opened(Path(path)))
-            for path in {features, matches, database_features or features}
-        }
+        files = {features, matches, database_features or features}
+        opened = {path: stack.enter_context(_opened(Path(path))) for path in files}
         yield HlocMatches(
-            model, rows, lists, Path(pairs), opened[matches], opened[features],
+            labelled, rows, lists, Path(pairs), opened[matches], opened[features],
             opened[database_features or features], reach,
         )  # fmt: skip
 
@@ -157,33 +157,39 @@ def _pair(file: h5py.File, query: str, database: str, in_query: int, in_database
     """
     one, other = query.replace("/", "-"), database.replace("/", "-")
     orders = ((f"{one}/{other}", False), (f"{other}/{one}", True), (f"{one}_{other}", False), (f"{other}_{one}", True))
-    key, reverse = next(((key, turned) for key, turned in orders if key in file), ("", False))
-    if not key:
-        raise FgsnError(f"{file.filename} has no matches of '{query}' with '{database}'")
     what = f"matches of '{query}' with '{database}'"
+    with _reading(file, what):
+        key, reverse = next(((key, turned) for key, turned in orders if key in file), ("", False))
+    if not key:
+        raise FgsnError(f"{file.filename} has no {what}")
     partner = _dataset(file, f"{key}/matches0", what).ravel()
-    scores_key = f"{key}/matching_scores0"
-    scores = (
-        _dataset(file, scores_key, what).ravel().astype(np.float64) if scores_key in file else np.ones(len(partner))
-    )
+    with _reading(file, what):
+        scored = f"{key}/matching_scores0" in file
+    scores = _dataset(file, f"{key}/matching_scores0", what).ravel() if scored else np.ones(len(partner))
     first, second = (in_database, in_query) if reverse else (in_query, in_database)
-    if partner.dtype.kind not in "iu" or len(partner) != first or len(scores) != first:
+    if scores.dtype.kind not in "fiu" or partner.dtype.kind not in "iu" or not len(partner) == len(scores) == first:
         raise FgsnError(f"{file.filename}: the {what} are {len(partner)} for {first} key points: not of these features")
     partner = partner.astype(np.int64)
     if len(partner) and not -1 <= partner.min() <= partner.max() < second:
         raise FgsnError(f"{file.filename}: the {what} name a key point that is not there: not of these features")
     matched = np.nonzero(partner >= 0)[0]
-    scores = np.nan_to_num(scores[matched])
-    pair = (partner[matched], matched) if reverse else (matched, partner[matched])
-    return *pair, scores
+    scores = np.nan_to_num(scores[matched].astype(np.float64))
+    return (partner[matched], matched, scores) if reverse else (matched, partner[matched], scores)
 
 
-def _dataset(file: h5py.File, key: str, what: str) -> NDArray[np.generic]:
+def _dataset(file: h5py.File, key: str, what: str) -> NDArray[Any]:
     """An array of a file."""
-    try:
+    with _reading(file, what):
         found = file.get(key)
         if isinstance(found, h5py.Dataset):
             return np.asarray(found[()])
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError):
-        raise FgsnError(f"{file.filename} is damaged: the {what} cannot be read") from None
     raise FgsnError(f"{file.filename} has no {what}")
+
+
+@contextmanager
+def _reading(file: h5py.File, what: str) -> Iterator[None]:
+    """What h5py raises over a damaged file, in one line."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, AttributeError):
+        raise FgsnError(f"{file.filename} is damaged: the {what} cannot be read") from None

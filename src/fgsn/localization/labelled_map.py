@@ -6,6 +6,7 @@ seen, is computed here once.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ class LabelledMap(Reconstruction):
     """A reconstruction with labels; its T observations stand in the order of the images."""
 
     clusters: int
-    """Number of labels K."""
+    """Number of labels K; 0 in a map without labels."""
     labels: NDArray[np.int32]
     """(M,) label of every point, -1 for none."""
     confidence: NDArray[np.float32]
@@ -57,21 +58,27 @@ class LabelledMap(Reconstruction):
         first, last = np.searchsorted(self.track_image, (image, image + 1))
         return self.track_pixels[first:last]
 
-    def vote_shares(self, points: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Share of the votes of points (n,) that went to labels (n,): 0 to 1, for soft decisions."""
+    def vote_shares(self, points: NDArray[np.int64], labels: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Share of the votes of points (n,) that went to labels (n,): 0 to 1, for soft decisions; 0 for label -1."""
+        cells, counts, totals = self._votes
+        if not len(cells):
+            return np.zeros(len(points))
+        wanted = np.where(labels >= 0, points * self.clusters + labels, -1)
+        at = np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)
+        return np.where(cells[at] == wanted, counts[at], 0) / np.maximum(totals[points], 1)
+
+    @cached_property
+    def _votes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Sorted cells point * K + label, the votes in each, and the votes (M,) of every point."""
         valid = self.track_labels >= 0
-        cells = self.track_point[valid] * self.clusters + self.track_labels[valid]
-        keys, counts = np.unique(cells, return_counts=True)
-        totals = np.bincount(self.track_point[valid], minlength=len(self.points))
-        wanted = np.asarray(points) * self.clusters + labels
-        at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-        votes = np.where(keys[at] == wanted, counts[at], 0) if len(keys) else np.zeros(len(wanted), np.int64)
-        return votes / np.maximum(totals[points], 1)
+        point = self.track_point[valid]
+        cells, counts = np.unique(point * self.clusters + self.track_labels[valid], return_counts=True)
+        return cells, counts, np.bincount(point, minlength=len(self.points))
 
 
 def make_labelled_map(
     model: Reconstruction,
-    label_maps: Path | str,
+    label_maps: Path | str | None,
     stationary: NDArray[np.bool_] | None = None,
     smallest_half_angle: float = SMALLEST_HALF_ANGLE,
 ) -> LabelledMap:
@@ -79,7 +86,8 @@ def make_labelled_map(
 
     Args:
         model: the map.
-        label_maps: folder of label maps that mirrors the names of the images, or the --out of `fgsn segment`.
+        label_maps: folder of label maps that mirrors the names of the images, or the --out of `fgsn segment`; None
+            for a map without labels (K = 0), which is enough for P3P.
         stationary: (K,) which labels are stationary, as stored in the model that made the label maps.
         smallest_half_angle: floor of the viewing cones in degrees.
 
@@ -92,7 +100,9 @@ def make_labelled_map(
     order = np.lexsort((model.track_point, model.track_image))
     track_image, track_point = model.track_image[order], model.track_point[order]
     track_pixels = model.track_pixels[order]
-    clusters, track_labels = _observed_labels(model, Path(label_maps), track_image, track_pixels)
+    clusters, track_labels = 0, np.full(len(track_image), NO_LABEL, np.int32)
+    if label_maps is not None:
+        clusters, track_labels = _observed_labels(model, Path(label_maps), track_image, track_pixels)
     if stationary is not None and len(stationary) != clusters:
         raise FgsnError(f"{len(stationary)} stationary flags do not fit label maps of {clusters} labels")
     offset = model.camera_from_world.centre[track_image] - model.points[track_point]

@@ -125,7 +125,7 @@ def _assembled(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Label
     for name, (low, high) in bounds.items():
         if arrays[name].size and not low <= arrays[name].min() <= arrays[name].max() < high:
             raise ValueError(name)
-    if clusters < 1 or (np.diff(arrays["track_image"]) < 0).any():
+    if clusters < 0 or (np.diff(arrays["track_image"]) < 0).any():
         raise ValueError
     if not all(np.isfinite(values).all() for values in arrays.values()):
         raise ValueError

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-
-from fgsn.geometry.colmap import Reconstruction
+from scipy.spatial import KDTree
 
 REACH = 1.0
 """How far a key point may be from an observation to be that observation, in pixels."""
@@ -32,7 +30,11 @@ class Matches2D3D:
 
 
 def points_at(
-    model: Reconstruction, image: int, key_points: NDArray[np.float64], reach: float = REACH
+    key_points: NDArray[np.float64],
+    observed_pixels: NDArray[np.float64],
+    observed_points: NDArray[np.int64],
+    support: NDArray[np.int32],
+    reach: float = REACH,
 ) -> NDArray[np.int64]:
     """The map point that an image observes at each of its key points.
 
@@ -41,24 +43,22 @@ def points_at(
     point for each orientation) the one counts whose point more images observe.
 
     Args:
-        model: the map.
-        image: row of the image.
         key_points: (P, 2) x, y with pixel centres at integers.
+        observed_pixels: (n, 2) where the image observes points of the map.
+        observed_points: (n,) rows of those points.
+        support: (M,) number of images that observe each point of the map.
         reach: distance in pixels that counts as the same place.
 
     Returns:
-        (P,) rows of the points, -1 for none.
+        (P,) rows of points, -1 for none.
     """
-    mine = np.nonzero(model.track_image == image)[0]
-    if not len(mine) or not len(key_points):
+    if not len(observed_points) or not len(key_points):
         return np.full(len(key_points), -1, np.int64)
-    support = np.bincount(model.track_point, minlength=len(model.points))
-    points = model.track_point[mine]
-    order = np.lexsort((points, -support[points]))
-    pixels, first = np.unique(model.track_pixels[mine][order], axis=0, return_index=True)
-    distance, nearest = cKDTree(pixels).query(key_points, distance_upper_bound=reach)
+    order = np.lexsort((observed_points, -support[observed_points]))
+    pixels, first = np.unique(observed_pixels[order], axis=0, return_index=True)
+    distance, nearest = KDTree(pixels).query(key_points, distance_upper_bound=reach)
     found = np.isfinite(distance)
-    return np.where(found, points[order][first[np.where(found, nearest, 0)]], -1)
+    return np.where(found, observed_points[order][first[np.where(found, nearest, 0)]], -1)
 
 
 def unique_matches(

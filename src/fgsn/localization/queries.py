@@ -40,11 +40,8 @@ def _parse(line: str) -> tuple[str, Camera]:
             raise FgsnError(f"'{shortened(line)}' has no intrinsics; expected '{FORM}'")
         word = fields[number - 1]
         raise FgsnError(f"unknown camera model '{word}'; {nearest(word, PARAMETER_COUNTS)}")
-    try:
-        width, height, *parameters = (float(field) for field in fields[at + 1 :])
-        whole = width == int(width) and height == int(height)
-    except (ValueError, OverflowError):
-        whole = False
-    if not whole:
+    numbers = [float(field) for field in fields[at + 1 :] if is_number(field)]
+    if len(numbers) < len(fields) - at - 1 or len(numbers) < 2 or not all(size.is_integer() for size in numbers[:2]):
         raise FgsnError(f"expected '{FORM}': {shortened(line)}")
+    width, height, *parameters = numbers
     return " ".join(fields[:at]), Camera.from_parameters(int(width), int(height), parameters, fields[at])

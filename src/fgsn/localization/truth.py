@@ -55,8 +55,8 @@ def read_truth(path: Path | str, convention: Convention = "auto") -> Truth:
     Args:
         path: the file or folder.
         convention: what the numbers are (see above). `auto` takes lines of 17 fields for matrices, and lines of 8 for
-            centres where a comment in the list names cx, or where the file is named as in Extended CMU Seasons; else for
-            translations.
+            centres where a comment in the list names cx, or where the file is named as in Extended CMU Seasons; else
+            for translations.
 
     Returns:
         The poses. An image's condition is the first folder of its path (`snow/c0/x.jpg`), or the day it was taken on
