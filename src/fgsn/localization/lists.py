@@ -87,14 +87,15 @@ def numbers_after_name(line: str, form: str) -> tuple[str, NDArray[np.float64]]:
         FgsnError: the line has another form.
     """
     count = len(form.split()) - 1
-    name, *fields = line.rsplit(maxsplit=count)
+    fields = line.rsplit(maxsplit=count)
+    name = fields.pop(0) if len(fields) > count else ""
     try:
         numbers = np.array([float(field) for field in fields])
     except ValueError:
         numbers = np.zeros(0)
     if len(numbers) == count and len(name.split()) > 1 and is_number(name.split()[-1]):
         raise FgsnError(f"expected '{form}', but there are more numbers: {shortened(line)}")
-    if len(numbers) != count or not np.isfinite(numbers).all():
+    if not name or len(numbers) != count or not np.isfinite(numbers).all():
         raise FgsnError(f"expected '{form}' with finite numbers: {shortened(line)}")
     return name, numbers
 
@@ -131,6 +132,7 @@ def stacked(poses: list[Pose]) -> Pose:
 
 def shortened(line: str) -> str:
     """A line as an error message quotes it."""
+    line = " ".join(line.split())
     return line if len(line) <= 100 else line[:97] + "..."
 
 
