@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 from fgsn.errors import FgsnError
 from fgsn.geometry.pose import Pose
 from fgsn.localization.result_files import Endings, read_results, write_results
+from localization.toy import read_or_refused
 
 
 def some_poses(count, seed=0):
@@ -109,9 +110,5 @@ def test_mutated_files_are_read_or_refused_in_one_line(tmp_path_factory, data):
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(bytes(content))
-    try:
-        found = read_results(path)
-    except FgsnError as error:
-        assert "\n" not in str(error)
-    else:
-        assert np.isfinite(found.camera_from_world.rotation).all()
+    found = read_or_refused(lambda: read_results(path))
+    assert found is None or np.isfinite(found.camera_from_world.rotation).all()

@@ -1,7 +1,13 @@
-"""A tiny map with exact observations."""
+"""A tiny map with exact observations, and what several tests of this room do."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
 
+from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.pose import Pose
@@ -22,3 +28,19 @@ def toy_model(images: int = 3, points: int = 20, seed: int = 0) -> Reconstructio
         names, [CAMERA], np.zeros(images, np.int64), poses, positions, np.zeros((points, 3), np.uint8), point, image,
         pixels,
     )  # fmt: skip
+
+
+def observed(model: Reconstruction, rows: np.ndarray) -> Reconstruction:
+    """The model with these observations only, in this order."""
+    kept = {name: getattr(model, name)[rows] for name in ("track_point", "track_image", "track_pixels")}
+    return replace(model, **kept)
+
+
+def read_or_refused(read: Callable[[], Any]) -> Any:
+    """What `read` gives, or None where it refuses in one line."""
+    try:
+        return read()
+    except FgsnError as error:
+        if "\n" in str(error):
+            pytest.fail(f"more than one line: {error}")
+        return None

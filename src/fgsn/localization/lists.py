@@ -1,6 +1,6 @@
 """Lists of images with numbers, one image per line: what queries, priors, poses and results have in common."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,7 +61,8 @@ def read_list(
     """
     found: dict[str, Value] = {}
     first: dict[str, str] = {}
-    for file in list_files(path):
+    files = list_files(path)
+    for file in files:
         for number, line in numbered_lines(file):
             try:
                 name, value = parse(line)
@@ -70,7 +71,7 @@ def read_list(
             if name in found:
                 raise FgsnError(f"{file}:{number}: '{name}' stands in {first[name]} already; keep one")
             found[name] = value
-            first[name] = f"line {number}" if Path(path) == file else f"{file.name}:{number}"
+            first[name] = f"line {number}" if len(files) == 1 else f"{file.name}:{number}"
     if not found and not may_be_empty:
         raise FgsnError(f"{path} holds no line with an image")
     return found
@@ -112,22 +113,21 @@ def unit_quaternion(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     return numbers / length
 
 
-def pose_of_line(line: str) -> tuple[str, Pose]:
-    """Name and pose of a line `name qw qx qy qz tx ty tz`, where t is the translation.
+def pose_numbers(line: str) -> tuple[str, NDArray[np.float64]]:
+    """Name and numbers (7,) of a line `name qw qx qy qz tx ty tz`, the quaternion made exactly unit.
 
     Raises:
         FgsnError: the line has another form, or the quaternion another length than 1.
     """
     name, numbers = numbers_after_name(line, POSE_FORM)
-    return name, Pose.from_quaternion(unit_quaternion(numbers[:4]), numbers[4:])
+    numbers[:4] = unit_quaternion(numbers[:4])
+    return name, numbers
 
 
-def stacked(poses: list[Pose]) -> Pose:
-    """N poses as a batch."""
-    return Pose(
-        np.array([pose.rotation for pose in poses]).reshape(-1, 3, 3),
-        np.array([pose.translation for pose in poses]).reshape(-1, 3),
-    )
+def poses_of(numbers: Iterable[NDArray[np.float64]]) -> Pose:
+    """N poses from N times the numbers (7,) of `pose_numbers`."""
+    table = np.array(list(numbers), np.float64).reshape(-1, 7)
+    return Pose.from_quaternion(table[:, :4], table[:, 4:])
 
 
 def shortened(line: str) -> str:

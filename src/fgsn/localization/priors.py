@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError
 from fgsn.geometry.pose import Pose
-from fgsn.localization.lists import UNIT_TOLERANCE, numbers_after_name, pose_of_line, read_list, stacked
+from fgsn.localization.lists import UNIT_TOLERANCE, numbers_after_name, pose_numbers, poses_of, read_list
 
 PRIOR_FORM = "name gx gy gz height"
 
@@ -72,8 +72,8 @@ def read_odometry(path: Path | str) -> Odometry:
     """
     if Path(path).is_dir():
         raise FgsnError(f"{path} is a folder; odometry is read drive by drive, from one file")
-    table = read_list(path, pose_of_line)
-    return Odometry(list(table), stacked(list(table.values())))
+    table = read_list(path, pose_numbers)
+    return Odometry(list(table), poses_of(table.values()))
 
 
 def _prior(line: str) -> tuple[str, NDArray[np.float64]]:

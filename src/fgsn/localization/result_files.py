@@ -10,11 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError
 from fgsn.files import write_text
 from fgsn.geometry.pose import Pose
-from fgsn.localization.lists import pose_of_line, read_list, stacked
+from fgsn.localization.lists import pose_numbers, poses_of, read_list
 
 Naming = Literal["as is", "cmu", "robotcar"]
 
@@ -83,14 +84,14 @@ def read_results(path: Path | str, known: Collection[str] | None = None) -> Pose
     """
     ends = None if known is None else Endings(known)
 
-    def parse(line: str) -> tuple[str, Pose]:
-        name, pose = pose_of_line(line)
+    def parse(line: str) -> tuple[str, NDArray[np.float64]]:
+        name, numbers = pose_numbers(line)
         if ends is not None:
             ends.find(name)
-        return name, pose
+        return name, numbers
 
     table = read_list(path, parse, may_be_empty=True)
-    return PoseList(list(table), stacked(list(table.values())))
+    return PoseList(list(table), poses_of(table.values()))
 
 
 class Endings:

@@ -14,23 +14,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError
 from fgsn.files import read_text
 from fgsn.geometry.pose import Pose
 from fgsn.localization.lists import (
+    UNIT_TOLERANCE,
     list_files,
     numbered_lines,
     numbers_after_name,
-    pose_of_line,
+    pose_numbers,
+    poses_of,
     read_list,
-    stacked,
     unit_quaternion,
 )
 
+Floats = NDArray[np.float64]
 Convention = Literal["auto", "translation", "centre", "matrix"]
 CENTRE_FORM = "name qw qx qy qz cx cy cz"
 MATRIX_FORM = "name " + " ".join(f"m{row}{column}" for row in range(1, 5) for column in range(1, 5))
@@ -66,19 +69,23 @@ def read_truth(path: Path | str, convention: Convention = "auto") -> Truth:
         FgsnError: a file is missing, a line is broken, or a name stands there twice; with file and line.
     """
     files = list_files(path)
-    poses: dict[str, Pose] = {}
-    conditions = []
+    names: dict[str, str] = {}  # with their conditions
+    poses = []
     for file in files:
         kind = _guess(file) if convention == "auto" else convention
-        found = read_list(file, _PARSERS[kind], may_be_empty=True)  # as some of Extended CMU Seasons
+        form = _FORMS[kind]
+        found = read_list(file, form.parse, may_be_empty=True)  # as some of Extended CMU Seasons
         for name in found:
-            if name in poses:
+            if name in names:
                 raise FgsnError(f"{file}: '{name}' stands in another file of {path} too; keep one")
-            conditions.append(condition_of(name, file.stem if Path(path).is_dir() else ""))
-        poses |= found
-    if not poses:
+            names[name] = condition_of(name, file.stem if Path(path).is_dir() else "")
+        poses.append(form.poses(np.array(list(found.values()), np.float64).reshape(-1, form.count)))
+    if not names:
         raise FgsnError(f"{path} holds no pose")
-    return Truth(list(poses), stacked(list(poses.values())), conditions)
+    rotation, translation = (
+        np.concatenate([getattr(part, of) for part in poses]) for of in ("rotation", "translation")
+    )
+    return Truth(list(names), Pose(rotation, translation), list(names.values()))
 
 
 def condition_of(name: str, otherwise: str = "") -> str:
@@ -107,25 +114,43 @@ def _guess(file: Path) -> Convention:
     return "translation"
 
 
-def _centre(line: str) -> tuple[str, Pose]:
+def _centre_numbers(line: str) -> tuple[str, Floats]:
     name, numbers = numbers_after_name(line, CENTRE_FORM)
-    rotation = Pose.from_quaternion(unit_quaternion(numbers[:4]), np.zeros(3)).rotation
-    return name, Pose.from_centre(rotation, numbers[4:])
+    numbers[:4] = unit_quaternion(numbers[:4])
+    return name, numbers
 
 
-def _matrix(line: str) -> tuple[str, Pose]:
+def _matrix_numbers(line: str) -> tuple[str, Floats]:
     name, numbers = numbers_after_name(line, MATRIX_FORM)
     matrix = numbers.reshape(4, 4)
     rotation = matrix[:3, :3]
     if not np.allclose(matrix[3], (0, 0, 0, 1)):
         raise FgsnError("the last row of the 4 x 4 matrix should be 0 0 0 1")
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 0.01 or np.linalg.det(rotation) < 0:
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > UNIT_TOLERANCE or np.linalg.det(rotation) < 0:
         raise FgsnError("the 3 x 3 part of the matrix is no rotation")
-    return name, Pose(rotation, matrix[:3, 3]).inverse()
+    return name, numbers
 
 
-_PARSERS: dict[Convention, Callable[[str], tuple[str, Pose]]] = {
-    "translation": pose_of_line,
-    "centre": _centre,
-    "matrix": _matrix,
+def _poses_of_centres(table: Floats) -> Pose:
+    rotation = Pose.from_quaternion(table[:, :4], np.zeros((len(table), 3))).rotation
+    return Pose.from_centre(rotation, table[:, 4:])
+
+
+def _poses_of_matrices(table: Floats) -> Pose:
+    world_from_camera = table.reshape(-1, 4, 4)
+    return Pose(world_from_camera[:, :3, :3], world_from_camera[:, :3, 3]).inverse()
+
+
+class _Form(NamedTuple):
+    """How one kind of list is read: its lines to numbers, and N lines of `count` numbers to poses."""
+
+    count: int
+    parse: Callable[[str], tuple[str, Floats]]
+    poses: Callable[[Floats], Pose]
+
+
+_FORMS: dict[Convention, _Form] = {
+    "translation": _Form(7, pose_numbers, poses_of),
+    "centre": _Form(7, _centre_numbers, _poses_of_centres),
+    "matrix": _Form(16, _matrix_numbers, _poses_of_matrices),
 }
