@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fgsn.errors import FgsnError
 from fgsn.inference.label_maps import write_label_map
 from fgsn.localization.labelled_map import find_label_map, labels_at, make_labelled_map, vote
-from localization.toy import CAMERA, toy_model
+from localization.toy import CAMERA, observed, toy_model
 
 K = 7
 
@@ -122,9 +122,7 @@ def test_votes_against_a_plain_count(rows):
 def test_the_order_of_the_observations_does_not_matter(labels):
     model = toy_model()
     shuffled = np.random.default_rng(0).permutation(len(model.track_point))
-    other = replace(
-        model, **{name: getattr(model, name)[shuffled] for name in ("track_point", "track_image", "track_pixels")}
-    )
+    other = observed(model, shuffled)
     one, two = make_labelled_map(model, labels), make_labelled_map(other, labels)
     for name in ("labels", "confidence", "track_point", "track_labels", "axis", "half_angle", "nearest"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))

@@ -1,10 +1,18 @@
+import sqlite3
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fgsn.geometry.colmap import read_model
+from fgsn.geometry.colmap_files import read_text_model
+from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.matches import points_at, unique_matches
 
+FOLDER = "shared/data/colmap_maupertuis"
+SHARED = next((folder / FOLDER for folder in Path(__file__).parents if (folder / FOLDER).exists()), None)
 PIXELS = np.arange(20.0).reshape(10, 2)
 
 
@@ -70,3 +78,31 @@ def test_against_a_slow_search():
     assert (found == slow).all()
     assert 0 < (slow < 0).sum() < 300
     assert found == pytest.approx(slow)
+
+
+@pytest.mark.skipif(SHARED is None, reason="needs the small COLMAP model")
+def test_sift_key_points_find_the_points_that_colmap_numbers(tmp_path):
+    """Key points of the database, half a pixel off as hloc stores them, against the numbers in the model's images."""
+    assert SHARED is not None
+    files = read_text_model(SHARED / "reconstruction")
+    labelled = make_labelled_map(read_model(SHARED / "reconstruction"), None)
+    rows = {int(number): row for row, number in enumerate(files.point_ids)}
+    (tmp_path / "colmap.db").write_bytes((SHARED / "colmap.db").read_bytes())
+    database = sqlite3.connect(tmp_path / "colmap.db")
+    for image, name in enumerate(labelled.names):
+        query = "SELECT rows, cols, data FROM keypoints JOIN images USING (image_id) WHERE name = ?"
+        count, columns, data = database.execute(query, (name,)).fetchone()
+        key_points = np.frombuffer(data, np.float32).reshape(count, columns)[:, :2].astype(float) - 0.5
+        first, last = files.first_key_point[image : image + 2]
+        numbered = np.array([rows.get(int(number), -1) for number in files.key_point_ids[first:last]])
+        found = points_at(key_points, labelled.pixels_of(image), labelled.points_of(image), labelled.observations)
+        has_point = numbered >= 0
+        assert has_point.sum() > 500
+        assert (found[has_point] >= 0).all()
+        assert np.mean(found[has_point] == numbered[has_point]) > 0.9
+        # The others have several orientations at one pixel, each with a point of its own at nearly the same place.
+        centre = labelled.camera_from_world[image].centre
+        apart = labelled.points[found[has_point]] - labelled.points[numbered[has_point]]
+        distance = np.linalg.norm(labelled.points[numbered[has_point]] - centre, axis=1)
+        assert (np.linalg.norm(apart, axis=1) / distance).max() < 0.003
+    database.close()

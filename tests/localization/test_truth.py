@@ -8,14 +8,8 @@ from scipy.spatial.transform import Rotation
 from fgsn.errors import FgsnError
 from fgsn.localization.truth import condition_of, read_truth
 
-SHARED = next(
-    (
-        file
-        for folder in Path(__file__).parents
-        if (file := folder / "shared/data/cmu_poses_meta/poses.txt.gz").exists()
-    ),
-    None,
-)
+POSES = "shared/data/cmu_poses_meta/poses.txt.gz"
+SHARED = next((folder / POSES for folder in Path(__file__).parents if (folder / POSES).exists()), None)
 ROTATION = Rotation.from_euler("xyz", [10, 20, 30], degrees=True)
 CENTRE = np.array([100.0, -20.0, 5.0])
 

@@ -99,7 +99,7 @@ def _in_order(results: PoseList, truth: Truth, settings: ScoreSettings) -> Pose:
     if unknown and not taken:
         raise FgsnError(f"no pose in {settings.poses} is of an image in {settings.truth}, as '{unknown[0]}' is not")
     if unknown:
-        say(f"{len(unknown)} poses are of images without truth, first '{unknown[0]}'; they do not count")
+        say(f"poses of images without truth: {len(unknown)}, first '{unknown[0]}'; they do not count")
     return Pose(rotation, translation)
 
 

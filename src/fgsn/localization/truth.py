@@ -79,12 +79,11 @@ def read_truth(path: Path | str, convention: Convention = "auto") -> Truth:
             if name in names:
                 raise FgsnError(f"{file}: '{name}' stands in another file of {path} too; keep one")
             names[name] = condition_of(name, file.stem if Path(path).is_dir() else "")
-        poses.append(form.poses(np.array(list(found.values()), np.float64).reshape(-1, form.count)))
+        poses.append(form.poses(np.array(list(found.values()), np.float64).reshape(-1, form.columns)))
     if not names:
         raise FgsnError(f"{path} holds no pose")
-    rotation, translation = (
-        np.concatenate([getattr(part, of) for part in poses]) for of in ("rotation", "translation")
-    )
+    rotation = np.concatenate([part.rotation for part in poses])
+    translation = np.concatenate([part.translation for part in poses])
     return Truth(list(names), Pose(rotation, translation), list(names.values()))
 
 
@@ -142,9 +141,9 @@ def _poses_of_matrices(table: Floats) -> Pose:
 
 
 class _Form(NamedTuple):
-    """How one kind of list is read: its lines to numbers, and N lines of `count` numbers to poses."""
+    """How one kind of list is read: its lines to numbers, and N lines of `columns` numbers to poses."""
 
-    count: int
+    columns: int
     parse: Callable[[str], tuple[str, Floats]]
     poses: Callable[[Floats], Pose]
 
