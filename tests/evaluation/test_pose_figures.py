@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from scipy.stats import binomtest
@@ -50,6 +50,7 @@ def test_no_pose_at_all_gives_figures_that_json_can_hold():
     json.dumps(figures, allow_nan=False)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.floats(0, 1))
 def test_wilson_is_scipys(count, share):
     hits = round(share * count)

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fgsn.errors import FgsnError
@@ -103,6 +103,7 @@ def test_labels_of_the_nearest_pixel():
     assert labels_at(label_map, pixels).tolist() == [0, 0, 11, 2, -1, -1, -1, -1]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 3), st.integers(1, 3)), max_size=30))
 def test_votes_against_a_plain_count(rows):
     table = np.array(rows, np.int64).reshape(-1, 3)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fgsn.errors import FgsnError
@@ -59,6 +59,7 @@ def test_quaternions_are_made_exact_or_refused():
             unit_quaternion(np.array(wrong, float))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_line_is_a_pose_or_an_fgsn_error(line):
     found = read_or_refused(lambda: pose_numbers(line))

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fgsn.geometry.colmap import read_model
@@ -36,6 +36,7 @@ def test_a_point_keeps_one_key_point():
     assert resolve() == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5), st.sampled_from([0.1, 0.5, 0.9])), max_size=25))
 def test_nothing_occurs_twice_and_the_order_of_proposals_does_not_matter(proposals):
     found = resolve(*proposals)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
@@ -16,6 +16,7 @@ def some_poses(count, seed=0):
     return Pose(Rotation.random(count, rng=rng).as_matrix(), rng.normal(0, 300, (count, 3)))
 
 
+@settings(max_examples=50, deadline=None)
 @given(arrays(np.float64, (4, 6), elements=st.floats(-1e4, 1e4)))
 def test_round_trip(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("results") / "poses.txt"
@@ -45,6 +46,8 @@ def test_names_of_the_benchmarks(tmp_path):
     names = ["slice7/query/img_1_c0_5us.jpg", "slice7/query/img_2_c0_6us.jpg"]
     write_results(tmp_path / "cmu.txt", names, some_poses(2), "cmu")
     assert read_results(tmp_path / "cmu.txt", known=names).names == ["img_1_c0_5us.jpg", "img_2_c0_6us.jpg"]
+    shared = [f"slice{number}/query/img_04339_c0_1283348135154347us.jpg" for number in (6, 7)]
+    assert write_results(tmp_path / "border.txt", shared, some_poses(2), "cmu") == 1
     with pytest.raises(FgsnError, match=r"'a/1\.jpg' and 'b/1\.jpg' would both be called '1\.jpg'"):
         write_results(tmp_path / "twice.txt", ["a/1.jpg", "b/1.jpg"], some_poses(2), "cmu")
 
@@ -102,6 +105,7 @@ def test_shortened_names():
             ends.find(nothing)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_mutated_files_are_read_or_refused_in_one_line(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("mutated") / "r.txt"

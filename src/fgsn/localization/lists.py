@@ -1,5 +1,6 @@
 """Lists of images with numbers, one image per line: what queries, priors, poses and results have in common."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,8 @@ from fgsn.files import read_text
 from fgsn.geometry.pose import Pose
 
 Value = TypeVar("Value")
+CMU_NAME = re.compile(r"img_\d+_c[01]_(\d{15,17})us(_rect)?(\.jpg)?")
+"""Base names of Extended CMU Seasons, with the time in microseconds."""
 POSE_FORM = "name qw qx qy qz tx ty tz"
 UNIT_TOLERANCE = 0.01
 """How far the length of a quaternion may be from 1; files round their numbers."""

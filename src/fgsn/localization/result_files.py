@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fgsn.errors import FgsnError
 from fgsn.files import write_text
 from fgsn.geometry.pose import Pose
-from fgsn.localization.lists import pose_numbers, poses_of, read_list
+from fgsn.localization.lists import CMU_NAME, pose_numbers, poses_of, read_list
 
 Naming = Literal["as is", "cmu", "robotcar"]
 
@@ -36,8 +36,9 @@ def write_results(path: Path | str, names: Sequence[str], poses: Pose, naming: N
         path: the text file.
         names: N paths of the localized queries; queries without a pose are simply not there.
         poses: N poses `camera_from_world`.
-        naming: `cmu` writes base names, `robotcar` writes `rear/<timestamp>.jpg` and leaves the other cameras out,
-            which the benchmark does not score; `as is` writes the paths.
+        naming: `cmu` writes base names, once for an image that two slices share; `robotcar` writes
+            `rear/<timestamp>.jpg` and leaves the other cameras out, which the benchmark does not score; `as is` writes
+            the paths.
 
     Returns:
         How many poses were written.
@@ -61,6 +62,8 @@ def write_results(path: Path | str, names: Sequence[str], poses: Pose, naming: N
         short = _result_name(name, naming)
         if short is None:
             continue
+        if naming == "cmu" and short in written and CMU_NAME.fullmatch(short):
+            continue  # an image at the border of two slices; its name tells the time to the microsecond
         if short in written:
             raise FgsnError(f"{path}: '{written[short]}' and '{name}' would both be called '{short}'")
         if not short.strip() or short.startswith("#") or "\n" in short or short != short.strip():

@@ -23,6 +23,7 @@ from fgsn.errors import FgsnError
 from fgsn.files import read_text
 from fgsn.geometry.pose import Pose
 from fgsn.localization.lists import (
+    CMU_NAME,
     UNIT_TOLERANCE,
     list_files,
     numbered_lines,
@@ -37,7 +38,6 @@ Floats = NDArray[np.float64]
 Convention = Literal["auto", "translation", "centre", "matrix"]
 CENTRE_FORM = "name qw qx qy qz cx cy cz"
 MATRIX_FORM = "name " + " ".join(f"m{row}{column}" for row in range(1, 5) for column in range(1, 5))
-_CMU_NAME = re.compile(r"img_\d+_c[01]_(\d{15,17})us")
 _CMU_FOLDER = re.compile(r"slice\d+|database|query")
 
 
@@ -92,7 +92,7 @@ def condition_of(name: str, otherwise: str = "") -> str:
     parts = PurePosixPath(name).parts
     if len(parts) > 1 and not _CMU_FOLDER.fullmatch(parts[0]):
         return parts[0]
-    taken = _CMU_NAME.search(name)
+    taken = CMU_NAME.search(name)
     if taken:
         return datetime.fromtimestamp(int(taken[1]) / 1e6, UTC).strftime("%Y-%m-%d")
     return otherwise
