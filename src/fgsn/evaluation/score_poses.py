@@ -1,0 +1,120 @@
+"""fgsn score-poses: check a result file line by line, and compare its poses with the truth, per condition."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgsn.errors import FgsnError
+from fgsn.evaluation.pose_figures import THRESHOLDS, pose_errors, pose_figures
+from fgsn.geometry.pose import Pose
+from fgsn.localization.queries import read_queries
+from fgsn.localization.result_files import Endings, PoseList, read_results
+from fgsn.localization.truth import Convention, Truth, read_truth
+from fgsn.progress import say
+
+SUSPICIOUS = 10.0
+"""How many times nearer poses must come when translations are read as centres before the user is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    """Score poses against the truth."""
+
+    poses: Path
+    """Result file, or a folder of them."""
+    truth: Path
+    """List of true poses, or a folder of lists."""
+    queries: Path | None = None
+    """Query list, or a folder of lists: only these count; by default every image of the truth."""
+    convention: Convention = "auto"
+    """What the numbers of the truth are: translation, centre, or matrix (see fgsn.localization.truth)."""
+    thresholds: tuple[tuple[float, float], ...] = THRESHOLDS
+    """Metres and degrees."""
+    metres_per_unit: float = 1.0
+    """Length of the world's unit, for maps without a scale of their own."""
+    partial: bool = False
+    """Pass over poses of images that the truth does not hold, instead of refusing them."""
+
+
+def score_poses(settings: ScoreSettings) -> dict[str, Any]:
+    """Recall and medians over all queries and per condition.
+
+    Returns:
+        Figures as `fgsn.evaluation.pose_figures.pose_figures` gives them, under `all` and each condition's name.
+
+    Raises:
+        FgsnError: a file is missing or broken (with its line), a pose is of no known query, or nothing can be compared.
+    """
+    truth = read_truth(settings.truth, settings.convention)
+    if settings.queries is not None:
+        truth = _only(truth, [query.name for query in read_queries(settings.queries)], settings)
+    results = read_results(settings.poses, known=None if settings.partial else truth.names)
+    estimated = _in_order(results, truth, settings)
+    scale = settings.metres_per_unit
+    distances, angles = pose_errors(estimated, truth.camera_from_world)
+    _warn_of_centres(estimated, truth, distances, settings)
+    conditions = np.array(truth.conditions)
+    groups = {"all": np.ones(len(truth.names), bool)}
+    groups |= {name: conditions == name for name in sorted(set(truth.conditions)) if name}
+    return {
+        name: pose_figures(distances[mine] * scale, angles[mine], settings.thresholds) for name, mine in groups.items()
+    }
+
+
+def _only(truth: Truth, names: list[str], settings: ScoreSettings) -> Truth:
+    """The truth of the queries in a list."""
+    ends = Endings(truth.names)
+    row_of = {name: row for row, name in enumerate(truth.names)}
+    rows = []
+    for name in names:
+        try:
+            rows.append(row_of[ends.find(name)])
+        except FgsnError:
+            raise FgsnError(f"{settings.truth} has no pose of '{name}', which is in {settings.queries}") from None
+    return Truth(names, truth.camera_from_world[np.array(rows, np.int64)], [truth.conditions[row] for row in rows])
+
+
+def _in_order(results: PoseList, truth: Truth, settings: ScoreSettings) -> Pose:
+    """The estimated poses (N) in the order of the truth, not a number where there is none."""
+    count = len(truth.names)
+    rotation, translation = np.full((count, 3, 3), np.nan), np.full((count, 3), np.nan)
+    ends = Endings(truth.names)
+    row_of = {name: row for row, name in enumerate(truth.names)}
+    taken: dict[int, str] = {}
+    unknown = []
+    for source, name in enumerate(results.names):
+        try:
+            row = row_of[ends.find(name)]
+        except FgsnError:
+            unknown.append(name)
+            continue
+        if row in taken:
+            raise FgsnError(f"{settings.poses}: '{taken[row]}' and '{name}' are poses of the same query; keep one")
+        taken[row] = name
+        rotation[row] = results.camera_from_world.rotation[source]
+        translation[row] = results.camera_from_world.translation[source]
+    if unknown and not taken:
+        raise FgsnError(f"no pose in {settings.poses} is of an image in {settings.truth}, as '{unknown[0]}' is not")
+    if unknown:
+        say(f"poses of images without truth: {len(unknown)}, first '{unknown[0]}'; they do not count")
+    return Pose(rotation, translation)
+
+
+def _warn_of_centres(estimated: Pose, truth: Truth, distances: NDArray[np.float64], settings: ScoreSettings) -> None:
+    """Say so where centres and translations seem to be mixed up: the poses fit far better when they are swapped."""
+    found = np.isfinite(distances)
+    if found.sum() < 3:
+        return
+    true, guess = truth.camera_from_world[found], estimated[found]
+    swapped = {
+        f"{settings.truth} held camera centres; try --convention centre": guess.centre - true.translation,
+        f"{settings.poses} held camera centres (it should hold translations), or {settings.truth} translations "
+        "(--convention translation)": guess.translation - true.centre,
+    }
+    for reading, apart in swapped.items():
+        factor = np.median(distances[found]) / max(float(np.median(np.linalg.norm(apart, axis=1))), 1e-9)
+        if factor > SUSPICIOUS:
+            say(f"the poses would be {factor:.0f} times nearer to the truth if {reading}")

@@ -1,0 +1,230 @@
+"""A map whose points have labels: the majority over the images that observe them (METHOD section 5, SSMC).
+
+The images' label maps are those of `fgsn segment`; what else estimators need to know of a point, from where it was
+seen, is computed here once.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgsn.errors import FgsnError
+from fgsn.geometry.colmap import Reconstruction
+from fgsn.geometry.posed import PosedImages
+from fgsn.inference.label_maps import read_label_map
+from fgsn.localization.visibility import visibility_of
+from fgsn.progress import say, tracked
+
+SMALLEST_HALF_ANGLE = 10.0
+NO_LABEL = -1
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledMap(Reconstruction):
+    """A reconstruction with labels; its T observations stand in the order of the images."""
+
+    clusters: int
+    """Number of labels K; 0 in a map without labels."""
+    labels: NDArray[np.int32]
+    """(M,) label of every point, -1 for none."""
+    confidence: NDArray[np.float32]
+    """(M,) share of the votes that the label got, 0 without a label."""
+    track_labels: NDArray[np.int32]
+    """(T,) label at every observation, the votes; -1 for none."""
+    observations: NDArray[np.int32]
+    """(M,) number of images that observe the point."""
+    nearest: NDArray[np.float32]
+    """(M,) distance of the nearest observing camera (d_low), 0 for a point that none observes."""
+    farthest: NDArray[np.float32]
+    """(M,) distance of the farthest (d_up)."""
+    axis: NDArray[np.float32]
+    """(M, 3) axis of the viewing cone, from the point towards the cameras."""
+    half_angle: NDArray[np.float32]
+    """(M,) half of the cone's opening in radians, not below a floor."""
+    stationary: NDArray[np.bool_] | None
+    """(K,) which labels mark stationary things, where that is known."""
+
+    def points_of(self, image: int) -> NDArray[np.int64]:
+        """Rows of the points that an image, given by its row, observes."""
+        first, last = np.searchsorted(self.track_image, (image, image + 1))
+        return self.track_point[first:last]
+
+    def pixels_of(self, image: int) -> NDArray[np.float64]:
+        """Where the image observes them (n, 2), in the order of `points_of`."""
+        first, last = np.searchsorted(self.track_image, (image, image + 1))
+        return self.track_pixels[first:last]
+
+    def vote_shares(self, points: NDArray[np.int64], labels: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Share of the votes of points (n,) that went to labels (n,): 0 to 1, for soft decisions; 0 for label -1."""
+        cells, counts, totals = self._votes
+        if not len(cells):
+            return np.zeros(len(points))
+        wanted = np.where(labels >= 0, points * self.clusters + labels, -1)
+        at = np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)
+        return np.where(cells[at] == wanted, counts[at], 0) / np.maximum(totals[points], 1)
+
+    @cached_property
+    def _votes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Sorted cells point * K + label, the votes in each, and the votes (M,) of every point."""
+        valid = self.track_labels >= 0
+        point = self.track_point[valid]
+        cells, counts = np.unique(point * self.clusters + self.track_labels[valid], return_counts=True)
+        return cells, counts, np.bincount(point, minlength=len(self.points))
+
+
+def make_labelled_map(
+    model: Reconstruction,
+    label_maps: Path | str | None,
+    stationary: NDArray[np.bool_] | None = None,
+    smallest_half_angle: float = SMALLEST_HALF_ANGLE,
+) -> LabelledMap:
+    """Give every point of a map a label.
+
+    Args:
+        model: the map.
+        label_maps: folder of label maps that mirrors the names of the images, or the --out of `fgsn segment`; None
+            for a map without labels (K = 0), which is enough for P3P.
+        stationary: (K,) which labels are stationary, as stored in the model that made the label maps.
+        smallest_half_angle: floor of the viewing cones in degrees.
+
+    Raises:
+        FgsnError: the map has no points, no image has a label map, a label map has another size than its image or
+            another number of labels than the others.
+    """
+    if not len(model.points):
+        raise FgsnError("the map has no points; triangulate them first")
+    order = np.lexsort((model.track_point, model.track_image))
+    track_image, track_point = model.track_image[order], model.track_point[order]
+    track_pixels = model.track_pixels[order]
+    clusters, track_labels = 0, np.full(len(track_image), NO_LABEL, np.int32)
+    if label_maps is not None:
+        clusters, track_labels = _observed_labels(model, Path(label_maps), track_image, track_pixels)
+    if stationary is not None and len(stationary) != clusters:
+        raise FgsnError(f"{len(stationary)} stationary flags do not fit label maps of {clusters} labels")
+    offset = model.camera_from_world.centre[track_image] - model.points[track_point]
+    labels, confidence = vote(track_point, track_labels, np.linalg.norm(offset, axis=1), len(model.points), clusters)
+    seen = visibility_of(model, smallest_half_angle)
+    return LabelledMap(
+        names=model.names,
+        cameras=model.cameras,
+        camera_of=model.camera_of,
+        camera_from_world=model.camera_from_world,
+        points=model.points,
+        colours=model.colours,
+        track_point=track_point,
+        track_image=track_image,
+        track_pixels=track_pixels,
+        clusters=clusters,
+        labels=labels,
+        confidence=confidence,
+        track_labels=track_labels,
+        observations=np.bincount(track_point, minlength=len(model.points)).astype(np.int32),
+        nearest=seen.nearest,
+        farthest=seen.farthest,
+        axis=seen.axis,
+        half_angle=seen.half_angle,
+        stationary=None if stationary is None else np.asarray(stationary, bool),
+    )
+
+
+def vote(
+    track_point: NDArray[np.int64],
+    track_labels: NDArray[np.int32],
+    distances: NDArray[np.float64],
+    points: int,
+    clusters: int,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Majority label of every point, and its share of the votes.
+
+    Of labels with equally many votes the one that the nearest camera saw wins, as it saw the point largest; then the
+    lower label.
+
+    Args:
+        track_point: (T,) row of the point that each observation sees.
+        track_labels: (T,) label at each observation, -1 for none.
+        distances: (T,) of the camera from the point.
+        points: number of points M.
+        clusters: number of labels K.
+
+    Returns:
+        (M,) labels, -1 without a vote, and (M,) shares, 0 without one.
+    """
+    labels, confidence = np.full(points, NO_LABEL, np.int32), np.zeros(points, np.float32)
+    valid = track_labels >= 0
+    if not valid.any():
+        return labels, confidence
+    cell = track_point[valid] * clusters + track_labels[valid]
+    order = np.lexsort((distances[valid], cell))
+    cells, first, counts = np.unique(cell[order], return_index=True, return_counts=True)
+    nearest = distances[valid][order][first]
+    point, label = np.divmod(cells, clusters)
+    ranked = np.lexsort((label, nearest, -counts, point))
+    winners = ranked[np.unique(point[ranked], return_index=True)[1]]
+    totals = np.bincount(track_point[valid], minlength=points)
+    labels[point[winners]] = label[winners]
+    confidence[point[winners]] = counts[winners] / totals[point[winners]]
+    return labels, confidence
+
+
+def find_label_map(folder: Path | str, name: str) -> Path | None:
+    """The label map of an image in a folder as `fgsn segment` fills it, None where there is none.
+
+    Args:
+        folder: the --out of `fgsn segment`, or its subfolder labels/.
+        name: path of the image, relative to the folder that was segmented.
+    """
+    stems = (f"{name}.png", str(Path(name).with_suffix(".png")))  # the longer only where two images share a stem
+    found = (Path(folder) / below / stem for below in ("", "labels") for stem in stems)
+    return next((path for path in found if path.is_file()), None)
+
+
+def _observed_labels(
+    model: PosedImages, folder: Path, track_image: NDArray[np.int64], track_pixels: NDArray[np.float64]
+) -> tuple[int, NDArray[np.int32]]:
+    """Number of labels, and the label (T,) at every observation; observations in the order of the images."""
+    files = [find_label_map(folder, name) for name in model.names]
+    missing = [name for name, file in zip(model.names, files, strict=True) if file is None]
+    if len(missing) == len(files):
+        expected = folder / Path(model.names[0]).with_suffix(".png")
+        raise FgsnError(f"{folder} has no label map of any image of the map; expected for example {expected}")
+    if missing:
+        say(f"{len(missing)} of {len(files)} images of the map have no label map in {folder}: {_some(missing)}")
+    labels = np.full(len(track_image), NO_LABEL, np.int32)
+    bounds = np.searchsorted(track_image, np.arange(len(files) + 1))
+    clusters, first = 0, Path()
+    for image, file in tracked(list(enumerate(files)), "label the map", len(files)):
+        if file is None:
+            continue
+        label_map, count = read_label_map(file)
+        camera = model.camera(image)
+        if label_map.shape != (camera.height, camera.width):
+            height, width = label_map.shape
+            raise FgsnError(
+                f"{file} has {width} x {height} pixels, but the map's image '{model.names[image]}' {camera.width} x "
+                f"{camera.height}; segment the images that the map was made of"
+            )
+        if not clusters:
+            clusters, first = count, file
+        if count != clusters:
+            raise FgsnError(f"{file} has {count} labels, but {first} {clusters}; segment all images with one model")
+        mine = slice(bounds[image], bounds[image + 1])
+        labels[mine] = labels_at(label_map, track_pixels[mine])
+    return clusters, labels
+
+
+def labels_at(label_map: NDArray[np.int32], pixels: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Labels (N,) of the pixels nearest to x, y (N, 2), pixel centres at integers; -1 outside the image."""
+    height, width = label_map.shape
+    nearest = np.floor(np.nan_to_num(pixels, nan=-1.0, posinf=-1.0, neginf=-1.0) + 0.5)
+    inside = np.all((nearest >= 0) & (nearest < (width, height)), axis=1)
+    x, y = np.where(inside[:, None], nearest, 0).astype(np.int64).T
+    return np.where(inside, label_map[y, x], NO_LABEL).astype(np.int32)
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

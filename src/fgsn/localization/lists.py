@@ -1,0 +1,148 @@
+"""Lists of images with numbers, one image per line: what queries, priors, poses and results have in common."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgsn.errors import FgsnError
+from fgsn.files import read_text
+from fgsn.geometry.pose import Pose
+
+Value = TypeVar("Value")
+CMU_NAME = re.compile(r"img_\d+_c[01]_(\d{15,17})us(_rect)?(\.jpg)?")
+"""Base names of Extended CMU Seasons, with the time in microseconds."""
+POSE_FORM = "name qw qx qy qz tx ty tz"
+UNIT_TOLERANCE = 0.01
+"""How far the length of a quaternion may be from 1; files round their numbers."""
+
+
+def list_files(path: Path | str) -> list[Path]:
+    """The list itself, or, of a folder, every .txt file in it, in order.
+
+    Raises:
+        FgsnError: there is none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.glob("*.txt") if not file.name.startswith("."))
+    if not files:
+        raise FgsnError(f"{path} holds no .txt file")
+    return files
+
+
+def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:
+    """The lines that are neither blank nor a comment (#), with their numbers from 1.
+
+    Raises:
+        FgsnError: the file is missing or is no text.
+    """
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, line.strip()
+
+
+def read_list(
+    path: Path | str, parse: Callable[[str], tuple[str, Value]], may_be_empty: bool = False
+) -> dict[str, Value]:
+    """Read a list, or every list of a folder, with one line per image.
+
+    Args:
+        path: a file or a folder of .txt files.
+        parse: turns a line into the image's name and value; raises FgsnError or ValueError where it is broken.
+        may_be_empty: take a list without any image.
+
+    Returns:
+        Values by name, in the order of the lines.
+
+    Raises:
+        FgsnError: a file is missing, holds nothing, or a line is broken or names an image again; with file and line.
+    """
+    found: dict[str, Value] = {}
+    first: dict[str, str] = {}
+    files = list_files(path)
+    for file in files:
+        for number, line in numbered_lines(file):
+            try:
+                name, value = parse(line)
+            except (FgsnError, ValueError, OverflowError) as error:
+                raise FgsnError(f"{file}:{number}: {error}") from None
+            if name in found:
+                raise FgsnError(f"{file}:{number}: '{name}' stands in {first[name]} already; keep one")
+            found[name] = value
+            first[name] = f"line {number}" if len(files) == 1 else f"{file.name}:{number}"
+    if not found and not may_be_empty:
+        raise FgsnError(f"{path} holds no line with an image")
+    return found
+
+
+def numbers_after_name(line: str, form: str) -> tuple[str, NDArray[np.float64]]:
+    """Split a line into a name, which may hold spaces, and the finite numbers after it.
+
+    Args:
+        line: the line.
+        form: what it should look like, such as `name gx gy gz height`; the words after the first are counted.
+
+    Raises:
+        FgsnError: the line has another form.
+    """
+    count = len(form.split()) - 1
+    fields = line.rsplit(maxsplit=count)
+    name = fields.pop(0) if len(fields) > count else ""
+    try:
+        numbers = np.array([float(field) for field in fields])
+    except ValueError:
+        numbers = np.zeros(0)
+    if len(numbers) == count and len(name.split()) > 1 and is_number(name.split()[-1]):
+        raise FgsnError(f"expected '{form}', but there are more numbers: {shortened(line)}")
+    if not name or len(numbers) != count or not np.isfinite(numbers).all():
+        raise FgsnError(f"expected '{form}' with finite numbers: {shortened(line)}")
+    return name, numbers
+
+
+def unit_quaternion(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A quaternion (4,) of length 1, from one that is so but for its rounding.
+
+    Raises:
+        FgsnError: it has another length.
+    """
+    length = float(np.linalg.norm(numbers))
+    if not abs(length - 1) <= UNIT_TOLERANCE:
+        raise FgsnError(f"the quaternion {' '.join(f'{n:g}' for n in numbers)} has length {length:.4g}, not 1")
+    return numbers / length
+
+
+def pose_numbers(line: str) -> tuple[str, NDArray[np.float64]]:
+    """Name and numbers (7,) of a line `name qw qx qy qz tx ty tz`, the quaternion made exactly unit.
+
+    Raises:
+        FgsnError: the line has another form, or the quaternion another length than 1.
+    """
+    name, numbers = numbers_after_name(line, POSE_FORM)
+    numbers[:4] = unit_quaternion(numbers[:4])
+    return name, numbers
+
+
+def poses_of(numbers: Iterable[NDArray[np.float64]]) -> Pose:
+    """N poses from N times the numbers (7,) of `pose_numbers`."""
+    table = np.array(list(numbers), np.float64).reshape(-1, 7)
+    return Pose.from_quaternion(table[:, :4], table[:, 4:])
+
+
+def shortened(line: str) -> str:
+    """A line as an error message quotes it."""
+    line = " ".join(line.split())
+    return line if len(line) <= 100 else line[:97] + "..."
+
+
+def is_number(text: str) -> bool:
+    """Whether a field is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

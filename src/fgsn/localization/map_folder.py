@@ -1,0 +1,137 @@
+"""A labelled map on disk: a folder with map.safetensors, which holds everything, and map.json, which tells of it.
+
+Nothing in it is ever unpickled or executed.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from fgsn.errors import FgsnError
+from fgsn.files import write_json, written_whole
+from fgsn.geometry.camera import Camera
+from fgsn.geometry.pose import Pose
+from fgsn.localization.labelled_map import LabelledMap
+
+ARRAYS, FACTS = "map.safetensors", "map.json"
+VERSION = 1
+_KEY = "fgsn-map"
+_SHAPES: dict[str, tuple[str, type, tuple[int, ...]]] = {
+    "camera_of": ("N", np.int64, ()), "rotation": ("N", np.float64, (3, 3)), "translation": ("N", np.float64, (3,)),
+    "points": ("M", np.float64, (3,)), "colours": ("M", np.uint8, (3,)), "labels": ("M", np.int32, ()),
+    "confidence": ("M", np.float32, ()), "observations": ("M", np.int32, ()), "nearest": ("M", np.float32, ()),
+    "farthest": ("M", np.float32, ()), "axis": ("M", np.float32, (3,)), "half_angle": ("M", np.float32, ()),
+    "track_point": ("T", np.int64, ()), "track_image": ("T", np.int64, ()), "track_pixels": ("T", np.float64, (2,)),
+    "track_labels": ("T", np.int32, ()),
+}  # fmt: skip
+"""Number of rows, type and further dimensions of every array: N images, M points, T observations."""
+
+
+def save_map(folder: Path | str, labelled: LabelledMap) -> None:
+    """Write a map folder; each file whole or not at all.
+
+    Raises:
+        FgsnError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    pose = labelled.camera_from_world
+    given = {"rotation": pose.rotation, "translation": pose.translation}
+    arrays = {
+        name: np.ascontiguousarray(given.get(name, getattr(labelled, name, None)), kind)
+        for name, (_, kind, _) in _SHAPES.items()
+    }
+    if labelled.stationary is not None:
+        arrays["stationary"] = np.ascontiguousarray(labelled.stationary, np.uint8)
+    header = {
+        "version": VERSION,
+        "clusters": labelled.clusters,
+        "names": labelled.names,
+        "cameras": [
+            {"model": camera.model, "width": camera.width, "height": camera.height, "parameters": camera.parameters}
+            for camera in labelled.cameras
+        ],
+    }
+    with written_whole(folder / ARRAYS) as aside:
+        try:
+            save_file(arrays, aside, metadata={_KEY: json.dumps(header)})
+        except SafetensorError as error:  # a full disk, for example
+            raise FgsnError(f"cannot write {folder / ARRAYS}: {error}") from error
+    write_json(folder / FACTS, map_facts(labelled))
+
+
+def map_facts(labelled: LabelledMap) -> dict[str, Any]:
+    """What there is to know of a map, as numbers."""
+    has_label = labelled.labels >= 0
+    seen = labelled.observations > 0
+    return {
+        "images": len(labelled.names),
+        "points": len(labelled.points),
+        "observations": len(labelled.track_point),
+        "clusters": labelled.clusters,
+        "points_with_label": int(has_label.sum()),
+        "points_seen_once": int((labelled.observations == 1).sum()),
+        "labels_used": len(np.unique(labelled.labels[has_label])),
+        "mean_confidence": round(float(labelled.confidence[has_label].mean()), 4) if has_label.any() else None,
+        "median_half_angle_degrees": (
+            round(float(np.degrees(np.median(labelled.half_angle[seen]))), 2) if seen.any() else None
+        ),
+        "stationary_labels": None if labelled.stationary is None else int(labelled.stationary.sum()),
+    }
+
+
+def load_map(folder: Path | str) -> LabelledMap:
+    """Read a map folder.
+
+    Raises:
+        FgsnError: there is no map, it is damaged, or a newer fgsn wrote it.
+    """
+    path = Path(folder) / ARRAYS
+    if not path.is_file():
+        raise FgsnError(f"{folder} is no map folder: it holds no {ARRAYS}")
+    try:
+        with safe_open(path, framework="np") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            if header["version"] > VERSION:
+                raise FgsnError(f"{path} was written by a newer fgsn; update fgsn to read it")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return _assembled(header, arrays)
+    except OSError as error:
+        raise FgsnError(f"cannot read {path}: {error.strerror or error}") from None
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
+        raise FgsnError(f"{path} is damaged, or no map of fgsn; make it again") from None
+
+
+def _assembled(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LabelledMap:
+    """The map, after everything was found to fit together; raises what `load_map` catches where it does not."""
+    names, clusters = [str(name) for name in header["names"]], int(header["clusters"])
+    cameras = [
+        Camera.from_parameters(int(one["width"]), int(one["height"]), one["parameters"], str(one["model"]))
+        for one in header["cameras"]
+    ]
+    rows = {"N": len(names), "M": len(arrays["points"]), "T": len(arrays["track_point"])}
+    for name, (letter, kind, rest) in _SHAPES.items():
+        if arrays[name].dtype != kind or arrays[name].shape != (rows[letter], *rest):
+            raise ValueError(name)
+    stationary = arrays.get("stationary")
+    if stationary is not None and (stationary.dtype != np.uint8 or stationary.shape != (clusters,)):
+        raise ValueError
+    bounds = {"camera_of": (0, len(cameras)), "labels": (-1, clusters), "track_labels": (-1, clusters),
+              "track_point": (0, rows["M"]), "track_image": (0, rows["N"])}  # fmt: skip
+    for name, (low, high) in bounds.items():
+        if arrays[name].size and not low <= arrays[name].min() <= arrays[name].max() < high:
+            raise ValueError(name)
+    if clusters < 0 or (np.diff(arrays["track_image"]) < 0).any():
+        raise ValueError
+    if not all(np.isfinite(values).all() for values in arrays.values()):
+        raise ValueError
+    pose = Pose(arrays.pop("rotation"), arrays.pop("translation"))
+    given = {name: arrays[name] for name in _SHAPES if name in arrays}
+    return LabelledMap(
+        names=names, cameras=cameras, camera_from_world=pose, clusters=clusters,
+        stationary=None if stationary is None else stationary.astype(bool), **given,
+    )  # fmt: skip

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from fgsn.errors import FgsnError
+from fgsn.evaluation.score_poses import ScoreSettings, score_poses
+from fgsn.geometry.pose import Pose
+from fgsn.localization.result_files import write_results
+
+NAMES = [f"{condition}/c0/{number}.jpg" for condition in ("night", "snow") for number in range(4)]
+RNG = np.random.default_rng(0)
+TRUTH = Pose.from_centre(Rotation.random(8, rng=RNG).as_matrix(), RNG.normal(0, 100, (8, 3)))
+
+
+def moved(metres):
+    """The true poses with centres moved by metres (8,) along the world's x."""
+    return Pose.from_centre(TRUTH.rotation, TRUTH.centre + np.outer(metres, [1, 0, 0]))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Poses of all queries but the last, and a folder of true poses, one list per condition."""
+    write_results(tmp_path / "poses.txt", NAMES[:7], moved([0.1, 0.3, 3, 30, 0.1, 0.1, 0.1, 0])[:7])
+    for row, condition in enumerate(("night", "snow")):
+        mine = slice(4 * row, 4 * row + 4)
+        write_results(tmp_path / "truth" / f"{condition}.txt", NAMES[mine], TRUTH[mine])
+    return {"poses": tmp_path / "poses.txt", "truth": tmp_path / "truth"}
+
+
+def test_recall_per_condition(files):
+    figures = score_poses(ScoreSettings(**files))
+    assert list(figures) == ["all", "night", "snow"]
+    assert figures["night"]["recall"] == [25, 50, 75]
+    assert figures["snow"]["recall"] == [75, 75, 75]
+    assert figures["all"]["recall"] == [50, 62.5, 75]
+    assert (figures["snow"]["queries"], figures["snow"]["localized"]) == (4, 3)
+    assert figures["night"]["median_metres"] == pytest.approx(1.65)
+
+
+def test_other_thresholds_and_units(files):
+    figures = score_poses(ScoreSettings(**files, thresholds=((0.2, 1.0),), metres_per_unit=4.0))
+    assert figures["all"]["recall"] == [0]
+    assert figures["all"]["interval"][0][1] < 40
+    assert figures["night"]["median_metres"] == pytest.approx(6.6)
+
+
+def test_a_query_list_says_what_counts(files, tmp_path):
+    queries = tmp_path / "queries.txt"
+    queries.write_text(f"{NAMES[0]} SIMPLE_PINHOLE 64 48 50 32 24\n{NAMES[7]} SIMPLE_PINHOLE 64 48 50 32 24\n")
+    figures = score_poses(ScoreSettings(**files, queries=queries, partial=True))
+    assert figures["all"]["recall"] == [50, 50, 50]
+    queries.write_text("night/c0/9.jpg SIMPLE_PINHOLE 64 48 50 32 24\n")
+    with pytest.raises(FgsnError, match=r"has no pose of 'night/c0/9\.jpg', which is in"):
+        score_poses(ScoreSettings(**files, queries=queries))
+
+
+def test_names_of_the_benchmark_are_understood(files, tmp_path):
+    names = [f"slice7/query/img_{n:05d}_c0_128456262971620{n}us.jpg" for n in range(8)]
+    write_results(tmp_path / "poses.txt", names, TRUTH, "cmu")
+    lines = (" ".join([name, *map(repr, q.tolist()), *map(repr, c.tolist())]) for name, q, c in
+             zip(names, TRUTH.quaternion, TRUTH.centre, strict=True))  # fmt: skip
+    folder = tmp_path / "camera-poses"
+    folder.mkdir()
+    (folder / "slice-7.txt").write_text("\n".join(lines))
+    figures = score_poses(ScoreSettings(poses=tmp_path / "poses.txt", truth=folder))
+    assert list(figures) == ["all", "2010-09-15"]
+    assert figures["all"]["recall"] == [100, 100, 100]
+
+
+def test_an_empty_result_file_scores_nothing(files):
+    files["poses"].write_text("")
+    assert score_poses(ScoreSettings(**files))["all"]["recall"] == [0, 0, 0]
+
+
+def test_unknown_images(files, capsys):
+    with files["poses"].open("a") as file:
+        file.write("rain/c0/1.jpg 1 0 0 0 0 0 0\n")
+    with pytest.raises(FgsnError, match=r"poses\.txt:8: 'rain/c0/1\.jpg' is no known query"):
+        score_poses(ScoreSettings(**files))
+    assert score_poses(ScoreSettings(**files, partial=True))["all"]["recall"] == [50, 62.5, 75]
+    assert "poses of images without truth: 1, first" in capsys.readouterr().err
+    files["poses"].write_text("rain/c0/1.jpg 1 0 0 0 0 0 0\n")
+    with pytest.raises(FgsnError, match=r"no pose in .* is of an image in"):
+        score_poses(ScoreSettings(**files, partial=True))
+
+
+def test_two_poses_of_one_query(files):
+    with files["poses"].open("a") as file:
+        file.write("images/night/c0/1.jpg 1 0 0 0 0 0 0\n")
+    with pytest.raises(FgsnError, match=r"'night/c0/1\.jpg' and 'images/night/c0/1\.jpg' are poses of the same query"):
+        score_poses(ScoreSettings(**files))
+
+
+def test_centres_in_place_of_translations_are_noticed(files, capsys):
+    score_poses(ScoreSettings(**files))
+    assert "nearer" not in capsys.readouterr().err
+    figures = score_poses(ScoreSettings(**files, convention="centre"))
+    assert figures["all"]["recall"] == [0, 0, 0]
+    assert "(--convention translation)" in capsys.readouterr().err
+    write_results(files["poses"], NAMES, Pose(TRUTH.rotation, TRUTH.centre))
+    score_poses(ScoreSettings(**files))
+    assert "poses.txt held camera centres" in capsys.readouterr().err
+    write_results(files["poses"], NAMES, TRUTH)
+    for file in files["truth"].iterdir():
+        file.unlink()
+    write_results(files["truth"] / "all.txt", NAMES, Pose(TRUTH.rotation, TRUTH.centre))
+    score_poses(ScoreSettings(**files))
+    assert "truth held camera centres; try --convention centre" in capsys.readouterr().err

@@ -1,0 +1,107 @@
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from fgsn.errors import FgsnError
+from fgsn.geometry.camera import Camera
+from fgsn.geometry.pose import Pose
+from fgsn.inference.label_maps import write_label_map
+from fgsn.localization.labelled_map import make_labelled_map
+from fgsn.localization.map_folder import ARRAYS, FACTS, load_map, save_map
+from localization.toy import CAMERA, read_or_refused, toy_model
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in toy_model().names[:2]:
+        labels = rng.integers(0, 300, (CAMERA.height, CAMERA.width))
+        write_label_map(tmp_path / "labels" / name.replace(".jpg", ".png"), labels, 300)
+    return make_labelled_map(toy_model(), tmp_path / "labels", stationary=rng.random(300) < 0.5)
+
+
+def assert_same(one, two):
+    for field in fields(one):
+        a, b = getattr(one, field.name), getattr(two, field.name)
+        if isinstance(a, Pose):
+            np.testing.assert_array_equal(a.rotation, b.rotation)
+            np.testing.assert_array_equal(a.translation, b.translation)
+        elif isinstance(a, np.ndarray):
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype
+        else:
+            assert a == b
+
+
+def test_round_trip(tmp_path, labelled):
+    lens = Camera(64, 48, 50, 51, 31, 23, "OPENCV", (0.1, 0.0, 0.01, 0.0))
+    for number, one in enumerate(
+        (labelled, replace(labelled, stationary=None, cameras=[lens]), make_labelled_map(toy_model(), None))
+    ):
+        save_map(tmp_path / str(number), one)
+        assert_same(one, load_map(tmp_path / str(number)))
+    facts = json.loads((tmp_path / "0" / FACTS).read_text())
+    assert facts["images"] == 3
+    assert facts["points"] == facts["points_with_label"] == 20
+    assert facts["clusters"] == 300
+    assert json.loads((tmp_path / "2" / FACTS).read_text())["mean_confidence"] is None
+
+
+def test_equal_maps_give_equal_bytes_and_arrays_go_to_torch(tmp_path, labelled):
+    save_map(tmp_path / "a", labelled)
+    save_map(tmp_path / "b", load_map(tmp_path / "a"))
+    assert (tmp_path / "a" / ARRAYS).read_bytes() == (tmp_path / "b" / ARRAYS).read_bytes()
+    assert torch.from_numpy(load_map(tmp_path / "a").points).shape == (20, 3)
+
+
+def test_what_is_no_map(tmp_path, labelled):
+    with pytest.raises(FgsnError, match="is no map folder"):
+        load_map(tmp_path)
+    for content in (b"", b"\x00" * 100, b"\x80\x04", b"PK\x03\x04"):
+        (tmp_path / ARRAYS).write_bytes(content)
+        with pytest.raises(FgsnError, match="is damaged"):
+            load_map(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": np.full(20, 300, np.int32)},
+        {"labels": np.full(20, -2, np.int32)},
+        {"track_point": np.full(60, 20)},
+        {"track_image": np.full(60, 3)},
+        {"track_image": np.repeat([2, 1, 0], 20)},
+        {"camera_of": np.array([0, 0, 1])},
+        {"points": np.full((20, 3), np.nan)},
+        {"axis": np.zeros((19, 3), np.float32)},
+        {"stationary": np.ones(5, bool)},
+        {"names": ["one"]},
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(tmp_path, labelled, change):
+    save_map(tmp_path, replace(labelled, **change))
+    with pytest.raises(FgsnError, match="is damaged"):
+        load_map(tmp_path)
+
+
+def test_a_newer_version_is_named(tmp_path, labelled, monkeypatch):
+    monkeypatch.setattr("fgsn.localization.map_folder.VERSION", 2)
+    save_map(tmp_path, labelled)
+    monkeypatch.undo()
+    with pytest.raises(FgsnError, match="newer fgsn"):
+        load_map(tmp_path)
+
+
+def test_damaged_bytes_never_raise_anything_else(tmp_path, labelled):
+    save_map(tmp_path, labelled)
+    path, rng = tmp_path / ARRAYS, np.random.default_rng(0)
+    whole = path.read_bytes()
+    for _ in range(300):
+        content = bytearray(whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.2 else whole)
+        for at in rng.integers(0, min(len(content), 3000), rng.integers(1, 4)):
+            content[at] = rng.integers(0, 256)
+        path.write_bytes(bytes(content))
+        read_or_refused(lambda: load_map(tmp_path))
