@@ -1,45 +1,24 @@
 """fgsn score-poses: check a result file line by line, and compare its poses with the truth, per condition."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fgsn.config import ScorePosesSettings
 from fgsn.errors import FgsnError
 from fgsn.evaluation.pose_figures import THRESHOLDS, pose_errors, pose_figures
 from fgsn.geometry.pose import Pose
 from fgsn.localization.queries import read_queries
 from fgsn.localization.result_files import Endings, PoseList, read_results
-from fgsn.localization.truth import Convention, Truth, read_truth
+from fgsn.localization.truth import Truth, read_truth
 from fgsn.progress import say
 
 SUSPICIOUS = 10.0
 """How many times nearer poses must come when translations are read as centres before the user is told."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScoreSettings:
-    """Score poses against the truth."""
-
-    poses: Path
-    """Result file, or a folder of them."""
-    truth: Path
-    """List of true poses, or a folder of lists."""
-    queries: Path | None = None
-    """Query list, or a folder of lists: only these count; by default every image of the truth."""
-    convention: Convention = "auto"
-    """What the numbers of the truth are: translation, centre, or matrix (see fgsn.localization.truth)."""
-    thresholds: tuple[tuple[float, float], ...] = THRESHOLDS
-    """Metres and degrees."""
-    metres_per_unit: float = 1.0
-    """Length of the world's unit, for maps without a scale of their own."""
-    partial: bool = False
-    """Pass over poses of images that the truth does not hold, instead of refusing them."""
-
-
-def score_poses(settings: ScoreSettings) -> dict[str, Any]:
+def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
     """Recall and medians over all queries and per condition.
 
     Returns:
@@ -59,12 +38,10 @@ def score_poses(settings: ScoreSettings) -> dict[str, Any]:
     conditions = np.array(truth.conditions)
     groups = {"all": np.ones(len(truth.names), bool)}
     groups |= {name: conditions == name for name in sorted(set(truth.conditions)) if name}
-    return {
-        name: pose_figures(distances[mine] * scale, angles[mine], settings.thresholds) for name, mine in groups.items()
-    }
+    return {name: pose_figures(distances[mine] * scale, angles[mine], THRESHOLDS) for name, mine in groups.items()}
 
 
-def _only(truth: Truth, names: list[str], settings: ScoreSettings) -> Truth:
+def _only(truth: Truth, names: list[str], settings: ScorePosesSettings) -> Truth:
     """The truth of the queries in a list."""
     ends = Endings(truth.names)
     row_of = {name: row for row, name in enumerate(truth.names)}
@@ -77,7 +54,7 @@ def _only(truth: Truth, names: list[str], settings: ScoreSettings) -> Truth:
     return Truth(names, truth.camera_from_world[np.array(rows, np.int64)], [truth.conditions[row] for row in rows])
 
 
-def _in_order(results: PoseList, truth: Truth, settings: ScoreSettings) -> Pose:
+def _in_order(results: PoseList, truth: Truth, settings: ScorePosesSettings) -> Pose:
     """The estimated poses (N) in the order of the truth, not a number where there is none."""
     count = len(truth.names)
     rotation, translation = np.full((count, 3, 3), np.nan), np.full((count, 3), np.nan)
@@ -103,7 +80,9 @@ def _in_order(results: PoseList, truth: Truth, settings: ScoreSettings) -> Pose:
     return Pose(rotation, translation)
 
 
-def _warn_of_centres(estimated: Pose, truth: Truth, distances: NDArray[np.float64], settings: ScoreSettings) -> None:
+def _warn_of_centres(
+    estimated: Pose, truth: Truth, distances: NDArray[np.float64], settings: ScorePosesSettings
+) -> None:
     """Say so where centres and translations seem to be mixed up: the poses fit far better when they are swapped."""
     found = np.isfinite(distances)
     if found.sum() < 3:

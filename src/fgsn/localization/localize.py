@@ -1,0 +1,193 @@
+"""Poses of query images in a map: match, judge the matches by labels, estimate (METHOD section 5).
+
+Nothing here reads the truth: maps, label maps, query lists and priors are all that goes in.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fgsn.config import LocalizeSettings
+from fgsn.errors import FgsnError
+from fgsn.files import write_json, write_yaml
+from fgsn.geometry.colmap import read_model
+from fgsn.geometry.pose import Pose
+from fgsn.inference.label_maps import read_label_map
+from fgsn.inference.model import choose_device, load
+from fgsn.localization.gsmc import gsmc_scores, sampling_weights
+from fgsn.localization.hloc import open_hloc_matches
+from fgsn.localization.labelled_map import LabelledMap, find_label_map, labels_at, make_labelled_map
+from fgsn.localization.matches import Matches2D3D
+from fgsn.localization.own_matches import OwnMatches
+from fgsn.localization.priors import Priors, read_priors
+from fgsn.localization.queries import Query, read_queries
+from fgsn.localization.result_files import write_results
+from fgsn.localization.robust_pose import PoseEstimate, estimate_pose
+from fgsn.localization.ssmc import ssmc_weights
+from fgsn.localization.voters import Voters
+from fgsn.progress import tracked
+
+Finder = Callable[[str], Matches2D3D]
+
+
+def localize(settings: LocalizeSettings) -> dict[str, Any]:
+    """Estimate the pose of every query, and write the result file.
+
+    Returns:
+        How many queries there are and how many have a pose, matches and agreeing matches in the median, milliseconds
+        per query, and why queries have no pose.
+
+    Raises:
+        FgsnError: an input is missing or broken; or no query has a pose.
+    """
+    queries = [query for path in settings.queries for query in read_queries(path)]
+    priors = {name: prior for path in settings.priors for name, prior in _by_name(read_priors(path)).items()}
+    device = choose_device(settings.device).type
+    with _matched(settings, queries, device) as (labelled, find):
+        judge = _Judge(settings, labelled, priors, device)
+        rows = [_localized(query, find, judge, settings) for query in tracked(queries, "localize", len(queries))]
+    found = [row for row in rows if row.estimate.camera_from_world is not None]
+    if not found:
+        raise FgsnError(f"none of {len(queries)} queries has a pose: {_reasons(rows)}")
+    poses = [row.estimate.camera_from_world for row in found]
+    pose = Pose(np.stack([p.rotation for p in poses if p]), np.stack([p.translation for p in poses if p]))
+    write_results(settings.out, [row.query for row in found], pose, settings.naming)
+    results = {
+        "method": settings.method,
+        "queries": len(queries),
+        "localized": len(found),
+        "map_points": len(labelled.points),
+        "labels": labelled.clusters,
+        "matches": float(np.median([row.matches for row in rows])),
+        "kept": float(np.median([row.kept for row in rows])),
+        "inliers": float(np.median([row.estimate.inliers.sum() for row in found])),
+        "ms_judge": round(1000 * float(np.median([row.seconds[0] for row in rows])), 1),
+        "ms_pose": round(1000 * float(np.median([row.seconds[1] for row in rows])), 1),
+        "without_pose": dict(Counter(row.estimate.reason for row in rows if row.estimate.camera_from_world is None)),
+        "poses": str(settings.out),
+    }
+    write_yaml(settings.out.with_suffix(".config.yaml"), settings.as_dict())
+    write_json(settings.out.with_suffix(".results.json"), results | {"by_query": [row.facts() for row in rows]})
+    return results
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of a query."""
+
+    query: str
+    matches: int
+    kept: int
+    estimate: PoseEstimate
+    seconds: tuple[float, float]
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values."""
+        inliers = int(self.estimate.inliers.sum())
+        return {"name": self.query, "matches": self.matches, "kept": self.kept, "inliers": inliers} | (
+            {"reason": self.estimate.reason} if self.estimate.camera_from_world is None else {}
+        )
+
+
+class _Judge:
+    """Turns matches into what the estimator takes: which to keep, and how likely each is to be drawn."""
+
+    def __init__(
+        self, settings: LocalizeSettings, labelled: LabelledMap, priors: dict[str, tuple[np.ndarray, float]], device: str
+    ) -> None:
+        self.settings, self.labelled, self.priors, self.device = settings, labelled, priors, device
+        good = labelled.labels >= 0
+        if labelled.stationary is not None:
+            good &= labelled.stationary[np.maximum(labelled.labels, 0)]
+        self.voters = Voters(
+            labelled.points[good], labelled.labels[good], labelled.nearest[good], labelled.farthest[good],
+            labelled.axis[good], labelled.half_angle[good],
+        )  # fmt: skip
+
+    def __call__(self, query: Query, matches: Matches2D3D) -> tuple[Matches2D3D, np.ndarray | None]:
+        """The matches to use, and their weights (None: all alike)."""
+        method = self.settings.method
+        if method == "p3p" or not len(matches):
+            return matches, None
+        labels = self._label_map(query)
+        if method == "ssmc":
+            at = labels_at(labels, matches.pixels)
+            kept = ssmc_weights(matches.points, self.labelled.labels, at, stationary=self.labelled.stationary) > 0
+            return matches[kept], None
+        if query.name not in self.priors:
+            raise FgsnError(f"'{query.name}' has no prior of gravity and height in {self.settings.priors[0]}")
+        gravity, height = self.priors[query.name]
+        rows = matches.points
+        scores = gsmc_scores(
+            query.camera, matches.pixels, self.labelled.points[rows], self.voters, labels, gravity, height,
+            gravity_noise=self.settings.gravity_noise, height_noise=self.settings.height_noise,
+            match_range=(self.labelled.nearest[rows], self.labelled.farthest[rows]), device=self.device,
+        )  # fmt: skip
+        return matches, sampling_weights(scores)
+
+    def _label_map(self, query: Query) -> np.ndarray:
+        folder = self.settings.query_labels
+        assert folder is not None
+        file = find_label_map(folder, query.name)
+        if file is None:
+            raise FgsnError(f"{folder} has no label map of the query '{query.name}'; run fgsn segment on the queries")
+        labels, clusters = read_label_map(file)
+        if labels.shape != query.camera.size[::-1]:
+            width, height = labels.shape[::-1]
+            raise FgsnError(f"{file} is {width} x {height}, but the query's camera is {query.camera.size}")
+        if clusters != self.labelled.clusters:
+            raise FgsnError(f"{file} has {clusters} labels, but those of the map have {self.labelled.clusters}")
+        return labels.astype(np.int64)
+
+
+def _localized(query: Query, find: Finder, judge: _Judge, settings: LocalizeSettings) -> Row:
+    matches = find(query.name)
+    began = time.perf_counter()
+    kept, weights = judge(query, matches)
+    judged = time.perf_counter()
+    points = judge.labelled.points[kept.points]
+    estimate = estimate_pose(
+        query.camera, kept.pixels, points, weights, max_error=settings.max_error, seed=settings.seed
+    )
+    return Row(query.name, len(matches), len(kept), estimate, (judged - began, time.perf_counter() - judged))
+
+
+@contextmanager
+def _matched(
+    settings: LocalizeSettings, queries: list[Query], device: str
+) -> Iterator[tuple[LabelledMap, Finder]]:
+    """The map with its labels, and what finds the matches of a query."""
+    labels = None if settings.method == "p3p" else settings.map_labels
+    flags = load(settings.model, "cpu").stationary if settings.model else None
+    stationary = None if flags is None or labels is None else np.array(flags, bool)
+    if settings.hloc:
+        labelled = make_labelled_map(read_model(settings.map), labels, stationary)
+        files = [settings.hloc / name for name in ("pairs.txt", "features.h5", "matches.h5")]
+        with open_hloc_matches(labelled, *files) as hloc:
+            yield labelled, hloc.of
+        return
+    assert settings.images is not None
+    names = [query.name for query in queries]
+    work = settings.work or settings.out.parent / "work"
+    own = OwnMatches(
+        read_model(settings.map, points_needed=False), names, settings.images, work, settings.matcher,
+        keypoints=settings.keypoints, retrieved=settings.retrieved, workers=settings.workers, device=device,
+        seed=settings.seed,
+    )  # fmt: skip
+    labelled = make_labelled_map(own.model, labels, stationary)
+    yield labelled, own.finder(labelled)
+
+
+def _by_name(priors: Priors) -> dict[str, tuple[np.ndarray, float]]:
+    rows = zip(priors.names, priors.gravity, priors.heights, strict=True)
+    return {name: (gravity, float(height)) for name, gravity, height in rows}
+
+
+def _reasons(rows: list[Row]) -> str:
+    return "; ".join(f"{reason} ({count} x)" for reason, count in Counter(row.estimate.reason for row in rows).items())
