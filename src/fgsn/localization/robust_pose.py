@@ -1,0 +1,286 @@
+"""The pose of a camera from matches of its pixels with map points, most of which may be wrong."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+from fgsn.errors import FgsnError, MissingExtraError
+from fgsn.geometry.camera import Camera
+from fgsn.geometry.pose import Pose
+
+Array = NDArray[np.float64]
+
+BATCH = 500
+"""Samples between two looks at whether enough have been drawn."""
+POLISHED = 3
+"""Hypotheses of a batch that are refined: the best by its minimal sample need not be the best after refinement."""
+
+
+@dataclass(frozen=True, eq=False)
+class PoseEstimate:
+    """What a robust estimator found."""
+
+    camera_from_world: Pose | None
+    """None where there is no pose; `reason` says why."""
+    inliers: NDArray[np.bool_]
+    """(N,) matches that agree with the pose."""
+    samples: int = 0
+    """Minimal samples that were drawn."""
+    reason: str = ""
+
+
+def estimate_pose(
+    camera: Camera,
+    pixels: ArrayLike,
+    points_world: ArrayLike,
+    weights: ArrayLike | None = None,
+    gravity: ArrayLike | None = None,
+    *,
+    up: ArrayLike = (0.0, 0.0, 1.0),
+    max_error: float = 8.0,
+    confidence: float = 0.9999,
+    max_samples: int = 100_000,
+    min_inliers: int = 4,
+    seed: int = 0,
+) -> PoseEstimate:
+    """Estimate the pose of a camera from 2D-3D matches by LO-RANSAC with truncated squared errors (MSAC).
+
+    All matches vote. Without weights and gravity this is poselib's estimator; with them, minimal samples are drawn
+    here, with poselib's solvers and refinement. Lenses are taken out of the pixels first, so errors are counted in
+    pixels of the pinhole camera with the same focal lengths.
+
+    Args:
+        camera: of the query, any model.
+        pixels: (N, 2).
+        points_world: (N, 3).
+        weights: (N,) how likely each match is to be drawn, not negative; a match of weight zero is never drawn.
+        gravity: (3,) direction of gravity (down) in the camera frame, roughly: samples are then pairs instead of
+            triplets, and the refinement frees the pose from gravity's error.
+        up: (3,) the direction in the world that is opposite to gravity.
+        max_error: largest error of an inlier in pixels.
+        confidence: probability of having drawn a sample of inliers, after which drawing ends.
+        max_samples: most samples drawn.
+        min_inliers: fewer make no pose.
+        seed: same seed, same answer.
+
+    Raises:
+        FgsnError: arrays that do not fit together, or negative weights.
+        MissingExtraError: poselib is not installed, or pycolmap and the camera is distorted.
+    """
+    pixels, points = np.asarray(pixels, np.float64), np.asarray(points_world, np.float64)
+    count = len(pixels)
+    if pixels.shape != (count, 2) or points.shape != (count, 3):
+        raise FgsnError(f"matches want pixels (N, 2) and points (N, 3), not {pixels.shape} and {points.shape}")
+    if weights is not None:
+        weights = np.asarray(weights, np.float64)
+        if weights.shape != (count,) or not (weights >= 0).all():
+            raise FgsnError(f"{count} matches want {count} weights of at least 0")
+    poselib = _poselib()
+    nothing = np.zeros(count, bool)
+    if count < min_inliers:
+        return PoseEstimate(None, nothing, reason=f"{count} matches are too few")
+
+    # Far origins, such as UTM coordinates, would cost the digits that the errors need.
+    origin = np.median(points, axis=0)
+    matches = _Matches(camera, camera.rays(pixels), points - origin, max_error, poselib)
+    if weights is None and gravity is None:
+        pose, samples = _poselib_ransac(matches, confidence, max_samples, seed)
+    else:
+        solver = _Triplets(matches) if gravity is None else _Pairs(matches, gravity, up)
+        drawn = matches.sound if weights is None else np.where(matches.sound, weights, 0.0)
+        if np.count_nonzero(drawn) < solver.size:
+            return PoseEstimate(None, nothing, reason=f"only {np.count_nonzero(drawn)} matches have a weight")
+        pose, samples = _weighted_ransac(matches, solver, drawn, confidence, max_samples, seed)
+    if pose is None:
+        return PoseEstimate(None, nothing, samples, "no sample of the matches gives a pose")
+    inliers = matches.squared_errors(pose.Rt[None])[0] <= max_error**2
+    if np.count_nonzero(inliers) < min_inliers:
+        reason = f"only {np.count_nonzero(inliers)} of {count} matches agree with any pose"
+        return PoseEstimate(None, nothing, samples, reason)
+    rotation = np.asarray(pose.R)
+    return PoseEstimate(Pose(rotation, np.asarray(pose.t) - rotation @ origin), inliers, samples)
+
+
+class _Matches:
+    """Matches as the solvers want them, and the errors of poses on them."""
+
+    def __init__(self, camera: Camera, rays: Array, points: Array, max_error: float, poselib: ModuleType) -> None:
+        self.poselib, self.max_error = poselib, max_error
+        focal, centre = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
+        self.sound = np.isfinite(rays).all(axis=1) & np.isfinite(points).all(axis=1)
+        # A lens may have no ray at a pixel; such a match stays in its row, far from every pose.
+        self.rays = np.where(self.sound[:, None], rays, (0.0, 0.0, 1.0))
+        self.points = np.where(self.sound[:, None], points, 0.0)
+        self.pixels = self.rays[:, :2] * focal + centre
+        self.directions = self.rays / np.linalg.norm(self.rays, axis=1, keepdims=True)
+        self.pinhole = {"model": "PINHOLE", "width": camera.width, "height": camera.height}
+        self.pinhole["params"] = [*focal, *centre]
+        self._focal = focal.astype(np.float32)
+        self._plane = np.ascontiguousarray(self.rays[:, :2].T, np.float32)
+        self._points = np.concatenate([self.points.T, np.ones((1, len(points)))]).astype(np.float32)
+
+    def squared_errors(self, poses: Array) -> NDArray[np.float32]:
+        """Squared pixel errors (M, N) of poses (M, 3, 4); infinite behind the camera."""
+        seen = poses.astype(np.float32).reshape(-1, 4) @ self._points
+        x, y, depth = np.moveaxis(seen.reshape(len(poses), 3, -1), 1, 0)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            error = ((x / depth - self._plane[0]) * self._focal[0]) ** 2
+            error += ((y / depth - self._plane[1]) * self._focal[1]) ** 2
+            error[~(depth > 1e-6)] = np.inf
+        error[:, ~self.sound] = np.inf
+        return np.nan_to_num(error, copy=False, nan=np.inf, posinf=np.inf)
+
+    def costs(self, poses: Array) -> Array:
+        """Truncated squared errors (M,) of poses (M, 3, 4), summed over all matches."""
+        return np.minimum(self.squared_errors(poses), self.max_error**2).sum(axis=1, dtype=np.float64)
+
+    def refine(self, pose: Any, reach: float = 1.0) -> Any:
+        """The pose that fits best what lies within `reach` times the largest error."""
+        near = self.squared_errors(pose.Rt[None])[0] <= (reach * self.max_error) ** 2
+        if np.count_nonzero(near) < 4:
+            return pose
+        loss = {"loss_type": "TRUNCATED", "loss_scale": reach * self.max_error, "max_iterations": 25}
+        return self.poselib.refine_absolute_pose(self.pixels[near], self.points[near], pose, self.pinhole, loss)[0]
+
+
+class _Triplets:
+    """Poses from three matches."""
+
+    size = 3
+    reaches = (1.0,)
+
+    def __init__(self, matches: _Matches) -> None:
+        self.matches = matches
+
+    def __call__(self, sample: NDArray[np.int64]) -> list[Any]:
+        return self.matches.poselib.p3p(self.matches.directions[sample], self.matches.points[sample])
+
+
+class _Pairs:
+    """Poses from two matches and the direction of gravity.
+
+    The solver wants both frames upright, y along gravity.
+    """
+
+    size = 2
+    # Gravity that is one degree off shifts pixels by more than an inlier may err, so refinement starts wider.
+    reaches = (3.0, 1.0)
+
+    def __init__(self, matches: _Matches, gravity: ArrayLike, up: ArrayLike) -> None:
+        self.poselib = matches.poselib
+        self.upright_from_camera = upright_rotation(gravity)
+        self.upright_from_world = upright_rotation(-np.asarray(up, np.float64))
+        self.directions = matches.directions @ self.upright_from_camera.T
+        self.points = matches.points @ self.upright_from_world.T
+
+    def __call__(self, sample: NDArray[np.int64]) -> list[Any]:
+        poses = self.poselib.up2p(self.directions[sample], self.points[sample])
+        for pose in poses:
+            rotation = self.upright_from_camera.T @ pose.R @ self.upright_from_world
+            pose.t = self.upright_from_camera.T @ pose.t
+            pose.R = rotation
+        return poses
+
+
+def upright_rotation(gravity: ArrayLike) -> Array:
+    """The smallest rotation (3, 3) that turns a direction of gravity (3,) to +y, the downward axis of level cameras.
+
+    Raises:
+        FgsnError: gravity has no direction.
+    """
+    gravity = np.asarray(gravity, np.float64)
+    length = np.linalg.norm(gravity)
+    if gravity.shape != (3,) or not 1e-9 < length < np.inf:
+        raise FgsnError(f"gravity wants three numbers that are a direction, not {gravity}")
+    down = gravity / length
+    axis = np.cross(down, (0.0, 1.0, 0.0))
+    sine = np.linalg.norm(axis)
+    if sine < 1e-12:
+        return np.eye(3) if down[1] > 0 else np.diag([1.0, -1.0, -1.0])
+    return Rotation.from_rotvec(axis / sine * np.arctan2(sine, down[1])).as_matrix()
+
+
+def _weighted_ransac(
+    matches: _Matches,
+    solver: _Triplets | _Pairs,
+    weights: Array,
+    confidence: float,
+    max_samples: int,
+    seed: int,
+) -> tuple[Any, int]:
+    """The best pose, refined, and how many samples it took."""
+    share = weights / weights.sum()
+    best, lowest, drawn, needed = None, np.inf, 0, float(max_samples)
+    for samples in _draw(share, solver.size, seed):
+        poses = [pose for sample in samples for pose in solver(sample)]
+        drawn += len(samples)
+        if poses:
+            costs = matches.costs(np.array([pose.Rt for pose in poses]))
+            for row in np.argsort(costs, kind="stable")[:POLISHED]:
+                pose, cost = _polish(matches, solver, poses[row], costs[row])
+                if cost < lowest:
+                    best, lowest = pose, cost
+        if best is not None:
+            # The weights decide how often a sample holds inliers only, so they belong into the bound.
+            caught = float(share[matches.squared_errors(best.Rt[None])[0] <= matches.max_error**2].sum())
+            needed = samples_needed(caught, solver.size, confidence)
+        if drawn >= min(needed, max_samples):
+            return best, drawn
+    raise AssertionError("samples do not run out")
+
+
+def _polish(matches: _Matches, solver: _Triplets | _Pairs, pose: Any, cost: float) -> tuple[Any, float]:
+    """Refine a pose on what agrees with it, if that makes it better."""
+    refined = pose
+    for reach in solver.reaches:
+        refined = matches.refine(refined, reach)
+    improved = float(matches.costs(refined.Rt[None])[0])
+    return (refined, improved) if improved < cost else (pose, cost)
+
+
+def samples_needed(inlier_share: float, size: int, confidence: float) -> float:
+    """Samples until one of them holds inliers only, with the given confidence, when a draw is one with `inlier_share`."""
+    clean = min(max(inlier_share, 0.0), 1.0) ** size
+    if clean <= 0.0:
+        return np.inf
+    return 1.0 if clean >= 1.0 else float(np.ceil(np.log1p(-confidence) / np.log1p(-clean)))
+
+
+def _draw(share: Array, size: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Batches (B, size) of distinct rows, each drawn with its share."""
+    random = np.random.default_rng(seed)
+    ladder = np.cumsum(share)
+    last = int(np.flatnonzero(share)[-1])
+    while True:
+        rows = np.minimum(np.searchsorted(ladder, random.random((BATCH, size)) * ladder[-1], side="right"), last)
+        ordered = np.sort(rows, axis=1)
+        yield rows[(np.diff(ordered, axis=1) > 0).all(axis=1)]
+
+
+def _poselib_ransac(matches: _Matches, confidence: float, max_samples: int, seed: int) -> tuple[Any, int]:
+    sound = matches.sound
+    if np.count_nonzero(sound) < 4:
+        return None, 0
+    options = {
+        "max_reproj_error": matches.max_error,
+        "success_prob": confidence,
+        "max_iterations": max_samples,
+        "seed": seed,
+    }
+    pose, facts = matches.poselib.estimate_absolute_pose(
+        matches.pixels[sound], matches.points[sound], matches.pinhole, options
+    )
+    return (pose if np.isfinite(pose.Rt).all() else None), int(facts["iterations"])
+
+
+def _poselib() -> ModuleType:
+    try:
+        import poselib
+    except ImportError:
+        raise MissingExtraError("poselib", "loc") from None
+    return poselib
