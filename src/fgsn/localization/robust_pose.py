@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.transform import Rotation
 
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
+from fgsn.localization.upright import UP, upright_rotation
 
 Array = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ def estimate_pose(
     weights: ArrayLike | None = None,
     gravity: ArrayLike | None = None,
     *,
-    up: ArrayLike = (0.0, 0.0, 1.0),
+    up: ArrayLike = UP,
     max_error: float = 8.0,
     confidence: float = 0.9999,
     max_samples: int = 100_000,
@@ -187,24 +187,6 @@ class _Pairs:
         return poses
 
 
-def upright_rotation(gravity: ArrayLike) -> Array:
-    """The smallest rotation (3, 3) that turns a direction of gravity (3,) to +y, the downward axis of level cameras.
-
-    Raises:
-        FgsnError: gravity has no direction.
-    """
-    gravity = np.asarray(gravity, np.float64)
-    length = np.linalg.norm(gravity)
-    if gravity.shape != (3,) or not 1e-9 < length < np.inf:
-        raise FgsnError(f"gravity wants three numbers that are a direction, not {gravity}")
-    down = gravity / length
-    axis = np.cross(down, (0.0, 1.0, 0.0))
-    sine = np.linalg.norm(axis)
-    if sine < 1e-12:
-        return np.eye(3) if down[1] > 0 else np.diag([1.0, -1.0, -1.0])
-    return Rotation.from_rotvec(axis / sine * np.arctan2(sine, down[1])).as_matrix()
-
-
 def _weighted_ransac(
     matches: _Matches,
     solver: _Triplets | _Pairs,
@@ -244,7 +226,7 @@ def _polish(matches: _Matches, solver: _Triplets | _Pairs, pose: Any, cost: floa
 
 
 def samples_needed(inlier_share: float, size: int, confidence: float) -> float:
-    """Samples until one of them holds inliers only, with the given confidence, when a draw is one with `inlier_share`."""
+    """Samples until one holds inliers only, with the given confidence, when each draw is one with `inlier_share`."""
     clean = min(max(inlier_share, 0.0), 1.0) ** size
     if clean <= 0.0:
         return np.inf
