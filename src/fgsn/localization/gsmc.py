@@ -12,7 +12,7 @@ from torch import Tensor
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.localization.upright import UP, upright_rotation
-from fgsn.localization.voters import DISTANCE_SLACK, NO_LABEL, VoteCounter, Voters
+from fgsn.localization.voters import NO_LABEL, VoteCounter, Voters
 
 Array = NDArray[np.float64]
 
@@ -33,6 +33,8 @@ class Search:
     """Most circles of a match: as many as the noise of the priors makes necessary."""
     radius_step: float = 1.25
     """Ratio between the radii of neighbouring circles."""
+    slack: float = 1.5
+    """A match may be seen from nearer and farther than its map images by this factor; voters are held more strictly."""
     noise: float = 1.0
     """Standard deviations of the priors that the circles cover."""
     voters: int = 3000
@@ -167,8 +169,8 @@ def _circles(
         high = np.where(above, np.inf, high)
         straight = drop / np.tan(dip)
     nearest, farthest = (np.broadcast_to(np.asarray(bound, np.float64), len(points)) for bound in match_range)
-    low = np.maximum(low, np.sqrt(np.maximum((nearest / DISTANCE_SLACK) ** 2 - drop**2, 0.01)))
-    high = np.minimum(high, np.sqrt(np.maximum((farthest * DISTANCE_SLACK) ** 2 - drop**2, 0)))
+    low = np.maximum(low, np.sqrt(np.maximum((nearest / search.slack) ** 2 - drop**2, 0.01)))
+    high = np.minimum(high, np.sqrt(np.maximum((farthest * search.slack) ** 2 - drop**2, 0)))
     possible = np.isfinite(dip + drop) & (low <= high * (1 + 1e-9))
     low, high = np.where(possible, low, 1.0), np.where(possible, high, 1.0)
     count = np.clip(np.ceil(np.log(high / low) / np.log(search.radius_step)), 1, search.radii)
