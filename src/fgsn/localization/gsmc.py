@@ -41,8 +41,21 @@ class Search:
     """Most voters of a match."""
     reach: float = 60.0
     """Distance from a match within which points vote."""
-    least: int = 20
-    """With fewer voters in view, a match's share is out of that many."""
+    least: float = 0.15
+    """With less than this part of the voters in view, a match's score is a share of that part: few are soon agreed."""
+
+
+def sampling_weights(scores: ArrayLike, power: float = 2.0, floor: float = 0.1) -> Array:
+    """Turn scores (N,) into probabilities (N,) of being drawn.
+
+    Args:
+        scores: of `gsmc_scores`.
+        power: 1 draws matches in proportion to their scores, as published; more trusts the scores more.
+        floor: part of the draws that are uniform: nothing is thrown away, however wrong the priors.
+    """
+    raised = np.asarray(scores, np.float64) ** power
+    uniform = np.full(len(raised), 1 / max(len(raised), 1))
+    return uniform if raised.sum() <= 0 else (1 - floor) * raised / raised.sum() + floor * uniform
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +225,7 @@ def _search(points: Array, azimuth: Array, circles: _Circles, counters: Sequence
         )
         # The camera looks back at the point: the ray's azimuth turns into the opposite of the angle.
         agree, seen = counter.count_votes(centres, bearing[match[circle]] - angle - torch.pi)
-        return agree / seen.clamp(min=search.least)
+        return agree / seen.clamp(min=max(1, round(search.least * counter.count)))
 
     steps = np.deg2rad(search.angles)
     angles = tensor(np.arange(0, 2 * np.pi - 1e-9, steps[0]))
