@@ -1,6 +1,5 @@
 """The pose of a camera from matches of its pixels with map points, most of which may be wrong."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,6 +18,8 @@ BATCH = 500
 """Samples between two looks at whether enough have been drawn."""
 POLISHED = 3
 """Hypotheses of a batch that are refined: the best by its minimal sample need not be the best after refinement."""
+LOCAL = 30
+"""Samples drawn from what lies near a hypothesis, to improve it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,7 @@ def estimate_pose(
     weights: ArrayLike | None = None,
     gravity: ArrayLike | None = None,
     *,
+    votes: ArrayLike | None = None,
     up: ArrayLike = UP,
     max_error: float = 8.0,
     confidence: float = 0.9999,
@@ -50,8 +52,8 @@ def estimate_pose(
 ) -> PoseEstimate:
     """Estimate the pose of a camera from 2D-3D matches by LO-RANSAC with truncated squared errors (MSAC).
 
-    All matches vote. Without weights and gravity this is poselib's estimator; with them, minimal samples are drawn
-    here, with poselib's solvers and refinement. Lenses are taken out of the pixels first, so errors are counted in
+    All matches vote. Without weights, votes and gravity this is poselib's estimator; with them, minimal samples are
+    drawn here, with poselib's solvers and refinement. Lenses are taken out of the pixels first, so errors are counted in
     pixels of the pinhole camera with the same focal lengths.
 
     Args:
@@ -61,6 +63,7 @@ def estimate_pose(
         weights: (N,) how likely each match is to be drawn, not negative; a match of weight zero is never drawn.
         gravity: (3,) direction of gravity (down) in the camera frame, roughly: samples are then pairs instead of
             triplets, and the refinement frees the pose from gravity's error.
+        votes: (N,) how much each match counts when poses are compared, not negative; 1 where not given.
         up: (3,) the direction in the world that is opposite to gravity.
         max_error: largest error of an inlier in pixels.
         confidence: probability of having drawn a sample of inliers, after which drawing ends.
@@ -76,10 +79,7 @@ def estimate_pose(
     count = len(pixels)
     if pixels.shape != (count, 2) or points.shape != (count, 3):
         raise FgsnError(f"matches want pixels (N, 2) and points (N, 3), not {pixels.shape} and {points.shape}")
-    if weights is not None:
-        weights = np.asarray(weights, np.float64)
-        if weights.shape != (count,) or not (weights >= 0).all():
-            raise FgsnError(f"{count} matches want {count} weights of at least 0")
+    weights, votes = _per_match(weights, count, "weights"), _per_match(votes, count, "votes")
     poselib = _poselib()
     nothing = np.zeros(count, bool)
     if count < min_inliers:
@@ -87,8 +87,8 @@ def estimate_pose(
 
     # Far origins, such as UTM coordinates, would cost the digits that the errors need.
     origin = np.median(points, axis=0)
-    matches = _Matches(camera, camera.rays(pixels), points - origin, max_error, poselib)
-    if weights is None and gravity is None:
+    matches = _Matches(camera, camera.rays(pixels), points - origin, votes, max_error, poselib)
+    if weights is None and votes is None and gravity is None:
         pose, samples = _poselib_ransac(matches, confidence, max_samples, seed)
     else:
         solver = _Triplets(matches) if gravity is None else _Pairs(matches, gravity, up)
@@ -109,8 +109,17 @@ def estimate_pose(
 class _Matches:
     """Matches as the solvers want them, and the errors of poses on them."""
 
-    def __init__(self, camera: Camera, rays: Array, points: Array, max_error: float, poselib: ModuleType) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        rays: Array,
+        points: Array,
+        votes: Array | None,
+        max_error: float,
+        poselib: ModuleType,
+    ) -> None:
         self.poselib, self.max_error = poselib, max_error
+        self.votes = np.ones(len(points), np.float32) if votes is None else votes.astype(np.float32)
         focal, centre = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
         self.sound = np.isfinite(rays).all(axis=1) & np.isfinite(points).all(axis=1)
         # A lens may have no ray at a pixel; such a match stays in its row, far from every pose.
@@ -136,13 +145,19 @@ class _Matches:
         return np.nan_to_num(error, copy=False, nan=np.inf, posinf=np.inf)
 
     def costs(self, poses: Array) -> Array:
-        """Truncated squared errors (M,) of poses (M, 3, 4), summed over all matches."""
-        return np.minimum(self.squared_errors(poses), self.max_error**2).sum(axis=1, dtype=np.float64)
+        """Truncated squared errors (M,) of poses (M, 3, 4), summed over all matches by their votes."""
+        if not len(poses):
+            return np.zeros(0)
+        return (np.minimum(self.squared_errors(poses), self.max_error**2) @ self.votes).astype(np.float64)
+
+    def near(self, pose: Any, reach: float = 1.0) -> NDArray[np.int64]:
+        """Rows of the matches within `reach` times the largest error of a pose."""
+        return np.flatnonzero(self.squared_errors(pose.Rt[None])[0] <= (reach * self.max_error) ** 2)
 
     def refine(self, pose: Any, reach: float = 1.0) -> Any:
         """The pose that fits best what lies within `reach` times the largest error."""
-        near = self.squared_errors(pose.Rt[None])[0] <= (reach * self.max_error) ** 2
-        if np.count_nonzero(near) < 4:
+        near = self.near(pose, reach)
+        if len(near) < 4:
             return pose
         loss = {"loss_type": "TRUNCATED", "loss_scale": reach * self.max_error, "max_iterations": 25}
         return self.poselib.refine_absolute_pose(self.pixels[near], self.points[near], pose, self.pinhole, loss)[0]
@@ -152,7 +167,7 @@ class _Triplets:
     """Poses from three matches."""
 
     size = 3
-    reaches = (1.0,)
+    reach = 1.0
 
     def __init__(self, matches: _Matches) -> None:
         self.matches = matches
@@ -168,8 +183,8 @@ class _Pairs:
     """
 
     size = 2
-    # Gravity that is one degree off shifts pixels by more than an inlier may err, so refinement starts wider.
-    reaches = (3.0, 1.0)
+    # Gravity that is one degree off shifts pixels by more than an inlier may err.
+    reach = 3.0
 
     def __init__(self, matches: _Matches, gravity: ArrayLike, up: ArrayLike) -> None:
         self.poselib = matches.poselib
@@ -196,33 +211,44 @@ def _weighted_ransac(
     seed: int,
 ) -> tuple[Any, int]:
     """The best pose, refined, and how many samples it took."""
+    random = np.random.default_rng(seed)
     share = weights / weights.sum()
+    triplets = _Triplets(matches)
     best, lowest, drawn, needed = None, np.inf, 0, float(max_samples)
-    for samples in _draw(share, solver.size, seed):
+    while drawn < min(needed, max_samples):
+        samples = _draw(share, solver.size, BATCH, random)
+        drawn += BATCH
         poses = [pose for sample in samples for pose in solver(sample)]
-        drawn += len(samples)
-        if poses:
-            costs = matches.costs(np.array([pose.Rt for pose in poses]))
-            for row in np.argsort(costs, kind="stable")[:POLISHED]:
-                pose, cost = _polish(matches, solver, poses[row], costs[row])
-                if cost < lowest:
-                    best, lowest = pose, cost
+        costs = matches.costs(np.array([pose.Rt for pose in poses]))
+        for row in np.argsort(costs, kind="stable")[:POLISHED]:
+            pose, cost = _polish(matches, triplets, poses[row], costs[row], solver.reach, random)
+            if cost < lowest:
+                best, lowest = pose, cost
         if best is not None:
             # The weights decide how often a sample holds inliers only, so they belong into the bound.
-            caught = float(share[matches.squared_errors(best.Rt[None])[0] <= matches.max_error**2].sum())
-            needed = samples_needed(caught, solver.size, confidence)
-        if drawn >= min(needed, max_samples):
-            return best, drawn
-    raise AssertionError("samples do not run out")
+            needed = samples_needed(float(share[matches.near(best)].sum()), solver.size, confidence)
+    return best, drawn
 
 
-def _polish(matches: _Matches, solver: _Triplets | _Pairs, pose: Any, cost: float) -> tuple[Any, float]:
-    """Refine a pose on what agrees with it, if that makes it better."""
-    refined = pose
-    for reach in solver.reaches:
-        refined = matches.refine(refined, reach)
-    improved = float(matches.costs(refined.Rt[None])[0])
-    return (refined, improved) if improved < cost else (pose, cost)
+def _polish(
+    matches: _Matches, triplets: _Triplets, pose: Any, cost: float, reach: float, random: np.random.Generator
+) -> tuple[Any, float]:
+    """The best of a pose, its refinement, and refined poses of samples of what lies near it (LO-RANSAC)."""
+    near = matches.near(pose, reach)
+    found = [pose]
+    if len(near) > 3:
+        samples = _draw(np.isin(np.arange(len(matches.points)), near) / len(near), 3, LOCAL, random)
+        found += [local for sample in samples for local in triplets(sample)]
+    costs = matches.costs(np.array([local.Rt for local in found]))
+    costs[0] = cost
+    pose, cost = found[int(costs.argmin())], float(costs.min())
+    for _ in range(2):
+        refined = matches.refine(pose)
+        improved = float(matches.costs(refined.Rt[None])[0])
+        if improved >= cost:
+            break
+        pose, cost = refined, improved
+    return pose, cost
 
 
 def samples_needed(inlier_share: float, size: int, confidence: float) -> float:
@@ -233,15 +259,21 @@ def samples_needed(inlier_share: float, size: int, confidence: float) -> float:
     return 1.0 if clean >= 1.0 else float(np.ceil(np.log1p(-confidence) / np.log1p(-clean)))
 
 
-def _draw(share: Array, size: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Batches (B, size) of distinct rows, each drawn with its share."""
-    random = np.random.default_rng(seed)
+def _draw(share: Array, size: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Samples (count, size) of rows, each drawn with its share; those with a row twice are left out."""
     ladder = np.cumsum(share)
     last = int(np.flatnonzero(share)[-1])
-    while True:
-        rows = np.minimum(np.searchsorted(ladder, random.random((BATCH, size)) * ladder[-1], side="right"), last)
-        ordered = np.sort(rows, axis=1)
-        yield rows[(np.diff(ordered, axis=1) > 0).all(axis=1)]
+    rows = np.minimum(np.searchsorted(ladder, random.random((count, size)) * ladder[-1], side="right"), last)
+    return rows[(np.diff(np.sort(rows, axis=1), axis=1) > 0).all(axis=1)]
+
+
+def _per_match(values: ArrayLike | None, count: int, name: str) -> Array | None:
+    if values is None:
+        return None
+    values = np.asarray(values, np.float64)
+    if values.shape != (count,) or not (np.isfinite(values) & (values >= 0)).all():
+        raise FgsnError(f"{count} matches want {count} {name} of at least 0")
+    return values
 
 
 def _poselib_ransac(matches: _Matches, confidence: float, max_samples: int, seed: int) -> tuple[Any, int]:
