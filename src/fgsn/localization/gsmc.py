@@ -1,8 +1,6 @@
 """Geometric-semantic match consistency: a match is as good as the best camera pose that it allows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,38 +9,15 @@ from torch import Tensor
 
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
+from fgsn.localization.circles import Circles, Search, circles_of
+from fgsn.localization.pinhole_labels import pinhole_labels
 from fgsn.localization.upright import UP, upright_rotation
-from fgsn.localization.voters import NO_LABEL, VoteCounter, Voters
+from fgsn.localization.voters import VoteCounter, Voters
 
 Array = NDArray[np.float64]
 
 GRAVITY_NOISE, HEIGHT_NOISE = 1.0, 0.3
-
-
-@dataclass(frozen=True)
-class Search:
-    """How the circle of camera centres of a match is searched."""
-
-    angles: tuple[float, ...] = (12.0, 3.0, 1.0)
-    """Steps in degrees, from coarse to fine; a single one is the plain search."""
-    kept: int = 3
-    """Places on the circles of a match that are looked at more finely."""
-    every: int = 4
-    """Until the last step only each so many-th voter is asked; not in a plain search."""
-    radii: int = 4
-    """Most circles of a match: as many as the noise of the priors makes necessary."""
-    radius_step: float = 1.25
-    """Ratio between the radii of neighbouring circles."""
-    slack: float = 1.5
-    """A match may be seen from nearer and farther than its map images by this factor; voters are held more strictly."""
-    noise: float = 1.0
-    """Standard deviations of the priors that the circles cover."""
-    voters: int = 3000
-    """Most voters of a match."""
-    reach: float = 60.0
-    """Distance from a match within which points vote."""
-    least: float = 0.15
-    """With less than this part of the voters in view, a match's score is a share of that part: few are soon agreed."""
+"""Standard deviations of the priors where none are declared: degrees, metres."""
 
 
 def sampling_weights(scores: ArrayLike, power: float = 2.0, floor: float = 0.1) -> Array:
@@ -56,18 +31,6 @@ def sampling_weights(scores: ArrayLike, power: float = 2.0, floor: float = 0.1) 
     raised = np.asarray(scores, np.float64) ** power
     uniform = np.full(len(raised), 1 / max(len(raised), 1))
     return uniform if raised.sum() <= 0 else (1 - floor) * raised / raised.sum() + floor * uniform
-
-
-@dataclass(frozen=True, eq=False)
-class _Circles:
-    """Where the camera can be, for every match: circles about the point, in the upright world."""
-
-    match: NDArray[np.int64]
-    """(H,) row of the match."""
-    radius: Array
-    """(H,) metres."""
-    level: Array
-    """(H,) downward coordinate of the camera."""
 
 
 def gsmc_scores(
@@ -133,9 +96,9 @@ def gsmc_scores(
     rays = camera.rays(pixels) @ upright_from_camera.T
     points_upright = points @ upright_from_world.T
     noise = search.noise * np.deg2rad(gravity_noise), search.noise * height_noise
-    circles = _circles(rays, points_upright, -height, match_range, noise, search)
+    circles = circles_of(rays, points_upright, -height, match_range, noise, search)
 
-    labels = _pinhole_labels(camera, labels)
+    labels = pinhole_labels(camera, labels)
     small = max(int(labels.max()), int(voters.labels.max())) <= torch.iinfo(torch.int16).max
     label_map = torch.as_tensor(labels.astype(np.int16 if small else np.int32), device=device)
     intrinsics = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
@@ -150,66 +113,25 @@ def gsmc_scores(
             )
 
         own = np.isin(circles.match, matches)
+        if not own.any():
+            continue
         renumbered = np.searchsorted(matches, circles.match[own])
-        local = _Circles(renumbered, circles.radius[own], circles.level[own] - origin[1])
+        local = Circles(renumbered, circles.radius[own], circles.level[own] - origin[1])
         counters = [counter(voters[near])]
         counters = [counter(voters[near[:: search.every]])] * (len(search.angles) - 1) + counters
         scores[matches] = _search(points_upright[matches] - origin, azimuth[matches], local, counters, search)
     return scores
 
 
-def _circles(
-    rays: Array,
-    points: Array,
-    level: float,
-    match_range: tuple[ArrayLike, ArrayLike],
-    noise: tuple[float, float],
-    search: Search,
-) -> _Circles:
-    """The circles of all matches, whose rays and points are upright: y is down."""
-    dip, drop = np.arctan2(rays[:, 1], np.hypot(rays[:, 0], rays[:, 2])), points[:, 1] - level
-    # Seen from a point above the camera, the same with up and down exchanged.
-    sign = np.where(dip < 0, -1.0, 1.0)
-    dip, drop = dip * sign, drop * sign
-    angle, length = noise
-    with np.errstate(divide="ignore", invalid="ignore"):
-        steep, flat = np.tan(np.minimum(dip + angle, np.deg2rad(89.9))), np.tan(dip - angle)
-        low = np.where(drop + length >= 0, np.maximum(drop - length, 0) / steep, np.inf)
-        high = np.where(drop + length >= 0, np.where(flat > 0, (drop + length) / flat, np.inf), -np.inf)
-        # A point that seems to lie below the camera may lie above it, and the ray with it.
-        above = (flat < 0) & (drop < length)
-        low = np.where(above, np.minimum(low, np.maximum(-drop - length, 0) / -flat), low)
-        high = np.where(above, np.inf, high)
-        straight = drop / np.tan(dip)
-    nearest, farthest = (np.broadcast_to(np.asarray(bound, np.float64), len(points)) for bound in match_range)
-    low = np.maximum(low, np.sqrt(np.maximum((nearest / search.slack) ** 2 - drop**2, 0.01)))
-    high = np.minimum(high, np.sqrt(np.maximum((farthest * search.slack) ** 2 - drop**2, 0)))
-    possible = np.isfinite(dip + drop) & (low <= high * (1 + 1e-9))
-    low, high = np.where(possible, low, 1.0), np.where(possible, high, 1.0)
-    count = np.clip(np.ceil(np.log(high / low) / np.log(search.radius_step)), 1, search.radii)
-    step = np.arange(search.radii)
-    radii = low[:, None] * (high / low)[:, None] ** ((step + 0.5) / count[:, None])
-    # What the priors say as they are takes the place of the circle nearest to it.
-    inside = possible & (straight >= low * (1 - 1e-9)) & (straight <= high * (1 + 1e-9))
-    rows = np.flatnonzero(inside)
-    ratio = np.abs(np.log(radii[rows] / straight[rows, None]))
-    radii[rows, ratio.argmin(axis=1)] = straight[rows]
-    match, column = np.nonzero(possible[:, None] & (step < count[:, None]))
-    radius = radii[match, column]
-    # The ray says how high the camera is on each circle; the prior says how far that can be true.
-    offset = points[match, 1] - sign[match] * radius * np.tan(dip[match])
-    return _Circles(match, radius, np.clip(offset, level - length, level + length))
-
-
-def _search(points: Array, azimuth: Array, circles: _Circles, counters: Sequence[VoteCounter], search: Search) -> Array:
+def _search(points: Array, azimuth: Array, circles: Circles, counters: Sequence[VoteCounter], search: Search) -> Array:
     """Scores (M,) of matches by their circles, from coarse angles to fine; one counter for each step of angles."""
-    first = counters[0].points
+    like = counters[0].points
 
-    def tensor(values: Array | NDArray[np.int64]) -> Tensor:
-        values = torch.as_tensor(values, device=first.device)
-        return values.to(first.dtype) if values.is_floating_point() else values
+    def tensor(values: Array) -> Tensor:
+        return torch.as_tensor(values, dtype=like.dtype, device=like.device)
 
-    match, radius, level = tensor(circles.match), tensor(circles.radius), tensor(circles.level)
+    match = torch.as_tensor(circles.match, device=like.device)
+    radius, level = tensor(circles.radius), tensor(circles.level)
     around, bearing = tensor(points), tensor(azimuth)
 
     def shares(circle: Tensor, angle: Tensor, counter: VoteCounter) -> Tensor:
@@ -225,7 +147,7 @@ def _search(points: Array, azimuth: Array, circles: _Circles, counters: Sequence
         )
         # The camera looks back at the point: the ray's azimuth turns into the opposite of the angle.
         agree, seen = counter.count_votes(centres, bearing[match[circle]] - angle - torch.pi)
-        return agree / seen.clamp(min=max(1, round(search.least * counter.count)))
+        return agree.to(like.dtype) / seen.clamp(min=max(1, round(search.least * counter.count)))
 
     steps = np.deg2rad(search.angles)
     angles = tensor(np.arange(0, 2 * np.pi - 1e-9, steps[0]))
@@ -283,22 +205,3 @@ def _neighbourhoods(
             near = np.random.default_rng(0).permutation(near)[: search.voters]
         if len(near):
             yield matches, near
-
-
-def _pinhole_labels(camera: Camera, labels: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The label map as a pinhole camera with the same focal lengths would have it."""
-    labels = labels.astype(np.int64)
-    if camera.is_pinhole:
-        return labels
-    places, inside = _undistortion(camera)
-    return np.where(inside, labels.reshape(-1)[places], NO_LABEL).reshape(labels.shape)
-
-
-@lru_cache(maxsize=8)
-def _undistortion(camera: Camera) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """For every pixel of the pinhole image, the flat place in the distorted one, and whether it is inside."""
-    pinhole = Camera(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
-    pixels = np.floor(camera.project(pinhole.rays(pinhole.grid()))[0] + 0.5)
-    inside = np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=1)
-    pixels = np.where(inside[:, None], pixels, 0).astype(np.int64)
-    return pixels[:, 1] * camera.width + pixels[:, 0], inside

@@ -53,8 +53,8 @@ def estimate_pose(
     """Estimate the pose of a camera from 2D-3D matches by LO-RANSAC with truncated squared errors (MSAC).
 
     All matches vote. Without weights, votes and gravity this is poselib's estimator; with them, minimal samples are
-    drawn here, with poselib's solvers and refinement. Lenses are taken out of the pixels first, so errors are counted in
-    pixels of the pinhole camera with the same focal lengths.
+    drawn here, with poselib's solvers and refinement. Lenses are taken out of the pixels first, so errors are counted
+    in pixels of the pinhole camera with the same focal lengths.
 
     Args:
         camera: of the query, any model.
@@ -86,13 +86,14 @@ def estimate_pose(
         return PoseEstimate(None, nothing, reason=f"{count} matches are too few")
 
     # Far origins, such as UTM coordinates, would cost the digits that the errors need.
-    origin = np.median(points, axis=0)
+    finite = points[np.isfinite(points).all(axis=1)]
+    origin = np.median(finite, axis=0) if len(finite) else np.zeros(3)
     matches = _Matches(camera, camera.rays(pixels), points - origin, votes, max_error, poselib)
     if weights is None and votes is None and gravity is None:
         pose, samples = _poselib_ransac(matches, confidence, max_samples, seed)
     else:
         solver = _Triplets(matches) if gravity is None else _Pairs(matches, gravity, up)
-        drawn = matches.sound if weights is None else np.where(matches.sound, weights, 0.0)
+        drawn = matches.sound * (np.ones(count) if weights is None else weights)
         if np.count_nonzero(drawn) < solver.size:
             return PoseEstimate(None, nothing, reason=f"only {np.count_nonzero(drawn)} matches have a weight")
         pose, samples = _weighted_ransac(matches, solver, drawn, confidence, max_samples, seed)
@@ -121,7 +122,7 @@ class _Matches:
         self.poselib, self.max_error = poselib, max_error
         self.votes = np.ones(len(points), np.float32) if votes is None else votes.astype(np.float32)
         focal, centre = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
-        self.sound = np.isfinite(rays).all(axis=1) & np.isfinite(points).all(axis=1)
+        self.sound = np.isfinite(np.hstack([rays, points]).sum(axis=1))
         # A lens may have no ray at a pixel; such a match stays in its row, far from every pose.
         self.rays = np.where(self.sound[:, None], rays, (0.0, 0.0, 1.0))
         self.points = np.where(self.sound[:, None], points, 0.0)
@@ -221,7 +222,7 @@ def _weighted_ransac(
         poses = [pose for sample in samples for pose in solver(sample)]
         costs = matches.costs(np.array([pose.Rt for pose in poses]))
         for row in np.argsort(costs, kind="stable")[:POLISHED]:
-            pose, cost = _polish(matches, triplets, poses[row], costs[row], solver.reach, random)
+            pose, cost = _polish(matches, triplets, poses[row], float(costs[row]), solver.reach, random)
             if cost < lowest:
                 best, lowest = pose, cost
         if best is not None:
@@ -261,10 +262,11 @@ def samples_needed(inlier_share: float, size: int, confidence: float) -> float:
 
 def _draw(share: Array, size: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
     """Samples (count, size) of rows, each drawn with its share; those with a row twice are left out."""
-    ladder = np.cumsum(share)
+    ladder: Array = np.cumsum(share)
     last = int(np.flatnonzero(share)[-1])
     rows = np.minimum(np.searchsorted(ladder, random.random((count, size)) * ladder[-1], side="right"), last)
-    return rows[(np.diff(np.sort(rows, axis=1), axis=1) > 0).all(axis=1)]
+    ordered = np.sort(rows, axis=1)
+    return rows[(ordered[:, 1:] != ordered[:, :-1]).all(axis=1)]
 
 
 def _per_match(values: ArrayLike | None, count: int, name: str) -> Array | None:

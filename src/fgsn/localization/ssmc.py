@@ -1,7 +1,5 @@
 """Simple semantic match consistency: a match holds where the query shows the label of the map point."""
 
-from collections.abc import Collection
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -44,7 +42,7 @@ def ssmc_weights(
     *,
     probabilities: ArrayLike | None = None,
     minimum: float = 0.0,
-    stationary: Collection[int] | None = None,
+    stationary: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Weigh 2D-3D matches by their labels (SSMC: Larsson et al. 2019, section 5).
 
@@ -55,7 +53,7 @@ def ssmc_weights(
         probabilities: (N,) of the map points' labels at the key points: `probabilities_at`. With them the vote is
             soft: they are the weights, and `query_labels` do not count.
         minimum: a soft vote below this is 0.
-        stationary: labels that show things that stay; matches with another map label get 0.
+        stationary: (K,) which labels show things that stay; matches with another map label get 0.
 
     Returns:
         Weights (N,) from 0 to 1; without probabilities 1 for a consistent match and 0 for any other. SSMC drops what
@@ -79,7 +77,11 @@ def ssmc_weights(
             raise FgsnError(f"{len(labels)} matches have {len(soft)} probabilities")
         weights = np.where(soft >= minimum, soft, 0.0)
     if stationary is not None:
-        weights[~np.isin(labels, list(stationary))] = 0.0
+        if labels.max(initial=-1) >= len(stationary):
+            raise FgsnError(
+                f"the map has label {labels.max()}, but only {len(stationary)} labels are known to stay or not"
+            )
+        weights[~stationary[np.maximum(labels, 0)]] = 0.0
     return weights
 
 

@@ -6,14 +6,15 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
+
+from fgsn.localization.ssmc import NO_LABEL
 
 Array = NDArray[np.float64]
 
 ELEMENTS = 2**17
 """Poses times voters that are looked at together: small enough for the caches of a processor."""
-NO_LABEL = -1
 DISTANCE_SLACK = 1.1
 """A point may be seen from 10 % nearer and farther than in the map (Toft et al. 2018)."""
 
@@ -22,17 +23,17 @@ DISTANCE_SLACK = 1.1
 class Voters:
     """V labelled map points, and from where each can be seen."""
 
-    points: Array
+    points: NDArray[np.floating]
     """(V, 3) in the world."""
-    labels: NDArray[np.int64]
+    labels: NDArray[np.integer]
     """(V,) at least 0."""
-    nearest: Array
+    nearest: NDArray[np.floating]
     """(V,) distance of the nearest camera that observed the point."""
-    farthest: Array
+    farthest: NDArray[np.floating]
     """(V,) distance of the farthest one."""
-    axis: Array
+    axis: NDArray[np.floating]
     """(V, 3) unit direction from the point to the middle of its viewing cone."""
-    half_angle: Array
+    half_angle: NDArray[np.floating]
     """(V,) half the cone's opening, in radians."""
 
     def __len__(self) -> int:
@@ -50,9 +51,9 @@ class Voters:
         )
 
     @cached_property
-    def tree(self) -> cKDTree:
+    def tree(self) -> KDTree:
         """For the neighbours of a point; made once per map."""
-        return cKDTree(self.points)
+        return KDTree(self.points)
 
 
 class VoteCounter:
@@ -89,7 +90,7 @@ class VoteCounter:
         axis = voters.axis @ upright_from_world.T
         ones = np.ones(self.count)
 
-        def tensor(*rows: Array) -> Tensor:
+        def tensor(*rows: NDArray[np.floating]) -> Tensor:
             return torch.as_tensor(np.stack(rows), dtype=dtype, device=device)
 
         self.pixels = torch.as_tensor(shift @ pixels_from_upright, dtype=dtype, device=device)
