@@ -1,7 +1,7 @@
 """What localization costs per query: SSMC, GSMC from coarse to fine beside the plain 360 angles, and the pose.
 
-    OMP_NUM_THREADS=2 python benchmarks/localization_speed.py [--matches 500] [--voters 3000] [--rounds 5]
-        [--right 0.1] [--device cpu|cuda] [--json FILE]
+    OMP_NUM_THREADS=2 PYTHONPATH=tests python benchmarks/localization_speed.py [--matches 500] [--voters 3000]
+        [--rounds 5] [--right 0.1] [--device cpu|cuda] [--json FILE]
 
 A street of labelled planes, 1024 x 768 pixels, 100 labels, 30 % of the query's labels wrong, priors with 1 degree and
 0.3 m of noise. Every match has four circles at most. The methods alternate within each round; the figures are medians.
@@ -10,7 +10,6 @@ A street of labelled planes, 1024 x 768 pixels, 100 labels, 30 % of the query's 
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,15 +19,12 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from street import make_map, make_matches, make_query
-
 from fgsn.geometry.camera import Camera
 from fgsn.localization.circles import Search
 from fgsn.localization.gsmc import gsmc_scores, sampling_weights
 from fgsn.localization.robust_pose import estimate_pose
 from fgsn.localization.ssmc import labels_at, ssmc_weights
+from street import make_map, make_matches, make_query
 
 LABELS = 100
 CAMERA = Camera(1024, 768, 870.0, 870.0, 511.5, 383.5)

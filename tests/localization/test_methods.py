@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from street import CAMERA, make_map, make_matches, make_query
 
 from fgsn.localization.gsmc import gsmc_scores, sampling_weights
 from fgsn.localization.robust_pose import estimate_pose
 from fgsn.localization.ssmc import labels_at, ssmc_weights
+from street import CAMERA, make_map, make_matches, make_query
 
 QUERIES = 8
 

@@ -91,7 +91,7 @@ def test_up_may_be_any_direction():
 def test_weights_make_the_search_short_and_same_seeds_give_same_answers():
     _, pixels, points, right = scene(4, 20, 380)
     even, better = (estimate_pose(PINHOLE, pixels, points, np.where(right, w, 1.0), seed=5) for w in (1.0, 5.0))
-    assert better.samples < even.samples / 10
+    assert better.samples < even.samples / 5
     again = estimate_pose(PINHOLE, pixels, points, np.where(right, 5.0, 1.0), seed=5)
     np.testing.assert_array_equal(again.camera_from_world.translation, better.camera_from_world.translation)
 
@@ -100,8 +100,14 @@ def test_matches_of_weight_zero_are_not_drawn_but_vote():
     _, pixels, points, right = scene(5, 40, 40)
     weights = np.zeros(80)
     weights[:6] = 1
-    estimate = estimate_pose(PINHOLE, pixels, points, weights)
+    estimate = estimate_pose(PINHOLE, pixels, points, weights, evenly=0)
     assert estimate.inliers[right].sum() > 38
+
+
+@pytest.mark.parametrize("weights", [np.arange(400) >= 60, np.arange(400) == 399, np.zeros(400)])
+def test_weights_that_lie_cost_time_and_not_the_pose(weights):
+    pose, pixels, points, _ = scene(5, 60, 340)
+    assert max(error(estimate_pose(PINHOLE, pixels, points, weights), pose)) < 0.1
 
 
 def test_votes_decide_between_two_poses():
@@ -125,13 +131,13 @@ def test_exact_matches_give_the_exact_pose(seed, right, weighted):
 
 
 def test_no_pose_has_a_reason():
-    _, pixels, points, right = scene(8, 10, 0)
+    _, pixels, points, _ = scene(8, 10, 0)
     few = estimate_pose(PINHOLE, pixels[:3], points[:3])
     assert (few.camera_from_world, few.reason) == (None, "3 matches are too few")
     assert not few.inliers.any()
-    unweighted = estimate_pose(PINHOLE, pixels, points, np.arange(10) == 0)
-    assert unweighted.reason == "only 1 matches have a weight"
     _, pixels, points, right = scene(9, 0, 30)
+    broken = estimate_pose(PINHOLE, np.where(np.arange(30)[:, None] < 2, pixels, np.nan), points, right + 1.0)
+    assert broken.reason == "only 2 matches are sound"
     nothing = estimate_pose(PINHOLE, pixels, points, right + 1.0, max_error=1, min_inliers=9, max_samples=1000)
     assert "of 30 matches agree with any pose" in nothing.reason
 
@@ -169,9 +175,9 @@ def test_a_missing_poselib_is_named(monkeypatch):
 
 
 def test_the_bound_on_samples():
-    assert samples_needed(1.0, 3, 0.99) == 1
-    assert samples_needed(0.0, 3, 0.99) == np.inf
-    needed = samples_needed(0.2, 2, 0.99)
+    assert samples_needed(1.0, 0.99) == 1
+    assert samples_needed(0.0, 0.99) == np.inf
+    needed = samples_needed(0.04, 0.99)
     assert (1 - 0.04) ** needed <= 0.01 < (1 - 0.04) ** (needed - 1)
 
 

@@ -18,6 +18,7 @@ BATCH = 500
 """Samples between two looks at whether enough have been drawn."""
 POLISHED = 3
 """Hypotheses of a batch that are refined: the best by its minimal sample need not be the best after refinement."""
+MIN_SAMPLES = 1000
 LOCAL = 30
 """Samples drawn from what lies near a hypothesis, to improve it."""
 
@@ -43,6 +44,7 @@ def estimate_pose(
     gravity: ArrayLike | None = None,
     *,
     votes: ArrayLike | None = None,
+    evenly: float = 0.2,
     up: ArrayLike = UP,
     max_error: float = 8.0,
     confidence: float = 0.9999,
@@ -60,10 +62,11 @@ def estimate_pose(
         camera: of the query, any model.
         pixels: (N, 2).
         points_world: (N, 3).
-        weights: (N,) how likely each match is to be drawn, not negative; a match of weight zero is never drawn.
+        weights: (N,) how likely each match is to be drawn, not negative.
         gravity: (3,) direction of gravity (down) in the camera frame, roughly: samples are then pairs instead of
             triplets, and the refinement frees the pose from gravity's error.
         votes: (N,) how much each match counts when poses are compared, not negative; 1 where not given.
+        evenly: part of the samples that is drawn without the weights, so that wrong weights cost time and not the pose.
         up: (3,) the direction in the world that is opposite to gravity.
         max_error: largest error of an inlier in pixels.
         confidence: probability of having drawn a sample of inliers, after which drawing ends.
@@ -93,10 +96,10 @@ def estimate_pose(
         pose, samples = _poselib_ransac(matches, confidence, max_samples, seed)
     else:
         solver = _Triplets(matches) if gravity is None else _Pairs(matches, gravity, up)
-        drawn = matches.sound * (np.ones(count) if weights is None else weights)
-        if np.count_nonzero(drawn) < solver.size:
-            return PoseEstimate(None, nothing, reason=f"only {np.count_nonzero(drawn)} matches have a weight")
-        pose, samples = _weighted_ransac(matches, solver, drawn, confidence, max_samples, seed)
+        if np.count_nonzero(matches.sound) < max(solver.size, min_inliers):
+            return PoseEstimate(None, nothing, reason=f"only {np.count_nonzero(matches.sound)} matches are sound")
+        sampler = _Sampler(matches.sound, weights, evenly, solver.size)
+        pose, samples = _weighted_ransac(matches, solver, sampler, confidence, max_samples, seed)
     if pose is None:
         return PoseEstimate(None, nothing, samples, "no sample of the matches gives a pose")
     inliers = matches.squared_errors(pose.Rt[None])[0] <= max_error**2
@@ -203,21 +206,48 @@ class _Pairs:
         return poses
 
 
+class _Sampler:
+    """Draws samples by weight, and some evenly."""
+
+    def __init__(self, sound: NDArray[np.bool_], weights: Array | None, evenly: float, size: int) -> None:
+        self.size = size
+        even = sound / np.count_nonzero(sound)
+        weighted = even if weights is None else sound * weights
+        if np.count_nonzero(weighted) < size:
+            weighted = even
+        self.shares = [weighted / weighted.sum(), even]
+        self.parts = [1 - evenly, evenly]
+
+    def draw(self, random: np.random.Generator) -> NDArray[np.int64]:
+        """Samples (at most BATCH, size) of distinct rows."""
+        counts = round(self.parts[0] * BATCH), BATCH - round(self.parts[0] * BATCH)
+        drawn = [_draw(share, self.size, count, random) for share, count in zip(self.shares, counts, strict=True)]
+        return np.concatenate(drawn)
+
+    def clean(self, inliers: NDArray[np.int64]) -> float:
+        """Probability that a sample holds inliers only.
+
+        Any pose has the matches of its own sample for inliers, however wrong, and they may have a lot of weight: as
+        many of the heaviest do not count.
+        """
+        caught = (np.sort(share[inliers])[: -self.size].sum() for share in self.shares)
+        return float(sum(part * share**self.size for part, share in zip(self.parts, caught, strict=True)))
+
+
 def _weighted_ransac(
     matches: _Matches,
     solver: _Triplets | _Pairs,
-    weights: Array,
+    sampler: _Sampler,
     confidence: float,
     max_samples: int,
     seed: int,
 ) -> tuple[Any, int]:
     """The best pose, refined, and how many samples it took."""
     random = np.random.default_rng(seed)
-    share = weights / weights.sum()
     triplets = _Triplets(matches)
     best, lowest, drawn, needed = None, np.inf, 0, float(max_samples)
     while drawn < min(needed, max_samples):
-        samples = _draw(share, solver.size, BATCH, random)
+        samples = sampler.draw(random)
         drawn += BATCH
         poses = [pose for sample in samples for pose in solver(sample)]
         costs = matches.costs(np.array([pose.Rt for pose in poses]))
@@ -226,8 +256,7 @@ def _weighted_ransac(
             if cost < lowest:
                 best, lowest = pose, cost
         if best is not None:
-            # The weights decide how often a sample holds inliers only, so they belong into the bound.
-            needed = samples_needed(float(share[matches.near(best)].sum()), solver.size, confidence)
+            needed = max(MIN_SAMPLES, samples_needed(sampler.clean(matches.near(best)), confidence))
     return best, drawn
 
 
@@ -252,9 +281,8 @@ def _polish(
     return pose, cost
 
 
-def samples_needed(inlier_share: float, size: int, confidence: float) -> float:
-    """Samples until one holds inliers only, with the given confidence, when each draw is one with `inlier_share`."""
-    clean = min(max(inlier_share, 0.0), 1.0) ** size
+def samples_needed(clean: float, confidence: float) -> float:
+    """Samples until one holds inliers only, with the given confidence, when each does with probability `clean`."""
     if clean <= 0.0:
         return np.inf
     return 1.0 if clean >= 1.0 else float(np.ceil(np.log1p(-confidence) / np.log1p(-clean)))
