@@ -12,7 +12,7 @@ from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.localization.circles import Search, circles_of
-from fgsn.localization.gsmc import gsmc_scores, sampling_weights
+from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from street import CAMERA, make_map, make_matches, make_query
 
 EXACT = Search(angles=(5.0,), radii=1, noise=0.0, slack=1.1, least=0.02)
@@ -212,6 +212,7 @@ def test_weights_keep_a_floor_and_survive_scores_of_nothing():
     np.testing.assert_allclose(weights, [0.1, 0.1 + 0.7 / 3, 0.1 + 1.4 / 3])
     np.testing.assert_allclose(sampling_weights([0.0, 0.0]), [0.5, 0.5])
     assert sampling_weights([]).shape == (0,)
+    np.testing.assert_allclose(match_votes([0.0, 0.2, 0.4]), [0.5, 1.0, 1.5])
 
 
 def test_nothing_in_gives_nothing_out():

@@ -26,11 +26,20 @@ def sampling_weights(scores: ArrayLike, power: float = 2.0, floor: float = 0.1) 
     Args:
         scores: of `gsmc_scores`.
         power: 1 draws matches in proportion to their scores, as published; more trusts the scores more.
-        floor: part of the draws that are uniform: nothing is thrown away, however wrong the priors.
+        floor: part of the draws that are uniform.
     """
     raised = np.asarray(scores, np.float64) ** power
     uniform = np.full(len(raised), 1 / max(len(raised), 1))
     return uniform if raised.sum() <= 0 else (1 - floor) * raised / raised.sum() + floor * uniform
+
+
+def match_votes(scores: ArrayLike, floor: float = 0.5) -> Array:
+    """Turn scores (N,) into votes (N,) with mean 1, for `estimate_pose`.
+
+    Nothing is thrown away: half of every vote does not depend on the score. Equal votes, as published, let chance
+    decide between poses where right matches are few; without the floor, wrong priors would.
+    """
+    return len(np.asarray(scores)) * sampling_weights(scores, 1.0, floor)
 
 
 def gsmc_scores(
