@@ -1,1 +1,1 @@
-"""Camera poses from labels: maps of labels, matches, estimators, and the files of hloc and the benchmarks."""
+"""Localization by labels: labelled maps, matches, robust poses, and trackers."""
