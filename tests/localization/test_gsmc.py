@@ -212,7 +212,8 @@ def test_weights_keep_a_floor_and_survive_scores_of_nothing():
     np.testing.assert_allclose(weights, [0.1, 0.1 + 0.7 / 3, 0.1 + 1.4 / 3])
     np.testing.assert_allclose(sampling_weights([0.0, 0.0]), [0.5, 0.5])
     assert sampling_weights([]).shape == (0,)
-    np.testing.assert_allclose(match_votes([0.0, 0.2, 0.4]), [0.5, 1.0, 1.5])
+    np.testing.assert_allclose(match_votes([0.0, 0.2, 0.4]), [0.25, 0.625, 1.0])
+    np.testing.assert_allclose(match_votes([0.0, 0.0]), [0.25, 0.25])
 
 
 def test_nothing_in_gives_nothing_out():

@@ -33,13 +33,14 @@ def sampling_weights(scores: ArrayLike, power: float = 2.0, floor: float = 0.1) 
     return uniform if raised.sum() <= 0 else (1 - floor) * raised / raised.sum() + floor * uniform
 
 
-def match_votes(scores: ArrayLike, floor: float = 0.5) -> Array:
-    """Turn scores (N,) into votes (N,) with mean 1, for `estimate_pose`.
+def match_votes(scores: ArrayLike, floor: float = 0.25) -> Array:
+    """Turn scores (N,) into votes (N,) from `floor` to 1, for `estimate_pose`.
 
-    Nothing is thrown away: half of every vote does not depend on the score. Equal votes, as published, let chance
-    decide between poses where right matches are few; without the floor, wrong priors would.
+    Nothing is thrown away: every match has a vote. Equal votes, as published, let chance decide between poses where
+    right matches are few; without the floor, wrong priors would.
     """
-    return len(np.asarray(scores)) * sampling_weights(scores, 1.0, floor)
+    scores = np.asarray(scores, np.float64)
+    return floor + (1 - floor) * scores / max(float(scores.max(initial=0.0)), 1e-12)
 
 
 def gsmc_scores(
