@@ -41,6 +41,7 @@ COMMANDS = {
     "segment": Command(config.SegmentSettings, "fgsn.inference.segment:segment"),
     "stationary": Command(config.StationarySettings, "fgsn.evaluation.stationary:stationary"),
     "evaluate": Command(config.EvaluateSettings, "fgsn.evaluation.evaluate:evaluate"),
+    "localize": Command(config.LocalizeSettings, "fgsn.localization.localize:localize"),
     "score-poses": Command(config.ScorePosesSettings, "fgsn.evaluation.score_poses:score_poses"),
     "sweep": Command(config.SweepSettings, "fgsn.sweep:sweep"),
     "info": Command(config.InfoSettings, "fgsn.inference.info:info"),

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
+from fgsn.localization.labelled_map import labels_at
 from fgsn.localization.robust_pose import estimate_pose
-from fgsn.localization.ssmc import labels_at, ssmc_weights
+from fgsn.localization.ssmc import ssmc_weights
 from street import CAMERA, make_map, make_matches, make_query
 
 QUERIES = 8

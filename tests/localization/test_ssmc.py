@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from fgsn.errors import FgsnError
-from fgsn.localization.ssmc import labels_at, probabilities_at, ssmc_weights
+from fgsn.localization.labelled_map import labels_at
+from fgsn.localization.ssmc import probabilities_at, ssmc_weights
 
 MAP_LABELS = np.array([3, 5, -1, 7])
 
@@ -10,7 +11,7 @@ MAP_LABELS = np.array([3, 5, -1, 7])
 def test_labels_are_those_of_the_nearest_pixel_and_none_outside():
     labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     pixels = [[0, 0], [1.4, 0.6], [3.49, 2.49], [-0.5, 0], [-0.51, 0], [3.5, 0], [0, 2.5], [np.nan, 1]]
-    np.testing.assert_array_equal(labels_at(labels, pixels), [0, 5, 11, 0, -1, -1, -1, -1])
+    np.testing.assert_array_equal(labels_at(labels, np.array(pixels)), [0, 5, 11, 0, -1, -1, -1, -1])
 
 
 def test_matches_hold_where_labels_agree_and_unknown_agrees_with_nothing():

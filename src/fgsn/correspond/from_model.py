@@ -72,9 +72,12 @@ def points_of(point_map: PointMap, images: Rows) -> Rows:
 
 def _observed(point_map: PointMap, image: int, target: int) -> tuple[Array, Array, Array]:
     """Pixels in both images and expected errors of the points that both observe."""
-    (here, pixels), (there, others) = point_map.seen_in(image), point_map.seen_in(target)
+    model = point_map.model
+    (here, _), (there, _) = point_map.seen_in(image), point_map.seen_in(target)
     _, row, other = np.intersect1d(here, there, assume_unique=True, return_indices=True)
-    return pixels[row], others[other], np.hypot(point_map.misfit(image)[row], point_map.misfit(target)[other])
+    points = model.points[here[row]]
+    seen_at = model.project(image, points)[0], model.project(target, points)[0]
+    return *seen_at, np.hypot(point_map.misfit(image)[row], point_map.misfit(target)[other])
 
 
 def _projected(point_map: PointMap, image: int, target: int, seen: Rows) -> tuple[Array, Array, Array]:
@@ -98,4 +101,5 @@ def _projected(point_map: PointMap, image: int, target: int, seen: Rows) -> tupl
     front, front_depth = model.project(target, model.points[seen] if len(seen) else model.points)
     inside = camera.contains(front)
     good[good] = ~hidden(others[good], depth[good], front[inside], front_depth[inside], camera.width)
+    pixels, _ = model.project(image, model.points[here])  # of all observations, so less noisy than its own
     return pixels[good], others[good], errors[good]

@@ -171,7 +171,7 @@ def _search(points: Array, azimuth: Array, circles: Circles, counters: Sequence[
         reach = int(coarse / fine / 2)
         offsets = tensor(np.arange(-reach, reach + 1) * fine)
         near = (angle[:, None] + offsets).view(-1)
-        share = shares(circle.repeat_interleave(len(offsets)), near, counter).view(len(circle), -1)
+        share = shares(circle.repeat_interleave(len(offsets)), near, counter).view(len(circle), len(offsets))
         share, best = share.max(dim=1)
         angle = angle + offsets[best]
     return _best_of_each(match[circle], share, len(points))

@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from fgsn.geometry.colmap import read_model
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import choose_device, load
-from fgsn.localization.gsmc import gsmc_scores, sampling_weights
+from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.hloc import open_hloc_matches
 from fgsn.localization.labelled_map import LabelledMap, find_label_map, labels_at, make_labelled_map
 from fgsn.localization.matches import Matches2D3D
@@ -33,6 +32,8 @@ from fgsn.localization.ssmc import ssmc_weights
 from fgsn.localization.voters import Voters
 from fgsn.progress import tracked
 
+PriorsByName = dict[str, tuple[np.ndarray, float]]
+"""Gravity in the camera frame and height of every query."""
 Finder = Callable[[str], Matches2D3D]
 
 
@@ -95,12 +96,20 @@ class Row:
         )
 
 
+class Judged(NamedTuple):
+    """Matches as a method leaves them to the estimator."""
+
+    matches: Matches2D3D
+    weights: np.ndarray | None = None
+    """How likely each is to be drawn; None: all alike."""
+    votes: np.ndarray | None = None
+    """How much each counts; None: all alike."""
+
+
 class _Judge:
     """Turns matches into what the estimator takes: which to keep, and how likely each is to be drawn."""
 
-    def __init__(
-        self, settings: LocalizeSettings, labelled: LabelledMap, priors: dict[str, tuple[np.ndarray, float]], device: str
-    ) -> None:
+    def __init__(self, settings: LocalizeSettings, labelled: LabelledMap, priors: PriorsByName, device: str) -> None:
         self.settings, self.labelled, self.priors, self.device = settings, labelled, priors, device
         good = labelled.labels >= 0
         if labelled.stationary is not None:
@@ -110,16 +119,16 @@ class _Judge:
             labelled.axis[good], labelled.half_angle[good],
         )  # fmt: skip
 
-    def __call__(self, query: Query, matches: Matches2D3D) -> tuple[Matches2D3D, np.ndarray | None]:
-        """The matches to use, and their weights (None: all alike)."""
+    def __call__(self, query: Query, matches: Matches2D3D) -> Judged:
+        """The matches to use, how likely each is to be drawn, and how much it counts."""
         method = self.settings.method
         if method == "p3p" or not len(matches):
-            return matches, None
+            return Judged(matches)
         labels = self._label_map(query)
         if method == "ssmc":
             at = labels_at(labels, matches.pixels)
             kept = ssmc_weights(matches.points, self.labelled.labels, at, stationary=self.labelled.stationary) > 0
-            return matches[kept], None
+            return Judged(matches[kept])
         if query.name not in self.priors:
             raise FgsnError(f"'{query.name}' has no prior of gravity and height in {self.settings.priors[0]}")
         gravity, height = self.priors[query.name]
@@ -129,7 +138,7 @@ class _Judge:
             gravity_noise=self.settings.gravity_noise, height_noise=self.settings.height_noise,
             match_range=(self.labelled.nearest[rows], self.labelled.farthest[rows]), device=self.device,
         )  # fmt: skip
-        return matches, sampling_weights(scores)
+        return Judged(matches, sampling_weights(scores), match_votes(scores))
 
     def _label_map(self, query: Query) -> np.ndarray:
         folder = self.settings.query_labels
@@ -149,27 +158,25 @@ class _Judge:
 def _localized(query: Query, find: Finder, judge: _Judge, settings: LocalizeSettings) -> Row:
     matches = find(query.name)
     began = time.perf_counter()
-    kept, weights = judge(query, matches)
+    kept, weights, votes = judge(query, matches)
     judged = time.perf_counter()
     points = judge.labelled.points[kept.points]
     estimate = estimate_pose(
-        query.camera, kept.pixels, points, weights, max_error=settings.max_error, seed=settings.seed
+        query.camera, kept.pixels, points, weights, votes=votes, max_error=settings.max_error, seed=settings.seed
     )
     return Row(query.name, len(matches), len(kept), estimate, (judged - began, time.perf_counter() - judged))
 
 
 @contextmanager
-def _matched(
-    settings: LocalizeSettings, queries: list[Query], device: str
-) -> Iterator[tuple[LabelledMap, Finder]]:
+def _matched(settings: LocalizeSettings, queries: list[Query], device: str) -> Iterator[tuple[LabelledMap, Finder]]:
     """The map with its labels, and what finds the matches of a query."""
     labels = None if settings.method == "p3p" else settings.map_labels
     flags = load(settings.model, "cpu").stationary if settings.model else None
     stationary = None if flags is None or labels is None else np.array(flags, bool)
     if settings.hloc:
         labelled = make_labelled_map(read_model(settings.map), labels, stationary)
-        files = [settings.hloc / name for name in ("pairs.txt", "features.h5", "matches.h5")]
-        with open_hloc_matches(labelled, *files) as hloc:
+        pairs, features, matches = (settings.hloc / name for name in ("pairs.txt", "features.h5", "matches.h5"))
+        with open_hloc_matches(labelled, pairs, features, matches) as hloc:
             yield labelled, hloc.of
         return
     assert settings.images is not None
@@ -184,7 +191,7 @@ def _matched(
     yield labelled, own.finder(labelled)
 
 
-def _by_name(priors: Priors) -> dict[str, tuple[np.ndarray, float]]:
+def _by_name(priors: Priors) -> PriorsByName:
     rows = zip(priors.names, priors.gravity, priors.heights, strict=True)
     return {name: (gravity, float(height)) for name, gravity, height in rows}
 

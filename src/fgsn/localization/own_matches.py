@@ -48,7 +48,6 @@ class OwnMatches:
             FgsnError: no point of the map comes out; an unknown matcher.
             MissingExtraError: the matcher's package is not installed.
         """
-        self.database = database
         workers = settings["workers"] if settings["device"] == "cpu" else 1
         files = {name: images / name for name in [*database.names, *queries]}
         made = make_matcher(matcher, settings["keypoints"], settings["device"])
@@ -63,12 +62,13 @@ class OwnMatches:
         for query, name in across:
             self.retrieved[query].append(name)
         row = {name: number for number, name in enumerate(database.names)}
+        posed = PosedImages(database.names, database.cameras, database.camera_of, database.camera_from_world)
         key_points = [
             np.empty((0, 2)) if name in self.broken else self.features[name].pixels.astype(np.float64)
             for name in database.names
         ]
         self.model: Reconstruction = triangulate(
-            database, key_points, ((row[a], row[b], self.features.match(a, b)[0]) for a, b in within)
+            posed, key_points, ((row[a], row[b], self.features.match(a, b)[0]) for a, b in within)
         )
         say(f"fgsn: {len(self.model.points)} map points from {len(names)} images, {self.model.errors().mean():.2f} px")
 
@@ -93,10 +93,10 @@ class OwnMatches:
                 rows.append(pairs[good, 0])
                 points.append(found[good])
                 scores.append(score[good])
-            if not rows:
-                return unique_matches(np.empty((0, 2)), *(np.empty(0, np.int64),) * 2, np.empty(0))
-            pixels = self.features[query].pixels
-            return unique_matches(pixels, *(np.concatenate(column) for column in (rows, points, scores)))
+            none = np.empty(0, np.int64)  # a query that is broken or resembles nothing has no matches
+            pixels = self.features[query].pixels if rows else np.empty((0, 2), np.float32)
+            key_points, found = (np.concatenate([none, *column]) for column in (rows, points))
+            return unique_matches(pixels.astype(np.float64), key_points, found, np.concatenate([np.empty(0), *scores]))
 
         return find
 

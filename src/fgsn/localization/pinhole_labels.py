@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.geometry.camera import Camera
-from fgsn.localization.ssmc import NO_LABEL
+from fgsn.localization.labelled_map import NO_LABEL
 
 
 def pinhole_labels(camera: Camera, labels: NDArray[np.integer]) -> NDArray[np.int64]:

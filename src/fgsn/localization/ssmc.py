@@ -4,16 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fgsn.errors import FgsnError
-
-NO_LABEL = -1
-"""What has no label: points outside the image, and map points that no label map shows."""
-
-
-def labels_at(label_map: ArrayLike, pixels: ArrayLike) -> NDArray[np.int64]:
-    """Labels (N,) of a label map (H, W) at pixels (N, 2), nearest; NO_LABEL outside the image."""
-    label_map = np.asarray(label_map)
-    columns, rows, inside = _cells(pixels, label_map.shape[1], label_map.shape[0])
-    return np.where(inside, label_map[rows, columns].astype(np.int64), NO_LABEL)
+from fgsn.localization.labelled_map import NO_LABEL
 
 
 def probabilities_at(probabilities: ArrayLike, pixels: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from fgsn.localization.ssmc import NO_LABEL
+from fgsn.localization.labelled_map import NO_LABEL
 
 Array = NDArray[np.float64]
 
@@ -138,6 +138,6 @@ class VoteCounter:
         column = x.mul_(depth).clamp_(0, self.limits[0]).int()
         row = y.mul_(depth).clamp_(0, self.limits[1]).int()
         place = row.mul_(self.limits[0] + 1).add_(column).mul_(view)
-        label = self.labels.index_select(0, place.view(-1)).view(rows, -1)
+        label = self.labels.index_select(0, place.view(-1)).view_as(place)
         agree = (label == self.wanted) & view
         return agree.sum(dim=1), (label != NO_LABEL).sum(dim=1)
