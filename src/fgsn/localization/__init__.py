@@ -1,0 +1,1 @@
+"""Maps of labels, and the poses found with them."""
