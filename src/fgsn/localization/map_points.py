@@ -53,7 +53,7 @@ class MapPoints:
 
 
 class PointsInView:
-    """Map points on a device, about an origin, which lets 32 bits suffice far from the world's."""
+    """Map points on a device, about an origin, so that 32 bits suffice far from the world's."""
 
     def __init__(self, points: MapPoints, labels: int, origin: NDArray[np.float64], device: torch.device) -> None:
         known = (points.labels >= 0) & (points.labels < labels)
@@ -61,10 +61,14 @@ class PointsInView:
             raise FgsnError(f"no map point has one of the {labels} labels; are map and labels of one model?")
         self.positions = torch.from_numpy((points.positions[known] - origin).astype(np.float32)).to(device)
         self.labels = torch.from_numpy(points.labels[known].astype(np.int32)).to(device)
-        self._visibility: list[Tensor] | None = None
+        self.cones: Tensor | None = None
         if points.visibility is not None:
-            values = vars(points.visibility).values()
-            self._visibility = [torch.from_numpy(value[known].astype(np.float32)).to(device) for value in values]
+            seen = points.visibility
+            columns = [
+                *seen.axis.T, np.cos(np.maximum(seen.opening / 2, NARROWEST)),
+                seen.nearest * (1 - SLACK), seen.farthest * (1 + SLACK),
+            ]  # fmt: skip
+            self.cones = torch.from_numpy(np.stack(columns, axis=1)[known].astype(np.float32)).to(device)
 
     def choose(
         self,
@@ -92,16 +96,16 @@ class PointsInView:
             x.abs() - depth * (camera.width / 2 / camera.fx), y.abs() - depth * (camera.height / 2 / camera.fy)
         )
         inside = (depth > -metres) & (across < metres + radians * depth.clamp(min=0))
-        rows = torch.nonzero(inside & self._visible(centre, metres))[:, 0]
+        rows = torch.nonzero(inside & self._in_cone(centre, metres))[:, 0]
         return rows[torch.randperm(len(rows), generator=generator)[:most].to(rows.device)]
 
-    def _visible(self, centre: Tensor, metres: float) -> Bool[Tensor, " points"]:
-        if self._visibility is None:
+    def _in_cone(self, centre: Tensor, metres: float) -> Bool[Tensor, " points"]:
+        """Which points may be seen from somewhere within `metres`."""
+        if self.cones is None:
             return torch.ones(len(self.positions), dtype=torch.bool, device=self.positions.device)
-        nearest, farthest, axis, opening = self._visibility
+        axis, (cosine, nearest, farthest) = self.cones[:, :3], self.cones[:, 3:].T
         ray = centre - self.positions
         distance = ray.norm(dim=1)
-        in_reach = (distance > nearest * (1 - SLACK) - metres) & (distance < farthest * (1 + SLACK) + metres)
+        in_reach = (distance > nearest - metres) & (distance < farthest + metres)
         turned = torch.acos(((ray * axis).sum(dim=1) / distance.clamp(min=1e-6)).clamp(-1, 1))
-        half = (opening / 2).clamp(min=NARROWEST) + torch.atan2(torch.full_like(distance, metres), distance)
-        return in_reach & (turned < half)
+        return in_reach & (turned < torch.acos(cosine) + torch.atan2(torch.full_like(distance, metres), distance))

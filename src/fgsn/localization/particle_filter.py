@@ -50,10 +50,8 @@ class FilterSettings:
     witnesses: float = 100.0
     """Independent observations that the points in view are worth at most: neighbouring points repeat each other, so
     with n points in view the evidence is divided by the temperature n / witnesses."""
-    occlusion: float = 0.3
+    occlusion: float = 0.5
     """Share of the points in view that are hidden by others or by what is not in the map."""
-    bands: int = 8
-    """Horizontal bands of the image with label frequencies of their own."""
     effective: float = 0.5
     """Share of effective particles below which they are drawn anew."""
     portions: int = 16
@@ -64,6 +62,10 @@ class FilterSettings:
     """Noise of the odometry's translation along each axis, as a share of the distance ..."""
     odometry_metres: float = 0.02
     """... and in addition."""
+    slip_share: float = 0.1
+    """Share of the steps in which the odometry may be much worse than that ..."""
+    slip_factor: float = 6.0
+    """... by this factor: lets the track leave a wrong place near the right one."""
     gravity_degrees: float = 1.0
     """Noise of the gravity prior about each of the axes across it."""
     height_metres: float = 0.3
@@ -156,15 +158,14 @@ class ParticleFilter:
         settings = self.settings
         self._reckoned = odometry @ self._reckoned
         self.predict(odometry)
-        evidence, temperature = self._look(labels, camera)
+        evidence, middle, temperature = self._look(labels, camera)
 
         def score(rotation: Tensor, centre: Tensor) -> Tensor:
-            translation = -(rotation @ centre[..., None])[..., 0]
-            return evidence.scores(rotation, translation) / temperature + self._prior_score(rotation, centre, prior)
+            seen = evidence.scores(rotation, centre - middle) / temperature
+            return seen + self._prior_score(rotation, centre, prior)
 
         used, best = self.update(score)
-        rotation = rotations.to_matrix(self._quaternions[best])
-        support = evidence.support(rotation, -rotation @ self._centres[best])
+        support = evidence.support(rotations.to_matrix(self._quaternions[best]), self._centres[best] - middle)
         self._unexplained = self._unexplained + 1 if support < settings.lost_below else 0
         lost = self._unexplained >= settings.patience
         estimate = self.estimate(lost, support, used)
@@ -186,7 +187,9 @@ class ParticleFilter:
         self._motion = translation
         self._unturned = rotations.multiply(self._tensor(odometry.quaternion), self._quaternions)
         self._from = self._centres
-        drawn = self._normal(len(self._centres), 6) * self._noise
+        slipping = torch.rand(len(self._centres), 1, generator=self._generator) < settings.slip_share
+        factor = torch.where(slipping, settings.slip_factor, 1.0).to(self.device)
+        drawn = self._normal(len(self._centres), 6) * factor * self._noise
         self._quaternions = rotations.multiply(rotations.from_vector(drawn[:, :3]), self._unturned)
         back = rotations.to_matrix(self._quaternions).mT @ (translation + drawn[:, 3:])[..., None]
         self._centres = self._from - back[..., 0]
@@ -234,21 +237,20 @@ class ParticleFilter:
         deviations = torch.tensor([math.radians(spread.degrees)] * 3 + list(spread.metres), device=self.device)
         self._pending = deviations * self._wider
 
-    def _look(self, labels: NDArray[np.integer], camera: Camera) -> tuple[LabelEvidence, float]:
-        """The evidence of an image, and its temperature."""
-        settings = self.settings
+    def _look(self, labels: NDArray[np.integer], camera: Camera) -> tuple[LabelEvidence, Float[Tensor, "3"], float]:
+        """The evidence of an image, the centre that it is given about, and its temperature."""
+        settings, seen = self.settings, self._map
         weights = torch.softmax(self._log_weights, dim=0)
         quaternion, centre = rotations.mean(self._quaternions, weights), weights @ self._centres
         deviation = (weights @ self._offsets(quaternion, centre).square()).sqrt()
         radians, metres = 2 * float(deviation[:3].max()), 2 * float(deviation[3:].max())
-        rows = self._map.choose(
-            rotations.to_matrix(quaternion), centre, camera, metres, radians, settings.points, self._generator
-        )
+        rotation = rotations.to_matrix(quaternion)
+        rows = seen.choose(rotation, centre, camera, metres, radians, settings.points, self._generator)
         evidence = LabelEvidence.of(
-            self._map.positions[rows], self._map.labels[rows], self._probabilities, labels, camera,
-            settings.occlusion, settings.bands,
+            seen.positions[rows] - centre, None if seen.cones is None else seen.cones[rows], seen.labels[rows],
+            self._probabilities, labels, camera, settings.occlusion,
         )  # fmt: skip
-        return evidence, max(1.0, len(rows) / settings.witnesses)
+        return evidence, centre, max(1.0, len(rows) / settings.witnesses)
 
     def _prior_score(self, rotation: Tensor, centre: Tensor, prior: PosePrior | None) -> Tensor:
         scores = torch.zeros(len(centre), device=self.device)
@@ -296,7 +298,11 @@ class ParticleFilter:
         """Log-density of getting from each particle's last pose to these poses, up to a constant."""
         turn = rotations.to_vector(rotations.multiply(quaternions, rotations.inverse(self._unturned)))
         moved = (rotations.to_matrix(quaternions) @ (self._from - centres)[..., None])[..., 0]
-        return -(torch.cat([turn, moved - self._motion], dim=1) / self._noise).square().sum(dim=1) / 2
+        square = (torch.cat([turn, moved - self._motion], dim=1) / self._noise).square().sum(dim=1)
+        share, factor = torch.tensor(self.settings.slip_share), self.settings.slip_factor
+        return torch.logaddexp(
+            torch.log1p(-share) - square / 2, torch.log(share) - 6 * math.log(factor) - square / factor**2 / 2
+        )
 
     def _offsets(self, quaternion: Tensor, centre: Tensor) -> Float[Tensor, "particles 6"]:
         """Rotation vectors in the camera's frame and centres of the particles, from one pose."""
