@@ -99,13 +99,11 @@ class LabelEvidence:
             camera,
         )
 
-    def scores(
-        self, rotation: Float[Tensor, "poses 3 3"], centre: Float[Tensor, "poses 3"]
-    ) -> Float[Tensor, " poses"]:
+    def scores(self, rotation: Float[Tensor, "poses 3 3"], centre: Float[Tensor, "poses 3"]) -> Float[Tensor, " poses"]:
         """Log-likelihood ratio of each camera, rotated and centred in the frame of the points: the sum over them."""
         size = max(1, (CHUNK if self.points.device.type == "cpu" else GPU_CHUNK) // max(1, self.points.shape[1]))
         parts = zip(rotation.split(size), centre.split(size), strict=True)
-        return torch.cat([self.table[self._entries(*part)].sum(dim=1) for part in parts])
+        return torch.cat([_look_up(self.table, self._entries(*part)).sum(dim=1) for part in parts])
 
     def support(self, rotation: Float[Tensor, "3 3"], centre: Float[Tensor, "3"]) -> float:
         """The score of one camera as a share of what it would be, on average, if all points were where it says.
@@ -132,7 +130,7 @@ class LabelEvidence:
         column = x.mul_(scale).add_(1.5).clamp_(0, camera.width + 1).masked_fill_(hidden, 0).int()
         row = y.mul_(scale).add_(1.5).clamp_(0, camera.height + 1).int()
         pixel = row.mul_(camera.width + 2).add_(column)
-        return self.symbols[pixel].add_(self.rows)
+        return _look_up(self.symbols, pixel).add_(self.rows)
 
     def _out_of_cone(self, centre: Tensor) -> Tensor:
         """Which points (poses, points) are not seen from there: too near, too far, or from aside."""
@@ -142,6 +140,11 @@ class LabelEvidence:
         square = torch.addmm(self.points.square().sum(dim=0), centre, self.points, alpha=-2)
         distance = square.add_(centre.square().sum(dim=1, keepdim=True)).clamp_(min=0).sqrt_()
         return (distance < nearest).logical_or_(distance > farthest).logical_or_(along < cosine * distance)
+
+
+def _look_up(table: Tensor, entries: Tensor) -> Tensor:
+    """table[entries], twice as fast."""
+    return table.index_select(0, entries.flatten()).view(entries.shape)
 
 
 def undistorted(labels: NDArray[np.integer], camera: Camera) -> tuple[NDArray[np.integer], Camera]:

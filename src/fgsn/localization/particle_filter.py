@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -56,6 +56,8 @@ class FilterSettings:
     """Share of effective particles below which they are drawn anew."""
     portions: int = 16
     """Portions of an image's evidence, at most; what is left then is not used."""
+    moves: int = 1
+    """Moves that every particle proposes after each portion."""
     odometry_degrees: float = 0.25
     """Noise of the odometry's rotation about each axis."""
     odometry_share: float = 0.02
@@ -224,9 +226,7 @@ class ParticleFilter:
         covariance = (offsets * weights[:, None]).T @ offsets
         rotation = Pose.from_quaternion(quaternion.cpu().numpy(), np.zeros(3)).rotation
         pose = Pose.from_centre(rotation, self._origin + centre.cpu().double().numpy())
-        return Estimate(
-            pose, covariance.cpu().double().numpy(), effective_size(self._log_weights), lost, support, used
-        )
+        return Estimate(pose, covariance.cpu().double().numpy(), effective_size(self._log_weights), lost, support, used)
 
     def _respread(self, pose: Pose) -> None:
         """Put all particles at a pose; the next prediction spreads them."""
@@ -268,13 +268,19 @@ class ParticleFilter:
         weights = torch.softmax(self._log_weights.double(), dim=0).float()
         offsets = self._offsets(rotations.mean(self._quaternions, weights), weights @ self._centres)
         covariance = ((offsets * weights[:, None]).T @ offsets).double()
-        rows = systematic(weights, float(torch.rand((), generator=self._generator)))
-        self._take(rows)
-        scores = scores[rows]
-        count = len(rows)
-
         floor = 1e-12 * torch.eye(6, dtype=torch.float64, device=self.device)
         shape = torch.linalg.cholesky(covariance + floor).float()
+        rows = systematic(weights, float(torch.rand((), generator=self._generator)))
+        self._quaternions, self._centres = self._quaternions[rows], self._centres[rows]
+        self._unturned, self._from = self._unturned[rows], self._from[rows]
+        self._log_weights, scores = torch.zeros_like(weights), scores[rows]
+        for _ in range(self.settings.moves):
+            scores = self._move(score, scores, used, shape)
+        return scores
+
+    def _move(self, score: Score, scores: Tensor, used: float, shape: Float[Tensor, "6 6"]) -> Tensor:
+        """Propose one move for every particle, and accept it by Metropolis' rule; returns the scores."""
+        count = len(scores)
         # Long and short moves, since the particles may lie in several heaps.
         length = 10 ** (-1.5 * torch.rand(count, 1, generator=self._generator)).to(self.device)
         change = length * (self._normal(count, 6) @ shape.T)
@@ -287,12 +293,6 @@ class ParticleFilter:
         self._quaternions = torch.where(accepted[:, None], quaternions, self._quaternions)
         self._centres = torch.where(accepted[:, None], centres, self._centres)
         return torch.where(accepted, proposed, scores)
-
-    def _take(self, rows: Int64[Tensor, " particles"]) -> None:
-        """Draw particles with where they came from; all weigh the same then."""
-        self._quaternions, self._centres = self._quaternions[rows], self._centres[rows]
-        self._unturned, self._from = self._unturned[rows], self._from[rows]
-        self._log_weights = torch.zeros_like(self._log_weights)
 
     def _log_noise(self, quaternions: Tensor, centres: Tensor) -> Tensor:
         """Log-density of getting from each particle's last pose to these poses, up to a constant."""
@@ -332,7 +332,7 @@ class ParticleFilter:
 def track(
     points: MapPoints,
     confusion: Confusion,
-    frames: Iterable[tuple[Pose, NDArray[np.integer], Camera] | tuple[Pose, NDArray[np.integer], Camera, PosePrior]],
+    frames: Iterable[tuple[Pose, NDArray[np.integer], Camera, PosePrior | None]],
     start: Pose,
     spread: Spread | None = None,
     settings: FilterSettings | None = None,
@@ -343,7 +343,7 @@ def track(
     Args:
         points: the map.
         confusion: how its labels change in such images.
-        frames: odometry (camera from the previous camera), label map (H, W), camera and, where known, prior.
+        frames: odometry (camera from the previous camera), label map (H, W), camera, and what else is known.
         start: rough pose of the first image, camera from world.
         spread: how rough it is.
         settings: of the filter.

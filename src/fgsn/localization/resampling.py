@@ -43,4 +43,4 @@ def affordable_exponent(
     for _ in range(24):  # the effective size falls as the exponent grows, but for rare cases in which any root will do
         middle = (low + high) / 2
         low, high = (middle, high) if effective_size(log_weights + middle * scores) >= effective else (low, middle)
-    return max(low, 1e-3 * wanted)
+    return max(low, 1e-6 * wanted)
