@@ -46,7 +46,7 @@ def test_rows_are_probabilities(labels):
 
 def test_a_label_never_seen_says_nothing():
     counts = np.array([[80, 10, 10], [0, 100, 0], [0, 0, 0]])
-    rows = Confusion(counts).probabilities(10).numpy()
+    rows = Confusion(counts).probabilities(10.0).numpy()
     assert rows[2] == pytest.approx(np.array([80, 110, 10]) / 200, abs=2e-3)
     assert rows[0] == pytest.approx((np.array([80, 10, 10]) + 10 * rows[2]) / 110, abs=1e-5)
 

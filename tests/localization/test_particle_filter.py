@@ -168,7 +168,7 @@ def test_priors_hold_what_labels_do_not_say():
     settings = replace(EXACT, gravity_degrees=0.5, height_metres=0.1, particles=2000, moves=3)
     prior = PosePrior(-truth.rotation[:, 2], 1.5)
     frames = [(STILL, nothing, CAMERA, prior)]
-    [found] = track(corridor(), CONFUSION, frames, start, Spread((1, 1, 1), 5.0), settings)
+    [found] = track(corridor(), CONFUSION, frames, start, Spread((1.0, 1.0, 1.0), 5.0), settings)
     assert found.pose.centre[2] == pytest.approx(1.5, abs=0.05)
     assert found.pose.rotation[:, 2] == pytest.approx(truth.rotation[:, 2], abs=0.02)
     assert math.sqrt(found.covariance[5, 5]) == pytest.approx(0.1, rel=0.15)

@@ -36,7 +36,7 @@ def test_effective_size():
     assert effective_size(torch.full((3,), -1e5)) == pytest.approx(3)  # unnormalised
 
 
-@given(st.integers(0, 2**31), st.floats(0.1, 1000))
+@given(st.integers(0, 2**31), st.floats(0.1, 100.0))
 def test_portion_keeps_enough_particles(seed, scale):
     scores = scale * torch.randn(100, generator=torch.Generator().manual_seed(seed))
     portion = affordable_exponent(torch.zeros(100), scores, 1.0, 50)

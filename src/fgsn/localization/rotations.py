@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def multiply(a: Float[Tensor, "*batch 4"], b: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:
+def multiply(a: Float[Tensor, "*#batch 4"], b: Float[Tensor, "*#batch 4"]) -> Float[Tensor, "*#batch 4"]:
     """First b, then a; the product is normalised, so that no drift builds up."""
     a0, b0, a1, b1 = a[..., :1], b[..., :1], a[..., 1:], b[..., 1:]
     scalar = a0 * b0 - (a1 * b1).sum(-1, keepdim=True)
