@@ -39,7 +39,7 @@ def test_effective_size():
 @given(st.integers(0, 2**31), st.floats(0.1, 100.0))
 def test_portion_keeps_enough_particles(seed, scale):
     scores = scale * torch.randn(100, generator=torch.Generator().manual_seed(seed))
-    portion = affordable_exponent(torch.zeros(100), scores, 1.0, 50)
+    portion = affordable_exponent(torch.zeros(100), scores, 1.0, 50.0)
     assert 0 < portion <= 1
     left = effective_size(portion * scores)
     assert left > 49
