@@ -42,6 +42,7 @@ COMMANDS = {
     "stationary": Command(config.StationarySettings, "fgsn.evaluation.stationary:stationary"),
     "evaluate": Command(config.EvaluateSettings, "fgsn.evaluation.evaluate:evaluate"),
     "localize": Command(config.LocalizeSettings, "fgsn.localization.localize:localize"),
+    "track": Command(config.TrackSettings, "fgsn.localization.track:track_sequences"),
     "score-poses": Command(config.ScorePosesSettings, "fgsn.evaluation.score_poses:score_poses"),
     "sweep": Command(config.SweepSettings, "fgsn.sweep:sweep"),
     "info": Command(config.InfoSettings, "fgsn.inference.info:info"),

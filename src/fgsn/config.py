@@ -469,6 +469,45 @@ class LocalizeSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrackSettings(Settings):
+    """Track a camera along sequences of images with a particle filter over labels; the map needs no descriptors."""
+
+    map: Path
+    """COLMAP model of the reference images."""
+    map_labels: Path
+    """Label maps of the map's images (fgsn segment --out)."""
+    queries: tuple[Path, ...]
+    """Query lists `name MODEL width height parameters…`, one for each sequence, in the order of the drive."""
+    query_labels: Path
+    """Label maps of the queries."""
+    odometry: tuple[Path, ...]
+    """Lists `name qw qx qy qz tx ty tz` of each camera's frame from the previous image's, one for each sequence."""
+    start: Path
+    """Rough poses (a result file): the first image of every sequence must have one."""
+    data: Path
+    """Prepared data set, at whose training correspondences it is counted how labels change between conditions."""
+    data_labels: Path
+    """Label maps of the data set's images."""
+    out: Path
+    """Result file to write."""
+    priors: tuple[Path, ...] = ()
+    """Lists `name gx gy gz height`, if gravity and camera height are roughly known."""
+    particles: int = 1000
+    """Number of particles."""
+    points: int = 2000
+    """Map points that are looked up per image, at most."""
+    start_metres: float = 3.0
+    """Standard deviation of the start along each axis."""
+    start_degrees: float = 5.0
+    """Standard deviation of the start's rotation about each axis."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(len(self.queries) == len(self.odometry) > 0, "--queries and --odometry want a list for each sequence")
+        _at_least(self, particles=10, points=10, start_metres=0, start_degrees=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScorePosesSettings(Settings):
     """Check a file of poses line by line, and compare the poses with the truth."""
 

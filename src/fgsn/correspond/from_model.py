@@ -1,8 +1,9 @@
 """Correspondences from one COLMAP model over several conditions: points that images of both conditions see.
 
-What both images observe corresponds as observed. What only the reference observes is projected into the target: the
-matcher did not find it again, since it looks different there. It counts where the target's condition knows a point
-beside it and none in front of it, and where it is well enough known itself.
+Points stand where the map has them in both images, which is less noisy than the single observations that it was made
+of. What only the reference observes is projected into the target: the matcher did not find it again, since it looks
+different there. It counts where the target's condition knows a point beside it and none in front of it, and where it is
+well enough known itself.
 """
 
 from collections.abc import Callable, Iterator

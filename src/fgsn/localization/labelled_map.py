@@ -182,6 +182,30 @@ def find_label_map(folder: Path | str, name: str) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
+def read_image_labels(folder: Path, name: str, size: tuple[int, int], clusters: int) -> NDArray[np.int64]:
+    """The label map of an image, which must fit its camera and the map's labels.
+
+    Args:
+        folder: see `find_label_map`.
+        name: of the image.
+        size: width and height of its camera.
+        clusters: number of labels K of the map.
+
+    Raises:
+        FgsnError: it is missing, or has another size or another number of labels.
+    """
+    file = find_label_map(folder, name)
+    if file is None:
+        raise FgsnError(f"{folder} has no label map of '{name}'; run fgsn segment on it")
+    labels, found = read_label_map(file)
+    if labels.shape != size[::-1]:
+        width, height = labels.shape[::-1]
+        raise FgsnError(f"{file} is {width} x {height} pixels, but the camera is {size[0]} x {size[1]}")
+    if found != clusters:
+        raise FgsnError(f"{file} has {found} labels, but those of the map have {clusters}; use one model for both")
+    return labels.astype(np.int64)
+
+
 def _observed_labels(
     model: PosedImages, folder: Path, track_image: NDArray[np.int64], track_pixels: NDArray[np.float64]
 ) -> tuple[int, NDArray[np.int32]]:
@@ -216,7 +240,7 @@ def _observed_labels(
     return clusters, labels
 
 
-def labels_at(label_map: NDArray[np.int32], pixels: NDArray[np.float64]) -> NDArray[np.int32]:
+def labels_at(label_map: NDArray[np.integer], pixels: NDArray[np.float64]) -> NDArray[np.int32]:
     """Labels (N,) of the pixels nearest to x, y (N, 2), pixel centres at integers; -1 outside the image."""
     height, width = label_map.shape
     nearest = np.floor(np.nan_to_num(pixels, nan=-1.0, posinf=-1.0, neginf=-1.0) + 0.5)

@@ -17,11 +17,10 @@ from fgsn.errors import FgsnError
 from fgsn.files import write_json, write_yaml
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.pose import Pose
-from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import choose_device, load
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.hloc import open_hloc_matches
-from fgsn.localization.labelled_map import LabelledMap, find_label_map, labels_at, make_labelled_map
+from fgsn.localization.labelled_map import LabelledMap, labels_at, make_labelled_map, read_image_labels
 from fgsn.localization.matches import Matches2D3D
 from fgsn.localization.own_matches import OwnMatches
 from fgsn.localization.priors import Priors, read_priors
@@ -124,7 +123,9 @@ class _Judge:
         method = self.settings.method
         if method == "p3p" or not len(matches):
             return Judged(matches)
-        labels = self._label_map(query)
+        folder = self.settings.query_labels
+        assert folder is not None
+        labels = read_image_labels(folder, query.name, query.camera.size, self.labelled.clusters)
         if method == "ssmc":
             at = labels_at(labels, matches.pixels)
             kept = ssmc_weights(matches.points, self.labelled.labels, at, stationary=self.labelled.stationary) > 0
@@ -139,20 +140,6 @@ class _Judge:
             match_range=(self.labelled.nearest[rows], self.labelled.farthest[rows]), device=self.device,
         )  # fmt: skip
         return Judged(matches, sampling_weights(scores), match_votes(scores))
-
-    def _label_map(self, query: Query) -> np.ndarray:
-        folder = self.settings.query_labels
-        assert folder is not None
-        file = find_label_map(folder, query.name)
-        if file is None:
-            raise FgsnError(f"{folder} has no label map of the query '{query.name}'; run fgsn segment on the queries")
-        labels, clusters = read_label_map(file)
-        if labels.shape != query.camera.size[::-1]:
-            width, height = labels.shape[::-1]
-            raise FgsnError(f"{file} is {width} x {height}, but the query's camera is {query.camera.size}")
-        if clusters != self.labelled.clusters:
-            raise FgsnError(f"{file} has {clusters} labels, but those of the map have {self.labelled.clusters}")
-        return labels.astype(np.int64)
 
 
 def _localized(query: Query, find: Finder, judge: _Judge, settings: LocalizeSettings) -> Row:
