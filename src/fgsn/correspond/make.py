@@ -82,9 +82,10 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
     results = writer.results(sum(condition_of(name) == settings.reference for name in sizes)) | {"failed": failed}
     if not writer.rows:
         reasons = "; ".join(f"{reason} ({count} x)" for reason, count in writer.refusals().items())
+        unread = f"; {len(failed)} images cannot be read, first: {failed[0]}" if failed else ""
         raise FgsnError(
             f"no pair of images of {settings.images} has trustworthy correspondences: "
-            f"{reasons or 'there were no pairs to look at'}"
+            f"{reasons or 'there were no pairs to look at'}{unread}"
         )
     link_images(settings.images, settings.out, conditions)
     if found_map:
