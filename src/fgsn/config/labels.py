@@ -1,0 +1,99 @@
+"""Settings of the commands that use models: label maps and figures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from fgsn.config.base import Settings, at_least, check_window, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentSettings(Settings):
+    """Write label maps of an image, a folder of images or a list of images."""
+
+    model: Path
+    """Model file or run folder."""
+    images: Path
+    """An image, a folder (searched with its subfolders) or a text file with one image path per line."""
+    out: Path
+    """Folder to write to; it mirrors the folders of the images."""
+    save: str = "labels"
+    """What to save, separated by commas: labels, overlay, features, scores."""
+    short_side: int | None = None
+    """Resize images to this shorter side before the network sees them; 0 leaves them, default: as in training."""
+    window: int = 0
+    """Side of the sliding window in pixels (8 n + 1); 0 takes the model's own."""
+    windows: Literal["aligned", "published"] | None = None
+    """Windows on feature cells, or exactly those of the authors' code; default: what the model was made for."""
+    batch: int = 4
+    """Windows computed at once."""
+    overwrite: bool = False
+    """Make label maps again that exist already."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        kinds = set(self.save.split(","))
+        unknown = kinds - {"labels", "overlay", "features", "scores"}
+        require(not unknown, f"--save knows labels, overlay, features, scores, not {', '.join(sorted(unknown))}")
+        at_least(self, short_side=0, batch=1)
+        check_window(self.window)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StationarySettings(Settings):
+    """Find the clusters that carry correspondences (stationary things), and store them with the model."""
+
+    model: Path
+    """Model file or run folder."""
+    data: Path
+    """Prepared data set."""
+    out: Path
+    """Folder to write to; the model with its stationary clusters is written there."""
+    split: Literal["validation", "train", "all"] = "validation"
+    """Which pairs to count on."""
+    threshold: float = 0.01
+    """A cluster is stationary when more than this share of its pixels carries a correspondence (paper, section 4)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0.0 <= self.threshold < 1.0, "--threshold must be at least 0 and below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(Settings):
+    """Measure how well labels survive the change of condition, at correspondences."""
+
+    model: Path
+    """Model file or run folder: a cluster model or a base network."""
+    data: Path
+    """Prepared data set."""
+    out: Path
+    """Folder to write to: label maps, results.json."""
+    split: Literal["validation", "train", "all"] = "validation"
+    """Which pairs to measure on."""
+    resamples: int = 200
+    """Random halves of the places to draw for the interval of information_bits; 0 for none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.resamples >= 0, "--resamples must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoSettings(Settings):
+    """Say what is inside a model file."""
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="MODEL")]
+    """Model file or run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings(Settings):
+    """Run the whole chain on the embedded world and write a page with figures and pictures."""
+
+    out: Path = Path("demo")
+    """Folder to write to."""
+    quick: bool = False
+    """The smallest honest run: fewer places, smaller images, fewer steps."""
