@@ -11,7 +11,7 @@ from fgsn.geometry.posed import PosedImages
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
-LARGEST_ERROR = 2.0
+LARGEST_ERROR = 3.0
 """Pixels; a point that is expected to lie farther off is not used, unless told otherwise."""
 _LEAST_NOISE = 0.1  # pixels; no key point is better
 _NEARER = 0.9  # a thing at less than this share of a point's depth is in front of it

@@ -246,7 +246,7 @@ def labels_at(label_map: NDArray[np.integer], pixels: NDArray[np.float64]) -> ND
     nearest = np.floor(np.nan_to_num(pixels, nan=-1.0, posinf=-1.0, neginf=-1.0) + 0.5)
     inside = np.all((nearest >= 0) & (nearest < (width, height)), axis=1)
     x, y = np.where(inside[:, None], nearest, 0).astype(np.int64).T
-    return np.where(inside, label_map[y, x], NO_LABEL).astype(np.int32)
+    return np.where(inside, label_map[y, x].astype(np.int32), np.int32(NO_LABEL))
 
 
 def _some(names: Iterable[str]) -> str:
