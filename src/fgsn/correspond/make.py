@@ -44,21 +44,26 @@ def correspond(settings: CorrespondSettings) -> dict[str, Any]:
     results = finished(settings.out, made_with, "data set with correspondences", spare=[WORK])
     if results is None:
         results = _make(settings, made_with)
-    prepared = prepare(
-        PrepareSettings(
-            dataset=settings.out,
-            validation_share=settings.validation_share,
-            split=settings.split,
-            seed=settings.seed,
-        )
-    )
+    prepared, doubts = _prepared(settings)
     kept = ("train_pairs", "validation_pairs", "left_out_pairs", "places", "places_from")
-    results = {**results, **{key: prepared[key] for key in kept}}
+    results = {**results, "doubts": results["doubts"] + doubts, **{key: prepared[key] for key in kept}}
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)
     for doubt in results["doubts"]:
         say(f"fgsn: {doubt}")
     return results
+
+
+def _prepared(settings: CorrespondSettings) -> tuple[dict[str, Any], list[str]]:
+    """Split the data set by place; where all pairs hang together, keep all of them for training, and say so."""
+    split = {"dataset": settings.out, "split": settings.split, "seed": settings.seed}
+    try:
+        return prepare(PrepareSettings(**split, validation_share=settings.validation_share)), []
+    except FgsnError:
+        if not settings.validation_share:
+            raise
+    doubt = "all pairs show the same place, so none is kept for validation; fewer --per-condition may part them"
+    return prepare(PrepareSettings(**split, validation_share=0.0)), [doubt]
 
 
 def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, Any]:
