@@ -5,55 +5,23 @@ import json
 import h5py
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 
-import street
 from fgsn.cli import main
-from fgsn.geometry.colmap import Reconstruction, write_model
-from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import write_intrinsics, write_poses
 from fgsn.inference.label_maps import write_label_map
+from street import CAMERA
+from street_files import batch, looking, write_street
 
 LABELS, DATABASE, QUERIES, WRONG = 30, 8, 4, 0.85
-CAMERA = street.CAMERA
-
-
-def looking(x, y, turn):
-    """A camera in the street, 1.7 above the road."""
-    rotation = street.LEVEL @ Rotation.from_euler("z", turn, degrees=True).as_matrix().T
-    return Pose.from_centre(rotation, [x, y, 1.7])
-
-
-def batch(poses):
-    return Pose(np.stack([p.rotation for p in poses]), np.stack([p.translation for p in poses]))
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     """Map, label maps, hloc's files, query lists, priors and truth, as a user would have them."""
     root, rng = tmp_path_factory.mktemp("street"), np.random.default_rng(0)
-    voters = street.make_map(rng, 700, LABELS)
-    database = [looking(4.0 * n, -1.0, 0.0) for n in range(DATABASE)]
     queries = [looking(6.0 * n + 1.0, 0.8, 4.0 - 2 * n) for n in range(QUERIES)]
-    names = [f"summer/c0/{n:03d}.jpg" for n in range(DATABASE)]
     asked = [f"snow/c0/{n:03d}.jpg" for n in range(QUERIES)]
-    for folder, poses in ((names, database), (asked, queries)):
-        for name, pose in zip(folder, poses, strict=True):
-            path = (root / "labels" / name).with_suffix(".png")
-            write_label_map(path, street.render(pose, CAMERA, LABELS), LABELS)
-
-    def seen(pose):
-        pixels, depth = CAMERA.project(pose.transform(voters.points))
-        return np.nonzero(CAMERA.contains(pixels) & (depth > 1) & (depth < 50))[0], pixels
-
-    tracks = []
-    for image, pose in enumerate(database):
-        rows, pixels = seen(pose)
-        tracks.append((rows, np.full(len(rows), image), pixels[rows]))
-    point, image, pixels = (np.concatenate(column) for column in zip(*tracks, strict=True))
-    write_model(root / "map", Reconstruction(
-        names, [CAMERA], np.zeros(DATABASE, np.int64), batch(database), points=voters.points,
-        colours=np.zeros((700, 3), np.uint8), track_point=point, track_image=image, track_pixels=pixels))  # fmt: skip
+    names, seen, tracks = write_street(root, LABELS, DATABASE, dict(zip(asked, queries, strict=True)))
     (root / "hloc").mkdir()
     with h5py.File(root / "hloc/features.h5", "w") as features, h5py.File(root / "hloc/matches.h5", "w") as matches:
         for name, (_, _, at) in zip(names, tracks, strict=True):
