@@ -122,6 +122,32 @@ def test_a_broken_photograph_is_listed(scene, tmp_path, capsys):
     assert results["pairs"] == 10
 
 
+def test_nothing_trustworthy_is_said_and_may_be_tried_again(scene, tmp_path, capsys):
+    (tmp_path / "one.txt").write_text("summer/c0/0.png winter/c0/0.png\n")
+    kept = scene.matcher.found[5]
+    scene.matcher.found[5] = Keypoints(kept.pixels[:9], kept.descriptors[:9], kept.scores[:9], kept.size)
+    line = run(tmp_path, capsys, "--pairs", tmp_path / "one.txt", code=1)
+    assert "has trustworthy correspondences: only N matches (1 x)" in line
+    assert (tmp_path / "set" / "refused.csv").read_text().count("\n") == 2
+    assert run(tmp_path, capsys, "--pairs", "all")["pairs"] == 10
+
+
+def test_poses_of_images_that_are_broken_or_missing_do_no_harm(scene, tmp_path, capsys):
+    write_poses(tmp_path / "poses.txt", NAMES, scene.poses)
+    write_intrinsics(tmp_path / "cameras.txt", ["c0"], [CAMERA])
+    scene.images[NAMES[1]].unlink()
+    with scene.images[NAMES[8]].open("r+b") as file:
+        file.truncate(100)
+    words = "--poses", tmp_path / "poses.txt", "--intrinsics", tmp_path / "cameras.txt"
+    with pytest.raises(SystemExit) as stop:
+        main(["correspond", "--images", str(tmp_path / "photos"), "--reference", "summer", "--workers", "1", "--out",
+              str(tmp_path / "set"), *map(str, words), "--json"])  # fmt: skip
+    assert stop.value.code == 1
+    results = json.loads(capsys.readouterr().out)
+    assert len(results["failed"]) == 1
+    assert results["by_condition"]["winter"]["reference_images"] == 4
+
+
 def test_the_best_of_each_reference_image_and_condition():
     def pair(reference, target, count):
         return MatchedPair(reference, target, np.zeros((count, 2)), np.zeros((count, 2)), np.zeros(count))

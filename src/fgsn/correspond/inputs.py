@@ -76,7 +76,8 @@ def require_sizes(images: PosedImages, sizes: Mapping[str, tuple[int, int]], sou
             )
 
 
-def only(images: PosedImages, rows: np.ndarray) -> PosedImages:
+def only(images: PosedImages, rows: Sequence[int] | np.ndarray) -> PosedImages:
     """Some of the images, by their rows."""
+    rows = np.asarray(rows, np.int64)
     names = [images.names[row] for row in rows]
     return PosedImages(names, images.cameras, images.camera_of[rows], images.camera_from_world[rows])

@@ -13,7 +13,7 @@ from fgsn.correspond.from_model import from_model
 from fgsn.correspond.inputs import only, read_map, read_poses, require_sizes
 from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.correspond.views import require_conditions, rows_by_condition
-from fgsn.correspond.write import Writer, condition_of, link_images
+from fgsn.correspond.write import PAIRS, REFUSED, Writer, condition_of, link_images
 from fgsn.correspond.write_map import Map, write_map
 from fgsn.data.dataset import named_condition
 from fgsn.data.images import image_size, walk_images
@@ -41,7 +41,7 @@ def correspond(settings: CorrespondSettings) -> dict[str, Any]:
         FgsnError: there is one condition only, nothing trustworthy was found, or an input is missing or broken.
     """
     made_with = {key: value for key, value in settings.as_dict().items() if key not in _FREE}
-    results = finished(settings.out, made_with, "data set with correspondences", spare=[WORK])
+    results = finished(settings.out, made_with, "data set with correspondences", spare=[WORK, PAIRS, REFUSED])
     if results is None:
         results = _make(settings, made_with)
     prepared, doubts = _prepared(settings)
@@ -86,6 +86,7 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
     writer.take(itertools.chain([] if first is None else [first], found))
     results = writer.results(sum(condition_of(name) == settings.reference for name in sizes)) | {"failed": failed}
     if not writer.rows:
+        (settings.out / "config.yaml").unlink()  # the folder may be tried again with other settings
         reasons = "; ".join(f"{reason} ({count} x)" for reason, count in writer.refusals().items())
         unread = f"; {len(failed)} images cannot be read, first: {failed[0]}" if failed else ""
         raise FgsnError(
@@ -147,9 +148,10 @@ def _found(
 
     photographs = Photographs(settings, settings.out / WORK, sizes, failed)
     if posed:
-        rows = rows_by_condition([condition_of(name) for name in posed.names])
+        known = only(posed, [row for row, name in enumerate(posed.names) if name in photographs.names])
+        rows = rows_by_condition([condition_of(name) for name in known.names])
         require_conditions(rows, reference)
-        maps = {name: photographs.triangulate(only(posed, those)) for name, those in rows.items()}
+        maps = {name: photographs.triangulate(only(known, those)) for name, those in rows.items()}
         return Map(posed, maps[reference], GIVEN), by_position(maps, reference, points, each)
     if settings.reconstruct:
         models, found = from_reconstruction(photographs)
