@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fgsn.correspond.pair import MatchedPair, Refused
-from fgsn.correspond.write import Writer, centre_distance, link_images, spread
-from fgsn.data.correspondences import read_correspondences
+from fgsn.correspond.write import Writer, link_images, spread
+from fgsn.data.correspondences import centre_distance, read_correspondences
 from fgsn.errors import FgsnError
 
 SIZES = {"summer/c0/a.png": (64, 48), "summer/c1/a.png": (64, 48), "snow/c0/b.png": (80, 60)}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.correspond.pair import MatchedPair, Refused
-from fgsn.data.correspondences import write_correspondences
+from fgsn.data.correspondences import centre_distance, write_correspondences
 from fgsn.errors import FgsnError
 from fgsn.files import write_text
 
@@ -120,12 +120,6 @@ class Writer:
             "by_condition": conditions,
             "doubts": doubts,
         }
-
-
-def centre_distance(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Distance (N,) of points (N, 2) from the middle of an image of `size` (width, height), in half diagonals."""
-    middle = (np.array(size) - 1) / 2
-    return np.linalg.norm(points - middle, axis=1) / (np.hypot(*size) / 2)
 
 
 def spread(points: NDArray[np.float64], size: tuple[int, int]) -> float:

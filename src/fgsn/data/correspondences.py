@@ -166,6 +166,12 @@ def write_correspondences(
             raw.write(_matlab_header())
 
 
+def centre_distance(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Distance (N,) of points (N, 2) from the middle of an image of `size` (width, height), in half diagonals."""
+    middle = (np.array(size) - 1) / 2
+    return np.linalg.norm(points - middle, axis=1) / (np.hypot(*size) / 2)
+
+
 def _matlab_header() -> bytes:
     """What MATLAB wants in front of HDF5; the date is fixed so that equal content gives equal bytes."""
     text = "MATLAB 7.3 MAT-file, Platform: fgsn, Created on: Thu Jan  1 00:00:00 1970 HDF5 schema 1.00 ."

@@ -78,12 +78,6 @@ def _balanced(label: NDArray[np.uint8], points: int) -> NDArray[np.int64]:
     return np.nonzero(rank < max(1, int(_LARGEST_SHARE * min(points, len(label)))))[0][:points]
 
 
-def centre_distance(pixels: Array, camera: Camera) -> Array:
-    """Distance (N,) of pixels from the middle of the image, in half diagonals."""
-    middle = np.array([(camera.width - 1) / 2, (camera.height - 1) / 2])
-    return np.linalg.norm(pixels - middle, axis=1) / (np.hypot(camera.width, camera.height) / 2)
-
-
 @dataclass(frozen=True, eq=False)
 class MapPiece:
     """Map points first seen at one place, with all observations of them."""

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fgsn.data.correspondences import write_correspondences
+from fgsn.data.correspondences import centre_distance, write_correspondences
 from fgsn.data.world.drives import MAP, PAIRS, SENSOR, Drive, make_camera, make_drive, make_scene, moving_things, stream
-from fgsn.data.world.pairs import Eye, MapPiece, centre_distance, correspond, map_points
+from fgsn.data.world.pairs import Eye, MapPiece, correspond, map_points
 from fgsn.data.world.render import View, render
 from fgsn.data.world.scene import Scene
 from fgsn.data.world.town import Town, build_town
@@ -109,7 +109,7 @@ def make_image(world: World, drive: str, place: int) -> None:
         rng = stream(world.seed, PAIRS, drive, place)
         pixels, others = correspond(reference, eye, world.points, rng)
         names = image_name(REFERENCE, place), image_name(drive, place)
-        write_correspondences(files["pairs"], *names, pixels, others, centre_distance(pixels, eye.camera))
+        write_correspondences(files["pairs"], *names, pixels, others, centre_distance(pixels, eye.camera.size))
 
 
 def make_map_piece(world: World, place: int) -> MapPiece:
