@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fgsn.matching.densify import densify, largest_good_error, settle
+from fgsn.matching.densify import densify, largest_good_error, smoothed
 from fgsn.matching.two_view import verify
 
 pytest.importorskip("poselib")
@@ -25,7 +25,7 @@ def test_settled_matches_are_more_exact_and_know_it():
     ref, tgt = ground(700)
     view = verify(ref, tgt, SIZES)
     assert view.refusal == ""
-    same, settled, errors = settle(ref, tgt, view, SIZES)
+    same, settled, errors = smoothed(ref, tgt, view, SIZES)
     before, after = (np.linalg.norm(points - move(ref), axis=1) for points in (tgt, settled))
     assert np.array_equal(same, ref)
     assert np.median(after) < 0.5 * np.median(before)
@@ -54,11 +54,11 @@ def test_where_matches_disagree_there_is_no_field():
     view = verify(ref, tgt, SIZES)
     wild = np.random.default_rng(0).normal(0, 25, tgt.shape)
     assert len(densify(ref, tgt + wild, view, SIZES)[0]) == 0
-    assert (settle(ref, tgt + wild, view, SIZES)[2] > largest_good_error(SIZES)).mean() > 0.95
+    assert (smoothed(ref, tgt + wild, view, SIZES)[2] > largest_good_error(SIZES)).mean() > 0.95
 
 
 def test_too_few():
     ref, tgt = ground(400)
     view = verify(ref, tgt, SIZES)
     assert [len(column) for column in densify(ref[:9], tgt[:9], view, SIZES)] == [0, 0, 0]
-    assert [len(column) for column in settle(ref[:0], tgt[:0], view, SIZES)] == [0, 0, 0]
+    assert [len(column) for column in smoothed(ref[:0], tgt[:0], view, SIZES)] == [0, 0, 0]

@@ -27,7 +27,7 @@ def largest_good_error(sizes: Sizes) -> float:
     return max(1.2, _LARGEST * max(float(np.hypot(*size)) for size in sizes))
 
 
-def settle(points_ref: Points, points_tgt: Points, view: TwoView, sizes: Sizes) -> Field:
+def smoothed(points_ref: Points, points_tgt: Points, view: TwoView, sizes: Sizes) -> Field:
     """Move verified matches to where the matches around each, and itself, say that it is.
 
     Args:

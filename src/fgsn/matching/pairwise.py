@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
-from fgsn.matching.densify import densify, largest_good_error, settle
+from fgsn.matching.densify import densify, largest_good_error, smoothed
 from fgsn.matching.features import Features
 from fgsn.matching.two_view import LEAST_MATCHES, TwoView, verify
 from fgsn.progress import Meter
@@ -55,10 +55,10 @@ def match_pair(
     if view.refusal:
         return Refused(reference, target, view.refusal)
     sizes = features[reference].size, features[target].size
-    settled = settle(points_ref[view.inliers], points_tgt[view.inliers], view, sizes)
-    inside = ((settled[1] >= 0) & (settled[1] <= np.array(sizes[1]) - 1)).all(axis=1)
-    good = inside & (settled[2] < largest_good_error(sizes))
-    columns = [column[good] for column in settled]
+    exact = smoothed(points_ref[view.inliers], points_tgt[view.inliers], view, sizes)
+    inside = ((exact[1] >= 0) & (exact[1] <= np.array(sizes[1]) - 1)).all(axis=1)
+    good = inside & (exact[2] < largest_good_error(sizes))
+    columns = [column[good] for column in exact]
     if good.sum() < LEAST_MATCHES:
         return Refused(reference, target, f"only {good.sum()} of {len(good)} verified matches are exact enough")
     if dense:
