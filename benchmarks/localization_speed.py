@@ -23,8 +23,9 @@ from torch.profiler import ProfilerActivity, profile
 from fgsn.geometry.camera import Camera
 from fgsn.localization.circles import Search
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
+from fgsn.localization.labelled_map import labels_at
 from fgsn.localization.robust_pose import estimate_pose
-from fgsn.localization.ssmc import labels_at, ssmc_weights
+from fgsn.localization.ssmc import ssmc_weights
 from street import make_map, make_matches, make_query
 
 LABELS = 100
