@@ -19,6 +19,7 @@ from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
 from fgsn.files import read_yaml
 from fgsn.models.model_file import read_model_file
+from fgsn.training import batches
 from fgsn.training import train as module
 from fgsn.training.train import train
 
@@ -231,8 +232,8 @@ def test_several_data_sets_are_mixed(run, data, make_dataset, tmp_path, monkeypa
     other = make_dataset(tmp_path / "other", places=3, conditions=("rain",))
     prepare(PrepareSettings(dataset=other, validation_share=0.3))
     seen = set()
-    real = module.pair_sample
-    monkeypatch.setattr(module, "pair_sample", lambda path, *rest: (seen.add(path), real(path, *rest))[1])
+    real = batches.pair_sample
+    monkeypatch.setattr(batches, "pair_sample", lambda path, *rest: (seen.add(path), real(path, *rest))[1])
     assert run(data=(data, other), iterations=8)["pairs"] == 8
     assert len(seen) == 8  # each pair once in an epoch
     assert {path.parent.parent for path in seen} == {data, other}
@@ -242,7 +243,7 @@ def test_pairs_come_in_another_order_in_every_epoch(settings, data):
     pairs = [(Dataset.open(data), path) for path in Dataset.open(data).pairs("train")]
     epochs = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "pair_sample", lambda path, *rest: path.name)
+        patch.setattr(batches, "pair_sample", lambda path, *rest: path.name)
         steps = module._Steps(pairs, settings(iterations=12), 0)
         order = [steps[n][0] for n in range(12)]
         epochs = [order[:6], order[6:]]

@@ -1,14 +1,17 @@
 """Crops and matches of single samples become tensors of a batch, on the device of the model."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from fgsn.config import PretrainSettings, TrainSettings
 from fgsn.data.augment import generator
-from fgsn.data.pairs import PairSample
+from fgsn.data.dataset import Dataset
+from fgsn.data.pairs import PairSample, pair_sample
 from fgsn.inference.model import Model
 from fgsn.training.losses import Matches
 
@@ -23,6 +26,30 @@ def shuffled(samples: int, step: int, batch: int, seed: int, purpose: int) -> li
         epoch, position = divmod(place, samples)
         chosen.append(int(generator(seed, purpose, epoch).permutation(samples)[position]))
     return chosen
+
+
+def pair_samples(
+    pairs: Sequence[tuple[Dataset, Path]],
+    settings: PretrainSettings | TrainSettings,
+    batch: int,
+    step: int,
+    purposes: tuple[int, int],
+) -> list[PairSample]:
+    """The pairs of crops of a step, a pure function of (seed, step).
+
+    Args:
+        pairs: correspondence files, each with its data set.
+        settings: seed, crop, short side and colour jitter.
+        batch: pairs per step.
+        step: the step.
+        purposes: streams of random numbers: for the order of the pairs, and for the crops.
+    """
+    samples = []
+    for slot, position in enumerate(shuffled(len(pairs), step, batch, settings.seed, purposes[0])):
+        data, path = pairs[position]
+        rng = generator(settings.seed, purposes[1], step, slot)
+        samples.append(pair_sample(path, data.images, settings.crop, settings.short_side, settings.colour_jitter, rng))
+    return samples
 
 
 def stacked(model: Model, crops: Sequence[UInt8[np.ndarray, "side side 3"]]) -> Float[Tensor, "batch 3 side side"]:

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from fgsn.config import PretrainSettings
-from fgsn.data.augment import generator
 from fgsn.data.dataset import Dataset
 from fgsn.data.labelled import MOVING_CLASSES
-from fgsn.data.pairs import PairSample, pair_sample
+from fgsn.data.pairs import PairSample
 from fgsn.errors import FgsnError, UsageError, nearest
 from fgsn.models.layers import STRIDE
 from fgsn.models.pspnet import Output
-from fgsn.training.batches import matches_of, shuffled
+from fgsn.training.batches import matches_of, pair_samples
 from fgsn.training.feature_loss import draw_negatives, feature_loss
 from fgsn.training.losses import class_correspondence_loss
 
@@ -62,14 +61,7 @@ class CorrespondenceTerm:
 
     def samples(self, step: int) -> list[PairSample]:
         """The pairs of a step, a pure function of (seed, step)."""
-        settings, samples = self.settings, []
-        for slot, position in enumerate(shuffled(len(self.pairs), step, settings.corr_batch, settings.seed, 5)):
-            data, path = self.pairs[position]
-            rng = generator(settings.seed, 6, step, slot)
-            samples.append(
-                pair_sample(path, data.images, settings.crop, settings.short_side, settings.colour_jitter, rng)
-            )
-        return samples
+        return pair_samples(self.pairs, self.settings, self.settings.corr_batch, step, purposes=(5, 6))
 
     def loss(self, output: Output, samples: list[PairSample], first: int, step: int) -> Tensor:
         """The loss on the pairs, whose references and then targets stand in the output from `first` on."""

@@ -20,14 +20,14 @@ from fgsn.config import TrainSettings
 from fgsn.data.augment import generator
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
-from fgsn.data.pairs import PairSample, pair_sample
+from fgsn.data.pairs import PairSample
 from fgsn.errors import FgsnError
 from fgsn.evaluation.measure import measure
 from fgsn.files import write_json, written_whole
 from fgsn.inference.model import Model, load
 from fgsn.models.layers import STRIDE
 from fgsn.progress import Meter, say
-from fgsn.training.batches import matches_of, shuffled, stacked
+from fgsn.training.batches import matches_of, pair_samples, stacked
 from fgsn.training.clusters import Labeller, cluster_features
 from fgsn.training.feature_loss import draw_negatives, feature_loss
 from fgsn.training.losses import at_cells, cluster_loss, correspondence_loss
@@ -243,11 +243,4 @@ class _Steps(TorchDataset[list[PairSample]]):
         return self.settings.iterations - self.first
 
     def __getitem__(self, index: int) -> list[PairSample]:
-        settings, step, samples = self.settings, self.first + index, []
-        for slot, position in enumerate(shuffled(len(self.pairs), step, settings.batch, settings.seed, 1)):
-            data, path = self.pairs[position]
-            rng = generator(settings.seed, 2, step, slot)
-            samples.append(
-                pair_sample(path, data.images, settings.crop, settings.short_side, settings.colour_jitter, rng)
-            )
-        return samples
+        return pair_samples(self.pairs, self.settings, self.settings.batch, self.first + index, purposes=(1, 2))
