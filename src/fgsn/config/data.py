@@ -23,6 +23,9 @@ class WorldSettings(Settings):
     """Width and height of the images in pixels, at most 1024 x 768."""
     conditions: tuple[str, ...] = CONDITIONS
     """Conditions beside the reference; 'reference' is always driven."""
+    heading: float = 0.0
+    """Where the camera looks: degrees to the right of where the car goes. Ahead at 0; the cameras of CMU Seasons look
+    45 degrees aside, where a car's way along the street shows best."""
     points: int = 1500
     """Correspondences per pair of images, at most."""
     workers: int = 0
@@ -39,6 +42,7 @@ class WorldSettings(Settings):
         unknown = set(self.conditions) - set(CONDITIONS)
         require(not unknown, f"unknown conditions {sorted(unknown)}; known are: {', '.join(CONDITIONS)}")
         require(len(set(self.conditions)) == len(self.conditions) > 0, "--conditions wants distinct names")
+        require(-90 <= self.heading <= 90, f"--heading must lie between -90 and 90 degrees, not {self.heading:g}")
         require(self.points >= 1, "--points must be at least 1")
 
 

@@ -42,8 +42,11 @@ def make_camera(size: tuple[int, int]) -> Camera:
     return Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
 
 
-def make_drive(town: Town, seed: int, name: str, places: int) -> Drive:
-    """Drive along the street: decimetres beside the other drives, a few degrees turned, swaying smoothly."""
+def make_drive(town: Town, seed: int, name: str, places: int, heading: float = 0.0) -> Drive:
+    """Drive along the street: decimetres beside the other drives, a few degrees turned, swaying smoothly.
+
+    The camera looks `heading` degrees to the right of where the car goes.
+    """
     rng = stream(seed, TRAJECTORY, name)
     sway = np.zeros((places, 6))
     deviation = np.array([0.5, 0.35, 0.04, 1.6, 0.7, 0.5])  # along, left, up in metres; yaw, pitch, roll in degrees
@@ -52,15 +55,16 @@ def make_drive(town: Town, seed: int, name: str, places: int) -> Drive:
         sway[place] = np.clip(state, -2.2, 2.2) * deviation
         state = 0.7 * state + (1 - 0.7**2) ** 0.5 * rng.normal(size=6)
     along = np.arange(places) * SPACING + sway[:, 0]
-    points, heading = town.route.at(along, -LANE / 2 + sway[:, 1])
+    points, street = town.route.at(along, -LANE / 2 + sway[:, 1])
     centres = np.column_stack([points, CAMERA_HEIGHT + sway[:, 2]])
     # Look at where the street is a few metres ahead, as a car does.
     ahead, _ = town.route.at(along + 6.0, -LANE / 2)
-    yaw = np.arctan2(*(ahead - points).T[::-1]) * 0.5 + heading * 0.5 + np.deg2rad(sway[:, 3])
+    yaw = np.arctan2(*(ahead - points).T[::-1]) * 0.5 + street * 0.5 + np.deg2rad(sway[:, 3])
     tilt = np.deg2rad(sway[:, 4:])
     world_from_car = Rotation.from_euler("ZYX", np.column_stack([yaw, tilt]))
     car_from_camera = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], float)  # x right, y down, z ahead
-    rotation = np.swapaxes(world_from_car.as_matrix() @ car_from_camera, 1, 2)
+    turned = Rotation.from_euler("Z", -heading, degrees=True).as_matrix() @ car_from_camera
+    rotation = np.swapaxes(world_from_car.as_matrix() @ turned, 1, 2)
     return Drive(name, LOOKS[name], Pose.from_centre(rotation, centres))
 
 

@@ -49,7 +49,7 @@ def make_world(settings: WorldSettings) -> dict[str, object]:
     names = [place_name(place) for place in range(settings.places)]
     validation = set(split_places(names, VALIDATION_SHARE, SPLIT_SEED)[1])
     splits = tuple("validation" if name in validation else "training" for name in names)
-    world = World(root, settings.seed, settings.places, settings.size, settings.points, splits)
+    world = World(root, settings.seed, settings.places, settings.size, settings.points, splits, settings.heading)
     drives = (REFERENCE, *settings.conditions)
     jobs = [(world, drive, place) for drive in drives for place in range(settings.places)]
     with processes(settings.workers) as run, Meter("world", len(jobs) + settings.places, unit=" images") as meter:
@@ -80,7 +80,7 @@ def _write_map(world: World, pieces: Sequence[MapPiece]) -> int:
         names=[image_name(REFERENCE, place) for place in range(world.places)],
         cameras=[make_camera(world.size)],
         camera_of=np.zeros(world.places, np.int64),
-        camera_from_world=drive_of(world.seed, world.places, REFERENCE).camera_from_world,
+        camera_from_world=drive_of(world.seed, world.places, REFERENCE, world.heading).camera_from_world,
         points=np.concatenate([piece.points for piece in pieces]),
         colours=np.concatenate([piece.colours for piece in pieces]),
         track_point=np.concatenate(
@@ -96,7 +96,7 @@ def _write_map(world: World, pieces: Sequence[MapPiece]) -> int:
 def _write_lists(world: World, conditions: Sequence[str]) -> None:
     for condition in conditions:
         names = [image_name(condition, place) for place in range(world.places)]
-        poses = drive_of(world.seed, world.places, condition).camera_from_world
+        poses = drive_of(world.seed, world.places, condition, world.heading).camera_from_world
         rng = stream(world.seed, NOISE, condition)
         write_lists(world.root, condition, names, make_camera(world.size), poses, rng)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fgsn.data.correspondences import centre_distance, write_correspondences
+from fgsn.data.world.conditions import LOOKS
 from fgsn.data.world.drives import MAP, PAIRS, SENSOR, Drive, make_camera, make_drive, make_scene, moving_things, stream
 from fgsn.data.world.pairs import Eye, MapPiece, correspond, map_points
 from fgsn.data.world.render import View, render
@@ -33,6 +34,8 @@ class World:
     points: int
     splits: tuple[str, ...]
     """'training' or 'validation' for every place."""
+    heading: float = 0.0
+    """Where the camera looks, in degrees to the right of the car's way."""
 
 
 def place_name(place: int) -> str:
@@ -52,9 +55,9 @@ def town_of(seed: int, places: int) -> Town:
 
 
 @lru_cache(maxsize=1)
-def drive_of(seed: int, places: int, name: str) -> Drive:
+def drive_of(seed: int, places: int, name: str, heading: float = 0.0) -> Drive:
     """A drive."""
-    return make_drive(town_of(seed, places), seed, name, places)
+    return make_drive(town_of(seed, places), seed, name, places, heading)
 
 
 @lru_cache(maxsize=2)  # the reference, and the condition at work
@@ -62,19 +65,20 @@ def _scene_of(seed: int, places: int, name: str) -> Scene:
     return make_scene(town_of(seed, places), seed, drive_of(seed, places, name))
 
 
-def eye_of(seed: int, places: int, size: tuple[int, int], name: str, place: int) -> Eye:
+def eye_of(seed: int, places: int, size: tuple[int, int], name: str, place: int, heading: float = 0.0) -> Eye:
     """The camera of a drive at a place, in the scene as it is at that moment."""
-    scene, drive = _scene_of(seed, places, name), drive_of(seed, places, name)
+    scene, drive = _scene_of(seed, places, name), drive_of(seed, places, name, heading)
     mesh, parts = moving_things(town_of(seed, places), seed, drive, place, len(scene.parts))
     return Eye(scene.with_moving(mesh, parts), make_camera(size), drive.camera_from_world[place])
 
 
-def picture(seed: int, places: int, size: tuple[int, int], name: str, place: int) -> tuple[Eye, View]:
+def picture(
+    seed: int, places: int, size: tuple[int, int], name: str, place: int, heading: float = 0.0
+) -> tuple[Eye, View]:
     """Render the image of a drive at a place."""
-    eye = eye_of(seed, places, size, name, place)
+    eye = eye_of(seed, places, size, name, place, heading)
     rng = stream(seed, SENSOR, name, place)
-    look = drive_of(seed, places, name).look
-    return eye, render(eye.scene, look, town_of(seed, places).lamps, eye.camera, eye.pose, rng)
+    return eye, render(eye.scene, LOOKS[name], town_of(seed, places).lamps, eye.camera, eye.pose, rng)
 
 
 def image_files(world: World, drive: str, place: int) -> Mapping[str, Path]:
@@ -98,14 +102,14 @@ def make_image(world: World, drive: str, place: int) -> None:
     files = image_files(world, drive, place)
     if all(file.exists() for file in files.values()):
         return
-    eye, view = picture(world.seed, world.places, world.size, drive, place)
+    eye, view = picture(world.seed, world.places, world.size, drive, place, world.heading)
     metric = np.where(view.depth < 655, view.depth, 0)
     _save(files["depth"], np.rint(metric * 100).astype(np.uint16), "PNG", compress_level=1)
     _save(files["anno"], view.labels, "PNG", compress_level=6)
     _save(files["img"], view.image, "PNG", compress_level=1)
     _save(files["image"], view.image, "JPEG", quality=92)
     if drive != REFERENCE:
-        reference = eye_of(world.seed, world.places, world.size, REFERENCE, place)
+        reference = eye_of(world.seed, world.places, world.size, REFERENCE, place, world.heading)
         rng = stream(world.seed, PAIRS, drive, place)
         pixels, others = correspond(reference, eye, world.points, rng)
         names = image_name(REFERENCE, place), image_name(drive, place)
@@ -115,7 +119,7 @@ def make_image(world: World, drive: str, place: int) -> None:
 def make_map_piece(world: World, place: int) -> MapPiece:
     """Map points of one place of the reference drive; its image must be there."""
     near = range(max(0, place - _NEIGHBOURS), min(world.places, place + _NEIGHBOURS + 1))
-    eyes = {other: eye_of(world.seed, world.places, world.size, REFERENCE, other) for other in near}
+    eyes = {other: eye_of(world.seed, world.places, world.size, REFERENCE, other, world.heading) for other in near}
     with Image.open(world.root / "images" / image_name(REFERENCE, place)) as file:
         image = np.asarray(file.convert("RGB"))
     return map_points(image, place, eyes, MAP_POINTS, stream(world.seed, MAP, REFERENCE, place))
