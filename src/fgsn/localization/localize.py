@@ -20,6 +20,7 @@ from fgsn.geometry.pose import Pose
 from fgsn.inference.model import choose_device, load
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.hloc import open_hloc_matches
+from fgsn.localization.hloc_files import find_hloc_files
 from fgsn.localization.labelled_map import LabelledMap, labels_at, make_labelled_map, read_image_labels
 from fgsn.localization.matches import Matches2D3D
 from fgsn.localization.own_matches import OwnMatches
@@ -137,7 +138,8 @@ class _Judge:
         scores = gsmc_scores(
             query.camera, matches.pixels, self.labelled.points[rows], self.voters, labels, gravity, height,
             gravity_noise=self.settings.gravity_noise, height_noise=self.settings.height_noise,
-            match_range=(self.labelled.nearest[rows], self.labelled.farthest[rows]), device=self.device,
+            match_range=(self.labelled.nearest[rows], self.labelled.farthest[rows]), up=self.settings.up,
+            device=self.device,
         )  # fmt: skip
         return Judged(matches, sampling_weights(scores), match_votes(scores))
 
@@ -162,8 +164,8 @@ def _matched(settings: LocalizeSettings, queries: list[Query], device: str) -> I
     stationary = None if flags is None or labels is None else np.array(flags, bool)
     if settings.hloc:
         labelled = make_labelled_map(read_model(settings.map), labels, stationary)
-        pairs, features, matches = (settings.hloc / name for name in ("pairs.txt", "features.h5", "matches.h5"))
-        with open_hloc_matches(labelled, pairs, features, matches) as hloc:
+        files = find_hloc_files(settings.hloc, [query.name for query in queries])
+        with open_hloc_matches(labelled, *files) as hloc:
             yield labelled, hloc.of
         return
     assert settings.images is not None
