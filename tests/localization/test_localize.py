@@ -106,6 +106,9 @@ def test_gsmc_in_a_map_that_lies_on_its_side(scene, tmp_path, capsys, monkeypatc
     monkeypatch.setattr(localize, "gsmc_scores", lambda *a, **k: scores.append(judge(*a, **k)) or scores[-1])
     call(*words(scene, out, "gsmc", map=tmp_path / "map", priors=priors), "--up", *up, capsys=capsys)
     assert min(score.max() for score in scores) > 0.5  # and not only because poses are found with any scores
+    with pytest.raises(SystemExit):
+        main([str(word) for word in words(scene, tmp_path / "other.txt", "gsmc", map=tmp_path / "map", priors=priors)])
+    assert f"--up {up[0]:.4f} {up[1]:.4f} {up[2]:.4f}" in capsys.readouterr().err
     write_poses(tmp_path / "truth.txt", truth.names, turned(truth.camera_from_world))
     score = call("score-poses", out, "--truth", tmp_path / "truth.txt", capsys=capsys)
     assert score["all"]["recall"][0] == 100

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fgsn.config import LocalizeSettings
 from fgsn.errors import FgsnError
@@ -29,9 +30,12 @@ from fgsn.localization.queries import Query, read_queries
 from fgsn.localization.result_files import write_results
 from fgsn.localization.robust_pose import PoseEstimate, estimate_pose
 from fgsn.localization.ssmc import ssmc_weights
+from fgsn.localization.upright import up_of_cameras
 from fgsn.localization.voters import Voters
-from fgsn.progress import tracked
+from fgsn.progress import say, tracked
 
+SLANT = 20.0
+"""Degrees between --up and the map's cameras that are told of; hills and handheld cameras stay below."""
 PriorsByName = dict[str, tuple[np.ndarray, float]]
 """Gravity in the camera frame and height of every query."""
 Finder = Callable[[str], Matches2D3D]
@@ -51,6 +55,8 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
     priors = {name: prior for path in settings.priors for name, prior in _by_name(read_priors(path)).items()}
     device = choose_device(settings.device).type
     with _matched(settings, queries, device) as (labelled, find):
+        if settings.method == "gsmc":
+            _warn_of_up(settings.up, labelled)
         judge = _Judge(settings, labelled, priors, device)
         rows = [_localized(query, find, judge, settings) for query in tracked(queries, "localize", len(queries))]
     found = [row for row in rows if row.estimate.camera_from_world is not None]
@@ -104,6 +110,17 @@ class Judged(NamedTuple):
     """How likely each is to be drawn; None: all alike."""
     votes: np.ndarray | None = None
     """How much each counts; None: all alike."""
+
+
+def _warn_of_up(up: ArrayLike, labelled: LabelledMap) -> None:
+    """Say so where the map's cameras hang at a slant to what is said to be up: COLMAP's maps lie as they come."""
+    try:
+        found = up_of_cameras(labelled.camera_from_world)
+    except FgsnError:
+        return
+    off = np.degrees(np.arccos(np.clip(found @ np.asarray(up) / np.linalg.norm(up), -1, 1)))
+    if off > SLANT:
+        say(f"--up is {off:.0f} degrees off what the map's cameras say: --up {' '.join(f'{v:.4f}' for v in found)}")
 
 
 class _Judge:
