@@ -48,7 +48,7 @@ from fgsn.localization.hloc_files import find_hloc_files
 from fgsn.localization.labelled_map import labels_at, make_labelled_map, read_image_labels
 from fgsn.localization.localize import localize
 from fgsn.localization.matches import Matches2D3D
-from fgsn.localization.priors import Priors, priors_like, read_priors, write_priors
+from fgsn.localization.priors import priors_like, read_priors, write_priors
 from fgsn.localization.queries import Query, read_queries
 from fgsn.localization.robust_pose import estimate_pose
 from fgsn.localization.truth import read_truth
@@ -227,16 +227,14 @@ def localized(road: Road, matcher: str, method: str) -> dict[str, Any]:
 
 
 class Judged(NamedTuple):
-    """The matches of a query, beside the truth."""
+    """The matches of a query, how far the true pose puts each point from its pixel, and whether labels agree."""
 
     query: Query
     pose: Pose
     points: np.ndarray
     matches: Matches2D3D
     error: np.ndarray
-    """How far the true pose puts each match's point from its pixel."""
     agree: np.ndarray
-    """Whether query and map show the same label."""
 
 
 def judged(road: Road, matcher: str, kind: str) -> Iterator[Judged]:
@@ -277,8 +275,7 @@ def by_pycolmap(one: Judged) -> Pose | None:
 
     given = one.query.camera
     camera = pycolmap.Camera(model=given.model, width=given.width, height=given.height, params=given.parameters)
-    options = pycolmap.AbsolutePoseEstimationOptions()
-    options.ransac.max_error = 8.0
+    options = pycolmap.AbsolutePoseEstimationOptions(ransac={"max_error": 8.0})
     pycolmap.set_random_seed(0)
     found = pycolmap.estimate_and_refine_absolute_pose(one.matches.pixels + 0.5, one.points, camera, options)
     pose = None if found is None else found["cam_from_world"]
@@ -295,6 +292,11 @@ def of_right_matches(one: Judged) -> Pose | None:
     return by_fgsn(one, one.error < RIGHT)
 
 
+def of_even_matches(one: Judged) -> Pose | None:
+    """The pose of all matches by the estimator of the weighed ones, without weights: the difference is the labels'."""
+    return by_fgsn(one, weights=np.ones(len(one.agree)))
+
+
 def of_weighed_matches(one: Judged) -> Pose | None:
     """The pose of all matches, of which those that agree are drawn and count four times as much."""
     weights = np.where(one.agree, 1.0, 0.25)
@@ -303,6 +305,7 @@ def of_weighed_matches(one: Judged) -> Pose | None:
 
 OTHERS: dict[str, Callable[[Judged], Pose | None]] = {
     "pycolmap": by_pycolmap,
+    "all alike": of_even_matches,
     "fgsn, none dropped": of_weighed_matches,
     "right matches": of_right_matches,
 }
@@ -336,7 +339,7 @@ def mutual_information(one: np.ndarray, other: np.ndarray) -> float:
 
 def prior_errors(road: Road, matcher: str) -> dict[str, float]:
     """How wrong the priors are: looked up afterwards, used by nobody."""
-    priors: Priors = read_priors(folder_of(road, matcher) / "priors.txt").of(road.names)
+    priors = read_priors(folder_of(road, matcher) / "priors.txt").of(road.names)
     truth = read_truth(road.truth, "centre")
     poses = truth.camera_from_world[np.array([truth.names.index(name) for name in road.names])]
     up = up_of(road)
@@ -391,8 +394,7 @@ def main() -> None:
         results["chance"][matcher] = by_chance(found)
         print("\n".join(tables(results)), flush=True)
         write_json(json_file, results)
-    results["labels"] = road.label_figures()
-    write_json(json_file, results)
+    write_json(json_file, results | {"labels": road.label_figures()})
 
 
 if __name__ == "__main__":
