@@ -1,14 +1,23 @@
 """`fgsn localize` and `fgsn score-poses` by the command, on a street whose matches are mostly wrong."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from fgsn.cli import main
+from fgsn.geometry.colmap import read_model, write_model
+from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import write_intrinsics, write_poses
 from fgsn.inference.label_maps import write_label_map
+from fgsn.localization import localize
+from fgsn.localization.hloc import read_pairs
+from fgsn.localization.priors import priors_like, read_priors, write_priors
+from fgsn.localization.truth import read_truth
+from fgsn.localization.upright import up_of_cameras
 from street import CAMERA
 from street_files import batch, looking, write_street
 
@@ -78,6 +87,33 @@ def test_queries_are_found_and_scored(scene, tmp_path, capsys, method):
     assert score["snow"]["queries"] == QUERIES
 
 
+def test_gsmc_in_a_map_that_lies_on_its_side(scene, tmp_path, capsys, monkeypatch):
+    """As COLMAP leaves maps: which way is up, and the priors, are told by the map's own cameras."""
+    turn = Rotation.from_rotvec([1.0, -2.0, 0.5]).as_matrix()
+
+    def turned(poses):
+        return Pose(poses.rotation @ turn.T, poses.translation)
+
+    model, truth = read_model(scene / "map"), read_truth(scene / "truth.txt")
+    model = replace(model, camera_from_world=turned(model.camera_from_world), points=model.points @ turn.T)
+    write_model(tmp_path / "map", model)
+    up = up_of_cameras(model.camera_from_world)
+    write_priors(tmp_path / "priors.txt", priors_like(model, up, read_pairs(scene / "hloc" / "pairs.txt")))
+    assert read_priors(tmp_path / "priors.txt").heights == pytest.approx(1.7, abs=1e-6)
+    out, priors = tmp_path / "poses.txt", tmp_path / "priors.txt"
+    scores = []
+    judge = localize.gsmc_scores
+    monkeypatch.setattr(localize, "gsmc_scores", lambda *a, **k: scores.append(judge(*a, **k)) or scores[-1])
+    call(*words(scene, out, "gsmc", map=tmp_path / "map", priors=priors), "--up", *up, capsys=capsys)
+    assert min(score.max() for score in scores) > 0.5  # and not only because poses are found with any scores
+    with pytest.raises(SystemExit):
+        main([str(word) for word in words(scene, tmp_path / "other.txt", "gsmc", map=tmp_path / "map", priors=priors)])
+    assert f"--up {up[0]:.4f} {up[1]:.4f} {up[2]:.4f}" in capsys.readouterr().err
+    write_poses(tmp_path / "truth.txt", truth.names, turned(truth.camera_from_world))
+    score = call("score-poses", out, "--truth", tmp_path / "truth.txt", capsys=capsys)
+    assert score["all"]["recall"][0] == 100
+
+
 def test_no_truth_reaches_the_localizer(scene, tmp_path, capsys):
     """Whatever stands in the truth file, the poses are the same bits."""
     truth, found = scene / "truth.txt", []
@@ -108,6 +144,7 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     assert "'snow/c0/000.jpg' has no prior" in wrong(method="gsmc", priors=tmp_path / "priors.txt")
     assert "--method gsmc wants --priors" in wrong(code=2, method="gsmc", priors=None)
     assert "give --hloc, or --images" in wrong(code=2, hloc=None)
+    assert "holds no *.txt file with the list of pairs" in wrong(hloc=tmp_path / "small")
     (tmp_path / "bad.txt").write_text("snow/c0/000.jpg 2 0 0 0 1 2 3\n")
     line = call("score-poses", tmp_path / "bad.txt", "--truth", scene / "truth.txt", capsys=capsys, code=1)
     assert "bad.txt:1" in line

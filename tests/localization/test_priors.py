@@ -5,7 +5,8 @@ from fgsn.data.world.lists import GRAVITY_DEGREES, HEIGHT_METRES, write_lists
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
-from fgsn.localization.priors import read_odometry, read_priors
+from fgsn.geometry.posed import PosedImages
+from fgsn.localization.priors import priors_like, read_odometry, read_priors
 from fgsn.localization.queries import read_queries
 from fgsn.localization.truth import read_truth
 
@@ -62,3 +63,14 @@ def test_odometry_is_of_one_drive(tmp_path):
     (tmp_path / "o.txt").write_text("a 1 0 0 0 0 0 0\nb 1 1 0 0 0 0 0\n")
     with pytest.raises(FgsnError, match=r"o\.txt:2: the quaternion"):
         read_odometry(tmp_path / "o.txt")
+
+
+def test_priors_come_from_the_most_alike_image_of_the_map():
+    poses = Pose.from_centre(np.tile(LEVEL, (2, 1, 1)), [[0, 0, 1.5], [0, 3, 2.5]])
+    images = PosedImages(["a.jpg", "b.jpg"], [CAMERA], np.zeros(2, int), poses)
+    priors = priors_like(images, [0, 0, 2.0], {"q.jpg": ["elsewhere.jpg", "b.jpg", "a.jpg"], "r.jpg": ["a.jpg"]})
+    assert priors.names == ["q.jpg", "r.jpg"]
+    assert priors.heights == pytest.approx([2.5, 1.5])
+    assert priors.gravity == pytest.approx(np.tile([0.0, 1, 0], (2, 1)))
+    with pytest.raises(FgsnError, match=r"no image that 'q.jpg' resembles is in the map"):
+        priors_like(images, [0, 0, 1], {"q.jpg": ["elsewhere.jpg"]})

@@ -37,8 +37,10 @@ class LocalizeSettings(Settings):
     """Standard deviation of the priors' gravity about each axis in degrees."""
     height_noise: float = 0.3
     """Standard deviation of the priors' height in the unit of the map."""
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    """Direction opposite to gravity in the map, for gsmc; the priors' height is counted along it."""
     hloc: Path | None = None
-    """Folder with hloc's features.h5, matches.h5 and pairs.txt; without it, images are matched here."""
+    """Folder with hloc's pairs of the queries, features and matches; without it, images are matched here."""
     images: Path | None = None
     """Folder of all images, for matching here; names of map and queries are relative to it."""
     matcher: str = "xfeat-lighterglue"
@@ -63,6 +65,7 @@ class LocalizeSettings(Settings):
         labels = self.method == "p3p" or (self.map_labels is not None and self.query_labels is not None)
         require(labels, f"--method {self.method} wants --map-labels and --query-labels")
         require(self.method != "gsmc" or bool(self.priors), "--method gsmc wants --priors")
+        require(any(self.up), "--up must be a direction, not 0 0 0")
         at_least(self, keypoints=100, retrieved=1, workers=0, gravity_noise=0, height_noise=0)
         require(self.max_error > 0, "--max-error must be above 0")
 

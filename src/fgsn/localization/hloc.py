@@ -150,16 +150,20 @@ def _key_points(file: h5py.File, name: str) -> Floats:
     return pixels
 
 
-def _pair(file: h5py.File, query: str, database: str, in_query: int, in_database: int) -> tuple[Rows, Rows, Floats]:
-    """Matched key points of the query (n,), of the database image (n,), and their scores (n,).
+def pair_keys(query: str, database: str) -> list[tuple[str, bool]]:
+    """The groups in which the matches of a pair may be, and whether each has the images the other way round.
 
     A pair is a group in a group or, in files of older versions, one group with both names; either image may be first.
     """
     one, other = query.replace("/", "-"), database.replace("/", "-")
-    orders = ((f"{one}/{other}", False), (f"{other}/{one}", True), (f"{one}_{other}", False), (f"{other}_{one}", True))
+    return [(f"{one}/{other}", False), (f"{other}/{one}", True), (f"{one}_{other}", False), (f"{other}_{one}", True)]
+
+
+def _pair(file: h5py.File, query: str, database: str, in_query: int, in_database: int) -> tuple[Rows, Rows, Floats]:
+    """Matched key points of the query (n,), of the database image (n,), and their scores (n,)."""
     what = f"matches of '{query}' with '{database}'"
     with _reading(file, what):
-        key, reverse = next(((key, turned) for key, turned in orders if key in file), ("", False))
+        key, reverse = next(((key, turned) for key, turned in pair_keys(query, database) if key in file), ("", False))
     if not key:
         raise FgsnError(f"{file.filename} has no {what}")
     partner = _dataset(file, f"{key}/matches0", what).ravel()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fgsn.config import LocalizeSettings
 from fgsn.errors import FgsnError
@@ -20,6 +21,7 @@ from fgsn.geometry.pose import Pose
 from fgsn.inference.model import choose_device, load
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.hloc import open_hloc_matches
+from fgsn.localization.hloc_files import find_hloc_files
 from fgsn.localization.labelled_map import LabelledMap, labels_at, make_labelled_map, read_image_labels
 from fgsn.localization.matches import Matches2D3D
 from fgsn.localization.own_matches import OwnMatches
@@ -28,9 +30,12 @@ from fgsn.localization.queries import Query, read_queries
 from fgsn.localization.result_files import write_results
 from fgsn.localization.robust_pose import PoseEstimate, estimate_pose
 from fgsn.localization.ssmc import ssmc_weights
+from fgsn.localization.upright import up_of_cameras
 from fgsn.localization.voters import Voters
-from fgsn.progress import tracked
+from fgsn.progress import say, tracked
 
+SLANT = 20.0
+"""Degrees between --up and the map's cameras that are told of; hills and handheld cameras stay below."""
 PriorsByName = dict[str, tuple[np.ndarray, float]]
 """Gravity in the camera frame and height of every query."""
 Finder = Callable[[str], Matches2D3D]
@@ -50,6 +55,8 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
     priors = {name: prior for path in settings.priors for name, prior in _by_name(read_priors(path)).items()}
     device = choose_device(settings.device).type
     with _matched(settings, queries, device) as (labelled, find):
+        if settings.method == "gsmc":
+            _warn_of_up(settings.up, labelled)
         judge = _Judge(settings, labelled, priors, device)
         rows = [_localized(query, find, judge, settings) for query in tracked(queries, "localize", len(queries))]
     found = [row for row in rows if row.estimate.camera_from_world is not None]
@@ -105,6 +112,17 @@ class Judged(NamedTuple):
     """How much each counts; None: all alike."""
 
 
+def _warn_of_up(up: ArrayLike, labelled: LabelledMap) -> None:
+    """Say so where the map's cameras hang at a slant to what is said to be up: COLMAP's maps lie as they come."""
+    try:
+        found = up_of_cameras(labelled.camera_from_world)
+    except FgsnError:
+        return
+    off = np.degrees(np.arccos(np.clip(found @ np.asarray(up) / np.linalg.norm(up), -1, 1)))
+    if off > SLANT:
+        say(f"--up is {off:.0f} degrees off what the map's cameras say: --up {' '.join(f'{v:.4f}' for v in found)}")
+
+
 class _Judge:
     """Turns matches into what the estimator takes: which to keep, and how likely each is to be drawn."""
 
@@ -137,7 +155,8 @@ class _Judge:
         scores = gsmc_scores(
             query.camera, matches.pixels, self.labelled.points[rows], self.voters, labels, gravity, height,
             gravity_noise=self.settings.gravity_noise, height_noise=self.settings.height_noise,
-            match_range=(self.labelled.nearest[rows], self.labelled.farthest[rows]), device=self.device,
+            match_range=(self.labelled.nearest[rows], self.labelled.farthest[rows]), up=self.settings.up,
+            device=self.device,
         )  # fmt: skip
         return Judged(matches, sampling_weights(scores), match_votes(scores))
 
@@ -162,8 +181,8 @@ def _matched(settings: LocalizeSettings, queries: list[Query], device: str) -> I
     stationary = None if flags is None or labels is None else np.array(flags, bool)
     if settings.hloc:
         labelled = make_labelled_map(read_model(settings.map), labels, stationary)
-        pairs, features, matches = (settings.hloc / name for name in ("pairs.txt", "features.h5", "matches.h5"))
-        with open_hloc_matches(labelled, pairs, features, matches) as hloc:
+        files = find_hloc_files(settings.hloc, [query.name for query in queries])
+        with open_hloc_matches(labelled, *files) as hloc:
             yield labelled, hloc.of
         return
     assert settings.images is not None

@@ -3,15 +3,17 @@
 These come from an inertial sensor, a map or wheels, never from the ground truth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fgsn.errors import FgsnError
+from fgsn.files import write_text
 from fgsn.geometry.pose import Pose
+from fgsn.geometry.posed import PosedImages
 from fgsn.localization.lists import UNIT_TOLERANCE, numbers_after_name, pose_numbers, poses_of, read_list
 
 PRIOR_FORM = "name gx gy gz height"
@@ -25,7 +27,7 @@ class Priors:
     gravity: NDArray[np.float64]
     """(N, 3) unit direction of gravity (down) in the camera frame."""
     heights: NDArray[np.float64]
-    """(N,) height of the camera centre, the world's z, in the world's unit."""
+    """(N,) height of the camera centre along the world's up, in the world's unit."""
 
     def of(self, names: Sequence[str]) -> "Priors":
         """The priors of these images, in their order.
@@ -59,6 +61,36 @@ def read_priors(path: Path | str) -> Priors:
     table = read_list(path, _prior)
     values = np.array(list(table.values()))
     return Priors(list(table), values[:, :3], values[:, 3])
+
+
+def write_priors(path: Path | str, priors: Priors) -> None:
+    """Write what `read_priors` reads."""
+    rows = np.concatenate([priors.gravity, priors.heights[:, None]], axis=1)
+    lines = (" ".join([name, *(f"{value:.9f}" for value in row)]) for name, row in zip(priors.names, rows, strict=True))
+    write_text(Path(path), "".join(f"{line}\n" for line in [f"# {PRIOR_FORM}", *lines]))
+
+
+def priors_like(map_images: PosedImages, up: ArrayLike, alike: Mapping[str, Sequence[str]]) -> Priors:
+    """Priors of queries from the map images that look alike: for a vehicle that drives where the map's drove.
+
+    Args:
+        map_images: images of the map with their poses.
+        up: (3,) direction opposite to gravity in the map (`fgsn.localization.upright.up_of_cameras`).
+        alike: names of map images for every query, the most alike first: that one's gravity and height are taken.
+
+    Raises:
+        FgsnError: a query has no such image in the map.
+    """
+    row_of = {name: row for row, name in enumerate(map_images.names)}
+    rows = []
+    for query, names in alike.items():
+        known = [row_of[name] for name in names if name in row_of]
+        if not known:
+            raise FgsnError(f"no image that '{query}' resembles is in the map")
+        rows.append(known[0])
+    up = np.asarray(up, np.float64) / np.linalg.norm(up)
+    poses = map_images.camera_from_world[np.array(rows, np.int64)]
+    return Priors(list(alike), -poses.rotation @ up, poses.centre @ up)
 
 
 def read_odometry(path: Path | str) -> Odometry:

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from fgsn.errors import FgsnError
+from fgsn.geometry.pose import Pose
 
 UP = (0.0, 0.0, 1.0)
 """The direction opposite to gravity in the world, unless a map says otherwise."""
@@ -25,3 +26,24 @@ def upright_rotation(gravity: ArrayLike) -> NDArray[np.float64]:
     if sine < 1e-12:
         return np.eye(3) if down[1] > 0 else np.diag([1.0, -1.0, -1.0])
     return Rotation.from_rotvec(axis / sine * np.arctan2(sine, down[1])).as_matrix()
+
+
+def up_of_cameras(camera_from_world: Pose) -> NDArray[np.float64]:
+    """The direction (3,) that is up in the world of a map, from N cameras of a vehicle.
+
+    A vehicle's cameras hang level, so their x axes are, and it moves in the plane of the road: up is what is square to
+    both, on the side that the images' upper edges are on. A hill tilts it; what counts is that the priors of gravity
+    are told in the same frame.
+
+    Raises:
+        FgsnError: the cameras leave it open: fewer than two places, or all move along their x axes.
+    """
+    x, down, centres = camera_from_world.rotation[:, 0], camera_from_world.rotation[:, 1], camera_from_world.centre
+    steps = np.diff(centres, axis=0)
+    lengths = np.linalg.norm(steps, axis=1, keepdims=True)
+    steps = steps[lengths[:, 0] > 1e-9] / lengths[lengths[:, 0] > 1e-9]
+    level = x.T @ x / len(x) + steps.T @ steps / max(1, len(steps))
+    spread, axes = np.linalg.eigh(level)
+    if spread[1] < 0.02:
+        raise FgsnError("the cameras do not tell which direction is up: all lie and move along one line")
+    return axes[:, 0] * -np.sign(axes[:, 0] @ down.mean(axis=0))

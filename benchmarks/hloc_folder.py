@@ -1,0 +1,96 @@
+"""A folder as hloc leaves it, made of photographs and a posed model with fgsn's own matchers.
+
+    python benchmarks/hloc_folder.py --map MODEL --images IMAGES --queries QUERIES.txt --matcher sift --out FOLDER
+
+FOLDER then holds sfm/ (the map, triangulated anew from these key points), features.h5, matches.h5 and pairs.txt (each
+query with the map images that look most like it): what `fgsn localize --hloc FOLDER --map FOLDER/sfm` takes. For trying
+the way from hloc without hloc, and for comparing methods on the very same matches. Besides the package's matchers it
+knows `sift-loose` and `xfeat-loose`: the same features, every pair of mutual nearest descriptors taken for a match.
+"""
+
+import argparse
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from fgsn.files import write_text, written_whole
+from fgsn.geometry.colmap import read_model, write_model
+from fgsn.localization.own_matches import OwnMatches
+from fgsn.localization.queries import read_queries
+from fgsn.matching.features import Matches
+from fgsn.matching.keypoints import Keypoints, write_keypoints
+from fgsn.matching.matcher import make_matcher, mutual_nearest, register
+from fgsn.matching.sift import Sift
+from fgsn.matching.xfeat import XFeat
+
+ANY = -2.0  # below every cosine
+
+
+@register("sift-loose")
+class LooseSift(Sift):
+    """SIFT without the ratio test."""
+
+    name = "sift-loose"
+
+    def match(self, a: Keypoints, b: Keypoints) -> Matches:
+        return mutual_nearest(a.descriptors, b.descriptors, ANY)
+
+
+@register("xfeat-loose")
+class LooseXFeat(XFeat):
+    """XFeat without a least cosine."""
+
+    name = "xfeat-loose"
+
+    def match(self, a: Keypoints, b: Keypoints) -> Matches:
+        return mutual_nearest(a.descriptors, b.descriptors, ANY, self.device)
+
+
+def make_hloc_folder(
+    out: Path, model: Path, images: Path, queries: Path, matcher: str, work: Path, *, keypoints: int, retrieved: int
+) -> None:
+    """Match, triangulate, and write the folder; a finished one is left as it is.
+
+    Loose matches are for the queries only: the map is made with the matcher as it should be.
+    """
+    if (out / "pairs.txt").exists():
+        return
+    names = [query.name for query in read_queries(queries)]
+    strict = matcher.removesuffix("-loose")
+    own = OwnMatches(
+        read_model(model, points_needed=False), names, images, work, strict,
+        keypoints=keypoints, retrieved=retrieved, workers=1, device="cpu", seed=0,
+    )  # fmt: skip
+    write_model(out / "sfm", own.model)
+    features = own.features
+    write_keypoints(out / "features.h5", {name: features[name] for name in [*own.model.names, *names]})
+    loose = make_matcher(matcher, keypoints) if strict != matcher else None
+    pairs = [(query, name) for query in names for name in own.retrieved.get(query, [])]
+    with written_whole(out / "matches.h5") as aside, h5py.File(aside, "w") as file:
+        for query, name in pairs:
+            found = loose.match(features[query], features[name]) if loose else features.match(query, name)
+            (rows, scores), count = found, len(features[query])
+            partner, certainty = np.full(count, -1, np.int32), np.zeros(count, np.float32)
+            partner[rows[:, 0]], certainty[rows[:, 0]] = rows[:, 1], scores
+            group = file.create_group("/".join(one.replace("/", "-") for one in (query, name)))
+            group["matches0"], group["matching_scores0"] = partner, certainty
+    write_text(out / "pairs.txt", "".join(f"{query} {name}\n" for query, name in pairs))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("map", "images", "queries", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--matcher", default="sift")
+    parser.add_argument("--keypoints", type=int, default=2048)
+    parser.add_argument("--retrieved", type=int, default=10)
+    options = parser.parse_args()
+    make_hloc_folder(
+        options.out, options.map, options.images, options.queries, options.matcher, options.out / "work",
+        keypoints=options.keypoints, retrieved=options.retrieved,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
