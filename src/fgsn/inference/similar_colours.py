@@ -56,7 +56,8 @@ def distances(rows: ArrayLike) -> Floats:
 
 def _principal(rows: ArrayLike) -> Floats:
     """Coordinates (N, 3) along the three directions of largest variance; 0 where there are fewer."""
-    centred = np.asarray(rows, np.float64) - np.mean(rows, axis=0)
+    rows = np.asarray(rows, np.float64)
+    centred = rows - rows.mean(axis=0)
     left, scale, _ = np.linalg.svd(centred, full_matrices=False)
     coordinates = (left * scale)[:, :3]
     return np.pad(coordinates, ((0, 0), (0, 3 - coordinates.shape[1])))
