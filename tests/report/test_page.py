@@ -1,22 +1,20 @@
-import base64
-import io
 import json
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from fgsn.cli import main
+from fgsn.config import ReportSettings
 from fgsn.errors import FgsnError, MissingExtraError
-from fgsn.evaluation.curves import read_charts, read_metrics, thinned, ticks
-from fgsn.evaluation.label_figures import label_figures
-from fgsn.evaluation.pictures import embed
-from fgsn.evaluation.report import Scene, View, number, write_report
 from fgsn.inference.label_maps import write_label_map
+from fgsn.report.page import number, percent, report
 
-ROWS = ("Base classes", "Clusters <without> L_corr", "Clusters")
+PARTS = ["figures", "charts", "places", "clusters", "confusion", "recall", "view", "matches"]
+VOID = ("meta", "img", "br", "link", "input")
 
 
 class Page(HTMLParser):
@@ -31,7 +29,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset")]
-        if tag not in ("meta", "img", "br", "line", "circle"):
+        if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -44,150 +42,101 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-def figures():
-    rng = np.random.default_rng(0)
-    result = {}
-    for name, clusters in zip(ROWS, (11, 100, 100), strict=True):
-        a = rng.integers(0, clusters, 900)
-        b = np.where(rng.random(900) < 0.7, a, 0)
-        conditions = rng.choice(["snow", "night"], 900)
-        result[name] = {"clusters": clusters, **label_figures(a, b, clusters, conditions=conditions)}
-    return result
-
-
-def scene(folder, size=(64, 48), conditions=("reference", "snow", "night")):
-    rng = np.random.default_rng(0)
-    views = []
-    for condition in conditions:
-        image = folder / f"{condition}.jpg"
-        Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(image)
-        write_label_map(folder / f"{condition}_base.png", rng.integers(0, 11, size[::-1]), 11)
-        write_label_map(folder / f"{condition}_many.png", rng.integers(0, 1000, size[::-1]), 1000)
-        maps = {"Base": folder / f"{condition}_base.png", "Many": folder / f"{condition}_many.png"}
-        if condition == "night":
-            del maps["Many"]
-        views.append((condition, image, maps))
-    return Scene("Place 7 <&>", views)
-
-
-def metrics(folder):
-    path = folder / "metrics.jsonl"
-    rows = [{"step": 0, "clustering": {"objective": 1.5}}]
-    rows += [
-        {"step": n, "loss": 3 / (n + 1), "loss_class": 1.0, "loss_corr": 2 / (n + 1), "lr": 0.01} for n in range(500)
-    ]
-    rows += [
-        {"step": n, "validation": {"information_bits": n / 100, "kappa": 0.4, "note": "text"}} for n in (0, 250, 500)
-    ]
-    rows += [{"step": 501, "loss": float("nan")}]
-    path.write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 502, "lo')
-    return path
-
-
-def test_the_page_holds_everything_and_fetches_nothing(tmp_path):
-    path = tmp_path / "report.html"
-    write_report(
-        path,
-        "A <town>",
-        "What came out.",
-        figures(),
-        {"Clusters": metrics(tmp_path), "Clusters <without> L_corr": metrics(tmp_path)},
-        [scene(tmp_path), scene(tmp_path)],
-        {"p3p": {"all": [10.0, 20.0, 30.0], "snow": [1, 2, 3]}, "ssmc_fgsn": {"all": [11, 21, 31]}},
-        {"Seed": 3},
-    )
-    text = path.read_text(encoding="utf-8")
+def test_the_page_holds_everything_and_fetches_nothing(street_run, tmp_path):
+    out = tmp_path / "page.html"
+    results = report(ReportSettings(run=street_run / "run", labels=street_run / "labels", out=out))
+    assert results["parts"] == PARTS
+    assert results["left_out"] == []
+    text = out.read_text(encoding="utf-8")
+    assert results["megabytes"] == pytest.approx(len(text) / 1e6, rel=0.01)
     page = Page(text)
     assert page.open == []
-    assert all(address.startswith("data:") for address in page.addresses)
-    assert not re.search(r"https?://|url\(|@import|<script|<link", text)
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    assert not re.search(r"https?://|url\(|@import|<script src|fetch\(|import\(", text)
     words = "".join(page.words)
-    for expected in (
-        "A <town>",
-        *ROWS,
-        "snow",
-        "night",
-        "Kappa",
-        "Place 7 <&>",
-        "no label map",
-        "SSMC",
-        "11.0 / 21.0 / 31.0",
-    ):
+    for expected in ("30 labels", "Kappa", "snow", "SSMC, fine-grained", "Loss, correspondences", "stays"):
         assert expected in words
-    assert page.tags.count("img") == 2 * (3 + 5)
-    assert page.tags.count("svg") == 5
 
 
-def test_a_page_with_figures_alone(tmp_path):
-    write_report(tmp_path / "report.html", "Title", "Summary", figures())
-    page = Page((tmp_path / "report.html").read_text())
+def test_without_label_maps_they_are_made(street_run, tmp_path):
+    run = shutil.copytree(street_run / "run", tmp_path / "a <run> & more", ignore=lambda *_: ["localization"])
+    results = report(ReportSettings(run=run))
+    assert results["parts"] == PARTS[:5]
+    assert (run / "evaluate/labels/snow/c0/002.png").is_file()
+    page = Page((run / "report.html").read_text())
+    assert "a <run> & more" in "".join(page.words)
     assert page.open == []
-    assert "img" not in page.tags
-    assert "svg" not in page.tags
 
 
-def test_figures_that_are_missing_are_dashes(tmp_path):
-    write_report(tmp_path / "report.html", "Title", "Summary", {"Base": {}, "Fine": {"kappa": None}})
-    assert "–" in (tmp_path / "report.html").read_text()
+def test_a_run_that_goes_on_shows_its_curves(street_run, tmp_path):
+    shutil.copy(street_run / "run" / "metrics.jsonl", tmp_path)
+    results = report(ReportSettings(run=tmp_path))
+    assert results["parts"] == ["charts"]
+    assert "not finished" in results["left_out"][0]
+    assert Page((tmp_path / "report.html").read_text()).open == []
 
 
-def test_many_pictures_stay_within_the_budget(tmp_path):
-    scenes = [scene(tmp_path, size=(420, 240))]
-    large, small = (
-        sum(len(uri) for one in embed(scenes, budget) for uri in one.photographs) for budget in (10**9, 200_000)
+def test_a_data_set_that_is_gone_is_named(street_run, tmp_path):
+    for name in ("metrics.jsonl", "model.safetensors"):
+        shutil.copy(street_run / "run" / name, tmp_path)
+    (tmp_path / "config.yaml").write_text("data: [gone/away]\n")
+    results = report(ReportSettings(run=tmp_path))
+    assert results["parts"] == ["charts"]
+    assert "gone/away" in results["left_out"][0]
+    with pytest.raises(FgsnError, match="elsewhere"):
+        report(ReportSettings(run=tmp_path, data=tmp_path / "elsewhere"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"run": "data"}, "neither a run"),
+        ({"run": "nothing"}, "nothing is not a folder"),
+        ({"labels": "map"}, "no label map of summer/c0/000.jpg"),
+        ({"labels": "few"}, r"7 labels, but the model 30"),
+        ({"localization": "nowhere"}, "nowhere is not a folder"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(street_run, tmp_path, capsys, flags, says):
+    for file in (street_run / "labels").rglob("*.png"):
+        write_label_map(street_run / "few" / file.relative_to(street_run / "labels"), np.zeros((240, 320), int), 7)
+    run = street_run / flags.get("run", "run")
+    words = [word for key, value in flags.items() if key != "run" for word in (f"--{key}", str(street_run / value))]
+    with pytest.raises(SystemExit) as stop:
+        main(["report", str(run), "--out", str(tmp_path / "page.html"), *words])
+    assert stop.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fgsn:")]
+    assert re.search(says, line)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_poses_without_truth_are_left_out(street_run, tmp_path):
+    data = shutil.copytree(street_run / "data", tmp_path / "data", ignore=lambda *_: ["truth"])
+    settings = ReportSettings(
+        run=street_run / "run", data=data, labels=street_run / "labels", out=tmp_path / "page.html"
     )
-    assert small < large * 0.7
+    results = report(settings)
+    assert results["parts"] == PARTS[:5]
+    assert "no folder truth/" in results["left_out"][0]
 
 
-def test_label_pictures_hold_no_colour_but_the_labels(tmp_path):
-    write_label_map(tmp_path / "map.png", np.arange(600).reshape(20, 30) % 2, 2, np.array([[255, 0, 0], [0, 0, 255]]))
-    Image.new("RGB", (30, 20)).save(tmp_path / "photo.png")
-    view = View("sun", tmp_path / "photo.png", {"Fine": tmp_path / "map.png"})
-    (uri,) = embed([Scene("here", [view])], 10**6)[0].label_rows["Fine"]
-    picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
-    assert {colour for _, colour in picture.getcolors()} == {(255, 0, 0), (0, 0, 255)}
-
-
-def test_without_jinja2_the_extra_is_named(tmp_path, monkeypatch):
+def test_without_jinja2_the_extra_is_named(street_run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError, match=r"fgsn\[report\]"):
-        write_report(tmp_path / "report.html", "Title", "Summary", {})
-    assert not (tmp_path / "report.html").exists()
+        report(ReportSettings(run=street_run / "run", out=tmp_path / "page.html"))
+    assert not (tmp_path / "page.html").exists()
 
 
-def test_a_missing_picture_is_named(tmp_path):
-    view = View("sun", tmp_path / "none.jpg", {})
-    with pytest.raises(FgsnError, match=r"none\.jpg"):
-        write_report(tmp_path / "report.html", "Title", "Summary", {}, scenes=[Scene("here", [view])])
-
-
-def test_charts_leave_out_what_is_no_number(tmp_path):
-    charts = {chart.name: chart for chart in read_charts({"run": metrics(tmp_path)})}
-    assert list(charts) == [
-        "loss", "loss_class", "loss_corr", "validation: information_bits", "validation: kappa",
-    ]  # fmt: skip
-    assert charts["validation: kappa"].lines["run"] == [(0, 0.4), (250, 0.4), (500, 0.4)]
-    assert len(charts["loss"].lines["run"]) <= 160
-    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")][-1] == 501
-
-
-def test_thinning_keeps_the_mean_and_short_lines():
-    line = [(float(n), float(n % 7)) for n in range(1000)]
-    thin = thinned(line, 50)
-    assert len(thin) == 50
-    assert np.mean([value for _, value in thin]) == pytest.approx(np.mean([value for _, value in line]))
-    assert thinned(line[:9], 50) == line[:9]
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.013, 0.9), (-3, 4), (5, 5), (0, 60000), (1e-6, 2e-6)])
-def test_ticks_span_the_range_with_round_numbers(low, high):
-    marks = ticks(low, high, 4)
-    assert 2 <= len(marks) <= 8
-    assert marks[0] <= low + 1e-9
-    assert marks[-1] >= high - 1e-9
+def test_the_command_says_what_it_wrote(street_run, tmp_path, capsys):
+    shutil.copy(street_run / "run" / "metrics.jsonl", tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["report", str(tmp_path), "--json"])
+    assert stop.value.code == 0
+    assert json.loads(capsys.readouterr().out)["report"] == str(tmp_path / "report.html")
 
 
 def test_numbers_for_people():
     assert [number(value) for value in (None, 3, 18500, 0.1234, -0.001, 2468.0)] == [
         "–", "3", "18 500", "0.12", "0.00", "2 468",
     ]  # fmt: skip
+    assert [percent(share) for share in (None, 0.0, 0.012, 0.5, 1.0)] == ["–", "0.0 %", "1.2 %", "50 %", "100 %"]

@@ -132,8 +132,8 @@ def recall_bars(sources: Sources, found: list[Scored]) -> dict[str, list[Bar]]:
 
 def view_from_above(sources: Sources, found: list[Scored]) -> View | None:
     """The map's points, the true positions of all queries, and what every method found; None without a map."""
-    folder = _map_of(sources, found)
-    if folder is None or not found:
+    folder = _map_of(sources, found) if found else None
+    if folder is None:
         return None
     model = read_model(folder, points_needed=False)
     truth = max((method.truth for method in found), key=lambda truth: len(truth.names))
