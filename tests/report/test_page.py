@@ -139,4 +139,6 @@ def test_numbers_for_people():
     assert [number(value) for value in (None, 3, 18500, 0.1234, -0.001, 2468.0)] == [
         "–", "3", "18 500", "0.12", "0.00", "2 468",
     ]  # fmt: skip
-    assert [percent(share) for share in (None, 0.0, 0.012, 0.5, 1.0)] == ["–", "0.0 %", "1.2 %", "50 %", "100 %"]
+    assert [percent(share) for share in (None, 0.0, 0.012, 0.5, 1.0)] == [
+        "–", "0.0\u00a0%", "1.2\u00a0%", "50\u00a0%", "100\u00a0%",
+    ]  # fmt: skip

@@ -3,7 +3,7 @@ const all = (selector, within = document) => [...within.querySelectorAll(selecto
 
 // Places: one slider for all pictures, and where else a label is.
 if (by("place")) {
-  const picked = by("picked")
+  const picked = by("picked"), hint = picked.textContent
   let colour = null
   const stacks = () => all(`.views[data-place="${by("place").value}"] .stack`)
   const shownLabels = stack => all("img.label", stack).find(image => !image.hidden)
@@ -15,7 +15,7 @@ if (by("place")) {
     return context.getImageData(0, 0, canvas.width, canvas.height)
   }
   const hex = (data, at) => "#" + [0, 1, 2].map(k => data[at + k].toString(16).padStart(2, "0")).join("")
-  const clear = () => { colour = null; all(".stack canvas").forEach(canvas => canvas.remove()); by("all-labels").hidden = true; picked.textContent = "\u00a0" }
+  const clear = () => { colour = null; all(".stack canvas").forEach(canvas => canvas.remove()); by("all-labels").hidden = true; picked.textContent = hint }
   const pick = wanted => {
     clear()
     colour = wanted

@@ -162,9 +162,9 @@ def number(value: Any, digits: int = 2) -> str:
 
 def percent(share: float | None) -> str:
     """A share from 0 to 1 as percent; small ones with a digit more."""
-    return "–" if share is None else f"{number(100 * share, 1 if share < 0.0995 else 0)} %"
+    return "–" if share is None else f"{number(100 * share, 1 if share < 0.0995 else 0)}\u00a0%"
 
 
 def interval(bounds: Sequence[float] | None) -> str:
     """[low, high] as text; nothing where there is none."""
-    return "" if bounds is None else f"{number(bounds[0])} – {number(bounds[1])}"
+    return "" if bounds is None else f"{number(bounds[0])}\u00a0–\u00a0{number(bounds[1])}"
