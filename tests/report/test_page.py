@@ -94,12 +94,15 @@ def test_a_data_set_that_is_gone_is_named(street_run, tmp_path):
         ({"run": "nothing"}, "nothing is not a folder"),
         ({"labels": "map"}, "no label map of summer/c0/000.jpg"),
         ({"labels": "few"}, r"7 labels, but the model 30"),
+        ({"labels": "small"}, r"000\.png is 32 x 24 pixels, but .*000\.jpg 320 x 240"),
         ({"localization": "nowhere"}, "nowhere is not a folder"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(street_run, tmp_path, capsys, flags, says):
     for file in (street_run / "labels").rglob("*.png"):
-        write_label_map(street_run / "few" / file.relative_to(street_run / "labels"), np.zeros((240, 320), int), 7)
+        name = file.relative_to(street_run / "labels")
+        write_label_map(street_run / "few" / name, np.zeros((240, 320), int), 7)
+        write_label_map(street_run / "small" / name, np.zeros((24, 32), int), 30)
     run = street_run / flags.get("run", "run")
     words = [word for key, value in flags.items() if key != "run" for word in (f"--{key}", str(street_run / value))]
     with pytest.raises(SystemExit) as stop:

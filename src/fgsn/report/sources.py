@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fgsn.config import EvaluateSettings, ReportSettings
 from fgsn.data.correspondences import Correspondences, read_correspondences
 from fgsn.data.dataset import Dataset
+from fgsn.data.images import image_size
 from fgsn.errors import FgsnError
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.evaluation.measure import measure
@@ -90,7 +91,7 @@ class Sources:
         """The label map of an image by the main model.
 
         Raises:
-            FgsnError: there is none.
+            FgsnError: there is none, or it is of another image or model.
         """
         assert self.main is not None
         file = self.label_map(self.main, image)
@@ -100,6 +101,12 @@ class Sources:
         if self.model is not None and clusters != self.model.clusters:
             raise FgsnError(
                 f"{file} has {clusters} labels, but the model {self.model.clusters}; give that model's label maps"
+            )
+        width, height = image_size(image)
+        if labels.shape != (height, width):
+            raise FgsnError(
+                f"{file} is {labels.shape[1]} x {labels.shape[0]} pixels, but {image} {width} x {height}; "
+                "give label maps of this data set"
             )
         return labels
 
@@ -209,7 +216,7 @@ def _pairs(dataset: Dataset, folder: Path, left_out: list[str]) -> list[Correspo
     if not pairs:
         raise FgsnError(f"{dataset.root} has no pairs for validation; run fgsn prepare {dataset.root}")
     if len(there) < len(pairs):
-        left_out.append(f"{len(pairs) - len(there)} of {len(pairs)} pairs: an image could not be segmented")
+        left_out.append(f"{len(pairs) - len(there)} of {len(pairs)} pairs: an image has no label map in {folder}")
     return there
 
 
