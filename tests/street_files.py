@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -26,9 +27,12 @@ def batch(poses: list[Pose]) -> Pose:
     return Pose(np.stack([p.rotation for p in poses]), np.stack([p.translation for p in poses]))
 
 
+Track = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
 def write_street(
     root: Path, labels: int, images: int, others: dict[str, Pose], points: int = 700
-) -> tuple[list[str], Seen, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+) -> tuple[list[str], Seen, list[Track]]:
     """Write map/ and labels/.
 
     Args:
@@ -63,3 +67,38 @@ def write_street(
     )  # fmt: skip
     write_model(root / "map", model)
     return names, seen, tracks
+
+
+def write_hloc(
+    folder: Path, queries: dict[str, Pose], names: list[str], seen: Seen, tracks: list[Track], wrong: float
+) -> None:
+    """Write what hloc leaves behind for the queries and the images of the map (see `write_street`).
+
+    Args:
+        folder: where.
+        queries: poses by name.
+        names: of the map's images.
+        seen: what a pose sees.
+        tracks: of the map's images.
+        wrong: share of the matches that are wrong.
+    """
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    with h5py.File(folder / "features.h5", "w") as features, h5py.File(folder / "matches.h5", "w") as matches:
+        for name, (_, _, at) in zip(names, tracks, strict=True):
+            features[f"{name}/keypoints"] = at.astype(np.float32)
+        for name, pose in queries.items():
+            rows, pixels = seen(pose)
+            features[f"{name}/keypoints"] = pixels[rows].astype(np.float32)
+            for other, (points, _, _) in zip(names, tracks, strict=True):
+                partner = np.full(len(rows), -1, np.int32)
+                for key, row in enumerate(rows):
+                    right = np.nonzero(points == row)[0]
+                    if rng.random() < wrong:
+                        partner[key] = rng.integers(len(points))
+                    elif len(right):
+                        partner[key] = right[0]
+                group = f"{name.replace('/', '-')}/{other.replace('/', '-')}"
+                matches[f"{group}/matches0"] = partner
+                matches[f"{group}/matching_scores0"] = np.where(partner >= 0, 0.5, 0).astype(np.float16)
+    (folder / "pairs.txt").write_text("".join(f"{a} {b}\n" for a in queries for b in names[:1]))

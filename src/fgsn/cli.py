@@ -44,6 +44,7 @@ COMMANDS = {
     "localize": Command(config.LocalizeSettings, "fgsn.localization.localize:localize"),
     "track": Command(config.TrackSettings, "fgsn.localization.track:track_sequences"),
     "score-poses": Command(config.ScorePosesSettings, "fgsn.evaluation.score_poses:score_poses"),
+    "report": Command(config.ReportSettings, "fgsn.report.page:report"),
     "sweep": Command(config.SweepSettings, "fgsn.sweep:sweep"),
     "info": Command(config.InfoSettings, "fgsn.inference.info:info"),
 }

@@ -12,28 +12,26 @@ from fgsn.config import (
     DemoSettings,
     EvaluateSettings,
     PrepareSettings,
+    ReportSettings,
     SegmentSettings,
     StationarySettings,
     TrainSettings,
     WorldSettings,
 )
-from fgsn.data.correspondences import stored_paths
-from fgsn.data.dataset import Dataset
 from fgsn.data.prepare import prepare
 from fgsn.data.world import make_world
 from fgsn.errors import FgsnError
 from fgsn.evaluation.evaluate import evaluate
-from fgsn.evaluation.report import Scene, View, write_report
 from fgsn.evaluation.stationary import stationary
 from fgsn.files import write_json
 from fgsn.inference.segment import segment
 from fgsn.progress import say
+from fgsn.report.page import report
 from fgsn.training.train import train
 
 BASE = "world_base.safetensors"
 """Base network that comes with the package: trained on worlds of other seeds by benchmarks/world_base.py."""
 VALIDATION_SHARE = 0.25
-SCENES = 3
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
         "report": str(settings.out / "report.html"),
     }
     write_json(settings.out / "results.json", results)
-    _report(settings, chosen, world, results, list(runs), list(models))
+    report(ReportSettings(run=settings.out, **common))
     say(f"== done: open {settings.out / 'report.html'}")
     return results
 
@@ -154,49 +152,3 @@ def _base() -> Path:
     if not path.is_file():
         raise FgsnError(f"{path} is missing: install fgsn again")
     return path
-
-
-def _report(
-    settings: DemoSettings, chosen: Size, world: Path, results: dict[str, Any], runs: list[str], models: list[str]
-) -> None:
-    names = {
-        "base": "base network's classes",
-        "fgsn_without_corr": f"{chosen.clusters} labels, without L_corr",
-        "fgsn": f"{chosen.clusters} labels, with L_corr",
-    }
-    dataset, by_reference = Dataset.open(world), {}
-    for path in dataset.pairs("validation"):
-        reference, target = stored_paths(path)
-        by_reference.setdefault(reference, [reference]).append(target)
-    step = max(1, len(by_reference) // SCENES)
-    scenes = [
-        Scene(
-            dataset.place(reference),
-            [
-                View(
-                    dataset.condition(image),
-                    dataset.images / image,
-                    {
-                        names[name]: (settings.out / f"evaluate_{name}" / "labels" / image).with_suffix(".png")
-                        for name in models
-                    },
-                )
-                for image in images
-            ],
-        )
-        for reference, images in sorted(by_reference.items())[::step][:SCENES]
-    ]
-    figures = {names[name]: results["labels"][name] for name in models}
-    with_corr, base = (results["labels"][name]["information_bits"] for name in ("fgsn", "base"))
-    write_report(
-        settings.out / "report.html",
-        "Labels that survive the seasons",
-        f"A procedural town was driven in {len(chosen.conditions) + 1} conditions. Without any annotation, "
-        f"{chosen.clusters} labels were learnt on three quarters of the drive; the figures are from the rest. A label "
-        f"seen in one condition tells {with_corr:.2f} bits about the label of the same point in another, "
-        f"against {base:.2f} bits for the {results['labels']['base']['clusters']} classes of the base network.",
-        figures,
-        curves={names[name]: settings.out / name / "metrics.jsonl" for name in runs},
-        scenes=scenes,
-        facts={"seed": settings.seed, **{f"seconds, {key}": value for key, value in results["seconds"].items()}},
-    )

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import h5py
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -19,7 +18,7 @@ from fgsn.localization.priors import priors_like, read_priors, write_priors
 from fgsn.localization.truth import read_truth
 from fgsn.localization.upright import up_of_cameras
 from street import CAMERA
-from street_files import batch, looking, write_street
+from street_files import batch, looking, write_hloc, write_street
 
 LABELS, DATABASE, QUERIES, WRONG = 30, 8, 4, 0.85
 
@@ -27,29 +26,11 @@ LABELS, DATABASE, QUERIES, WRONG = 30, 8, 4, 0.85
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     """Map, label maps, hloc's files, query lists, priors and truth, as a user would have them."""
-    root, rng = tmp_path_factory.mktemp("street"), np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("street")
     queries = [looking(6.0 * n + 1.0, 0.8, 4.0 - 2 * n) for n in range(QUERIES)]
     asked = [f"snow/c0/{n:03d}.jpg" for n in range(QUERIES)]
     names, seen, tracks = write_street(root, LABELS, DATABASE, dict(zip(asked, queries, strict=True)))
-    (root / "hloc").mkdir()
-    with h5py.File(root / "hloc/features.h5", "w") as features, h5py.File(root / "hloc/matches.h5", "w") as matches:
-        for name, (_, _, at) in zip(names, tracks, strict=True):
-            features[f"{name}/keypoints"] = at.astype(np.float32)
-        for name, pose in zip(asked, queries, strict=True):
-            rows, pixels = seen(pose)
-            features[f"{name}/keypoints"] = pixels[rows].astype(np.float32)
-            for other, (points, _, _) in zip(names, tracks, strict=True):
-                partner = np.full(len(rows), -1, np.int32)
-                for key, row in enumerate(rows):
-                    right = np.nonzero(points == row)[0]
-                    if rng.random() < WRONG:
-                        partner[key] = rng.integers(len(points))
-                    elif len(right):
-                        partner[key] = right[0]
-                group = f"{name.replace('/', '-')}/{other.replace('/', '-')}"
-                matches[f"{group}/matches0"] = partner
-                matches[f"{group}/matching_scores0"] = np.where(partner >= 0, 0.5, 0).astype(np.float16)
-    (root / "hloc" / "pairs.txt").write_text("".join(f"{a} {b}\n" for a in asked for b in names[:1]))
+    write_hloc(root / "hloc", dict(zip(asked, queries, strict=True)), names, seen, tracks, WRONG)
     write_intrinsics(root / "queries.txt", asked, [CAMERA] * QUERIES)
     write_poses(root / "truth.txt", asked, batch(queries))
     with (root / "priors.txt").open("w") as file:

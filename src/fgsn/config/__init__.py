@@ -15,6 +15,7 @@ from fgsn.config.data import (
 )
 from fgsn.config.labels import DemoSettings, EvaluateSettings, InfoSettings, SegmentSettings, StationarySettings
 from fgsn.config.localization import LocalizeSettings, ScorePosesSettings, TrackSettings
+from fgsn.config.report import ReportSettings
 from fgsn.config.training import ImportSettings, PretrainSettings, SweepSettings, TrainSettings
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "LocalizeSettings",
     "PrepareSettings",
     "PretrainSettings",
+    "ReportSettings",
     "ScorePosesSettings",
     "SegmentSettings",
     "Settings",

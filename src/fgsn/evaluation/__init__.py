@@ -1,1 +1,1 @@
-"""Figures about labels, and the page that shows them."""
+"""Figures about labels and poses."""

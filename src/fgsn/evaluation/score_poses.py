@@ -29,9 +29,9 @@ def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
     """
     truth = read_truth(settings.truth, settings.convention)
     if settings.queries is not None:
-        truth = _only(truth, [query.name for query in read_queries(settings.queries)], settings)
+        truth = only_queries(truth, [query.name for query in read_queries(settings.queries)], settings)
     results = read_results(settings.poses, known=None if settings.partial else truth.names)
-    estimated = _in_order(results, truth, settings)
+    estimated = in_order(results, truth, settings)
     scale = settings.metres_per_unit
     distances, angles = pose_errors(estimated, truth.camera_from_world)
     _warn_of_centres(estimated, truth, distances, settings)
@@ -41,7 +41,7 @@ def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
     return {name: pose_figures(distances[mine] * scale, angles[mine], THRESHOLDS) for name, mine in groups.items()}
 
 
-def _only(truth: Truth, names: list[str], settings: ScorePosesSettings) -> Truth:
+def only_queries(truth: Truth, names: list[str], settings: ScorePosesSettings) -> Truth:
     """The truth of the queries in a list."""
     ends = Endings(truth.names)
     row_of = {name: row for row, name in enumerate(truth.names)}
@@ -54,7 +54,7 @@ def _only(truth: Truth, names: list[str], settings: ScorePosesSettings) -> Truth
     return Truth(names, truth.camera_from_world[np.array(rows, np.int64)], [truth.conditions[row] for row in rows])
 
 
-def _in_order(results: PoseList, truth: Truth, settings: ScorePosesSettings) -> Pose:
+def in_order(results: PoseList, truth: Truth, settings: ScorePosesSettings) -> Pose:
     """The estimated poses (N) in the order of the truth, not a number where there is none."""
     count = len(truth.names)
     rotation, translation = np.full((count, 3, 3), np.nan), np.full((count, 3), np.nan)

@@ -67,7 +67,7 @@ def palette(clusters: int, seed: int = 0) -> np.ndarray:
     """
     rng = np.random.default_rng(seed)
     candidates = _candidates(rng, max(CANDIDATES, 2 * clusters))
-    points = _oklab(candidates)
+    points = oklab(candidates)
     chosen = [0]
     gap = np.full(len(points), np.inf, dtype=np.float32)
     for _ in range(1, min(clusters, GREEDY)):
@@ -103,12 +103,12 @@ def class_palette(classes: Sequence[str]) -> np.ndarray:
 def _candidates(rng: np.random.Generator, count: int) -> np.ndarray:
     """`count` distinct colours in random order, neither too dark nor too light nor too strong to see on a page."""
     colours = np.unique(rng.integers(0, 256, size=(2 * count, 3), dtype=np.uint8), axis=0)
-    lightness, *chroma = _oklab(colours).T
+    lightness, *chroma = oklab(colours).T
     colours = colours[(lightness > LIGHTNESS[0]) & (lightness < LIGHTNESS[1]) & (np.hypot(*chroma) < STRONGEST)]
     return rng.permutation(colours)[:count]
 
 
-def _oklab(colours: np.ndarray) -> np.ndarray:
+def oklab(colours: np.ndarray) -> np.ndarray:
     """sRGB (N, 3) uint8 to OKLab (N, 3) float32: lightness, green-red, blue-yellow."""
     encoded = colours.astype(np.float32) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,7 +15,9 @@ from fgsn.clustering.codebook import Codebook
 from fgsn.data.images import read_image
 from fgsn.data.resize import resized, resized_shape
 from fgsn.errors import FgsnError
+from fgsn.inference.colours import class_palette, palette, published_palette
 from fgsn.inference.published import published_labels
+from fgsn.inference.similar_colours import similar_palette
 from fgsn.inference.tiles import blended
 from fgsn.inference.upsample import labels_at_pixels
 from fgsn.models.layers import STRIDE
@@ -52,6 +55,18 @@ class Model:
     def clusters(self) -> int:
         """Number of labels."""
         return self.network.architecture.classes
+
+    @cached_property
+    def palette(self) -> UInt8[np.ndarray, "classes 3"]:
+        """Colours of the labels, the same wherever they are shown: customary ones for named classes, the authors' for
+        models that work as theirs, else such that clusters with similar features look alike."""
+        if self.classes:
+            return class_palette(self.classes)
+        if self.windows == "published":
+            return published_palette(self.clusters)
+        if self.codebook is None:
+            return palette(self.clusters)
+        return similar_palette(self.codebook.centroids.cpu().numpy())
 
     @property
     def device(self) -> torch.device:

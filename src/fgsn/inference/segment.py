@@ -15,7 +15,6 @@ from fgsn.config import SegmentSettings
 from fgsn.data.images import list_images, read_image
 from fgsn.errors import FgsnError
 from fgsn.files import read_json, write_json, write_yaml, written_whole
-from fgsn.inference.colours import class_palette, palette, published_palette
 from fgsn.inference.label_maps import write_label_map
 from fgsn.inference.model import Model, fingerprint, load
 from fgsn.inference.overlays import overlay
@@ -67,7 +66,6 @@ def segment_images(
     todo = [pair for pair in images if overwrite or not all(path.exists() for path in outputs[pair[1]].values())]
     failed: list[str] = []
     seconds = {"read": 0.0, "compute": 0.0, "write": 0.0}
-    colours = _colours(model)
     began = time.perf_counter()
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, Meter("segment", len(todo)) as meter:
         writing: Future[None] | None = None
@@ -84,7 +82,7 @@ def segment_images(
             mark = _add(seconds, "compute", mark)
             if writing is not None:
                 writing.result()  # a full disk ends the run here
-            writing = writer.submit(_write, model, colours, pixels, made, outputs[name])
+            writing = writer.submit(_write, model, pixels, made, outputs[name])
             _add(seconds, "write", mark)
             meter.step()
         if writing is not None:
@@ -102,12 +100,6 @@ def segment_images(
     }
 
 
-def _colours(model: Model) -> np.ndarray:
-    if model.classes:
-        return class_palette(model.classes)
-    return published_palette(model.clusters) if model.windows == "published" else palette(model.clusters)
-
-
 def _made(model: Model, pixels: np.ndarray, save: Collection[str]) -> dict[str, np.ndarray]:
     made: dict[str, np.ndarray] = {}
     scores = model.scores(pixels) if "scores" in save else None
@@ -120,14 +112,12 @@ def _made(model: Model, pixels: np.ndarray, save: Collection[str]) -> dict[str, 
     return made
 
 
-def _write(
-    model: Model, colours: np.ndarray, pixels: np.ndarray, made: dict[str, np.ndarray], paths: dict[str, Path]
-) -> None:
+def _write(model: Model, pixels: np.ndarray, made: dict[str, np.ndarray], paths: dict[str, Path]) -> None:
     for kind, path in paths.items():
         if kind == "labels":
-            write_label_map(path, made["labels"], model.clusters, colours)
+            write_label_map(path, made["labels"], model.clusters, model.palette)
         elif kind == "overlay":
-            picture = overlay(pixels, made["labels"], colours, classes=model.classes)
+            picture = overlay(pixels, made["labels"], model.palette, classes=model.classes)
             with written_whole(path) as aside:
                 Image.fromarray(picture).save(aside, format="JPEG", quality=90)
         else:

@@ -52,13 +52,10 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
         FgsnError: an input is missing or broken; or no query has a pose.
     """
     queries = [query for path in settings.queries for query in read_queries(path)]
-    priors = {name: prior for path in settings.priors for name, prior in _by_name(read_priors(path)).items()}
-    device = choose_device(settings.device).type
-    with _matched(settings, queries, device) as (labelled, find):
-        if settings.method == "gsmc":
-            _warn_of_up(settings.up, labelled)
-        judge = _Judge(settings, labelled, priors, device)
-        rows = [_localized(query, find, judge, settings) for query in tracked(queries, "localize", len(queries))]
+    with judged_matches(settings, queries) as (labelled, find, judge):
+        rows = [
+            _localized(query, find, judge, labelled, settings) for query in tracked(queries, "localize", len(queries))
+        ]
     found = [row for row in rows if row.estimate.camera_from_world is not None]
     if not found:
         raise FgsnError(f"none of {len(queries)} queries has a pose: {_reasons(rows)}")
@@ -123,6 +120,24 @@ def _warn_of_up(up: ArrayLike, labelled: LabelledMap) -> None:
         say(f"--up is {off:.0f} degrees off what the map's cameras say: --up {' '.join(f'{v:.4f}' for v in found)}")
 
 
+Judge = Callable[[Query, Matches2D3D], Judged]
+
+
+@contextmanager
+def judged_matches(settings: LocalizeSettings, queries: list[Query]) -> Iterator[tuple[LabelledMap, Finder, Judge]]:
+    """The map, what finds the matches of a query by its name, and what judges them as the method does.
+
+    Raises:
+        FgsnError: an input is missing or broken.
+    """
+    priors = {name: prior for path in settings.priors for name, prior in _by_name(read_priors(path)).items()}
+    device = choose_device(settings.device).type
+    with _matched(settings, queries, device) as (labelled, find):
+        if settings.method == "gsmc":
+            _warn_of_up(settings.up, labelled)
+        yield labelled, find, _Judge(settings, labelled, priors, device)
+
+
 class _Judge:
     """Turns matches into what the estimator takes: which to keep, and how likely each is to be drawn."""
 
@@ -161,12 +176,12 @@ class _Judge:
         return Judged(matches, sampling_weights(scores), match_votes(scores))
 
 
-def _localized(query: Query, find: Finder, judge: _Judge, settings: LocalizeSettings) -> Row:
+def _localized(query: Query, find: Finder, judge: Judge, labelled: LabelledMap, settings: LocalizeSettings) -> Row:
     matches = find(query.name)
     began = time.perf_counter()
     kept, weights, votes = judge(query, matches)
     judged = time.perf_counter()
-    points = judge.labelled.points[kept.points]
+    points = labelled.points[kept.points]
     estimate = estimate_pose(
         query.camera, kept.pixels, points, weights, votes=votes, max_error=settings.max_error, seed=settings.seed
     )

@@ -14,8 +14,13 @@ POINTS = 160
 """Points of a drawn line; longer records are averaged."""
 WIDTH, HEIGHT = 380, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 26
-SERIES_COLOURS = 6
-"""How many --series-N colours the page defines."""
+ENDS = (
+    "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "m-4-4h8v8h-8z", "m0-5l5 5-5 5-5-5z", "m0-5l5 8h-10z", "m0 5l5-8h-10z",
+    "m-5-1h4v-4h2v4h4v2h-4v4h-2v-4h-4z",
+)  # fmt: skip
+"""Shapes at the ends of lines, so that nobody has to tell them apart by colour."""
+SERIES = len(ENDS)
+"""How many kinds of lines (.series-N, a colour and a pattern of dashes) the page defines."""
 
 Line = list[tuple[float, float]]
 
@@ -55,6 +60,11 @@ def read_charts(runs: Mapping[str, Path]) -> list[Chart]:
     return sorted(charts.values(), key=lambda chart: chart.name.startswith("validation"))
 
 
+def clusterings(runs: Mapping[str, Path]) -> list[float]:
+    """Steps at which features were clustered (anew), of all runs together."""
+    return sorted({float(row["step"]) for path in runs.values() for row in read_metrics(path) if "clustering" in row})
+
+
 def thinned(line: Line, points: int = POINTS) -> Line:
     """At most so many points, each the mean of its stretch of the line."""
     line = sorted(line)
@@ -65,12 +75,18 @@ def thinned(line: Line, points: int = POINTS) -> Line:
     ]
 
 
-def draw(chart: Chart, runs: Sequence[str]) -> str:
-    """The chart as SVG; the place of a run in `runs` decides its colour, on all charts the same."""
+def draw(chart: Chart, runs: Sequence[str], marks: Sequence[float] = ()) -> str:
+    """The chart as SVG; the place of a run in `runs` decides its kind of line, on all charts the same.
+
+    Args:
+        chart: what to draw.
+        runs: names of all runs of the page.
+        marks: steps to mark: where features were clustered.
+    """
     steps = [step for line in chart.lines.values() for step, _ in line]
     values = [value for line in chart.lines.values() for _, value in line]
-    x_ticks, y_ticks = ticks(min(steps), max(steps), 4), ticks(min(values), max(values), 4)
-    x_low, x_high = min(steps), max(max(steps), min(steps) + 1)
+    x_ticks, y_ticks = ticks(min([*steps, *marks]), max(steps), 4), ticks(min(values), max(values), 4)
+    x_low, x_high = min([*steps, *marks]), max(max(steps), min(steps) + 1)
     y_low, y_high = min(y_ticks[0], min(values)), max(y_ticks[-1], max(values))
 
     def x(step: float) -> float:
@@ -85,19 +101,21 @@ def draw(chart: Chart, runs: Sequence[str]) -> str:
         parts.append(f'<text x="{LEFT - 6}" y="{y(tick) + 4}" text-anchor="end">{_label(tick)}</text>')
     for tick in (tick for tick in x_ticks if x_low <= tick <= x_high):
         parts.append(f'<text x="{x(tick)}" y="{HEIGHT - 8}" text-anchor="middle">{_label(tick)}</text>')
+    for mark in (mark for mark in marks if x_low <= mark <= x_high):
+        parts.append(f'<path class="mark" d="M{x(mark)} {HEIGHT - BOTTOM}V{TOP}m-4-6h8l-4 6z"/>')
     for run, line in chart.lines.items():
-        colour = f"var(--series-{list(runs).index(run) % SERIES_COLOURS})"
+        kind = f"series-{list(runs).index(run) % SERIES}"
         path = " ".join(f"{x(step)},{y(value)}" for step, value in line)
-        parts.append(f'<polyline style="stroke:{colour}" points="{path}"><title>{escape(run)}</title></polyline>')
+        parts.append(f'<polyline class="{kind}" points="{path}"><title>{escape(run)}</title></polyline>')
         step, value = line[-1]
-        parts.append(f'<circle style="fill:{colour}" cx="{x(step)}" cy="{y(value)}" r="3"/>')
+        parts.append(f'<path class="end {kind}" d="M{x(step)} {y(value)}{ENDS[list(runs).index(run) % SERIES]}"/>')
     return "".join([*parts, "</svg>"])
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
     """Round numbers that span [low, high], about `count` of them."""
     if high <= low:
-        low, high = low - 0.5, low + 0.5
+        low, high = low - 0.1 * (abs(low) or 1), low + 0.1 * (abs(low) or 1)
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)

@@ -1,0 +1,178 @@
+"""What each cluster shows: its share, whether it stays, its most typical patches, and what it is confused with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from fgsn.data.images import read_image
+from fgsn.evaluation.measure import PointLabels, correspondence_labels
+from fgsn.evaluation.stationary import count_pixels
+from fgsn.inference.model import Model
+from fgsn.models.layers import STRIDE
+from fgsn.progress import tracked
+from fgsn.report.pictures import data_uri, hexadecimal
+from fgsn.report.sources import Sources
+
+SHOWN = 120
+"""Clusters on the page: the most frequent ones."""
+IMAGES = 40
+"""Images that patches are looked for in."""
+PATCHES = 8
+"""Patches of a cluster, about, over all conditions."""
+SIDE = 64
+PART_OF_IMAGE = 0.16
+"""Side of a patch as a part of the image's shorter side."""
+THRESHOLD = 0.01
+"""Share of a cluster's pixels with a correspondence from which on it stays (FGSN, section 4)."""
+CONFUSED = 3
+
+
+class Patch(NamedTuple):
+    """A piece of a photograph."""
+
+    condition: str
+    picture: str
+
+
+class Other(NamedTuple):
+    """A label that answers in the other season."""
+
+    name: str
+    colour: str
+    share: float
+    """Of the points."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster as the gallery shows it."""
+
+    name: str
+    colour: str
+    share: float
+    """Of the pixels of all images."""
+    stays: bool
+    carried: float
+    """Share of its pixels in the reference images with a correspondence."""
+    points: int
+    """Correspondences that begin in it."""
+    agreement: float | None
+    """Share of them that end in it too; None without points."""
+    confused: list[Other]
+    """What the others end in, the most frequent first."""
+    patches: list[Patch]
+    """The places where the network is the surest of it."""
+
+
+def point_labels(sources: Sources) -> PointLabels:
+    """Labels of the main model at both ends of every correspondence.
+
+    Raises:
+        FgsnError: a label map is missing or broken.
+    """
+    return correspondence_labels(sources.labels, sources.pairs)
+
+
+def clusters(sources: Sources, points: PointLabels) -> list[Cluster]:
+    """The clusters that cover the most, the largest first.
+
+    Raises:
+        FgsnError: a photograph or label map is missing or broken.
+    """
+    model, dataset = sources.model, sources.dataset
+    assert model is not None
+    assert dataset is not None
+    count = model.clusters
+    images = sorted({image for pair in sources.pairs for image in (pair.reference, pair.target)})
+    pixels = np.zeros(count, np.int64)
+    for image in images:
+        pixels += np.bincount(sources.labels(image).ravel(), minlength=count)
+    in_reference, carrying = count_pixels(sources.labels, sources.pairs, count)
+    carried = carrying / np.maximum(in_reference, 1)
+    stays = np.array(model.stationary) if model.stationary is not None else carried > THRESHOLD
+    names = model.classes or [str(number) for number in range(count)]
+    table = np.zeros((count, count), np.int64)
+    np.add.at(table, (points.reference, points.target), 1)
+    shown = [int(label) for label in np.argsort(-pixels, kind="stable")[:SHOWN] if pixels[label]]
+    patches = _patches(model, [(image, dataset.condition(image)) for image in _some(sources, images)], shown)
+    found = []
+    for label in shown:
+        row, total = table[label], int(table[label].sum())
+        others = [int(other) for other in np.argsort(-row, kind="stable") if other != label and row[other]][:CONFUSED]
+        found.append(
+            Cluster(
+                name=names[label],
+                colour=hexadecimal(model.palette[label]),
+                share=float(pixels[label] / pixels.sum()),
+                stays=bool(stays[label]),
+                carried=float(carried[label]),
+                points=total,
+                agreement=float(row[label] / total) if total else None,
+                confused=[Other(names[o], hexadecimal(model.palette[o]), float(row[o] / total)) for o in others],
+                patches=patches[label],
+            )
+        )
+    return found
+
+
+def _some(sources: Sources, images: Sequence[Path]) -> list[Path]:
+    """Images evenly from every condition, the reference first."""
+    assert sources.dataset is not None
+    references = {pair.reference for pair in sources.pairs}
+    groups: dict[str, list[Path]] = {}
+    for image in sorted(images, key=lambda image: (image not in references, image)):
+        groups.setdefault(sources.dataset.condition(image), []).append(image)
+    each = max(1, IMAGES // len(groups))
+    return [group[number * len(group) // each] for group in groups.values() for number in range(min(each, len(group)))]
+
+
+def _patches(model: Model, images: Sequence[tuple[Path, str]], labels: Sequence[int]) -> dict[int, list[Patch]]:
+    """For each label the patches where the network gives it the highest probability, from every condition alike."""
+    conditions = list(dict.fromkeys(condition for _, condition in images))
+    best: dict[tuple[int, str], list[tuple[float, Path, float, float]]] = {}
+    for image, condition in tracked(images, "typical patches", len(images)):
+        probability, column, row = _surest(model, read_image(image))
+        for label in labels:
+            if probability[label] > 0:
+                spot = (float(probability[label]), image, float(column[label]), float(row[label]))
+                best.setdefault((label, condition), []).append(spot)
+    each = max(1, PATCHES // len(conditions))
+    spots: dict[Path, list[tuple[int, str, int, float, float]]] = {}
+    for (label, condition), found in best.items():
+        for rank, (_, image, x, y) in enumerate(sorted(found, reverse=True, key=lambda spot: spot[0])[:each]):
+            spots.setdefault(image, []).append((label, condition, rank, x, y))
+    cut: dict[tuple[int, int, int], Patch] = {}
+    for image, wanted in spots.items():
+        pixels = read_image(image)
+        for label, condition, rank, x, y in wanted:
+            cut[label, conditions.index(condition), rank] = Patch(condition, _cut(pixels, x, y))
+    return {label: [cut[key] for key in sorted(key for key in cut if key[0] == label)] for label in labels}
+
+
+def _surest(
+    model: Model, pixels: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """For every label its highest probability among the cells that it wins (0 for none), and where that is (x, y)."""
+    scores = model.scores(pixels)
+    probability = torch.softmax(scores.float(), dim=0)
+    winner = probability.argmax(dim=0)
+    mine = torch.nn.functional.one_hot(winner, len(scores)).permute(2, 0, 1).bool()
+    peak, cell = torch.where(mine, probability, 0.0).flatten(1).max(dim=1)
+    row, column = np.divmod(cell.cpu().numpy(), scores.shape[2])
+    scale = pixels.shape[0] / model.prepared(pixels).shape[1]
+    return peak.cpu().numpy(), column * STRIDE * scale, row * STRIDE * scale
+
+
+def _cut(pixels: NDArray[np.uint8], x: float, y: float) -> str:
+    """A square about a pixel, moved to lie inside the image, as a data URI."""
+    height, width = pixels.shape[:2]
+    side = max(8, round(PART_OF_IMAGE * min(height, width)))
+    left, top = (int(min(max(at - side / 2, 0), size - side)) for at, size in ((x, width), (y, height)))
+    square = Image.fromarray(pixels[top : top + side, left : left + side])
+    return data_uri(square.resize((SIDE, SIDE), Image.Resampling.BICUBIC), "JPEG", quality=75)

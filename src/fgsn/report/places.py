@@ -1,0 +1,72 @@
+"""The same places in every condition, as photographs with the label maps of every model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from fgsn.report.pictures import label_picture, photograph
+from fgsn.report.sources import Sources
+
+PLACES = 4
+CONDITIONS = 10
+WIDTHS = (480, 360, 270, 200, 140)
+
+
+class View(NamedTuple):
+    """One photograph of a place, as data URIs."""
+
+    condition: str
+    photograph: str
+    labels: list[str | None]
+    """Its label map by each model, in the order of the page; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in several conditions, the reference first."""
+
+    name: str
+    views: list[View]
+
+
+def places(sources: Sources, budget: int) -> list[Place]:
+    """Some places, evenly along the drive, at the largest width at which all fit into `budget` bytes.
+
+    Raises:
+        FgsnError: a photograph or label map is broken.
+    """
+    dataset = sources.dataset
+    if dataset is None or not sources.labelled:
+        return []
+    seen: dict[Path, list[Path]] = {}
+    for pair in sources.pairs:
+        seen.setdefault(pair.reference, [pair.reference]).append(pair.target)
+    # The places that were seen in the most conditions, in the order of their names.
+    most = max(len({dataset.condition(image) for image in images}) for images in seen.values())
+    full = [images for _, images in sorted(seen.items()) if len({dataset.condition(image) for image in images}) == most]
+    chosen = [_one_of_each(sources, images) for images in full[:: max(1, len(full) // PLACES)][:PLACES]]
+    found: list[Place] = []
+    for width in WIDTHS:
+        found = [
+            Place(dataset.place(images[0]), [_view(sources, image, width) for image in images]) for images in chosen
+        ]
+        pictures = (uri for place in found for view in place.views for uri in (view.photograph, *view.labels) if uri)
+        if sum(map(len, pictures)) <= budget:
+            break
+    return found
+
+
+def _one_of_each(sources: Sources, images: list[Path]) -> list[Path]:
+    """One image of every condition, the reference image first."""
+    assert sources.dataset is not None
+    first: dict[str, Path] = {}
+    for image in images:
+        first.setdefault(sources.dataset.condition(image), image)
+    return list(first.values())[:CONDITIONS]
+
+
+def _view(sources: Sources, image: Path, width: int) -> View:
+    assert sources.dataset is not None
+    files = [(labelled, sources.label_map(labelled, image)) for labelled in sources.labelled]
+    labels = [None if file is None else label_picture(file, width, labelled.palette) for labelled, file in files]
+    return View(sources.dataset.condition(image), photograph(image, width), labels)

@@ -1,0 +1,228 @@
+"""What a page is made of: the files of a run, or of a demo with several, and the data set they were measured on."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgsn.config import EvaluateSettings, ReportSettings
+from fgsn.data.correspondences import Correspondences, read_correspondences
+from fgsn.data.dataset import Dataset
+from fgsn.data.images import image_size
+from fgsn.errors import FgsnError
+from fgsn.evaluation.evaluate import evaluate
+from fgsn.evaluation.measure import measure
+from fgsn.files import read_json, read_yaml
+from fgsn.inference.label_maps import read_label_map
+from fgsn.inference.model import Model, load
+from fgsn.localization.labelled_map import find_label_map
+
+RESAMPLES = 200
+DEMO_MODELS = {
+    "base": "base network's classes",
+    "fgsn_without_corr": "{clusters} labels, without L_corr",
+    "fgsn": "{clusters} labels, with L_corr",
+}
+"""What the models of a demo are called on the page; the last is the one that is shown in detail."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """The label maps that one model made, and how good they are."""
+
+    name: str
+    """What it is called on the page."""
+    folder: Path
+    """Its label maps."""
+    figures: dict[str, Any]
+    """Results of `fgsn.evaluation.evaluate.evaluate`."""
+    model: Model | None = None
+    """What made them; None where it is not at hand any more."""
+
+    @property
+    def palette(self) -> NDArray[np.uint8] | None:
+        """(K, 3) colours of its labels; None: those that the label maps hold."""
+        return None if self.model is None else self.model.palette
+
+    @property
+    def names(self) -> list[str]:
+        """What its labels are called: classes by their names, clusters by their numbers."""
+        return [] if self.model is None else list(self.model.classes or map(str, range(self.model.clusters)))
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Everything that the parts of the page read."""
+
+    run: Path
+    config: dict[str, Any]
+    """The run's settings; {} for a demo."""
+    results: dict[str, Any]
+    """The results.json of the run or demo; {} without one."""
+    metrics: dict[str, Path]
+    """`metrics.jsonl` files by the name of their run."""
+    dataset: Dataset | None = None
+    pairs: list[Correspondences] = field(default_factory=list)
+    """Pairs of images that the run has not learnt from."""
+    labelled: list[Labelled] = field(default_factory=list)
+    """One for each model; the last is the one that the page shows in detail."""
+    localization: Path | None = None
+    """Folder of result files."""
+    left_out: list[str] = field(default_factory=list)
+    """Why parts of the page are missing."""
+
+    @property
+    def model(self) -> Model | None:
+        """The model that the page shows in detail."""
+        return self.main.model if self.main else None
+
+    @property
+    def main(self) -> Labelled | None:
+        """The labels that the page shows in detail."""
+        return self.labelled[-1] if self.labelled else None
+
+    def label_map(self, labelled: Labelled, image: Path) -> Path | None:
+        """The label map of an image of the data set, None where there is none."""
+        return None if self.dataset is None else find_label_map(labelled.folder, self.dataset.name(image))
+
+    def labels(self, image: Path) -> NDArray[np.int32]:
+        """The label map of an image by the main model.
+
+        Raises:
+            FgsnError: there is none, or it is of another image or model.
+        """
+        assert self.main is not None
+        file = self.label_map(self.main, image)
+        if file is None:
+            raise FgsnError(f"{self.main.folder} has no label map of {image}; run fgsn segment on it")
+        labels, clusters = read_label_map(file)
+        if self.model is not None and clusters != self.model.clusters:
+            raise FgsnError(
+                f"{file} has {clusters} labels, but the model {self.model.clusters}; give that model's label maps"
+            )
+        width, height = image_size(image)
+        if labels.shape != (height, width):
+            raise FgsnError(
+                f"{file} is {labels.shape[1]} x {labels.shape[0]} pixels, but {image} {width} x {height}; "
+                "give label maps of this data set"
+            )
+        return labels
+
+
+def open_sources(settings: ReportSettings) -> Sources:
+    """Find what there is to show of a run or demo.
+
+    Raises:
+        FgsnError: it is neither, what was named in the settings is missing, or a file is broken.
+    """
+    run = settings.run
+    if not run.is_dir():
+        raise FgsnError(f"{run} is not a folder; give a run folder or the folder of fgsn demo")
+    localization = settings.localization or run / "localization"
+    if settings.localization and not localization.is_dir():
+        raise FgsnError(f"{localization} is not a folder with result files of fgsn localize")
+    results = read_json(run / "results.json") if (run / "results.json").is_file() else {}
+    found = localization if localization.is_dir() else None
+    if isinstance(results.get("labels"), dict):
+        return _demo(settings, results, found)
+    if not (run / "metrics.jsonl").is_file():
+        raise FgsnError(f"{run} holds neither a run (metrics.jsonl) nor a demo (results.json with labels)")
+    return _run(settings, results, found)
+
+
+def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path | None) -> Sources:
+    run, figures = settings.run, results["labels"]
+    order = [key for key in DEMO_MODELS if key in figures] or list(figures)
+    names = {key: DEMO_MODELS.get(key, key).format(clusters=figures[key].get("clusters", "")) for key in order}
+    dataset = Dataset.open(settings.data or run / "world")
+    stationary = run / "stationary" / "model.safetensors"
+    model = load(stationary if stationary.is_file() else run / order[-1], settings.device)
+    evaluations = {key: run / f"evaluate_{key}" for key in order}
+    if settings.labels:
+        evaluations[order[-1]] = settings.labels
+    left_out: list[str] = []
+    return Sources(
+        run=run,
+        config={},
+        results=results,
+        metrics={names[key]: run / key / "metrics.jsonl" for key in order if (run / key / "metrics.jsonl").is_file()},
+        dataset=dataset,
+        pairs=_pairs(dataset, evaluations[order[-1]], left_out),
+        labelled=[
+            Labelled(names[key], evaluations[key], figures[key], model if key == order[-1] else _maker(figures[key]))
+            for key in order
+        ],
+        localization=localization,
+        left_out=left_out,
+    )
+
+
+def _maker(figures: dict[str, Any]) -> Model | None:
+    """The model that figures are of, if it is still there."""
+    path = Path(str(figures.get("model", "")))
+    return load(path, "cpu") if path.is_file() else None
+
+
+def _run(settings: ReportSettings, results: dict[str, Any], localization: Path | None) -> Sources:
+    run = settings.run
+    config = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else {}
+    base = Sources(run, config, results, {run.resolve().name: run / "metrics.jsonl"}, localization=localization)
+    if not (run / "model.safetensors").is_file():
+        base.left_out.append("labels, places, clusters: the run has not finished yet")
+        return base
+    try:
+        dataset = Dataset.open(settings.data or _trained_on(config))
+        dataset.pairs("validation")
+    except FgsnError as error:
+        if settings.data:
+            raise
+        base.left_out.append(f"labels, places, clusters: {error} (--data names a data set)")
+        return base
+    model = load(run, settings.device)
+    folder = settings.labels or run / "evaluate"
+    figures: dict[str, Any] = {}
+    if settings.labels is None:
+        common: dict[str, Any] = {"seed": settings.seed, "device": settings.device}
+        figures = evaluate(EvaluateSettings(model=run, data=dataset.root, out=folder, **common))
+    pairs = _pairs(dataset, folder, base.left_out)
+    figures = figures or _figures(folder, dataset, pairs, model)
+    labelled = Labelled(f"{model.clusters} {'classes' if model.classes else 'labels'}", folder, figures, model)
+    return replace(base, dataset=dataset, pairs=pairs, labelled=[labelled])
+
+
+def _trained_on(config: dict[str, Any]) -> Path:
+    data = config.get("data")
+    names = [data] if isinstance(data, str) else data if isinstance(data, list) else []
+    if not names:
+        raise FgsnError("config.yaml names no data set")
+    return Path(str(names[0]))
+
+
+def _pairs(dataset: Dataset, folder: Path, left_out: list[str]) -> list[Correspondences]:
+    """The pairs for validation whose images both have a label map."""
+    pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs("validation")]
+    there = [
+        pair
+        for pair in pairs
+        if all(find_label_map(folder, dataset.name(image)) for image in (pair.reference, pair.target))
+    ]
+    if pairs and not there:
+        example = dataset.name(pairs[0].reference)
+        raise FgsnError(
+            f"{folder} has no label map of {example}, or any other pair; run fgsn segment on {dataset.images}"
+        )
+    if not pairs:
+        raise FgsnError(f"{dataset.root} has no pairs for validation; run fgsn prepare {dataset.root}")
+    if len(there) < len(pairs):
+        left_out.append(f"{len(pairs) - len(there)} of {len(pairs)} pairs: an image has no label map in {folder}")
+    return there
+
+
+def _figures(folder: Path, dataset: Dataset, pairs: list[Correspondences], model: Model) -> dict[str, Any]:
+    """Figures of label maps that somebody else made."""
+    shown = Labelled("", folder, {}, model)
+    labels = Sources(Path(), {}, {}, {}, dataset, labelled=[shown]).labels
+    figures = measure(labels, pairs, model.clusters, dataset.place, dataset.condition, RESAMPLES)
+    return {"clusters": model.clusters, **figures}

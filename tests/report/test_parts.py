@@ -1,0 +1,151 @@
+"""The parts of the page, on the run of `conftest.py`."""
+
+import base64
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fgsn.config import ReportSettings
+from fgsn.inference.label_maps import read_label_map, write_label_map
+from fgsn.report.clusters import clusters, point_labels
+from fgsn.report.confusion import by_similarity, confusion
+from fgsn.report.matches import match_pictures
+from fgsn.report.pictures import hexadecimal, label_picture
+from fgsn.report.places import places
+from fgsn.report.poses import recall_bars, scored, view_from_above
+from fgsn.report.sources import open_sources
+
+
+@pytest.fixture(scope="module")
+def sources(street_run):
+    return open_sources(ReportSettings(run=street_run / "run", labels=street_run / "labels"))
+
+
+def picture(uri):
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
+
+
+def test_label_pictures_hold_no_colour_but_the_labels(tmp_path):
+    write_label_map(tmp_path / "map.png", np.arange(600).reshape(20, 30) % 2, 2, np.array([[255, 0, 0], [0, 0, 255]]))
+    shown = picture(label_picture(tmp_path / "map.png", 11))
+    assert {colour for _, colour in shown.getcolors()} == {(255, 0, 0), (0, 0, 255)}
+    other = picture(label_picture(tmp_path / "map.png", 11, np.array([[0, 9, 0], [9, 0, 0]], np.uint8)))
+    assert {colour for _, colour in other.getcolors()} == {(0, 9, 0), (9, 0, 0)}
+
+
+def test_a_label_has_one_colour_on_all_of_the_page(sources):
+    shown = places(sources, 10**7)
+    colours = {hexadecimal(colour) for colour in sources.model.palette}
+    for place in shown:
+        assert [view.condition for view in place.views] == ["summer", "snow"]
+        for view in place.views:
+            seen = {hexadecimal(np.array(c, np.uint8)) for _, c in picture(view.labels[0]).getcolors()}
+            assert seen <= colours
+    points = point_labels(sources)
+    gallery = {cluster.name: cluster.colour for cluster in clusters(sources, points)}
+    table = confusion(sources, points)
+    for name, colour in zip(table["names"], table["colours"], strict=True):
+        assert gallery[name] == colour == hexadecimal(sources.model.palette[int(name)])
+
+
+def test_many_places_stay_within_the_budget(sources):
+    large, small = (
+        sum(len(view.photograph) for place in places(sources, budget) for view in place.views)
+        for budget in (10**9, 200_000)
+    )
+    assert small < large * 0.7
+
+
+def test_clusters_are_what_the_label_maps_say(sources, street_run):
+    points = point_labels(sources)
+    found = clusters(sources, points)
+    maps = [read_label_map(path)[0] for path in sorted((street_run / "labels").rglob("*.png"))]
+    for cluster in found:
+        label = int(cluster.name)
+        assert cluster.share == pytest.approx(np.mean([np.mean(labels == label) for labels in maps]))
+        mine = points.target[points.reference == label]
+        assert cluster.points == len(mine)
+        if len(mine):
+            assert cluster.agreement == pytest.approx(np.mean(mine == label))
+            for other in cluster.confused:
+                assert other.share == pytest.approx(np.mean(mine == int(other.name)))
+    assert [cluster.share for cluster in found] == sorted((cluster.share for cluster in found), reverse=True)
+    assert any(cluster.stays for cluster in found)
+    assert {patch.condition for cluster in found for patch in cluster.patches} == {"summer", "snow"}
+
+
+def test_the_table_of_confusion_is_what_the_points_say(sources):
+    points = point_labels(sources)
+    table = confusion(sources, points)
+    assert set(table["tables"]) == {"all"}  # there is one condition only
+    shares = np.frombuffer(base64.b64decode(table["tables"]["all"]), np.uint8).reshape(2 * [len(table["names"])])
+    for row, name in enumerate(table["names"]):
+        mine = points.target[points.reference == int(name)]
+        for column, other in enumerate(table["names"]):
+            expected = 255 * np.mean(mine == int(other)) if len(mine) else 0
+            assert abs(shares[row, column] - expected) <= 0.5 + 1e-6
+
+
+def test_similar_rows_are_neighbours():
+    rng = np.random.default_rng(0)
+    group = rng.permutation(np.arange(40) % 4)
+    order = by_similarity(10 * np.eye(4)[group] + 0.1 * rng.normal(size=(40, 4)))
+    assert np.count_nonzero(np.diff(group[order])) == 3
+    assert sorted(order) == list(range(40))
+    assert by_similarity(np.zeros((2, 3))).tolist() == [0, 1]
+
+
+def test_poses_are_scored_and_drawn(sources):
+    found = scored(sources)
+    assert [method.key for method in found] == ["p3p", "ssmc_fgsn"]
+    bars = recall_bars(sources, found)
+    assert list(bars) == ["all"]
+    ssmc = bars["all"][1]
+    assert ssmc.method == "SSMC, fine-grained"
+    assert ssmc.recall[0] == 100
+    assert ssmc.interval[0][0] < 100 == ssmc.interval[0][1]
+    view = view_from_above(sources, found)
+    assert len(view.true) == 5
+    near = [one for one in view.found if one["method"] == "ssmc_fgsn"]
+    assert len(near) == 5
+    for one in near:  # found poses lie on the true ones, within the picture
+        assert one["level"] == 0
+        assert abs(one["x"] - one["tx"]) < 3
+        assert 0 < one["x"] < view.width
+    # The street leads along x: equal steps in the world are equal steps in the picture.
+    steps = np.diff(sorted(one["x"] for one in view.true))
+    assert np.ptp(steps) < 0.5
+    assert 4 * view.bar / view.metres == pytest.approx(steps.mean(), rel=0.02)
+
+
+def test_recall_comes_from_the_results_where_there_are_no_files(sources):
+    stored = {"pfsl_fgsn": {"snow": [1, 2, 3], "all": [4, 5, 6]}}
+    bars = recall_bars(replace(sources, results={"localization": stored}), [])
+    assert {name: bar.recall for name, (bar,) in bars.items()} == {"all": [4, 5, 6], "snow": [1, 2, 3]}
+    assert list(bars) == ["all", "snow"]
+    assert bars["all"][0].interval is None
+
+
+def test_matches_that_are_dropped_are_mostly_wrong(sources):
+    (pair,) = match_pictures(sources, scored(sources))
+    counts = pair.counts
+    assert pair.condition == "snow"
+    assert counts["kept"] + counts["dropped"] >= len(pair.lines) > 20
+    assert counts["kept_right"] / counts["kept"] > 0.8 > counts["dropped_right"] / counts["dropped"] + 0.5
+    for line in pair.lines:
+        assert all(0 <= value <= 100 for value in line[:4])
+    assert {line.kept for line in pair.lines} == {True, False}
+
+
+def test_matches_that_are_gone_leave_the_rest(sources, street_run):
+    there = street_run / "hloc" / "matches.h5"
+    there.rename(there.with_suffix(".away"))
+    try:
+        shown = replace(sources, left_out=[])
+        assert match_pictures(shown, scored(shown)) == []
+        assert "matches.h5" in shown.left_out[0]
+    finally:
+        there.with_suffix(".away").rename(there)
