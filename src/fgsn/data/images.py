@@ -14,21 +14,25 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fgsn.errors import FgsnError
-from fgsn.files import inside, read_lines
+from fgsn.files import inside, is_file, read_lines
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 @contextmanager
-def opened_image(path: Path | str) -> Iterator[Image.Image]:
+def opened_image(path: Path | str, formats: list[str] | None = None) -> Iterator[Image.Image]:
     """Open an image file with Pillow, and turn every way in which it can be broken into one line.
+
+    Args:
+        path: the file.
+        formats: Pillow's names of the formats that it may have; None for all.
 
     Raises:
         FgsnError: the file is missing, is no image, is truncated or broken, or is absurdly large.
     """
     try:
         with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-            image = Image.open(path)
+            image = Image.open(path, formats=formats)
         with image:
             yield image
     except FgsnError:
@@ -141,7 +145,7 @@ def _listed(path: Path) -> list[tuple[Path, str]]:
         else:
             name = Path(line).as_posix()
             places = [inside(base, line) for base in (path.parent, path.parent / "images", Path())]
-        file = next((place.absolute() for place in places if place.is_file()), None)
+        file = next((place.absolute() for place in places if is_file(place)), None)
         if file is None:
             raise FgsnError(f"{path} lists '{line}', which does not exist (looked in {places[0].parent})")
         if found.setdefault(name, file) != file:
