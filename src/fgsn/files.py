@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,10 +60,11 @@ class Claim:
     def __init__(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / ".lock").open("a+")
+            self._file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise FgsnError(f"cannot write to {folder}: {error.strerror or error}") from error
         self.folder = folder
+        weakref.finalize(self, os.close, self._file)
 
     def alone(self) -> bool:
         """Claim the folder for this process alone, unless another is at work; then remove what killed ones left."""

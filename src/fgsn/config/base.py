@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from fgsn.errors import UsageError, nearest
 
 Device = Literal["auto", "cpu", "cuda"]
+OnBadImage = Literal["skip", "stop"]
 
 
 def require(condition: bool, message: str) -> None:

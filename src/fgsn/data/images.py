@@ -8,13 +8,16 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fgsn.errors import FgsnError
 from fgsn.files import inside, is_file, read_lines
+from fgsn.progress import say
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -47,6 +50,23 @@ def opened_image(path: Path | str, formats: list[str] | None = None) -> Iterator
     except Exception as error:  # Pillow's decoders raise almost anything on broken files
         why = " ".join(str(error).split()) or type(error).__name__
         raise FgsnError(f"image {path} is broken or cut off: {why}") from None
+
+
+@dataclass(frozen=True)
+class OnBadImage:
+    """What to do about an image that cannot be read: `skip` says so and goes on, `stop` ends the command."""
+
+    policy: Literal["stop", "skip"]
+
+    @contextmanager
+    def passed_over(self) -> Iterator[None]:
+        """Ends the body where an image of it cannot be read, and says so; stops instead where that is the policy."""
+        try:
+            yield
+        except FgsnError as error:
+            if self.policy == "stop":
+                raise
+            say(f"{error}; left out")
 
 
 def read_image(path: Path | str) -> np.ndarray:
