@@ -60,7 +60,7 @@ class Claim:
     def __init__(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+            self._file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise FgsnError(f"cannot write to {folder}: {error.strerror or error}") from error
         self.folder = folder
