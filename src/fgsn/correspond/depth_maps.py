@@ -168,7 +168,7 @@ def _read_array(path: Path) -> NDArray[np.generic]:
                 return _bounded(path, file)
         with ZipFile(path) as archive:
             if len(archive.namelist()) != 1:
-                held = ", ".join(archive.namelist()) or "nothing"
+                held = ", ".join(name.removesuffix(".npy") for name in archive.namelist()) or "nothing"
                 raise FgsnError(f"{path} should hold one array, but holds {held}")
             with archive.open(archive.namelist()[0]) as file:
                 return _bounded(path, file)
