@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from fgsn.errors import FgsnError
 from fgsn.files import (
+    Claim,
     inside,
     read_json,
     read_lines,
@@ -161,3 +164,20 @@ def test_stored_paths_stay_below_their_root():
 def test_the_json_of_a_file_is_for_people_too(tmp_path):
     write_json(tmp_path / "a.json", {"a": 1})
     assert (tmp_path / "a.json").read_text() == json.dumps({"a": 1}, indent=2) + "\n"
+
+
+def test_a_folder_is_claimed_by_one_process_and_given_up_when_it_ends(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from fgsn.files import Claim; claim = Claim(Path(sys.argv[1])); "
+        "print(claim.alone(), flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"True\n"
+        (tmp_path / ".a.png.0123.part").write_text("half")
+        assert not Claim(tmp_path).alone()
+        assert (tmp_path / ".a.png.0123.part").exists()
+        other.kill()
+    assert Claim(tmp_path).alone()
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]

@@ -257,7 +257,7 @@ def _read_metrics(path: Path) -> None:
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         try:
             figures = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             raise FgsnError(f"{path}, line {number} is not JSON") from None
         if not isinstance(figures, dict):
             raise FgsnError(f"{path}, line {number} is not a JSON object")

@@ -3,11 +3,17 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 1000
+"""Characters of an error; what it quotes may be longer."""
+
 
 class FgsnError(Exception):
     """Something is wrong with the input; the command ends with exit code 1 and this one line."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class UsageError(FgsnError):
@@ -21,6 +27,17 @@ class MissingExtraError(FgsnError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"this needs the package '{package}': install it with pip install 'fgsn[{extra}]'")
+
+
+def one_line(text: str) -> str:
+    """A text as one line that a terminal can show: what a broken file made us quote is escaped, and cut in its middle.
+
+    >>> one_line("a\\tb")
+    'a\\\\tb'
+    """
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST - 200]} ... {text[-190:]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -15,13 +15,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fgsn.errors import one_line
+
 Item = TypeVar("Item")
 PLAIN_LINE_SECONDS = 10.0
 
 
 def say(message: str) -> None:
     """Tell the user something on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    print(one_line(message), file=sys.stderr, flush=True)
 
 
 class Meter:

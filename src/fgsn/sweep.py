@@ -99,7 +99,7 @@ def read_experiments(settings: SweepSettings) -> list[Experiment]:
     experiments = []
     for name, axes, differences in _runs(sections, where):
         require(
-            re.fullmatch(r"\w[\w.+-]*", name) is not None,
+            re.fullmatch(r"\w[\w.+-]{0,199}", name) is not None,
             f"{where}: '{name}' cannot name a folder; give the values names, as in {{one: {name}}}",
         )
         folder = settings.out / name
@@ -107,7 +107,8 @@ def read_experiments(settings: SweepSettings) -> list[Experiment]:
         values = {**common, **train_common, **differences}
         for key in ("out", "resume"):
             require(key not in values, f"{where}: '{key}' is for the sweep to choose")
-        sets = [values.get("data", [])] if isinstance(values.get("data"), str) else values.get("data", [])
+        data = values.get("data", [])
+        sets = data if isinstance(data, list) else [data]
         same_set = {"data": sets[0]} if len(sets) == 1 else {}
         evaluation = {**common, **same_set, **evaluate_common}
         resume = (folder / "train" / "config.yaml").exists()
@@ -136,6 +137,8 @@ def _runs(sections: Mapping[str, Any], where: Path) -> Iterator[tuple[str, dict[
     axes = []
     for key, values in sections.get("grid", {}).items():
         require(isinstance(values, (list, Mapping)) and bool(values), f"{where}: grid '{key}' should be a list")
+        nested = [value for value in values if isinstance(value, (list, Mapping))]
+        require(not nested, f"{where}: grid '{key}' holds {nested[:1]}, which wants a name: {{name: value}}")
         named = values if isinstance(values, Mapping) else {value: value for value in values}
         plain = not isinstance(values, Mapping)
         axes.append([(key, label, f"{key}{label}" if plain else str(label), named[label]) for label in named])
@@ -150,8 +153,11 @@ def _runs(sections: Mapping[str, Any], where: Path) -> Iterator[tuple[str, dict[
 
 def _settings(kind: type[Any], values: Mapping[str, Any], where: str, **chosen: Any) -> Any:
     """Settings of a command from plain values and what the sweep chooses."""
+    typed = from_plain(kind, values, where)
     try:
-        return kind(**from_plain(kind, values, where), **chosen)
+        return kind(**typed, **chosen)
+    except UsageError as error:  # a value out of its range
+        raise UsageError(f"{where}: {error}") from None
     except TypeError as error:  # a field without a default is not given, or given twice
         raise UsageError(f"{where}: {str(error).partition('() ')[2]}") from None
 

@@ -104,7 +104,7 @@ def test_what_is_no_depth_map_is_said_in_one_line(tmp_path):
         np.save(tmp_path / f"{name}.npy", array)
         refused(tmp_path / f"{name}.npy", said)
     np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    refused(tmp_path / "pickle.npy", "no NumPy file that can be read")
+    refused(tmp_path / "pickle.npy", "a depth map of numbers, not object")
     np.savez(tmp_path / "two.npz", a=DEPTH, b=DEPTH)
     refused(tmp_path / "two.npz", "one array, but holds a, b")
     for suffix in (".png", ".npy", ".npz", ".tif"):
@@ -113,3 +113,12 @@ def test_what_is_no_depth_map_is_said_in_one_line(tmp_path):
         for size in (0, 10, len(whole) // 2):
             path.write_bytes(whole[:size])
             refused(path, "broken or cut off|cut off at|no NumPy file|cannot read")
+
+
+def test_pfm_as_networks_of_depth_write_it(tmp_path):
+    """From the bottom row up, little endian where the scale is negative."""
+    (tmp_path / "d.pfm").write_bytes(b"Pf\n32 24\n-1.0\n" + DEPTH_PFM[::-1].astype("<f4").tobytes())
+    np.testing.assert_allclose(read_depth(tmp_path / "d.pfm", 0.5), DEPTH_PFM * 0.5, rtol=1e-6)
+
+
+DEPTH_PFM = np.arange(1, 32 * 24 + 1, dtype=np.float32).reshape(24, 32)

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -193,6 +195,60 @@ def test_an_interruption_leaves_whole_maps_only(model, make_image, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert files(tmp_path / "out" / "labels") == ["0.png", "1.png"]
+
+
+@pytest.fixture
+def other_segment(tmp_path):
+    """Another process that is segmenting into the same folder."""
+    script = (
+        "import sys; from pathlib import Path; from fgsn.files import Claim; "
+        "claim = Claim(Path(sys.argv[1])); claim.beside_others(); print('there', flush=True); sys.stdin.read()"
+    )
+    out = tmp_path / "out"
+    with subprocess.Popen([sys.executable, "-c", script, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"there\n"
+        yield
+        other.communicate()
+
+
+def test_two_at_once_share_a_folder(model, make_image, tmp_path, request):
+    make_image(tmp_path / "images" / "1.png")
+    run(tmp_path)
+    left = tmp_path / "out" / "labels" / ".1.png.0123.part"
+    left.write_bytes(b"half")
+    make_image(tmp_path / "images" / "2.png")
+    request.getfixturevalue("other_segment")
+    assert run(tmp_path)["segmented"] == 1
+    assert left.exists()  # it could be what the other is writing
+
+
+def test_two_models_at_once_are_refused(model, make_model, make_image, tmp_path, request):
+    make_image(tmp_path / "images" / "1.png")
+    run(tmp_path)
+    before = (tmp_path / "out" / "made_from.json").read_bytes()
+    make_model(seed=1).save(tmp_path / "other.safetensors")
+    request.getfixturevalue("other_segment")
+    with pytest.raises(FgsnError, match=r"out is being filled with label maps of another model"):
+        run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)
+    assert (tmp_path / "out" / "made_from.json").read_bytes() == before
+
+
+def test_what_a_killed_process_left_is_removed(model, make_image, tmp_path):
+    make_image(tmp_path / "images" / "1.png")
+    run(tmp_path)
+    left = tmp_path / "out" / "labels" / ".1.png.0123.part"
+    left.write_bytes(b"half")
+    run(tmp_path)
+    assert not left.exists()
+
+
+def test_a_broken_image_may_stop_the_run(model, make_image, tmp_path):
+    for name in ("1", "2", "3"):
+        make_image(tmp_path / "images" / f"{name}.png")
+    (tmp_path / "images" / "2.png").write_bytes(b"")
+    with pytest.raises(FgsnError, match=r"2\.png is not an image"):
+        run(tmp_path, on_bad_image="stop")
+    assert files(tmp_path / "out" / "labels") == ["1.png"]
 
 
 def test_wrong_usage(tmp_path):

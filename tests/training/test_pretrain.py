@@ -115,7 +115,9 @@ def test_crops_and_labels_belong_together(camvid):
     steps = module._Steps([(labelled, sample) for sample in labelled.training], None, settings, 0)
     matching = []
     for n in range(10):
-        crops, labels, pairs = steps[n]
+        crops, labels, pairs, files, problems = steps[n]
+        assert len(files) == 2
+        assert problems == []
         images = torch.from_numpy(np.stack(crops))
         assert images.shape == (2, 97, 97, 3)
         assert labels.shape == (2, 13, 13)
@@ -150,6 +152,26 @@ def test_a_stopped_run_goes_on_with_the_same_bits(run, monkeypatch, tmp_path, st
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_a_broken_image_is_replaced_and_a_batch_without_a_loss_skipped(run, monkeypatch, tmp_path):
+    root = write_camvid(tmp_path / "camvid")
+    (root / "images" / "1.png").write_bytes(b"")
+    real = module._losses
+
+    def losses(model, batch, across, settings, step):
+        found = real(model, batch, across, settings, step)
+        return found if step != 2 else {"loss": found["loss"] * float("nan")}
+
+    monkeypatch.setattr(module, "_losses", losses)
+    run(data=(f"camvid:{root}",), iterations=4)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert any("images/1.png is not an image" in problem for row in rows for problem in row.get("bad_images", []))
+    (skipped,) = (row for row in rows if "skipped" in row)
+    assert skipped["step"] == 3
+    assert len(skipped["skipped"]["files"]) == 2
+    with pytest.raises(FgsnError, match=r"images/1\.png is not an image"):
+        run(data=(f"camvid:{root}",), out=tmp_path / "stop", on_bad_image="stop")
+
+
 def test_seeds_differ(run, tmp_path):
     weights = []
     for n, seed in enumerate((0, 1, 0)):
@@ -175,7 +197,7 @@ def test_what_cannot_be_is_told(run):
         run(weights="imagenet")
     with pytest.raises(UsageError, match="unknown backbone 'tinny'; did you mean 'tiny'"):
         run(backbone="tinny")
-    with pytest.raises(FgsnError, match="no longer finite at step 20: take a smaller --lr"):
+    with pytest.raises(FgsnError, match=r"step 5: .* not finite .* batch 4 of this kind, .*: take a smaller --lr"):
         run(lr=1e12, iterations=20, validate_every=100)
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -270,8 +271,100 @@ def test_a_data_set_that_is_not_prepared_is_told(run, make_dataset, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_is_told(run):
-    with pytest.raises(FgsnError, match="the loss is no longer finite at step 20: take a smaller --lr"):
+    with pytest.raises(FgsnError, match=r"step 5: .* \(loss nan.* batch 4 .* no checkpoint yet: take a smaller --lr"):
         run(lr=1e9, iterations=20, validate_every=100)
+
+
+def test_batches_that_are_not_finite_are_recorded_and_skipped_and_too_many_stop_the_run(run, monkeypatch, tmp_path):
+    """The last good checkpoint stays, and a resumed run counts on where the stopped one was."""
+    real = module._step
+
+    def step(model, labeller, samples, settings, step):
+        losses = real(model, labeller, samples, settings, step)
+        return losses | {"loss": losses["loss"] * (float("nan") if step in bad else 1.0)}
+
+    monkeypatch.setattr(module, "_step", step)
+    bad = {1, 4}
+    run(iterations=6, validate_every=3, out=tmp_path / "some")
+    skipped = [row for row in rows(tmp_path / "some") if "skipped" in row]
+    assert [row["step"] for row in skipped] == [2, 5]
+    assert all("loss nan" in row["skipped"]["losses"] for row in skipped)
+    assert all(name.endswith(".mat") for row in skipped for name in row["skipped"]["files"])
+    weights = read_model_file(tmp_path / "some" / "checkpoints" / "last.safetensors")[0]
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+    bad = {1, 2, 3, 4, 6, 7}
+    with pytest.raises(FgsnError, match="batch 4 of this kind, the last checkpoint is as it was"):
+        run(iterations=8, validate_every=3)
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    before = checkpoint.read_bytes()
+    assert read_model_file(checkpoint)[1]["step"] == 3
+    with pytest.raises(FgsnError, match=r"step 5: .* batch 4 of this kind"):
+        run(iterations=8, validate_every=3, resume=True)
+    assert checkpoint.read_bytes() == before
+
+
+def test_weights_that_are_not_finite_are_never_saved(run, monkeypatch, tmp_path):
+    real = module.finite_step
+
+    def broken(network, *rest):
+        real(network, *rest)
+        with torch.no_grad():
+            network.classifier.bias[0] = float("inf")
+        return True
+
+    monkeypatch.setattr(module, "finite_step", broken)
+    with pytest.raises(FgsnError, match=r"classifier\.bias is no longer finite at step 3; it was not saved"):
+        run(validate_every=100, save_every=3)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_in_the_place_of_a_broken_image_comes_another_and_the_run_is_the_same_again(
+    run, make_dataset, tmp_path, capsys, workers
+):
+    root = make_dataset(tmp_path / "set", places=4)
+    prepare(PrepareSettings(dataset=root, validation_share=0.25))
+    for name in ("snow/c0/000.png", "reference/c0/002.png"):
+        (root / "images" / name).write_bytes(b"")
+    run(data=(root,), iterations=9, recluster_every=4)
+    told = [line for line in capsys.readouterr().err.splitlines() if "000.png" in line]
+    assert len(told) == 1
+    assert told[0].endswith("another was taken in its place")
+    recorded = [problem for row in rows(tmp_path / "run") for problem in row.get("bad_images", [])]
+    assert any("snow/c0/000.png" in problem for problem in recorded)
+    assert any("reference/c0/002.png" in problem for problem in recorded)
+    run(data=(root,), iterations=9, recluster_every=4, out=tmp_path / "again", workers=workers)
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_nothing_but_broken_images_is_told(run, make_dataset, tmp_path):
+    root = make_dataset(tmp_path / "set", places=2)
+    prepare(PrepareSettings(dataset=root, validation_share=0.0))
+    for image in (root / "images" / "snow").rglob("*.png"):
+        image.write_bytes(b"")
+    for image in (root / "images" / "night").rglob("*.png"):
+        image.write_bytes(b"")
+    with pytest.raises(FgsnError, match=r"4 samples in a row cannot be read, the last: .*is not an image"):
+        run(data=(root,))
+
+
+def test_two_trainings_do_not_write_into_one_folder(settings):
+    wanted = settings(iterations=500)
+    process = started(wanted)
+    try:
+        other = subprocess.run(
+            [sys.executable, "-c", "import sys; from pathlib import Path; from fgsn.files import Claim; "
+             "sys.exit(Claim(Path(sys.argv[1])).alone())", wanted.out],
+            check=False,
+        )  # fmt: skip
+        assert other.returncode == 0
+        with pytest.raises(FgsnError, match=r"another fgsn is training in .*: wait for it, or choose another --out"):
+            train(replace(wanted, resume=True))
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_brain_floats(run, tmp_path):
@@ -288,7 +381,7 @@ def test_a_broken_image_is_told_in_one_line(run, make_dataset, tmp_path, workers
     image = root / "images" / "snow" / "c0" / "000.png"
     image.write_bytes(image.read_bytes()[:300])
     with pytest.raises(FgsnError, match=r"snow/c0/000\.png is broken") as error:
-        run(data=(root,), workers=workers)
+        run(data=(root,), workers=workers, on_bad_image="stop")
     assert "\n" not in str(error.value)
 
 

@@ -1,5 +1,6 @@
 """What all settings share: the fields of every command, checks of ranges, and YAML values in and out."""
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from fgsn.errors import UsageError, nearest
 
 Device = Literal["auto", "cpu", "cuda"]
+OnBadImage = Literal["skip", "stop"]
 
 
 def require(condition: bool, message: str) -> None:
@@ -65,7 +67,7 @@ def from_plain(settings: type[Settings], values: Mapping[str, Any], source: str)
         try:
             typed[name] = _typed(value, types[name])
         except TypeError as wanted:
-            raise UsageError(f"{source}: '{key}' should be {wanted}, not {value!r}") from None
+            raise UsageError(f"{source}: '{key}' should be {wanted}, not {reprlib.repr(value)}") from None
     return typed
 
 

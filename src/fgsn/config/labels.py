@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fgsn.config.base import Settings, at_least, check_window, require
+from fgsn.config.base import OnBadImage, Settings, at_least, check_window, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,8 @@ class SegmentSettings(Settings):
     """Windows computed at once."""
     overwrite: bool = False
     """Make label maps again that exist already."""
+    on_bad_image: OnBadImage = "skip"
+    """An image that cannot be read: skip goes on and lists it at the end (exit code 1), stop ends there."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

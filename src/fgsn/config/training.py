@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fgsn.config.base import Settings, at_least, check_window, require
+from fgsn.config.base import OnBadImage, Settings, at_least, check_window, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,8 @@ class PretrainSettings(Settings):
     """Steps between checkpoints, from which --resume goes on."""
     workers: int = 0
     """Processes that load images beside the training; the run is the same for any number."""
+    on_bad_image: OnBadImage = "skip"
+    """An image or pair that cannot be read: skip takes the next in its place and records it, stop ends the run."""
     resume: bool = False
     """Go on from the run's last checkpoint."""
 
@@ -148,6 +150,8 @@ class TrainSettings(Settings):
     """Validation pairs that are looked at, at most."""
     workers: int = 0
     """Processes that load images beside the training; the run is the same for any number."""
+    on_bad_image: OnBadImage = "skip"
+    """An image or pair that cannot be read: skip takes the next in its place and records it, stop ends the run."""
     resume: bool = False
     """Go on from the run's last checkpoint."""
 

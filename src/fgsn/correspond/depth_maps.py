@@ -1,9 +1,11 @@
 """Depth maps: files beside posed images, and what can be asked of one."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import IO
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +13,14 @@ from scipy import ndimage
 
 from fgsn.data.images import opened_image
 from fgsn.errors import FgsnError
-from fgsn.files import inside
+from fgsn.files import inside, is_file
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import PosedImages
 
 Array = NDArray[np.float64]
-SUFFIXES = (".png", ".npy", ".npz", ".tif", ".tiff")
+SUFFIXES = (".png", ".npy", ".npz", ".tif", ".tiff", ".pfm")
+MOST_PIXELS = 100_000_000
 _BENT = 0.05  # relative second difference of inverse depth; more is an edge or a thing too fine for the map
 
 
@@ -118,7 +121,7 @@ class DepthMaps:
         path = inside(self.folder, name)
         candidates = [path.with_suffix(suffix) for suffix in SUFFIXES]
         for candidate in candidates + [path.with_name(path.name + suffix) for suffix in SUFFIXES]:
-            if candidate.is_file():
+            if is_file(candidate):
                 return candidate
         raise FgsnError(f"image '{name}' has no depth map {candidates[0]} (or {', '.join(SUFFIXES[1:])})")
 
@@ -141,11 +144,12 @@ def read_depth(path: Path, unit: float) -> NDArray[np.float32]:
         raise FgsnError(f"{path} should hold one depth map (height, width), not {stored.dtype} of {stored.shape}")
     if stored.dtype.itemsize == 1:
         raise FgsnError(f"{path} holds 8 bits, too coarse for depth; save 16 bits or floating point")
-    depth = stored.astype(np.float32)
-    none = ~(np.isfinite(depth) & (depth > 0))
-    if stored.dtype == np.uint16:
-        none |= stored == 0xFFFF
-    return np.where(none, np.float32(np.nan), depth * np.float32(unit))
+    with np.errstate(over="ignore", invalid="ignore"):  # what a broken file holds
+        depth = stored.astype(np.float32)
+        none = ~(np.isfinite(depth) & (depth > 0))
+        if stored.dtype == np.uint16:
+            none |= stored == 0xFFFF
+        return np.where(none, np.float32(np.nan), depth * np.float32(unit))
 
 
 def _read_image(path: Path) -> NDArray[np.generic]:
@@ -159,17 +163,34 @@ def _read_image(path: Path) -> NDArray[np.generic]:
 def _read_array(path: Path) -> NDArray[np.generic]:
     """The array of a .npy file, or the only one of a .npz file."""
     try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return loaded
-            with loaded:
-                if len(loaded.files) != 1:
-                    held = ", ".join(loaded.files) or "nothing"
-                    raise FgsnError(f"{path} should hold one array, but holds {held}")
-                return loaded[loaded.files[0]]
+        if path.suffix == ".npy":
+            with path.open("rb") as file:
+                return _bounded(path, file)
+        with ZipFile(path) as archive:
+            if len(archive.namelist()) != 1:
+                held = ", ".join(name.removesuffix(".npy") for name in archive.namelist()) or "nothing"
+                raise FgsnError(f"{path} should hold one array, but holds {held}")
+            with archive.open(archive.namelist()[0]) as file:
+                return _bounded(path, file)
+    except FgsnError:
+        raise
     except OSError as error:
         raise FgsnError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, BadZipFile, KeyError) as error:
-        why = " ".join(str(error).split())
+    except Exception as error:  # the parsers of zip files and of NumPy's headers raise almost anything on broken ones
+        why = " ".join(str(error).split()) or type(error).__name__
         raise FgsnError(f"{path} is no NumPy file that can be read: {why}") from None
+
+
+def _bounded(path: Path, file: IO[bytes]) -> NDArray[np.generic]:
+    """The array of an open .npy file, whose header may promise what it likes."""
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, kind = read_header(file)
+    count = math.prod(shape)
+    if kind.hasobject or not 0 <= count <= MOST_PIXELS or kind.itemsize > 16:
+        raise FgsnError(f"{path} should hold a depth map of numbers, not {kind} of {shape}; refused")
+    # Read in pieces: memory is taken for what is there, not for what is promised.
+    data, wanted = bytearray(), count * kind.itemsize
+    while len(data) < wanted and (piece := file.read(min(wanted - len(data), 1 << 20))):
+        data += piece
+    return np.frombuffer(data, kind, count).reshape(shape, order="F" if fortran else "C")

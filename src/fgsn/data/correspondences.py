@@ -16,9 +16,9 @@ import numpy as np
 from fgsn.data.find_image import MissingImageError, find_image
 from fgsn.errors import FgsnError
 from fgsn.files import inside, written_whole
+from fgsn.hdf5 import stored_array
 
 LONGEST_NAME = 4096
-MOST_VALUES = 50_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,29 +196,9 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         raise FgsnError(f"{path} is not a readable correspondence file (MATLAB v7.3, HDF5): {why}") from None
 
 
-def _array(file: h5py.File, key: str, most: int) -> np.ndarray:
-    """The numbers stored under `key`; an empty MATLAB array comes back as size 0."""
-    link = file.get(key, getlink=True)
-    if link is None:
-        raise FgsnError(f"{key} is missing (the file holds {', '.join(map(repr, file)) or 'nothing'})")
-    # Links and external storage would make one file read another.
-    stored = file[key] if isinstance(link, h5py.HardLink) else None
-    if not isinstance(stored, h5py.Dataset):
-        raise FgsnError(f"{key} is not an array")
-    if stored.external:
-        raise FgsnError(f"{key} is stored in another file; refused")
-    if stored.dtype.kind not in "fiu":
-        raise FgsnError(f"{key} should hold numbers, not {stored.dtype}")
-    if "MATLAB_empty" in stored.attrs:
-        return np.empty(0, stored.dtype)
-    if stored.size is None or stored.size > most:
-        raise FgsnError(f"{key} has shape {stored.shape}, more than the {most} values it may hold")
-    return stored[()]
-
-
 def _name(file: h5py.File, key: str) -> str:
     """An image path, stored as UTF-16 codes along either axis."""
-    codes = _array(file, key, LONGEST_NAME)
+    codes = stored_array(file, key, LONGEST_NAME)
     if codes.dtype.kind == "f" or codes.size == 0 or max(codes.shape) != codes.size:
         raise FgsnError(f"{key} should hold (L, 1) character codes, not {codes.dtype} of shape {codes.shape}")
     if codes.min() < 1 or codes.max() > 0xFFFF:
@@ -234,7 +214,7 @@ def _name(file: h5py.File, key: str) -> str:
 
 def _points(file: h5py.File, key: str) -> np.ndarray:
     """(N, 2) points, stored along either axis; two points are taken as rows x, y, as in the authors' files."""
-    points = _array(file, key, MOST_VALUES)
+    points = stored_array(file, key)
     if points.size == 0:
         return np.empty((0, 2))
     if points.ndim != 2 or 2 not in points.shape:
@@ -247,7 +227,7 @@ def _points(file: h5py.File, key: str) -> np.ndarray:
 def _distances(file: h5py.File, count: int) -> np.ndarray:
     """(N,) distances from the image centre."""
     key = "dist_from_center"
-    distances = _array(file, key, MOST_VALUES)
+    distances = stored_array(file, key)
     if distances.size != count or (count and max(distances.shape) != count):
         raise FgsnError(f"{key} has shape {distances.shape}, but there are {count} points")
     distances = distances.ravel().astype(np.float64)

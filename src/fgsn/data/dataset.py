@@ -12,7 +12,8 @@ import numpy as np
 
 from fgsn.data.correspondences import read_correspondences
 from fgsn.errors import FgsnError
-from fgsn.files import inside, read_json, read_lines, read_yaml
+from fgsn.files import inside, is_file, read_json, read_lines, read_yaml
+from fgsn.hdf5 import stored_array
 
 Split = Literal["train", "validation", "all"]
 
@@ -85,7 +86,7 @@ class Dataset:
         lists = {"train": [TRAIN_LIST], "validation": [VALIDATION_LIST], "all": [TRAIN_LIST, VALIDATION_LIST]}
         files = [inside(self.correspondence_data, name) for part in lists[split] for name in self._list(part)]
         for file in files:
-            if not file.is_file():
+            if not is_file(file):
                 raise FgsnError(f"{file} is listed but does not exist; run fgsn prepare {self.root} again")
         return sorted(files)
 
@@ -115,13 +116,15 @@ class Dataset:
             raise self._unprepared(REFERENCE_POINTS)
         try:
             with h5py.File(path, "r", locking=False) as file:
-                stored = file.get(name)
-                if not isinstance(stored, h5py.Dataset):
-                    raise FgsnError(
-                        f"{path} has no key points for '{name}': it is no reference image of a training pair"
-                    )
-                return np.asarray(stored[()], np.float64)
-        except (OSError, RuntimeError) as error:
+                if not isinstance(file.get(name), h5py.Dataset):
+                    raise FgsnError(f"no key points for '{name}': it is no reference image of a training pair")
+                points = stored_array(file, name).astype(np.float64)
+                if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+                    raise ValueError(f"the key points of '{name}' are no finite (M, 2)")
+                return points
+        except FgsnError as error:
+            raise FgsnError(f"{path}: {error}") from None
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
             why = " ".join(str(error).split())
             raise FgsnError(f"{path} cannot be read ({why}); run fgsn prepare {self.root} again") from None
 

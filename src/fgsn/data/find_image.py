@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from fgsn.data.images import walk_images
 from fgsn.errors import FgsnError
-from fgsn.files import inside
+from fgsn.files import inside, is_file
 
 INDEX_SECONDS = 60.0
 """How old the index of a folder must be before a name that it lacks has the folder listed again."""
@@ -27,7 +27,7 @@ def find_image(images: Path, name: str) -> Path:
         FgsnError: the name leaves the folder.
     """
     expected = inside(images, name)
-    if expected.is_file():
+    if is_file(expected):
         return expected
     parts = PurePosixPath(expected.relative_to(images).as_posix()).parts
     candidates = _named(images.absolute(), parts[-1])

@@ -8,27 +8,34 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fgsn.errors import FgsnError
-from fgsn.files import inside, read_lines
+from fgsn.files import inside, is_file, read_lines
+from fgsn.progress import say
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 @contextmanager
-def opened_image(path: Path | str) -> Iterator[Image.Image]:
+def opened_image(path: Path | str, formats: list[str] | None = None) -> Iterator[Image.Image]:
     """Open an image file with Pillow, and turn every way in which it can be broken into one line.
+
+    Args:
+        path: the file.
+        formats: Pillow's names of the formats that it may have; None for all.
 
     Raises:
         FgsnError: the file is missing, is no image, is truncated or broken, or is absurdly large.
     """
     try:
         with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-            image = Image.open(path)
+            image = Image.open(path, formats=formats)
         with image:
             yield image
     except FgsnError:
@@ -43,6 +50,23 @@ def opened_image(path: Path | str) -> Iterator[Image.Image]:
     except Exception as error:  # Pillow's decoders raise almost anything on broken files
         why = " ".join(str(error).split()) or type(error).__name__
         raise FgsnError(f"image {path} is broken or cut off: {why}") from None
+
+
+@dataclass(frozen=True)
+class OnBadImage:
+    """What to do about an image that cannot be read: `skip` says so and goes on, `stop` ends the command."""
+
+    policy: Literal["stop", "skip"]
+
+    @contextmanager
+    def passed_over(self) -> Iterator[None]:
+        """Ends the body where an image of it cannot be read, and says so; stops instead where that is the policy."""
+        try:
+            yield
+        except FgsnError as error:
+            if self.policy == "stop":
+                raise
+            say(f"{error}; left out")
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -141,7 +165,7 @@ def _listed(path: Path) -> list[tuple[Path, str]]:
         else:
             name = Path(line).as_posix()
             places = [inside(base, line) for base in (path.parent, path.parent / "images", Path())]
-        file = next((place.absolute() for place in places if place.is_file()), None)
+        file = next((place.absolute() for place in places if is_file(place)), None)
         if file is None:
             raise FgsnError(f"{path} lists '{line}', which does not exist (looked in {places[0].parent})")
         if found.setdefault(name, file) != file:

@@ -32,6 +32,10 @@ class PairSample:
     cells_tgt: Int64[np.ndarray, "matches 2"]
     weights: Float[np.ndarray, " matches"]
     """Weight of each match: exp(-distance from the image's centre)."""
+    file: Path
+    """The correspondence file."""
+    instead_of: tuple[str, ...] = ()
+    """What is wrong with the pairs in whose place this one was taken, a line each."""
 
 
 def pair_sample(
@@ -64,6 +68,7 @@ def pair_sample(
         cells_ref=cells_ref[seen],
         cells_tgt=cells_tgt[seen],
         weights=pair.weights[seen],
+        file=path,
     )
 
 

@@ -140,14 +140,14 @@ def read_text_model(folder: Path) -> ModelFiles:
 
     def camera(line: str, _: Iterator[tuple[int, str]]) -> None:
         number, model, width, height, *parameters = line.split()
-        cameras[int(number)] = Camera.from_parameters(int(width), int(height), np.array(parameters, float), model)
+        cameras[_whole(number)] = Camera.from_parameters(int(width), int(height), np.array(parameters, float), model)
 
     images, names, seen = [], [], []
 
     def image(line: str, lines: Iterator[tuple[int, str]]) -> None:
         fields = line.split(maxsplit=9)
         body = np.fromiter(map(float, next(lines, (0, ""))[1].split()), np.float64).reshape(-1, 3)
-        images.append((int(fields[0]), *map(float, fields[1:8]), int(fields[8])))
+        images.append((_whole(fields[0]), *map(float, fields[1:8]), _whole(fields[8])))
         names.append(fields[9].strip())
         seen.append((body[:, :2], body[:, 2].astype(np.int64)))
 
@@ -155,9 +155,9 @@ def read_text_model(folder: Path) -> ModelFiles:
 
     def point(line: str, _: Iterator[tuple[int, str]]) -> None:
         fields = line.split(maxsplit=8)
-        ids.append(int(fields[0]))
+        ids.append(_whole(fields[0]))
         positions.append((float(fields[1]), float(fields[2]), float(fields[3])))
-        colours.append((int(fields[4]), int(fields[5]), int(fields[6])))
+        colours.append(tuple(_whole(field, 256) for field in fields[4:7]))
         float(fields[7])
         tracks.append(np.fromiter(map(int, fields[8].split() if len(fields) > 8 else ()), np.int64).reshape(-1, 2))
 
@@ -168,6 +168,14 @@ def read_text_model(folder: Path) -> ModelFiles:
         np.array(colours, np.uint8).reshape(-1, 3), np.array([len(track) for track in tracks], np.int64),
         np.concatenate([np.zeros((0, 2), np.int64), *tracks]),
     )  # fmt: skip
+
+
+def _whole(text: str, end: int = 2**53) -> int:
+    """A whole number from 0; identifiers are kept beside floating-point numbers, which know those below 2^53."""
+    value = int(text)
+    if not 0 <= value < end:
+        raise ValueError
+    return value
 
 
 def _each_line(path: Path, read: Callable[[str, Iterator[tuple[int, str]]], None]) -> None:

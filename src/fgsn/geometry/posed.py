@@ -133,7 +133,7 @@ def _intrinsics(path: Path) -> Iterator[tuple[str, Camera]]:
         try:
             width, height, *parameters = (float(field) for field in fields[at + 1 :])
             camera = Camera.from_parameters(int(width), int(height), parameters, fields[at])
-        except (ValueError, IndexError, FgsnError) as error:
+        except (ValueError, IndexError, OverflowError, FgsnError) as error:
             why = error if isinstance(error, FgsnError) else "expected 'name MODEL width height parameters...'"
             raise FgsnError(f"{path}:{number}: {why}: {line}") from None
         yield " ".join(fields[:at]), camera

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from fgsn.data.images import opened_image
 from fgsn.errors import FgsnError
 from fgsn.files import written_whole
 from fgsn.inference.colours import palette as default_palette
@@ -82,12 +83,12 @@ def read_palette(path: Path | str) -> np.ndarray:
 
 def _open(path: Path | str) -> tuple[Image.Image, int]:
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with opened_image(path, ["PNG"]) as image:
             image.load()
-    except FileNotFoundError:
-        raise FgsnError(f"{path} does not exist") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise FgsnError(f"{path} is no readable PNG ({error}); make it again with fgsn segment") from None
+    except FgsnError as error:
+        if not Path(path).exists():
+            raise FgsnError(f"{path} does not exist") from None
+        raise FgsnError(f"{path} is no readable PNG; make it again with fgsn segment ({error})") from None
     count = image.info.get(COUNT_KEY, "")
     if not (isinstance(count, str) and count.isdecimal() and 1 <= int(count) <= LARGEST):
         raise FgsnError(f"{path} does not say how many labels it has: it was not written by fgsn segment")

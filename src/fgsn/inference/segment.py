@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from fgsn.config import SegmentSettings
+from fgsn.config.base import OnBadImage
 from fgsn.data.images import list_images, read_image
 from fgsn.errors import FgsnError
-from fgsn.files import read_json, write_json, write_yaml, written_whole
+from fgsn.files import Claim, read_json, write_json, write_yaml, written_whole
 from fgsn.inference.label_maps import write_label_map
 from fgsn.inference.model import Model, fingerprint, load
 from fgsn.inference.overlays import overlay
@@ -39,8 +40,15 @@ def segment(settings: SegmentSettings) -> dict[str, Any]:
     }
     model = replace(model, **{key: value for key, value in changes.items() if value is not None})
     images = [pair for pair in list_images(settings.images) if not _written_by_us(pair[0], settings.out)]
-    made_from = _claim(settings, model)
-    results = segment_images(model, images, settings.out, set(settings.save.split(",")), settings.overwrite)
+    claim = Claim(settings.out)
+    alone = claim.alone()
+    if not alone:
+        claim.beside_others()  # when the other has said which model it is
+    made_from = _claim(settings, model, alone)
+    if alone:
+        claim.beside_others()
+    kinds = set(settings.save.split(","))
+    results = segment_images(model, images, settings.out, kinds, settings.overwrite, settings.on_bad_image)
     write_json(settings.out / MADE_FROM, made_from)
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)
@@ -48,7 +56,12 @@ def segment(settings: SegmentSettings) -> dict[str, Any]:
 
 
 def segment_images(
-    model: Model, images: Sequence[tuple[Path, str]], out: Path, save: Collection[str], overwrite: bool = False
+    model: Model,
+    images: Sequence[tuple[Path, str]],
+    out: Path,
+    save: Collection[str],
+    overwrite: bool = False,
+    on_bad_image: OnBadImage = "skip",
 ) -> dict[str, Any]:
     """Write label maps and what else is wanted of many images.
 
@@ -58,6 +71,7 @@ def segment_images(
         out: folder; each kind gets a subfolder of its own: labels/, overlay/, features/, scores/.
         save: kinds to write: labels (PNG), overlay (JPEG), features and scores (NumPy, float16, at feature cells).
         overwrite: make again what exists.
+        on_bad_image: go on without an image that cannot be read, or stop.
 
     Returns:
         Counts, seconds spent waiting for reading, computing and writing, and under 'failed' one line per broken image.
@@ -74,6 +88,8 @@ def segment_images(
             try:
                 pixels = reading.result()
             except FgsnError as error:
+                if on_bad_image == "stop":
+                    raise
                 failed.append(str(error))
                 meter.step()
                 continue
@@ -152,8 +168,10 @@ def _written_by_us(image: Path, out: Path) -> bool:
     return any(image.is_relative_to((out / kind).absolute()) for kind in ENDINGS)
 
 
-def _claim(settings: SegmentSettings, model: Model) -> dict[str, Any]:
+def _claim(settings: SegmentSettings, model: Model, alone: bool) -> dict[str, Any]:
     """Refuse a folder that holds label maps of another model, so that two are never mixed; returns what to remember.
+
+    Others may write into it at the same time, but then it must be label maps of the same model.
 
     While the label maps of another model are written over, the folder says so, so that it stays refused after a stop.
     """
@@ -165,6 +183,8 @@ def _claim(settings: SegmentSettings, model: Model) -> dict[str, Any]:
     }
     known = settings.out / MADE_FROM
     if known.exists() and read_json(known) != made_from:
+        if not alone:
+            raise FgsnError(f"{settings.out} is being filled with label maps of another model: choose another --out")
         if not settings.overwrite:
             raise FgsnError(
                 f"{settings.out} holds label maps of another model: choose another --out, or add --overwrite"

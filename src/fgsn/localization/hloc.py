@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError
+from fgsn.hdf5 import stored_array
 from fgsn.localization.labelled_map import LabelledMap
 from fgsn.localization.lists import numbered_lines, shortened
 from fgsn.localization.matches import REACH, Matches2D3D, points_at, unique_matches
@@ -184,9 +185,8 @@ def _pair(file: h5py.File, query: str, database: str, in_query: int, in_database
 def _dataset(file: h5py.File, key: str, what: str) -> NDArray[Any]:
     """An array of a file."""
     with _reading(file, what):
-        found = file.get(key)
-        if isinstance(found, h5py.Dataset):
-            return np.asarray(found[()])
+        if isinstance(file.get(key), h5py.Dataset):
+            return stored_array(file, key)
     raise FgsnError(f"{file.filename} has no {what}")
 
 
@@ -195,5 +195,7 @@ def _reading(file: h5py.File, what: str) -> Iterator[None]:
     """What h5py raises over a damaged file, in one line."""
     try:
         yield
+    except FgsnError as error:
+        raise FgsnError(f"{file.filename}: the {what} cannot be read: {error}") from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, AttributeError):
         raise FgsnError(f"{file.filename} is damaged: the {what} cannot be read") from None

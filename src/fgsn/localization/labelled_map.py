@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError
+from fgsn.files import is_file
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
 from fgsn.inference.label_maps import read_label_map
@@ -179,7 +180,7 @@ def find_label_map(folder: Path | str, name: str) -> Path | None:
     """
     stems = (f"{name}.png", str(Path(name).with_suffix(".png")))  # the longer only where two images share a stem
     found = (Path(folder) / below / stem for below in ("", "labels") for stem in stems)
-    return next((path for path in found if path.is_file()), None)
+    return next((path for path in found if is_file(path)), None)
 
 
 def read_image_labels(folder: Path, name: str, size: tuple[int, int], clusters: int) -> NDArray[np.int64]:

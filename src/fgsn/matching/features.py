@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int64
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
 from fgsn.files import inside, written_whole
+from fgsn.hdf5 import stored_array
 from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints
 from fgsn.matching.matcher import Matcher, extract_scaled, make_matcher
 from fgsn.processes import processes
@@ -196,10 +197,12 @@ def read_matches(path: Path, a: str, b: str, stamp: str | None = None) -> Matche
         with h5py.File(path) as file:
             if _pair(a, b) not in file or (stamp is not None and file.attrs.get("stamp") != stamp):
                 return None
-            partner = np.asarray(file[f"{_pair(a, b)}/matches0"][()], np.int64)  # type: ignore[index]
-            scores = np.asarray(file[f"{_pair(a, b)}/matching_scores0"][()], np.float32)  # type: ignore[index]
-    except (OSError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+            partner = stored_array(file, f"{_pair(a, b)}/matches0").astype(np.int64)
+            scores = stored_array(file, f"{_pair(a, b)}/matching_scores0").astype(np.float32)
+    except (OSError, KeyError, RuntimeError, TypeError, AttributeError, ValueError, FgsnError) as error:
         raise FgsnError(f"{path} holds no matches in hloc's layout: {error}") from None
+    if partner.ndim != 1 or partner.shape != scores.shape:
+        raise FgsnError(f"{path} holds matches of shape {partner.shape} with scores of shape {scores.shape}")
     rows = np.nonzero(partner >= 0)[0]
     return np.stack([rows, partner[rows]], axis=1), scores[rows]
 

@@ -10,6 +10,7 @@ from jaxtyping import Float32
 
 from fgsn.errors import FgsnError
 from fgsn.files import written_whole
+from fgsn.hdf5 import stored_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +72,8 @@ def read_keypoints(path: Path | str, name: str, stamp: str | None = None) -> Key
         with h5py.File(path) as file:
             if name not in file or (stamp is not None and file.attrs.get("stamp") != stamp):
                 return None
-            arrays = {key: np.asarray(file[f"{name}/{key}"][()]) for key in _KEYS}  # type: ignore[index]
-    except (OSError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+            arrays = {key: stored_array(file, f"{name}/{key}") for key in _KEYS}
+    except (OSError, KeyError, RuntimeError, TypeError, AttributeError, ValueError, FgsnError) as error:
         raise FgsnError(f"{path} holds no features of '{name}' in hloc's layout: {error}") from None
     found = {key: array.astype(np.float32) for key, array in arrays.items()}
     pixels, descriptors, scores, size = (found[key] for key in _KEYS)

@@ -38,7 +38,7 @@ def read_metrics(path: Path | str) -> Iterator[dict[str, Any]]:
     for line in read_text(path).splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and _is_number(row.get("step")):
             yield row

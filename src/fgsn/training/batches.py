@@ -1,7 +1,9 @@
 """Crops and matches of single samples become tensors of a batch, on the device of the model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -12,8 +14,14 @@ from fgsn.config import PretrainSettings, TrainSettings
 from fgsn.data.augment import generator
 from fgsn.data.dataset import Dataset
 from fgsn.data.pairs import PairSample, pair_sample
+from fgsn.errors import FgsnError
 from fgsn.inference.model import Model
 from fgsn.training.losses import Matches
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+MOST_REPLACED = 20
+"""Samples in a row that may be unreadable; more are a folder that is not there."""
 
 
 def shuffled(samples: int, step: int, batch: int, seed: int, purpose: int) -> list[int]:
@@ -28,6 +36,39 @@ def shuffled(samples: int, step: int, batch: int, seed: int, purpose: int) -> li
     return chosen
 
 
+class Found(NamedTuple, Generic[Item, Made]):
+    """What `first_readable` has found."""
+
+    item: Item
+    made: Made
+    problems: list[str]
+    """What is wrong with the items before it, a line each."""
+
+
+def first_readable(
+    items: Sequence[Item], position: int, make: Callable[[Item], Made], on_bad_image: Literal["skip", "stop"]
+) -> Found[Item, Made]:
+    """What `make` gives for the item at `position`, or for the next one whose files can be read.
+
+    So a sample depends on nothing but its number and what is in the files.
+
+    Raises:
+        FgsnError: the item cannot be read, and on_bad_image says stop, or too many in a row cannot.
+    """
+    problems: list[str] = []
+    for shift in range(len(items)):
+        item = items[(position + shift) % len(items)]
+        try:
+            return Found(item, make(item), problems)
+        except FgsnError as error:
+            problems.append(str(error))
+            if on_bad_image == "stop":
+                raise
+        if len(problems) == MOST_REPLACED:
+            break
+    raise FgsnError(f"{len(problems)} samples in a row cannot be read, the last: {problems[-1]}")
+
+
 def pair_samples(
     pairs: Sequence[tuple[Dataset, Path]],
     settings: PretrainSettings | TrainSettings,
@@ -35,7 +76,9 @@ def pair_samples(
     step: int,
     purposes: tuple[int, int],
 ) -> list[PairSample]:
-    """The pairs of crops of a step, a pure function of (seed, step).
+    """The pairs of crops of a step, a pure function of (seed, step) and of what is in the files.
+
+    In the place of a pair that cannot be read comes the next one, unless the settings want to stop there.
 
     Args:
         pairs: correspondence files, each with its data set.
@@ -46,9 +89,15 @@ def pair_samples(
     """
     samples = []
     for slot, position in enumerate(shuffled(len(pairs), step, batch, settings.seed, purposes[0])):
-        data, path = pairs[position]
-        rng = generator(settings.seed, purposes[1], step, slot)
-        samples.append(pair_sample(path, data.images, settings.crop, settings.short_side, settings.colour_jitter, rng))
+
+        def crops(pair: tuple[Dataset, Path], slot: int = slot) -> PairSample:
+            rng = generator(settings.seed, purposes[1], step, slot)
+            sizes = settings.crop, settings.short_side
+            return pair_sample(pair[1], pair[0].images, *sizes, settings.colour_jitter, rng)
+
+        found = first_readable(pairs, position, crops, settings.on_bad_image)
+        sample = found.made
+        samples.append(replace(sample, instead_of=tuple(found.problems)) if found.problems else sample)
     return samples
 
 

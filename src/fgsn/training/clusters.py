@@ -9,9 +9,10 @@ from fgsn.clustering.codebook import Codebook
 from fgsn.config import TrainSettings
 from fgsn.data.augment import generator
 from fgsn.data.dataset import Dataset
-from fgsn.data.images import read_image
+from fgsn.data.images import OnBadImage, read_image
 from fgsn.data.pairs import cells_of
 from fgsn.data.resize import resized_shape, scaled_points
+from fgsn.errors import FgsnError
 from fgsn.inference.model import Model
 from fgsn.progress import tracked
 
@@ -19,9 +20,13 @@ from fgsn.progress import tracked
 def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings, step: int) -> Codebook:
     """Sample features of all reference images of the training pairs, whiten them and cluster them."""
     images = [(data, image) for data in sets for image in data.reference_images("train")]
-    rows = []
+    rows, on_bad = [], OnBadImage(settings.on_bad_image)
     for index, (data, image) in enumerate(tracked(images, "features of reference images", len(images))):
-        pixels = read_image(image)
+        pixels = None
+        with on_bad.passed_over():
+            pixels = read_image(image)
+        if pixels is None:
+            continue
         seen = resized_shape(pixels.shape, model.short_side)
         points = scaled_points(data.reference_points(image), pixels.shape, seen)
         features = model.feature_map(pixels)
@@ -29,6 +34,8 @@ def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings,
             points, features.shape[1:], settings.features_per_image, generator(settings.seed, 3, step, index)
         )
         rows.append(features[:, cells[:, 1], cells[:, 0]].T.cpu())
+    if not rows:
+        raise FgsnError("none of the reference images can be read")
     features = torch.cat(rows).to(model.device)
     return Codebook.fit(features, settings.clusters, settings.seed + step, settings.pca_dim, settings.kmeans_iterations)
 

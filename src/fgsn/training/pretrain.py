@@ -1,7 +1,8 @@
 """Supervised training of a base network on labelled images, optionally with correspondences; read top to bottom."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch.utils.data import Dataset
 
 from fgsn.config import PretrainSettings
 from fgsn.data.augment import generator, jittered, padded, random_window, scaled
-from fgsn.data.images import read_image
+from fgsn.data.images import OnBadImage, read_image
 from fgsn.data.labelled import IGNORE, LabelledSet, Sample, open_labelled
 from fgsn.data.pairs import PairSample
 from fgsn.data.resize import resized
@@ -24,9 +25,9 @@ from fgsn.models.layers import STRIDE
 from fgsn.models.normalisation import SIGNED
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.progress import Meter
-from fgsn.training.batches import shuffled, stacked
+from fgsn.training.batches import first_readable, shuffled, stacked
 from fgsn.training.correspondence_term import CorrespondenceTerm
-from fgsn.training.run import LOG_EVERY, Run, loaded, restore, set_rate, sgd, stop_requests
+from fgsn.training.run import LOG_EVERY, Run, finite_step, loaded, restore, set_rate, sgd, stop_requests
 
 Labelled = tuple[LabelledSet, Sample]
 AUX_WEIGHT = 0.4
@@ -72,21 +73,24 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
             network.train()
             torch.manual_seed((settings.seed << 32) + step)  # dropout
             rate = set_rate(optimiser, step, settings.iterations, power=0.9)
-            losses = _losses(model, next(loader), across, settings, step)
-            optimiser.zero_grad()
-            losses["loss"].backward()
-            optimiser.step()
+            batch = next(loader)
+            run.bad_images(step + 1, batch.instead_of)
+            statistics = [value.clone() for value in network.buffers()]  # of batch norms, which forward passes move
+            losses = _losses(model, batch, across, settings, step)
+            good = finite_step(network, optimiser, losses["loss"])
+            if not good:
+                for value, before in zip(network.buffers(), statistics, strict=True):
+                    value.copy_(before)
+                run.skip(step + 1, losses, batch.files)
             step += 1
             last = step == settings.iterations
             stopping = stop()
             saving = step % settings.save_every == 0 or last or stopping
-            if (step % LOG_EVERY == 0 or saving) and not torch.isfinite(losses["loss"]):
-                raise FgsnError(f"the loss is no longer finite at step {step}: take a smaller --lr")
-            if step % LOG_EVERY == 0 or last:
+            if good and (step % LOG_EVERY == 0 or last):
                 run.log({"step": step, **{k: v.item() for k, v in losses.items()}, "lr": settings.lr * rate})
             if validation and (step % settings.validate_every == 0 or last):
                 network.eval()
-                figures = segmentation_figures(model, validation)
+                figures = segmentation_figures(model, validation, settings.on_bad_image)
                 run.log({"step": step, "validation": {key: figures[key] for key in ("mean_iou", "pixel_accuracy")}})
             if saving:
                 run.save_checkpoint(step, network, optimiser, {"figures": figures})
@@ -101,13 +105,16 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
     return results
 
 
-def segmentation_figures(model: Model, samples: Sequence[Labelled]) -> dict[str, Any]:
+def segmentation_figures(
+    model: Model, samples: Sequence[Labelled], on_bad_image: Literal["skip", "stop"] = "stop"
+) -> dict[str, Any]:
     """The figures of `fgsn.evaluation.overlap` of a base network on labelled images."""
     classes = model.classes or ()
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     for labelled, sample in samples:
-        truth = labelled.read_label(sample)
-        confusion += confusion_of(truth, model.segment(sample.image), *confusion.shape)
+        with OnBadImage(on_bad_image).passed_over():
+            truth = labelled.read_label(sample)
+            confusion += confusion_of(truth, model.segment(sample.image), *confusion.shape)
     return overlap_figures(confusion, classes)
 
 
@@ -120,6 +127,10 @@ class Batch(NamedTuple):
     """(images, cells, cells) classes at the feature cells, 255 = ignore."""
     pairs: list[PairSample]
     """Pairs of crops from two seasons, if there are any to learn from."""
+    files: list[Path]
+    """What the batch was made from."""
+    instead_of: list[str]
+    """What is wrong with the images in whose place others were taken, a line each."""
 
 
 class _Steps(Dataset[Batch]):
@@ -135,13 +146,23 @@ class _Steps(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         step, settings = self.first + index, self.settings
-        images, labels = [], []
+        images, labels, files, problems = [], [], [], []
         for slot, position in enumerate(shuffled(len(self.samples), step, settings.batch, settings.seed, 1)):
-            rng = generator(settings.seed, 2, step, slot)
-            image, label = _crop(*self.samples[position], settings, rng)
+            found = first_readable(
+                self.samples,
+                position,
+                lambda sample, slot=slot: _crop(*sample, settings, generator(settings.seed, 2, step, slot)),
+                settings.on_bad_image,
+            )
+            image, label = found.made
             images.append(image)
             labels.append(torch.from_numpy(label.astype(np.int64)))
-        return Batch(images, torch.stack(labels), self.across.samples(step) if self.across else [])
+            files.append(found.item[1].image)
+            problems += found.problems
+        pairs = self.across.samples(step) if self.across else []
+        files += [pair.file for pair in pairs]
+        problems += [problem for pair in pairs for problem in pair.instead_of]
+        return Batch(images, torch.stack(labels), pairs, files, problems)
 
 
 def _crop(

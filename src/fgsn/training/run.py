@@ -1,9 +1,11 @@
 """The run folder: settings, log, checkpoints; all that is needed to go on after a kill with the same bits."""
 
 import json
+import math
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,12 +17,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from fgsn.config import Settings
 from fgsn.errors import FgsnError
-from fgsn.files import read_yaml, write_yaml
+from fgsn.files import Claim, read_yaml, write_yaml
 from fgsn.models.model_file import read_model_file, write_model_file
+from fgsn.progress import say
 
 Item = TypeVar("Item")
 LOG_EVERY = 20
 """Steps between rows of losses in metrics.jsonl."""
+MOST_SKIPPED = 3
+"""Batches of a run whose losses may be no numbers; they are skipped."""
 MAY_DIFFER = {"resume", "device", "out", "workers"}
 """Settings that a resumed run may change."""
 
@@ -33,6 +38,11 @@ class Run:
         self.checkpoint = folder / "checkpoints" / "last.safetensors"
         self._log = folder / "metrics.jsonl"
         self._board = None
+        self._skipped = 0
+        self._told: set[str] = set()
+        self._claim = Claim(folder)
+        if not self._claim.alone():
+            raise FgsnError(f"another fgsn is training in {folder}: wait for it, or choose another --out")
         if resume:
             self._check_same(settings)
         elif self.checkpoint.exists() or self._log.exists():
@@ -60,17 +70,50 @@ class Run:
             if board is not None and name != "step":
                 board.add_scalar(name, value, row["step"])
 
+    def skip(self, step: int, losses: Mapping[str, Tensor], files: Sequence[Path]) -> None:
+        """Record a batch that was not learnt from, since its losses or their gradient are not finite.
+
+        Raises:
+            FgsnError: it is one too many.
+        """
+        self._skipped += 1
+        named = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
+        self.log({"step": step, "skipped": {"losses": named, "files": [str(file) for file in files]}})
+        what = (
+            f"step {step}: the losses or their gradient are not finite ({named}) on {', '.join(f.name for f in files)}"
+        )
+        if self._skipped > MOST_SKIPPED:
+            kept = "the last checkpoint is as it was" if self.checkpoint.exists() else "there was no checkpoint yet"
+            raise FgsnError(f"{what}; that is batch {self._skipped} of this kind, {kept}: take a smaller --lr")
+        say(f"{what}; skipped")
+
+    def bad_images(self, step: int, problems: Sequence[str]) -> None:
+        """Record files that could not be read, and in whose place others were taken; each is told once."""
+        if problems:
+            self.log({"step": step, "bad_images": list(problems)})
+        for problem in problems:
+            if problem not in self._told:
+                say(f"{problem}; another was taken in its place")
+        self._told.update(problems)
+
     def save_checkpoint(
         self, step: int, network: nn.Module, optimiser: torch.optim.Optimizer, extra: Mapping[str, Any]
     ) -> None:
-        """Write the state after `step` steps; `extra` is plain data that goes along."""
+        """Write the state after `step` steps; `extra` is plain data that goes along.
+
+        Raises:
+            FgsnError: a weight is not finite, or the disk is full; the checkpoint of before stays.
+        """
         tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
         for name, parameter in network.named_parameters():
             momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
             if momentum is not None:
                 tensors[f"momentum.{name}"] = momentum
-        logged = self._log.stat().st_size if self._log.exists() else 0
-        write_model_file(self.checkpoint, tensors, {"step": step, "logged": logged, **extra})
+        for name, value in tensors.items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise FgsnError(f"{name} is no longer finite at step {step}; it was not saved: take a smaller --lr")
+        counts = {"step": step, "logged": self._flushed(), "skipped": self._skipped}
+        write_model_file(self.checkpoint, tensors, {**counts, **extra})
 
     def load_checkpoint(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
         """Step, tensors and plain data of the last checkpoint, if there is one; later rows of the log are dropped."""
@@ -79,6 +122,7 @@ class Run:
             return None
         tensors, extra = read_model_file(self.checkpoint)
         step = int(extra.pop("step"))
+        self._skipped = int(extra.pop("skipped", 0))
         self._cut_log(int(extra.pop("logged", sys.maxsize)))
         return step, tensors, extra
 
@@ -86,6 +130,14 @@ class Run:
         """Flush TensorBoard's events."""
         if self._board is not None:
             self._board.close()
+
+    def _flushed(self) -> int:
+        """Size of the log, once it is on the disk."""
+        if not self._log.exists():
+            return 0
+        with self._log.open("r+b") as file:
+            os.fsync(file.fileno())
+        return self._log.stat().st_size
 
     def _cut_log(self, size: int) -> None:
         """Drop what was logged after the checkpoint; those steps are about to be done again."""
@@ -170,6 +222,24 @@ def sgd(network: nn.Module, lr: float, weight_decay: float, relative: Callable[[
         decay = 0.0 if bias else weight_decay
         groups.append({"params": [parameter], "lr": rate, "initial_lr": rate, "weight_decay": decay})
     return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
+
+
+def finite_step(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor, clip: float = 0.0) -> bool:
+    """One step of the optimiser, unless the loss or its gradient is not finite; tells whether it was made.
+
+    Args:
+        network: what is trained.
+        optimiser: its optimiser.
+        loss: what to make smaller.
+        clip: longest gradient, longer ones are shortened to it; 0 leaves them.
+    """
+    optimiser.zero_grad()
+    loss.backward()
+    length = torch.nn.utils.clip_grad_norm_(network.parameters(), clip or math.inf)
+    good = bool(torch.isfinite(loss) & torch.isfinite(length))
+    if good:
+        optimiser.step()
+    return good
 
 
 def set_rate(optimiser: torch.optim.Optimizer, step: int, iterations: int, power: float) -> float:

@@ -20,6 +20,7 @@ from fgsn.config import TrainSettings
 from fgsn.data.augment import generator
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
+from fgsn.data.images import OnBadImage
 from fgsn.data.pairs import PairSample
 from fgsn.errors import FgsnError
 from fgsn.evaluation.measure import measure
@@ -31,7 +32,7 @@ from fgsn.training.batches import matches_of, pair_samples, stacked
 from fgsn.training.clusters import Labeller, cluster_features
 from fgsn.training.feature_loss import draw_negatives, feature_loss
 from fgsn.training.losses import at_cells, cluster_loss, correspondence_loss
-from fgsn.training.run import LOG_EVERY, Run, loaded, restore, set_rate, sgd, stop_requests
+from fgsn.training.run import LOG_EVERY, Run, finite_step, loaded, restore, set_rate, sgd, stop_requests
 
 FRESH = ("classifier", "aux_classifier")
 """The layers that are new after every clustering."""
@@ -75,20 +76,18 @@ def train(settings: TrainSettings) -> dict[str, Any]:
                 clustered = step
             assert labeller is not None
             rate = set_rate(optimiser, step, settings.iterations, settings.power)
-            losses = _step(model, labeller, next(loader), settings, step)
-            optimiser.zero_grad()
-            losses["loss"].backward()
-            if settings.clip > 0:
-                torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-            optimiser.step()
+            samples = next(loader)
+            run.bad_images(step + 1, [problem for sample in samples for problem in sample.instead_of])
+            losses = _step(model, labeller, samples, settings, step)
+            good = finite_step(network, optimiser, losses["loss"], settings.clip)
+            if not good:
+                run.skip(step + 1, losses, [sample.file for sample in samples])
             step += 1
             last = step == settings.iterations
             stopping = stop()
             due = step % settings.validate_every == 0 or last
             saving = step % settings.save_every == 0 or due or stopping
-            if (step % LOG_EVERY == 0 or saving) and not torch.isfinite(losses["loss"]):
-                raise FgsnError(f"the loss is no longer finite at step {step}: take a smaller --lr")
-            if step % LOG_EVERY == 0 or last:
+            if good and (step % LOG_EVERY == 0 or last):
                 run.log({"step": step, **{k: v.item() for k, v in losses.items()}, "lr": settings.lr * rate})
             if due and validation:
                 figures = _validate(model, validation, settings)
@@ -216,9 +215,19 @@ def _validate(model: Model, pairs: Sequence[tuple[Dataset, Path]], settings: Tra
     """Figures on (at most `validation_pairs`, always the same) validation pairs."""
     every = max(1, -(-len(pairs) // settings.validation_pairs))
     model.network.eval()
-    read = {path: (data, read_correspondences(path, data.images)) for data, path in pairs[::every]}
+    on_bad = OnBadImage(settings.on_bad_image)
+    read = {}
+    for data, path in pairs[::every]:
+        with on_bad.passed_over():
+            read[path] = data, read_correspondences(path, data.images)
     places = {pair.reference: f"{data.root} {data.place(pair.reference)}" for data, pair in read.values()}
-    figures = measure(model.segment, [pair for _, pair in read.values()], model.clusters, places.__getitem__)
+
+    def labels(image: Path) -> np.ndarray:
+        with on_bad.passed_over():
+            return model.segment(image)
+        return np.zeros((0, 0), np.int64)  # no point lies inside
+
+    figures = measure(labels, [pair for _, pair in read.values()], model.clusters, places.__getitem__)
     return {key: figures[key] for key in VALIDATION_FIGURES}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fgsn.data.labelled.labels import IGNORE, LabelledSet, Sample, labelled_format
 from fgsn.errors import FgsnError
-from fgsn.files import inside, read_lines
+from fgsn.files import inside, is_file, read_lines
 
 CAMVID_CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car", "pedestrian", "bicyclist",
@@ -33,7 +33,7 @@ def _listed(root: Path, name: str) -> list[Sample]:
         samples.append(Sample(*(inside(root, part.removeprefix(SEGNET_ROOT)) for part in parts)))
     if not samples:
         raise FgsnError(f"{path} holds no samples")
-    missing = [file for sample in samples for file in (sample.image, sample.label) if not file.is_file()]
+    missing = [file for sample in samples for file in (sample.image, sample.label) if not is_file(file)]
     if missing:
         folder = missing[0].parent
         raise FgsnError(
