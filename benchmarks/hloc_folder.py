@@ -4,8 +4,7 @@
 
 FOLDER then holds sfm/ (the map, triangulated anew from these key points), features.h5, matches.h5 and pairs.txt (each
 query with the map images that look most like it): what `fgsn localize --hloc FOLDER --map FOLDER/sfm` takes. For trying
-the way from hloc without hloc, and for comparing methods on the very same matches. Besides the package's matchers it
-knows `sift-loose` and `xfeat-loose`: the same features, every pair of mutual nearest descriptors taken for a match.
+the way from hloc without hloc, and for comparing methods on the very same matches.
 """
 
 import argparse
@@ -18,33 +17,7 @@ from fgsn.files import write_text, written_whole
 from fgsn.geometry.colmap import read_model, write_model
 from fgsn.localization.own_matches import OwnMatches
 from fgsn.localization.queries import read_queries
-from fgsn.matching.features import Matches
-from fgsn.matching.keypoints import Keypoints, write_keypoints
-from fgsn.matching.matcher import make_matcher, mutual_nearest, register
-from fgsn.matching.sift import Sift
-from fgsn.matching.xfeat import XFeat
-
-ANY = -2.0  # below every cosine
-
-
-@register("sift-loose")
-class LooseSift(Sift):
-    """SIFT without the ratio test."""
-
-    name = "sift-loose"
-
-    def match(self, a: Keypoints, b: Keypoints) -> Matches:
-        return mutual_nearest(a.descriptors, b.descriptors, ANY)
-
-
-@register("xfeat-loose")
-class LooseXFeat(XFeat):
-    """XFeat without a least cosine."""
-
-    name = "xfeat-loose"
-
-    def match(self, a: Keypoints, b: Keypoints) -> Matches:
-        return mutual_nearest(a.descriptors, b.descriptors, ANY, self.device)
+from fgsn.matching.keypoints import write_keypoints
 
 
 def make_hloc_folder(
@@ -57,20 +30,17 @@ def make_hloc_folder(
     if (out / "pairs.txt").exists():
         return
     names = [query.name for query in read_queries(queries)]
-    strict = matcher.removesuffix("-loose")
     own = OwnMatches(
-        read_model(model, points_needed=False), names, images, work, strict,
+        read_model(model, points_needed=False), names, images, work, matcher,
         keypoints=keypoints, retrieved=retrieved, workers=1, device="cpu", seed=0,
     )  # fmt: skip
     write_model(out / "sfm", own.model)
     features = own.features
     write_keypoints(out / "features.h5", {name: features[name] for name in [*own.model.names, *names]})
-    loose = make_matcher(matcher, keypoints) if strict != matcher else None
     pairs = [(query, name) for query in names for name in own.retrieved.get(query, [])]
     with written_whole(out / "matches.h5") as aside, h5py.File(aside, "w") as file:
         for query, name in pairs:
-            found = loose.match(features[query], features[name]) if loose else features.match(query, name)
-            (rows, scores), count = found, len(features[query])
+            (rows, scores), count = own.match(query, name), len(features[query])
             partner, certainty = np.full(count, -1, np.int32), np.zeros(count, np.float32)
             partner[rows[:, 0]], certainty[rows[:, 0]] = rows[:, 1], scores
             group = file.create_group("/".join(one.replace("/", "-") for one in (query, name)))

@@ -25,7 +25,7 @@ from fgsn.localization.circles import Search
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.labelled_map import labels_at
 from fgsn.localization.robust_pose import estimate_pose
-from fgsn.localization.ssmc import ssmc_weights
+from fgsn.localization.ssmc import consistent
 from street import make_map, make_matches, make_query
 
 LABELS = 100
@@ -52,7 +52,7 @@ def main() -> None:
     bounds = np.full(len(points), 1.0), np.full(len(points), 60.0)
 
     def ssmc() -> Any:
-        return ssmc_weights(matches.rows, voters.labels, labels_at(query.labels, pixels))
+        return consistent(matches.rows, voters.labels, labels_at(query.labels, pixels))
 
     def gsmc(**search: Any) -> Callable[[], Any]:
         return lambda: gsmc_scores(

@@ -31,7 +31,6 @@ from fgsn.data.labelled import LabelledSet, Sample, open_labelled
 from fgsn.data.prepare import prepare
 from fgsn.data.vistas import convert_label_map
 from fgsn.errors import FgsnError
-from fgsn.evaluation.curves import read_charts
 from fgsn.files import read_yaml, write_yaml
 from fgsn.geometry.colmap import read_model, write_model
 from fgsn.geometry.posed import read_posed_images
@@ -51,6 +50,7 @@ from fgsn.models.foreign import read_published_codebook, read_weights
 from fgsn.models.model_file import read_model_file
 from fgsn.models.normalisation import SIGNED
 from fgsn.models.pspnet import Architecture, PSPNet
+from fgsn.report.curves import read_charts
 from fgsn.sweep import read_experiments
 from localization.toy import toy_model
 

@@ -37,10 +37,6 @@ def test_every_point_has_the_majority_of_its_observations(labels):
         )
         assert votes[int(labelled.labels[point])] == max(votes.values())
         assert labelled.confidence[point] == pytest.approx(max(votes.values()) / 3)
-        every = np.arange(K, dtype=np.int32)
-        shares = labelled.vote_shares(np.full(K, point), every)
-        assert shares == pytest.approx([votes[label] / 3 for label in every])
-    assert (labelled.vote_shares(np.arange(20), np.full(20, -1, np.int32)) == 0).all()
 
 
 def test_what_an_image_sees(labels):
@@ -56,7 +52,6 @@ def test_a_map_without_labels():
     labelled = make_labelled_map(toy_model(), None)
     assert labelled.clusters == 0
     assert (labelled.labels == -1).all()
-    assert (labelled.vote_shares(np.arange(20), np.zeros(20, np.int32)) == 0).all()
     assert (labelled.nearest > 0).all()
 
 

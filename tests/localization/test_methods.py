@@ -6,7 +6,7 @@ import pytest
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.labelled_map import labels_at
 from fgsn.localization.robust_pose import estimate_pose
-from fgsn.localization.ssmc import ssmc_weights
+from fgsn.localization.ssmc import consistent
 from street import CAMERA, make_map, make_matches, make_query
 
 QUERIES = 8
@@ -21,7 +21,7 @@ def errors(right, labels, wrong_labels, degrees=1.0, metres=0.3, count=500):
         query = make_query(random, labels, wrong=wrong_labels, gravity_degrees=degrees, height_metres=metres)
         matches = make_matches(random, query, voters, count, right)
         points, pixels = voters.points[matches.rows], matches.pixels
-        keep = ssmc_weights(matches.rows, voters.labels, labels_at(query.labels, pixels)) > 0
+        keep = consistent(matches.rows, voters.labels, labels_at(query.labels, pixels))
         bounds = voters.nearest[matches.rows], voters.farthest[matches.rows]
         scores = gsmc_scores(
             CAMERA, pixels, points, voters, query.labels, query.gravity, query.height, match_range=bounds

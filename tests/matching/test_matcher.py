@@ -81,3 +81,23 @@ def test_enlarged_three_times_at_most():
     extract_scaled(Watching(), np.zeros((10, 20, 3), np.uint8), 1024)
     extract_scaled(Watching(), np.zeros((2000, 1000, 3), np.uint8), 1024)
     assert seen == [(30, 60, 3), (1024, 512, 3)]
+
+
+def test_a_loose_matcher_takes_every_pair_of_mutual_nearest_neighbours():
+    strict, loose = make_matcher("sift", 100), make_matcher("sift-loose", 100)
+    rng = np.random.default_rng(0)
+    sides = []
+    for _ in range(2):
+        descriptors = rng.normal(size=(40, 128)).astype(np.float32)
+        descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+        sides.append(
+            Keypoints(rng.uniform(0, 99, (40, 2)).astype(np.float32), descriptors, np.ones(40, np.float32), (100, 100))
+        )
+    assert len(strict.match(*sides)[0]) == 0  # noise passes no ratio test
+    pairs, cosine = loose.match(*sides)
+    product = sides[0].descriptors @ sides[1].descriptors.T
+    assert {tuple(pair) for pair in pairs.tolist()} == {
+        (row, int(product[row].argmax())) for row in range(40) if product[:, product[row].argmax()].argmax() == row
+    }
+    np.testing.assert_allclose(cosine, product[tuple(pairs.T)], atol=1e-6)
+    assert (loose.name, loose.features) == ("sift-loose", "sift")

@@ -31,6 +31,12 @@ class LocalizeSettings(Settings):
     """Label maps of the queries."""
     model: Path | None = None
     """Model that made the label maps: labels that it knows not to be stationary are left out (fgsn stationary)."""
+    window: float = 0.02
+    """How far around a key point ssmc looks: standard deviation of a Gaussian window as a share of the image's longer
+    side. 0 compares the two labels at the key point alone, as published."""
+    alike: float = 0.4
+    """How alike the labels around the key point in query and map must be for ssmc to keep a match: 0 nothing in common
+    to 1 the same shares of the same labels."""
     priors: tuple[Path, ...] = ()
     """Lists `name gx gy gz height`: direction of gravity in the camera frame and camera height; wanted by gsmc."""
     gravity_noise: float = 1.5
@@ -44,7 +50,8 @@ class LocalizeSettings(Settings):
     images: Path | None = None
     """Folder of all images, for matching here; names of map and queries are relative to it."""
     matcher: str = "xfeat-lighterglue"
-    """What matches images here: xfeat-lighterglue, xfeat (faster), aliked, disk or sift."""
+    """What matches images here: xfeat-lighterglue, xfeat (faster), aliked, disk or sift. With -loose behind it, queries
+    are matched without any test of likeness: many more matches, most of them wrong, for ssmc to choose from."""
     keypoints: int = 2048
     """Local features per image, at most."""
     retrieved: int = 10
@@ -66,7 +73,9 @@ class LocalizeSettings(Settings):
         require(labels, f"--method {self.method} wants --map-labels and --query-labels")
         require(self.method != "gsmc" or bool(self.priors), "--method gsmc wants --priors")
         require(any(self.up), "--up must be a direction, not 0 0 0")
-        at_least(self, keypoints=100, retrieved=1, workers=0, gravity_noise=0, height_noise=0)
+        at_least(self, keypoints=100, retrieved=1, workers=0, gravity_noise=0, height_noise=0, window=0)
+        require(self.window <= 0.5, f"--window is a share of the image's longer side, not {self.window:g}")
+        require(0 <= self.alike <= 1, f"--alike must lie between 0 and 1, not {self.alike:g}")
         require(self.max_error > 0, "--max-error must be above 0")
 
 

@@ -6,7 +6,6 @@ seen, is computed here once.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -58,23 +57,6 @@ class LabelledMap(Reconstruction):
         """Where the image observes them (n, 2), in the order of `points_of`."""
         first, last = np.searchsorted(self.track_image, (image, image + 1))
         return self.track_pixels[first:last]
-
-    def vote_shares(self, points: NDArray[np.int64], labels: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Share of the votes of points (n,) that went to labels (n,): 0 to 1, for soft decisions; 0 for label -1."""
-        cells, counts, totals = self._votes
-        if not len(cells):
-            return np.zeros(len(points))
-        wanted = np.where(labels >= 0, points * self.clusters + labels, -1)
-        at = np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)
-        return np.where(cells[at] == wanted, counts[at], 0) / np.maximum(totals[points], 1)
-
-    @cached_property
-    def _votes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Sorted cells point * K + label, the votes in each, and the votes (M,) of every point."""
-        valid = self.track_labels >= 0
-        point = self.track_point[valid]
-        cells, counts = np.unique(point * self.clusters + self.track_labels[valid], return_counts=True)
-        return cells, counts, np.bincount(point, minlength=len(self.points))
 
 
 def make_labelled_map(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fgsn.config import LocalizeSettings
 from fgsn.errors import FgsnError
@@ -29,7 +29,8 @@ from fgsn.localization.priors import Priors, read_priors
 from fgsn.localization.queries import Query, read_queries
 from fgsn.localization.result_files import write_results
 from fgsn.localization.robust_pose import PoseEstimate, estimate_pose
-from fgsn.localization.ssmc import ssmc_weights
+from fgsn.localization.ssmc import consistent
+from fgsn.localization.surroundings import Surroundings
 from fgsn.localization.upright import up_of_cameras
 from fgsn.localization.voters import Voters
 from fgsn.progress import say, tracked
@@ -143,6 +144,9 @@ class _Judge:
 
     def __init__(self, settings: LocalizeSettings, labelled: LabelledMap, priors: PriorsByName, device: str) -> None:
         self.settings, self.labelled, self.priors, self.device = settings, labelled, priors, device
+        self.surroundings: Surroundings | None = None
+        if settings.method == "ssmc" and settings.window > 0 and settings.map_labels:
+            self.surroundings = Surroundings(labelled, settings.map_labels, settings.window)
         good = labelled.labels >= 0
         if labelled.stationary is not None:
             good &= labelled.stationary[np.maximum(labelled.labels, 0)]
@@ -160,9 +164,7 @@ class _Judge:
         assert folder is not None
         labels = read_image_labels(folder, query.name, query.camera.size, self.labelled.clusters)
         if method == "ssmc":
-            at = labels_at(labels, matches.pixels)
-            kept = ssmc_weights(matches.points, self.labelled.labels, at, stationary=self.labelled.stationary) > 0
-            return Judged(matches[kept])
+            return Judged(matches[self._holds(labels, matches)])
         if query.name not in self.priors:
             raise FgsnError(f"'{query.name}' has no prior of gravity and height in {self.settings.priors[0]}")
         gravity, height = self.priors[query.name]
@@ -174,6 +176,13 @@ class _Judge:
             device=self.device,
         )  # fmt: skip
         return Judged(matches, sampling_weights(scores), match_votes(scores))
+
+    def _holds(self, labels: NDArray[np.int64], matches: Matches2D3D) -> NDArray[np.bool_]:
+        """Which matches the labels confirm: those at the key points, or those around them."""
+        if self.surroundings is None:
+            at = labels_at(labels, matches.pixels)
+            return consistent(matches.points, self.labelled.labels, at, self.labelled.stationary)
+        return self.surroundings.likeness(labels, matches.pixels, matches.points) >= self.settings.alike
 
 
 def _localized(query: Query, find: Finder, judge: Judge, labelled: LabelledMap, settings: LocalizeSettings) -> Row:

@@ -16,8 +16,8 @@ from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
 from fgsn.localization.labelled_map import LabelledMap
 from fgsn.localization.matches import Matches2D3D, points_at, unique_matches
-from fgsn.matching.features import Features
-from fgsn.matching.matcher import make_matcher
+from fgsn.matching.features import Features, Matches
+from fgsn.matching.matcher import LOOSE, make_matcher
 from fgsn.matching.similar import similar_pairs
 from fgsn.progress import say
 
@@ -41,7 +41,7 @@ class OwnMatches:
             queries: names of the queries.
             images: folder that all names are relative to.
             work: folder for features and matches.
-            matcher: see `fgsn.matching.matcher`.
+            matcher: see `fgsn.matching.matcher`; a loose one matches queries only.
             settings: keypoints, retrieved, workers, device, seed.
 
         Raises:
@@ -50,14 +50,19 @@ class OwnMatches:
         """
         workers = settings["workers"] if settings["device"] == "cpu" else 1
         files = {name: images / name for name in [*database.names, *queries]}
-        made = make_matcher(matcher, settings["keypoints"], settings["device"])
-        self.features = Features(files, made, work)
+        # The map is made as well as can be; loose matches are for its queries.
+        strict = make_matcher(matcher.removesuffix(LOOSE), settings["keypoints"], settings["device"])
+        self.features = Features(files, strict, work)
+        self._across = self.features
+        if matcher.endswith(LOOSE):
+            self._across = Features(files, make_matcher(matcher, settings["keypoints"], settings["device"]), work)
         self.broken = self.features.extract(files, workers)
         names = [name for name in database.names if name not in self.broken]
         queries = [name for name in queries if name not in self.broken]
         within = [pair for pair in _neighbours(database) if not self.broken.keys() & set(pair)]
         across = similar_pairs(self.features, queries, names, settings["retrieved"], settings["seed"])
-        self.features.match_all([*within, *across], workers)
+        self.features.match_all(within, workers)
+        self._across.match_all(across, workers)
         self.retrieved: dict[str, list[str]] = {name: [] for name in queries}
         for query, name in across:
             self.retrieved[query].append(name)
@@ -71,6 +76,10 @@ class OwnMatches:
             posed, key_points, ((row[a], row[b], self.features.match(a, b)[0]) for a, b in within)
         )
         say(f"fgsn: {len(self.model.points)} map points from {len(names)} images, {self.model.errors().mean():.2f} px")
+
+    def match(self, query: str, name: str) -> Matches:
+        """Rows of key points of a query and of a map image that were matched, and scores."""
+        return self._across.match(query, name)
 
     def finder(self, labelled: LabelledMap) -> Callable[[str], Matches2D3D]:
         """A function that gives the matches of a query with the points of `labelled`, made of `model`."""
@@ -87,7 +96,7 @@ class OwnMatches:
         def find(query: str) -> Matches2D3D:
             rows, points, scores = [], [], []
             for name in self.retrieved.get(query, []):
-                pairs, score = self.features.match(query, name)
+                pairs, score = self.match(query, name)
                 found = points_of(name)[pairs[:, 1]]
                 good = found >= 0
                 rows.append(pairs[good, 0])

@@ -13,6 +13,8 @@ from fgsn.matching.keypoints import Keypoints
 if TYPE_CHECKING:
     import torch
 
+LOOSE = "-loose"
+ANY_COSINE = -2.0
 _MOST_ENLARGED = 3.0
 
 
@@ -60,11 +62,29 @@ def register(name: str) -> Callable[[Registered], Registered]:
     return known
 
 
+class Loose:
+    """The features of a matcher; any two that are each other's nearest are a match, however unlike they are.
+
+    Between seasons that finds many more right matches, among far more wrong ones: for those who can tell them apart.
+    """
+
+    def __init__(self, matcher: Matcher) -> None:
+        self.name = matcher.name + LOOSE
+        self.features, self.keypoints, self.device = matcher.features, matcher.keypoints, matcher.device
+        self.extract = matcher.extract
+
+    def match(
+        self, a: Keypoints, b: Keypoints
+    ) -> tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]:
+        """Match mutual nearest neighbours; see `Matcher`."""
+        return mutual_nearest(a.descriptors, b.descriptors, ANY_COSINE, self.device)
+
+
 def make_matcher(name: str, keypoints: int = 2048, device: str = "cpu") -> Matcher:
     """Build a matcher and load its weights.
 
     Args:
-        name: `xfeat-lighterglue`, `xfeat`, `aliked`, `disk` or `sift`.
+        name: `xfeat-lighterglue`, `xfeat`, `aliked`, `disk` or `sift`; with `-loose` behind it, see `Loose`.
         keypoints: how many features an image gets, at most.
         device: where it computes, `cpu` or `cuda`; SIFT always takes the CPU.
 
@@ -73,6 +93,8 @@ def make_matcher(name: str, keypoints: int = 2048, device: str = "cpu") -> Match
     """
     from fgsn.matching import lightglue, sift, xfeat  # noqa: F401  they make themselves known
 
+    if name.endswith(LOOSE):
+        return Loose(make_matcher(name.removesuffix(LOOSE), keypoints, device))
     if name not in _FACTORIES:
         raise FgsnError(f"unknown matcher '{name}'; {nearest(name, _FACTORIES)}")
     return _FACTORIES[name](keypoints, device)
