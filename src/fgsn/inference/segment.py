@@ -67,7 +67,7 @@ def segment_images(
     todo = [pair for pair in images if overwrite or not all(path.exists() for path in outputs[pair[1]].values())]
     failed: list[str] = []
     seconds = {"read": 0.0, "compute": 0.0, "write": 0.0}
-    colours = _colours(model)
+    colours = colours_of(model)
     began = time.perf_counter()
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, Meter("segment", len(todo)) as meter:
         writing: Future[None] | None = None
@@ -102,7 +102,8 @@ def segment_images(
     }
 
 
-def _colours(model: Model) -> np.ndarray:
+def colours_of(model: Model) -> np.ndarray:
+    """The colours (K, 3) of a model's labels: those that its classes usually have, or very different ones."""
     if model.classes:
         return class_palette(model.classes)
     return published_palette(model.clusters) if model.windows == "published" else palette(model.clusters)
