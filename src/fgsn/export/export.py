@@ -1,5 +1,6 @@
 """fgsn export: a model, or labels that it made, in the formats of other programs."""
 
+from collections.abc import Container
 from typing import Any
 
 from fgsn.config import ExportSettings
@@ -40,7 +41,7 @@ def export(settings: ExportSettings) -> dict[str, Any]:
     return results
 
 
-def _map_of_labels(model: Model, settings: ExportSettings, wanted: set[str]) -> dict[str, Any]:
+def _map_of_labels(model: Model, settings: ExportSettings, wanted: Container[str]) -> dict[str, Any]:
     """Write the map as PLY or COLMAP model."""
     assert settings.map is not None
     assert settings.map_labels is not None

@@ -76,9 +76,8 @@ def _program(
     say("export: the network is being written down; this takes a minute")
     try:
         with _silent(), torch.no_grad():
-            program = torch.export.export(
-                network, (image,), dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=size is None
-            )
+            words = {} if size else {"dynamic_shapes": shapes, "prefer_deferred_runtime_asserts_over_guards": True}
+            program = torch.export.export(network, (image,), **words)
     except Exception as error:  # of torch's compiler, of many kinds
         hint = "" if size else "; give the --size of the images"
         raise FgsnError(f"torch cannot export this network: {_line(error)}{hint}") from None

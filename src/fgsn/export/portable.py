@@ -6,11 +6,12 @@ is said with matrices along rows and columns, so that it can be written down onc
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgsn.data.resize import resized_shape
+from fgsn.data.resize import resized, resized_shape
 from fgsn.errors import UsageError
 from fgsn.inference.model import Model
 from fgsn.inference.tiles import ramp
@@ -46,29 +47,46 @@ class Portable(nn.Module):
         self._resizes = self.seen != size
         if size is None and model.short_side:
             raise UsageError(f"this model resizes images to a shorter side of {model.short_side} px: give their --size")
+        for name, axis in (("ramp_down", 0), ("ramp_across", 1)):
+            side = model.window if self.seen is None else min(model.window, self.seen[axis])
+            self.register_buffer(name, ramp(1, cells(side))[0].clone())
         if self._resizes:
             assert self.seen is not None
             assert size is not None
             self.down, self.across = _Resize(size[0], self.seen[0]), _Resize(size[1], self.seen[1])
+            self.down_first = self._down_first(size, model.short_side)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """The outputs, in their order."""
         height, width = image.shape[:2]
         pixels = image.permute(2, 0, 1).float()
-        if self._resizes:  # as Pillow does it, across first
-            pixels = self.down(self.across(pixels).transpose(1, 2)).transpose(1, 2)
+        if self._resizes:
+            pixels = self._resized(pixels)
         seen = (height, width) if self.seen is None else self.seen
         maps = self._maps(self.normalisation.apply(pixels), seen)
         if "labels" in maps:
             maps["labels"] = _labels(maps["labels"], (height, width), seen)
         return tuple(maps[name] for name in self.outputs)
 
+    def _resized(self, pixels: Tensor) -> Tensor:
+        if self.down_first:
+            return self.across(self.down(pixels.transpose(1, 2)).transpose(1, 2))
+        return self.down(self.across(pixels).transpose(1, 2)).transpose(1, 2)
+
+    def _down_first(self, size: tuple[int, int], short_side: int) -> bool:
+        """Which side Pillow begins with: versions differ, and so do the roundings in between."""
+        noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+        wanted = torch.from_numpy(resized(noise, short_side).transpose(2, 0, 1).copy())
+        self.down_first = True
+        return bool((self._resized(torch.from_numpy(noise).permute(2, 0, 1)) == wanted).all())
+
     def _maps(self, image: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
         """Scores (also under labels) and features at the feature cells, blended from windows."""
-        if self.seen is not None and max(size) <= self.window:
+        if self.seen is not None and cells(max(size)) <= cells(self.window):
             return self._chosen(image[None], None)
         sides = [self.window if self.seen is None else min(self.window, pixels) for pixels in size]
-        (rows, down), (columns, across) = (_windows(n, side) for n, side in zip(size, sides, strict=True))
+        rows, down = _windows(size[0], sides[0], self.get_buffer("ramp_down"))
+        columns, across = _windows(size[1], sides[1], self.get_buffer("ramp_across"))
         tiles = image[:, rows][:, :, :, columns].permute(1, 3, 0, 2, 4).flatten(0, 1)
         return self._chosen(tiles, (rows.shape[0], columns.shape[0], down, across))
 
@@ -83,8 +101,8 @@ class Portable(nn.Module):
         return found
 
 
-def _windows(pixels: int, side: int) -> tuple[Tensor, Tensor]:
-    """Windows along one side of the image, as `fgsn.inference.tiles` has them.
+def _windows(pixels: int, side: int, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Windows along one side of the image, as `fgsn.inference.tiles` has them, their cells weighted by `weights`.
 
     Returns:
         Pixels (windows, side) of each, and weights (cells, windows · window's cells) of their cells in the image's.
@@ -93,7 +111,6 @@ def _windows(pixels: int, side: int) -> tuple[Tensor, Tensor]:
     step = max(1, cells(side) * 2 // 3)
     gaps = (last + step - 1) // step  # other programs round towards 0, so nothing here is negative
     first = last * torch.arange(gaps + 1) // torch.sym_max(gaps, 1)
-    weights = ramp(1, cells(side))[0]
     place = first[:, None] + torch.arange(cells(side))
     shares = (place.flatten() == torch.arange(cells(pixels))[:, None]) * weights.repeat(gaps + 1)
     return STRIDE * first[:, None] + torch.arange(side), shares
