@@ -46,6 +46,7 @@ COMMANDS = {
     "score-poses": Command(config.ScorePosesSettings, "fgsn.evaluation.score_poses:score_poses"),
     "report": Command(config.ReportSettings, "fgsn.report.page:report"),
     "sweep": Command(config.SweepSettings, "fgsn.sweep:sweep"),
+    "export": Command(config.ExportSettings, "fgsn.export.export:export"),
     "info": Command(config.InfoSettings, "fgsn.inference.info:info"),
 }
 

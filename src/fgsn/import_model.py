@@ -15,6 +15,7 @@ from fgsn.models.foreign import published_network, read_published_codebook, read
 from fgsn.models.imagenet import load_imagenet_weights
 from fgsn.models.normalisation import CAFFE, SIGNED, TORCHVISION
 from fgsn.models.pspnet import Architecture, PSPNet
+from fgsn.models.timm_net import timm_backbone, timm_normalisation
 
 KNOWN_CLASSES = {19: CITYSCAPES_CLASSES, 66: VISTAS_CLASSES}
 START_CLASSES = 2
@@ -30,6 +31,9 @@ def import_model(settings: ImportSettings) -> dict[str, Any]:
     torch.manual_seed(settings.seed)  # the heads of a network that comes without
     if settings.checkpoint == "imagenet:lite":
         model = _start(Model(_lite(), SIGNED, 0, 257), "EfficientNet-Lite0, ImageNet")
+    elif settings.checkpoint.startswith("timm/"):
+        normalisation = timm_normalisation(settings.checkpoint)
+        model = _start(Model(_timm(settings.checkpoint), normalisation, 0, 257), settings.checkpoint)
     else:
         model = _from_file(Path(settings.checkpoint), settings)
     model.network.eval().requires_grad_(False)
@@ -78,4 +82,10 @@ def _start(model: Model, source: str) -> Model:
 def _lite() -> PSPNet:
     network = PSPNet(Architecture("lite", START_CLASSES))
     load_imagenet_weights(network.backbone)
+    return network
+
+
+def _timm(name: str) -> PSPNet:
+    network = PSPNet(Architecture(name, START_CLASSES))
+    network.backbone = timm_backbone(name, pretrained=True)
     return network

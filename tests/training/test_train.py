@@ -513,7 +513,7 @@ def started(settings):
     values = settings.as_dict()
     flags = [f"--{key.replace('_', '-')}" for key in values]
     given = [str(part) for flag, value in zip(flags, values.values(), strict=True) for part in (flag, value)
-             if flag not in ("--data", "--resume")]  # fmt: skip
+             if flag != "--data" and value is not False]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-c", "from fgsn.cli import main; main()", "train", *given, "--data", *values["data"]],
         stderr=subprocess.PIPE,

@@ -13,7 +13,14 @@ from fgsn.config.data import (
     PrepareSettings,
     WorldSettings,
 )
-from fgsn.config.labels import DemoSettings, EvaluateSettings, InfoSettings, SegmentSettings, StationarySettings
+from fgsn.config.labels import (
+    DemoSettings,
+    EvaluateSettings,
+    ExportSettings,
+    InfoSettings,
+    SegmentSettings,
+    StationarySettings,
+)
 from fgsn.config.localization import LocalizeSettings, ScorePosesSettings, TrackSettings
 from fgsn.config.report import ReportSettings
 from fgsn.config.training import ImportSettings, PretrainSettings, SweepSettings, TrainSettings
@@ -25,6 +32,7 @@ __all__ = [
     "CorrespondSettings",
     "DemoSettings",
     "EvaluateSettings",
+    "ExportSettings",
     "ImportSettings",
     "InfoSettings",
     "LocalizeSettings",

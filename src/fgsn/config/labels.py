@@ -84,6 +84,45 @@ class EvaluateSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportSettings(Settings):
+    """Write a model, or labels that it made, for other programs: ONNX, torch, the Hugging Face Hub, hloc, PLY, COLMAP.
+
+    onnx and torch: the network from image to label map; hub: model file and model card; hloc: labels and features at
+    key points; ply and colmap: a map whose points have the colours of their labels.
+    """
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="MODEL")]
+    """Model file, run folder, or hf://owner/name."""
+    out: Path
+    """Folder to write to."""
+    format: tuple[Literal["onnx", "torch", "hub", "hloc", "ply", "colmap"], ...] = ("onnx",)
+    """What to write."""
+    size: tuple[int, int] | None = None
+    """Width and height of the images that onnx and torch take; default: any size above the model's window."""
+    outputs: tuple[Literal["labels", "scores", "features"], ...] = ("labels",)
+    """What onnx and torch return."""
+    images: Path | None = None
+    """Images: onnx is compared with PyTorch on them; hloc's key points lie in them."""
+    keypoints: Path | None = None
+    """File with key points (hloc's features.h5), for hloc."""
+    map: Path | None = None
+    """COLMAP model, for ply and colmap."""
+    map_labels: Path | None = None
+    """Label maps of the map's images (fgsn segment --out), for ply and colmap."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(bool(self.format), "--format wants at least one format")
+        require(bool(self.outputs), "--outputs wants at least one output")
+        require(self.size is None or min(self.size) > 0, "--size wants width and height in pixels")
+        need = {"hloc": ("images", "keypoints"), "ply": ("map", "map_labels"), "colmap": ("map", "map_labels")}
+        for name in self.format:
+            missing = [field for field in need.get(name, ()) if getattr(self, field) is None]
+            flags = " and ".join(f"--{field.replace('_', '-')}" for field in missing)
+            require(not missing, f"--format {name} wants {flags}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class InfoSettings(Settings):
     """Say what is inside a model file."""
 

@@ -18,9 +18,11 @@ class PretrainSettings(Settings):
     out: Path
     """Run folder to write."""
     backbone: str = "lite"
-    """Backbone: tiny, lite (EfficientNet-Lite0 layout), resnet50 or resnet101."""
-    weights: Literal["none", "imagenet"] = "none"
-    """Start from scratch, or from the ImageNet weights of the installed package (lite only)."""
+    """Backbone: tiny, lite (EfficientNet-Lite0 layout), resnet50, resnet101, or timm/NAME for any network of timm."""
+    weights: Literal["none", "imagenet", "timm"] = "none"
+    """From scratch, from the ImageNet weights of the installed package (lite), or those that timm fetches (timm/…)."""
+    freeze_backbone: bool = False
+    """Leave the backbone as it is, so that only the head learns."""
     init: Path | None = None
     """Model to start from instead, with its backbone and its batch norms as they are; other classes are learnt anew."""
     corr_data: tuple[Path, ...] = ()
@@ -77,7 +79,7 @@ class ImportSettings(Settings):
     """Turn weights that others trained into a model: the authors' PSPNet, or torchvision's ResNet of ImageNet."""
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="", metavar="CHECKPOINT")]
-    """Their .pth or .safetensors file, or imagenet:lite for the ImageNet weights of the installed package."""
+    """Their .pth or .safetensors file; imagenet:lite for the installed package's weights; timm/NAME for timm's."""
     out: Path
     """Model file to write."""
     codebook: Path | None = None
@@ -126,6 +128,8 @@ class TrainSettings(Settings):
     """Learning rate at the start; it falls to 0 along a polynomial."""
     backbone_lr: float = 0.1
     """Learning rate of the pretrained layers relative to the new classifiers'."""
+    freeze_backbone: bool = False
+    """Leave the backbone as it is, so that only the head learns."""
     power: float = 1.0
     """Power of the polynomial by which the learning rate falls."""
     weight_decay: float = 1e-4

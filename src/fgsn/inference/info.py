@@ -3,12 +3,16 @@
 from typing import Any
 
 from fgsn.config import InfoSettings
-from fgsn.inference.model import load
+from fgsn.inference.model import Model, load
 
 
 def info(settings: InfoSettings) -> dict[str, Any]:
-    """Describe a model in plain values."""
-    model = load(settings.model, "cpu")
+    """Describe the model of a file in plain values."""
+    return describe(load(settings.model, "cpu"))
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """What there is to know of a model, in plain values."""
     architecture = model.network.architecture
     facts: dict[str, Any] = {
         "kind": "base network" if model.classes else "fine-grained labels",

@@ -14,8 +14,10 @@ from torch import Tensor
 from fgsn.clustering.codebook import Codebook
 from fgsn.data.images import read_image
 from fgsn.data.resize import resized, resized_shape
-from fgsn.errors import FgsnError
+from fgsn.errors import FgsnError, MissingExtraError
+from fgsn.files import write_text
 from fgsn.inference.colours import class_palette, palette, published_palette
+from fgsn.inference.hub import MODEL_FILE, downloaded, on_hub
 from fgsn.inference.published import published_labels
 from fgsn.inference.similar_colours import similar_palette
 from fgsn.inference.tiles import blended
@@ -127,14 +129,21 @@ class Model:
         }
         write_model_file(path, tensors, header)
 
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write a folder for the Hugging Face Hub: the model file and a model card; `load` takes the folder, too."""
+        from fgsn.inference.model_card import model_card
+
+        self.save(Path(folder) / MODEL_FILE)
+        write_text(Path(folder) / "README.md", model_card(self))
+
 
 def load(path: Path | str, device: str = "auto") -> Model:
-    """Load a model file, or the model of a run folder.
+    """Load a model file, the model of a run folder, or that of a repository of the Hugging Face Hub, hf://owner/name.
 
     Raises:
         FgsnError: there is none, it is no model of fgsn, or it does not fit together.
     """
-    path = _file(Path(path))
+    path = _file(path)
     place = choose_device(device)
     tensors, header = read_model_file(path)
     try:
@@ -152,6 +161,8 @@ def load(path: Path | str, device: str = "auto") -> Model:
             facts=header["facts"],
         )
         _check(model)
+    except MissingExtraError:
+        raise
     except (KeyError, TypeError, RuntimeError, ValueError, FgsnError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FgsnError(f"{path} does not fit together ({reason}); it is damaged or not from this version") from None
@@ -164,12 +175,15 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _file(path: Path) -> Path:
+def _file(path: Path | str) -> Path:
+    if on_hub(path):
+        return downloaded(path)
+    path = Path(path)
     if not path.is_dir():
         return path
-    if not (path / "model.safetensors").exists():
-        raise FgsnError(f"{path} holds no model.safetensors: the run has not finished, or it is no run folder")
-    return path / "model.safetensors"
+    if not (path / MODEL_FILE).exists():
+        raise FgsnError(f"{path} holds no {MODEL_FILE}: the run has not finished, or it is no run folder")
+    return path / MODEL_FILE
 
 
 def _network(architecture: Architecture, weights: dict[str, Tensor]) -> PSPNet:
@@ -183,7 +197,11 @@ def _network(architecture: Architecture, weights: dict[str, Tensor]) -> PSPNet:
         if value.shape != wanted[name].shape or value.is_floating_point() != wanted[name].is_floating_point():
             wrong, right = (f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in (value, wanted[name]))
             raise ValueError(f"{name} is {wrong} instead of {right}")
-    network.to_empty(device="cpu").load_state_dict(weights)
+    if architecture.backbone.startswith("timm/"):  # computes tables when it is built, which no file holds
+        network = PSPNet(architecture)
+    else:
+        network.to_empty(device="cpu")
+    network.load_state_dict(weights)
     return network
 
 

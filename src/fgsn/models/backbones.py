@@ -39,15 +39,20 @@ def build_backbone(name: str) -> Backbone:
 
     Raises:
         UsageError: no backbone has this name.
+        MissingExtraError: it is one of timm, which is not installed.
     """
+    if name.startswith("timm/"):
+        from fgsn.models.timm_net import timm_backbone
+
+        return timm_backbone(name)
     names = backbone_names()
     if name not in names:
-        raise UsageError(f"unknown backbone '{name}'; {nearest(name, names)}")
+        raise UsageError(f"unknown backbone '{name}'; {nearest(name, names)}, or timm/NAME for any network of timm")
     return _BUILDERS[name]()
 
 
 def backbone_names() -> list[str]:
-    """The backbones that there are."""
+    """The backbones that there are, beside timm's."""
     # Importing the families registers them.
     from fgsn.models import inverted_residual, resnet  # noqa: F401
 

@@ -98,8 +98,10 @@ class PSPNet(nn.Module):
                 layer.bias.zero_()
 
     def train(self, mode: bool = True) -> "PSPNet":
-        """Switch to training mode; batch norms stay as they are when `frozen_norms` is set."""
+        """Switch to training mode; batch norms, or all of the backbone, stay as they are where they are frozen."""
         super().train(mode)
+        if mode and getattr(self, "frozen_backbone", False):
+            self.backbone.eval()
         if mode and getattr(self, "frozen_norms", False):
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
@@ -109,6 +111,12 @@ class PSPNet(nn.Module):
     def freeze_norms(self) -> None:
         """Keep the running statistics of all batch norms from now on (METHOD section 2: BN frozen)."""
         self.frozen_norms = True
+        self.train(self.training)
+
+    def freeze_backbone(self) -> None:
+        """Keep the backbone as it is from now on; only the heads learn."""
+        self.frozen_backbone = True
+        self.backbone.requires_grad_(False)
         self.train(self.training)
 
 

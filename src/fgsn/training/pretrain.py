@@ -24,6 +24,7 @@ from fgsn.models.imagenet import load_imagenet_weights
 from fgsn.models.layers import STRIDE
 from fgsn.models.normalisation import SIGNED
 from fgsn.models.pspnet import Architecture, PSPNet
+from fgsn.models.timm_net import timm_backbone, timm_normalisation
 from fgsn.progress import Meter
 from fgsn.training.batches import first_readable, shuffled, stacked
 from fgsn.training.correspondence_term import CorrespondenceTerm
@@ -51,6 +52,8 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
     across = CorrespondenceTerm.of(settings, classes)
     model = _start(settings, classes, [labelled.name for labelled in sets])
     network = model.network
+    if settings.freeze_backbone:
+        network.freeze_backbone()
     run = Run(settings.out, settings, settings.resume)
     optimiser = sgd(
         network,
@@ -213,6 +216,8 @@ def _start(settings: PretrainSettings, classes: tuple[str, ...], data: list[str]
             network.reset_classifiers(len(classes), torch.Generator().manual_seed(settings.seed))
     else:
         network, normalisation = _network(settings, len(classes)), SIGNED
+        if settings.backbone.startswith("timm/"):
+            normalisation = timm_normalisation(settings.backbone)
     return Model(
         network=network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
         normalisation=normalisation,
@@ -231,6 +236,10 @@ def _network(settings: PretrainSettings, classes: int) -> PSPNet:
         if settings.backbone != "lite":
             raise FgsnError("--weights imagenet fits the backbone lite only")
         load_imagenet_weights(network.backbone)
+    if settings.weights == "timm":
+        if not settings.backbone.startswith("timm/"):
+            raise FgsnError("--weights timm fits a --backbone timm/NAME only")
+        network.backbone = timm_backbone(settings.backbone, pretrained=True)
     return network
 
 

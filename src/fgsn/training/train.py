@@ -52,6 +52,8 @@ def train(settings: TrainSettings) -> dict[str, Any]:
         raise FgsnError("the data sets have no training pairs; run fgsn prepare on them")
     model = _start(settings)
     network = model.network
+    if settings.freeze_backbone:
+        network.freeze_backbone()
     run = Run(settings.out, settings, settings.resume)
     optimiser = sgd(
         network,

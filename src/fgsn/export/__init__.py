@@ -1,0 +1,1 @@
+"""Models and maps of labels in the formats of other programs."""

@@ -1,0 +1,103 @@
+"""Labels and features of a model at key points, in the layout of hloc's feature files.
+
+The file can take the place of hloc's own features: `descriptors` are the network's features. `labels` stand beside.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from fgsn.data.images import read_image
+from fgsn.data.resize import resized_shape, scaled_points
+from fgsn.errors import FgsnError
+from fgsn.files import inside, written_whole
+from fgsn.inference.model import Model
+from fgsn.localization.labelled_map import labels_at
+from fgsn.models.layers import STRIDE
+from fgsn.progress import tracked
+
+
+def write_hloc_features(model: Model, images: Path, keypoints: Path, out: Path) -> dict[str, Any]:
+    """Write a group for every image of a file of key points.
+
+    Each holds keypoints (N, 2) and scores (N,) as they were, descriptors (D, N) of length 1, labels (N,), -1 for key
+    points outside the image, and image_size (width, height).
+
+    Args:
+        model: the model.
+        images: folder that the names in the file are relative to.
+        keypoints: hloc's features.h5, of any local features.
+        out: file to write.
+
+    Raises:
+        FgsnError: the file or an image is missing or broken.
+    """
+    if keypoints.resolve() == out.resolve():
+        raise FgsnError(f"{out} would replace the key points that are read; choose another --out")
+    points = 0
+    with _opened(keypoints) as given, written_whole(out) as aside, h5py.File(aside, "w") as file:
+        names = _names(given)
+        if not names:
+            raise FgsnError(f"{keypoints} holds no image with keypoints; is it a features.h5 of hloc?")
+        for name in tracked(names, "hloc", len(names)):
+            pixels, scores = _key_points(given, name)
+            image = read_image(inside(images, name))
+            group = file.create_group(name)
+            group["keypoints"] = pixels.astype(np.float32)
+            if scores is not None:
+                group["scores"] = scores
+            group["descriptors"] = features_at(model, image, pixels)
+            group["labels"] = labels_at(model.segment(image), pixels)
+            group["image_size"] = np.array(image.shape[1::-1])
+            points += len(pixels)
+    return {
+        "file": str(out),
+        "images": len(names),
+        "keypoints": points,
+        "dimensions": model.network.architecture.feature_dim,
+    }
+
+
+def features_at(
+    model: Model, image: NDArray[np.uint8], pixels: Float[np.ndarray, "points 2"]
+) -> Float[np.ndarray, "dim points"]:
+    """Features between the cells, at x, y in pixels of the image, each of length 1 (float16)."""
+    seen = resized_shape(image.shape, model.short_side)
+    features = model.feature_map(image)
+    cell = torch.from_numpy(scaled_points(pixels, image.shape, seen) / STRIDE).to(features)
+    last = torch.tensor([features.shape[2] - 1, features.shape[1] - 1]).to(features).clamp(min=1)
+    found = torch.nn.functional.grid_sample(
+        features[None], (cell / last * 2 - 1)[None, None], padding_mode="border", align_corners=True
+    )[0, :, 0]
+    return torch.nn.functional.normalize(found, dim=0).half().cpu().numpy()
+
+
+def _names(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(item.parent.name[1:]) if name.endswith("/keypoints") else None)
+    return sorted(names)
+
+
+def _key_points(file: h5py.File, name: str) -> tuple[NDArray[np.float64], NDArray[Any] | None]:
+    try:
+        pixels = np.asarray(file[f"{name}/keypoints"][()])[:, :2].astype(np.float64)  # type: ignore[index]
+        scores = np.asarray(file[f"{name}/scores"][()]) if f"{name}/scores" in file else None  # type: ignore[index]
+        if pixels.shape[1:] != (2,) or not np.isfinite(pixels).all():
+            raise ValueError
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError):
+        raise FgsnError(f"{file.filename}: the key points of '{name}' cannot be read") from None
+    return pixels, scores
+
+
+def _opened(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", locking=False)
+    except FileNotFoundError:
+        raise FgsnError(f"{path} does not exist") from None
+    except (OSError, RuntimeError) as error:
+        raise FgsnError(f"{path} is no HDF5 file: {' '.join(str(error).split())}") from None

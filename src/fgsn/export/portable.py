@@ -1,0 +1,166 @@
+"""A model as one network from an image to its label map, in operations that other programs have, too.
+
+`Model.segment` cuts windows, blends them and spreads the scores over the pixels in loops and in place. Here the same
+is said with matrices along rows and columns, so that it can be written down once, for images of one size or of any.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fgsn.data.resize import resized, resized_shape
+from fgsn.errors import UsageError
+from fgsn.inference.model import Model
+from fgsn.inference.tiles import ramp
+from fgsn.inference.upsample import cells_around
+from fgsn.models.layers import STRIDE, cells
+
+CLASSES_AT_ONCE = 25
+"""Labels whose scores are spread over the pixels together; bounds the memory."""
+
+
+class Portable(nn.Module):
+    """From an RGB image (height, width, 3), 8 bits, to what is wanted of it.
+
+    labels: (height, width) int32, one for each pixel of the image; scores: (labels, h, w) and features: (dim, h, w),
+    float32, with a cell every 8 pixels of the image as the network sees it.
+    """
+
+    def __init__(self, model: Model, outputs: Sequence[str], size: tuple[int, int] | None) -> None:
+        """Wrap a model.
+
+        Args:
+            model: on the CPU.
+            outputs: some of labels, scores, features, in the order in which they are returned.
+            size: (height, width) of the images, None for any larger than the model's window.
+
+        Raises:
+            UsageError: images of any size are wanted of a model that resizes them.
+        """
+        super().__init__()
+        self.network, self.normalisation = model.network, model.normalisation
+        self.outputs, self.window, self.labels = tuple(outputs), model.window, model.clusters
+        self.seen = None if size is None else resized_shape(size, model.short_side)
+        self._resizes = self.seen != size
+        if size is None and model.short_side:
+            raise UsageError(f"this model resizes images to a shorter side of {model.short_side} px: give their --size")
+        for name, axis in (("ramp_down", 0), ("ramp_across", 1)):
+            side = model.window if self.seen is None else min(model.window, self.seen[axis])
+            self.register_buffer(name, ramp(1, cells(side))[0].clone())
+        if self._resizes:
+            assert self.seen is not None
+            assert size is not None
+            self.down, self.across = _Resize(size[0], self.seen[0]), _Resize(size[1], self.seen[1])
+            self.down_first = self._down_first(size, model.short_side)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The outputs, in their order."""
+        height, width = image.shape[:2]
+        pixels = image.permute(2, 0, 1).float()
+        if self._resizes:
+            pixels = self._resized(pixels)
+        seen = (height, width) if self.seen is None else self.seen
+        maps = self._maps(self.normalisation.apply(pixels), seen)
+        if "labels" in maps:
+            maps["labels"] = _labels(maps["labels"], (height, width), seen)
+        return tuple(maps[name] for name in self.outputs)
+
+    def _resized(self, pixels: Tensor) -> Tensor:
+        if self.down_first:
+            return self.across(self.down(pixels.transpose(1, 2)).transpose(1, 2))
+        return self.down(self.across(pixels).transpose(1, 2)).transpose(1, 2)
+
+    def _down_first(self, size: tuple[int, int], short_side: int) -> bool:
+        """Which side Pillow begins with: versions differ, and so do the roundings in between."""
+        noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+        wanted = torch.from_numpy(resized(noise, short_side).transpose(2, 0, 1).copy())
+        self.down_first = True
+        return bool((self._resized(torch.from_numpy(noise).permute(2, 0, 1)) == wanted).all())
+
+    def _maps(self, image: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Scores (also under labels) and features at the feature cells, blended from windows."""
+        if self.seen is not None and cells(max(size)) <= cells(self.window):
+            return self._chosen(image[None], None)
+        sides = [self.window if self.seen is None else min(self.window, pixels) for pixels in size]
+        rows, down = _windows(size[0], sides[0], self.get_buffer("ramp_down"))
+        columns, across = _windows(size[1], sides[1], self.get_buffer("ramp_across"))
+        tiles = image[:, rows][:, :, :, columns].permute(1, 3, 0, 2, 4).flatten(0, 1)
+        return self._chosen(tiles, (rows.shape[0], columns.shape[0], down, across))
+
+    def _chosen(self, tiles: Tensor, grid: tuple[int, int, Tensor, Tensor] | None) -> dict[str, Tensor]:
+        output = self.network(tiles)
+        found: dict[str, Tensor] = {}
+        if {"labels", "scores"} & set(self.outputs):
+            scores = output.logits[0] if grid is None else _blended(output.logits, *grid)
+            found = dict.fromkeys(("labels", "scores"), scores)
+        if "features" in self.outputs:
+            found["features"] = output.features[0] if grid is None else _blended(output.features, *grid)
+        return found
+
+
+def _windows(pixels: int, side: int, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Windows along one side of the image, as `fgsn.inference.tiles` has them, their cells weighted by `weights`.
+
+    Returns:
+        Pixels (windows, side) of each, and weights (cells, windows · window's cells) of their cells in the image's.
+    """
+    last = cells(pixels) - cells(side)
+    step = max(1, cells(side) * 2 // 3)
+    gaps = (last + step - 1) // step  # other programs round towards 0, so nothing here is negative
+    first = last * torch.arange(gaps + 1) // torch.sym_max(gaps, 1)
+    place = first[:, None] + torch.arange(cells(side))
+    shares = (place.flatten() == torch.arange(cells(pixels))[:, None]) * weights.repeat(gaps + 1)
+    return STRIDE * first[:, None] + torch.arange(side), shares
+
+
+def _blended(values: Tensor, rows: int, columns: int, down: Tensor, across: Tensor) -> Tensor:
+    """Maps (C, h, w) of the image from those (windows, C, …) of its windows."""
+    spread = values.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
+    return (down @ spread @ across.T) / (down.sum(dim=1)[:, None] * across.sum(dim=1))
+
+
+def _labels(scores: Tensor, size: tuple[int, int], seen: tuple[int, int]) -> Tensor:
+    """The label with the largest score at every pixel, as `labels_at_pixels` gives it."""
+    top, bottom, down = cells_around(size[0], seen[0], scores.shape[1])
+    left, right, across = cells_around(size[1], seen[1], scores.shape[2])
+    best, labels = None, None
+    for first in range(0, scores.shape[0], CLASSES_AT_ONCE):
+        part = scores[first : first + CLASSES_AT_ONCE]
+        here = part[:, :, left]
+        here = here + (part[:, :, right] - here) * across
+        above = here[:, top]
+        value, label = (above + (here[:, bottom] - above) * down[:, None]).max(dim=0)
+        label = label.int() + first
+        if best is None or labels is None:
+            best, labels = value, label
+        else:
+            labels = torch.where(value > best, label, labels)
+            best = torch.maximum(best, value)
+    assert labels is not None
+    return labels
+
+
+class _Resize(nn.Module):
+    """Bilinear resizing with antialiasing of the last side, to whole numbers, with Pillow's rounding to the bit.
+
+    Pillow's weights are multiples of 2^-22, so that sums in 64 bits are exact.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        each = torch.eye(before, dtype=torch.float64)[None, None]  # what becomes of each pixel; the filter is the same
+        shares = functional.interpolate(each, (before, after), mode="bilinear", antialias=True)[0, 0].T
+        shares = (shares * 2**22).round() / 2**22
+        near = shares.argsort(dim=1, descending=True, stable=True)[:, : int((shares > 0).sum(dim=1).max())]
+        self.register_buffer("pixels", near.T.contiguous())
+        self.register_buffer("shares", shares.gather(1, near).T.contiguous())
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(…, before) to (…, after); whole numbers 0 to 255."""
+        total = torch.full((), 0.5, dtype=torch.float64)
+        for pixel, share in zip(self.get_buffer("pixels"), self.get_buffer("shares"), strict=True):
+            total = total + values[..., pixel] * share
+        return total.floor().clamp(0, 255).float()
