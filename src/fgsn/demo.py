@@ -20,7 +20,8 @@ from fgsn.config import (
 )
 from fgsn.data.prepare import prepare
 from fgsn.data.world import make_world
-from fgsn.errors import FgsnError
+from fgsn.demo_poses import demo_poses
+from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.evaluation.stationary import stationary
 from fgsn.files import write_json
@@ -101,20 +102,25 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
             )
         ),
     )
-    timed(
-        "segment: overlays of one condition",
-        lambda: segment(
-            SegmentSettings(
-                model=settings.out / "stationary" / "model.safetensors",
-                images=world / "images" / chosen.conditions[0],
-                out=settings.out / "segment",
-                save="labels,overlay",
-                **common,
-            )
-        ),
-    )
+    maps = {"base": settings.out / "segment_base", "fgsn": settings.out / "segment"}
+    for name, model in (("base", _base()), ("fgsn", settings.out / "stationary" / "model.safetensors")):
+        timed(
+            f"segment: label maps of all images, {name}",
+            lambda name=name, model=model: segment(
+                SegmentSettings(model=model, images=world / "images", out=maps[name], save="labels,overlay", **common)
+            ),
+        )
+    try:
+        poses = timed(
+            "localize: the last places, in every condition",
+            lambda: demo_poses(settings.out / "localization", world, chosen.conditions, maps, **common),
+        )
+    except MissingExtraError as missing:
+        say(f"fgsn: poses are left out: {missing}")
+        poses = {}
     results = {
         "labels": labels,
+        "localization": poses,
         "stationary": {"stationary": found["stationary"], "clusters": chosen.clusters},
         "seconds": seconds,
         "report": str(settings.out / "report.html"),

@@ -34,7 +34,7 @@ class LocalizeSettings(Settings):
     window: float = 0.02
     """How far around a key point ssmc looks: standard deviation of a Gaussian window as a share of the image's longer
     side. 0 compares the two labels at the key point alone, as published."""
-    alike: float = 0.4
+    alike: float = 0.3
     """How alike the labels around the key point in query and map must be for ssmc to keep a match: 0 nothing in common
     to 1 the same shares of the same labels."""
     priors: tuple[Path, ...] = ()
