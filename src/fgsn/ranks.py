@@ -17,9 +17,22 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
+_inside = False
+
+
+def started() -> int:
+    """How many processes torchrun started for this job."""
+    return int(os.environ["WORLD_SIZE"]) if {"RANK", "WORLD_SIZE"} <= os.environ.keys() else 1
+
+
+def first() -> bool:
+    """Whether this process is the one that talks to the user."""
+    return started() == 1 or os.environ["RANK"] == "0"
+
+
 def world() -> int:
-    """How many processes share the job."""
-    return int(os.environ.get("WORLD_SIZE", 1)) if "RANK" in os.environ else 1
+    """How many processes share the job; inside `joined`, else this one has its job to itself."""
+    return started() if _inside else 1
 
 
 def rank() -> int:
@@ -40,7 +53,8 @@ def joined(device: str) -> Iterator[None]:
     import torch
     from torch import distributed
 
-    if world() == 1 or distributed.is_initialized():
+    global _inside
+    if started() == 1 or _inside:
         yield
         return
     on_gpu = device != "cpu" and torch.cuda.is_available()
@@ -53,9 +67,11 @@ def joined(device: str) -> Iterator[None]:
             )
         torch.cuda.set_device(local)
     distributed.init_process_group("nccl" if on_gpu else "gloo")
+    _inside = True
     try:
         yield
     finally:
+        _inside = False
         distributed.destroy_process_group()
 
 

@@ -245,10 +245,10 @@ def test_pairs_come_in_another_order_in_every_epoch(settings, data):
     epochs = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "pair_sample", lambda path, *rest: path.name)
-        steps = module._Steps(pairs, settings(iterations=12), 0)
+        steps = module._Steps(pairs, settings(iterations=12), 0, [0])
         order = [steps[n][0] for n in range(12)]
         epochs = [order[:6], order[6:]]
-        resumed = module._Steps(pairs, settings(iterations=12), 7)
+        resumed = module._Steps(pairs, settings(iterations=12), 7, [0])
         assert [resumed[n][0] for n in range(len(resumed))] == order[7:]
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(path.name for _, path in pairs)
     assert epochs[0] != epochs[1]
@@ -513,7 +513,7 @@ def started(settings):
     values = settings.as_dict()
     flags = [f"--{key.replace('_', '-')}" for key in values]
     given = [str(part) for flag, value in zip(flags, values.values(), strict=True) for part in (flag, value)
-             if flag not in ("--data", "--resume")]  # fmt: skip
+             if flag not in ("--data", "--resume", "--compile")]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-c", "from fgsn.cli import main; main()", "train", *given, "--data", *values["data"]],
         stderr=subprocess.PIPE,
@@ -564,6 +564,31 @@ def test_a_killed_process_goes_on_with_the_same_bits(settings, without_a_break, 
     found = {name: data for name, data in tree(wanted.out).items() if name not in leftovers}
     assert found.keys() == without_a_break.keys()
     assert [name for name in found if found[name] != without_a_break[name]] == []
+
+
+@pytest.mark.parametrize("changes", [{"gradient": "coin"}, {"feature_weight": 0.5}])
+def test_parts_of_a_batch_add_up_to_it(run, tmp_path, monkeypatch, changes):
+    crops, seen = [], []
+    spy(monkeypatch, "stacked", lambda result, model, images: crops.append(len(images)))
+    for parts in (1, 4):
+        run(batch=4, accumulate=parts, iterations=3, out=tmp_path / str(parts), **changes)
+        seen.append(read_model_file(tmp_path / str(parts) / "checkpoints" / "last.safetensors")[0])
+    assert crops[::2] == [4] * 3 + [1] * 12  # those to label
+    for name, value in seen[0].items():
+        np.testing.assert_allclose(seen[1][name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+    start = read_model_file(tmp_path / "1" / "codebooks" / "step0000000.safetensors")[0]
+    assert (seen[0]["network.classifier.weight"] - start["network.classifier.weight"][:4]).abs().max() > 1e-3
+
+
+def test_a_compiled_network_learns_the_same(run, tmp_path, monkeypatch):
+    """The compiler itself takes a minute, so it is left out: what is compiled, and that it is then used."""
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda network: (compiled.append(network), lambda *args: network(*args))[1])
+    for compile_it in (False, True):
+        run(iterations=2, compile=compile_it, out=tmp_path / str(compile_it))
+    assert len(compiled) == 2  # the one that learns and the frozen one
+    one, two = ((tmp_path / str(flag) / "model.safetensors").read_bytes() for flag in (False, True))
+    assert one == two
 
 
 def test_a_long_gradient_is_shortened(run, tmp_path):
