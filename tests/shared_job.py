@@ -18,11 +18,16 @@ SHORT = {
     "clusters": 4, "iterations": 5, "recluster_every": 3, "batch": 4, "crop": 65, "features_per_image": 24,
     "pca_dim": 8, "lr": 0.002, "validate_every": 3, "device": "cpu", "colour_jitter": 0.5,
 }  # fmt: skip
-TRAININGS = {"coin": {"gradient": "coin"}, "both": {"feature_weight": 0.5, "accumulate": 2}}
+TRAININGS = {
+    "step": {"gradient": "coin", "iterations": 1, "clip": 0},
+    "parts": {"feature_weight": 0.5, "accumulate": 2, "iterations": 1, "clip": 0},
+    "coin": {"gradient": "coin"},
+}
+"""Trainings that differ from SHORT; momentum after a single step is its gradient."""
 
 
 def work(folder: Path, data: Path, start: Path) -> None:
-    """Cluster, train twice, train with an interruption, and segment; everything goes into `folder`."""
+    """Cluster, train, train with an interruption, and segment; everything goes into `folder`."""
     clusters(folder)
     for name, changes in TRAININGS.items():
         training.train(TrainSettings(data=(data,), init=start, out=folder / name, **(SHORT | changes)))

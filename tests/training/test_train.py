@@ -571,13 +571,13 @@ def test_parts_of_a_batch_add_up_to_it(run, tmp_path, monkeypatch, changes):
     crops, seen = [], []
     spy(monkeypatch, "stacked", lambda result, model, images: crops.append(len(images)))
     for parts in (1, 4):
-        run(batch=4, accumulate=parts, iterations=3, out=tmp_path / str(parts), **changes)
+        run(batch=4, accumulate=parts, iterations=1, clip=0, out=tmp_path / str(parts), **changes)
         seen.append(read_model_file(tmp_path / str(parts) / "checkpoints" / "last.safetensors")[0])
-    assert crops[::2] == [4] * 3 + [1] * 12  # those to label
-    for name, value in seen[0].items():
-        np.testing.assert_allclose(seen[1][name], value, rtol=1e-3, atol=1e-5, err_msg=name)
-    start = read_model_file(tmp_path / "1" / "codebooks" / "step0000000.safetensors")[0]
-    assert (seen[0]["network.classifier.weight"] - start["network.classifier.weight"][:4]).abs().max() > 1e-3
+    assert crops[::2] == [4, 1, 1, 1, 1]  # those to label
+    gradients = [name for name in seen[0] if name.startswith("momentum.")]
+    assert len(gradients) > 50
+    for name in gradients:
+        assert (seen[1][name] - seen[0][name]).norm() <= 1e-5 * seen[0][name].norm(), name
 
 
 def test_a_compiled_network_learns_the_same(run, tmp_path, monkeypatch):
