@@ -70,6 +70,7 @@ def joined(device: str) -> Iterator[None]:
     _inside = True
     try:
         yield
+        distributed.barrier()  # nobody hangs up while another is still talking
     finally:
         _inside = False
         distributed.destroy_process_group()

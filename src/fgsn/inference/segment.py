@@ -46,6 +46,7 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
     }
     model = replace(model, **{key: value for key, value in changes.items() if value is not None})
     images = [pair for pair in list_images(settings.images) if not _written_by_us(pair[0], settings.out)]
+    made_from: dict[str, Any] = {}
     if ranks.rank() == 0:
         claim = Claim(settings.out)
         alone = claim.alone()
