@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fgsn import config
+from fgsn import config, ranks
 from fgsn.errors import FgsnError, UsageError, nearest
 from fgsn.files import read_yaml
 from fgsn.progress import say
@@ -26,6 +26,8 @@ class Command:
 
     settings: type[config.Settings]
     function: str
+    shared: bool = False
+    """Whether several processes, started by torchrun, share its work."""
 
 
 COMMANDS = {
@@ -37,8 +39,8 @@ COMMANDS = {
     "convert-vistas": Command(config.ConvertVistasSettings, "fgsn.data.vistas:convert_vistas"),
     "pretrain": Command(config.PretrainSettings, "fgsn.training.pretrain:pretrain"),
     "import": Command(config.ImportSettings, "fgsn.import_model:import_model"),
-    "train": Command(config.TrainSettings, "fgsn.training.train:train"),
-    "segment": Command(config.SegmentSettings, "fgsn.inference.segment:segment"),
+    "train": Command(config.TrainSettings, "fgsn.training.train:train", shared=True),
+    "segment": Command(config.SegmentSettings, "fgsn.inference.segment:segment", shared=True),
     "stationary": Command(config.StationarySettings, "fgsn.evaluation.stationary:stationary"),
     "evaluate": Command(config.EvaluateSettings, "fgsn.evaluation.evaluate:evaluate"),
     "localize": Command(config.LocalizeSettings, "fgsn.localization.localize:localize"),
@@ -100,11 +102,16 @@ def _run(arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise UsageError(f"unknown command '{name}'; {nearest(name, COMMANDS)}")
     command = COMMANDS[name]
+    if ranks.started() > 1 and not command.shared:
+        able = " and ".join(name for name, other in COMMANDS.items() if other.shared)
+        raise UsageError(f"fgsn {name} works in one process: start it without torchrun, which is for {able}")
     settings, output = parse(name, arguments[1:])
     module, _, function = command.function.partition(":")
     run: Callable[[config.Settings], Mapping[str, Any]] = getattr(importlib.import_module(module), function)
     results = run(settings)
-    if output.json:
+    if not ranks.first():
+        pass  # the first tells the results of all
+    elif output.json:
         print(json.dumps(results, indent=2, ensure_ascii=False, default=str))
     else:
         show(results)

@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fgsn import ranks
 from fgsn.errors import one_line
 
 Item = TypeVar("Item")
@@ -27,7 +28,7 @@ def say(message: str) -> None:
 
 
 class Meter:
-    """Counts the steps of one long task and shows them.
+    """Counts the steps of one long task and shows them; of several ranks, the first does.
 
     Use as a context manager; call `step()` after each unit of work, with a short note if there is one.
     """
@@ -37,7 +38,7 @@ class Meter:
         self._first = done
         self._start = self._last_line = time.monotonic()
         self._bar: Progress | None = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and ranks.first():
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -72,7 +73,8 @@ class Meter:
             self._line(f"{rate:.2g}{self.unit}/s, {_clock(left)} left  {note}")
 
     def _line(self, text: str) -> None:
-        say(f"{self.title}: {self.done}/{self.total}, {text}".rstrip())
+        if ranks.first():
+            say(f"{self.title}: {self.done}/{self.total}, {text}".rstrip())
 
 
 def tracked(items: Iterable[Item], title: str, total: int, unit: str = "") -> Iterator[Item]:

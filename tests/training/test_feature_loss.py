@@ -167,7 +167,7 @@ def test_no_match_and_one_match(kind, count):
     torch.manual_seed(0)
     maps = [torch.randn(2, 5, 9, 14, requires_grad=True) for _ in range(2)]
     matches = made(cells(*[(3, 4)] * count).reshape(-1, 2), cells(*[(1, 2)] * count).reshape(-1, 2))
-    loss = feature_loss(kind, *maps, matches, draw_negatives(matches, 2, 8, (9, 14), torch.Generator()))
+    loss = feature_loss(kind, *maps, matches, draw_negatives(matches, 2, 8, (9, 14), [torch.Generator()] * 3))
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(values.grad).all() for values in maps)
@@ -180,7 +180,9 @@ def test_a_zero_feature_gives_a_finite_loss_and_gradient():
     matches = random_matches(20, pairs=1, width=40)
     for kind in MEASURES:
         reference.grad = target.grad = None
-        loss = feature_loss(kind, reference, target, matches, draw_negatives(matches, 1, 8, (9, 40), torch.Generator()))
+        loss = feature_loss(
+            kind, reference, target, matches, draw_negatives(matches, 1, 8, (9, 40), [torch.Generator()] * 3)
+        )
         loss.backward()
         assert torch.isfinite(loss)
         assert torch.isfinite(reference.grad).all()
@@ -199,7 +201,7 @@ def test_wrong_partners_are_far_matches_of_the_same_pair_and_all_of_them_come_up
     drawn = [set() for _ in range(60)]
     generator = torch.Generator().manual_seed(0)
     for _ in range(100):
-        negatives = draw_negatives(matches, 2, 8, (40, 50), generator)
+        negatives = draw_negatives(matches, 2, 8, (40, 50), [generator] * 3)
         for match, other, share in zip(negatives.match, negatives.other, negatives.distance, strict=True):
             drawn[match].add(other.item())
             apart = math.dist(matches.target[match].numpy(), matches.target[other].numpy())
@@ -216,11 +218,11 @@ def test_wrong_partners_are_far_matches_of_the_same_pair_and_all_of_them_come_up
 
 def test_a_partner_at_exactly_200_pixels_is_far_enough():
     target = cells((0, 0), (25, 0), (24, 0), (0, 25))
-    negatives = draw_negatives(made(target, target), 1, 8, (26, 26), torch.Generator())
+    negatives = draw_negatives(made(target, target), 1, 8, (26, 26), [torch.Generator()] * 3)
     assert negatives.match.tolist() == [0, 1, 2, 3]
     assert negatives.other[2] == 3
-    assert draw_negatives(made(target, target), 0, 8, (26, 26), torch.Generator()) is None
-    assert draw_negatives(made(target[:1], target[:1]), 1, 8, (26, 26), torch.Generator()) is None
+    assert draw_negatives(made(target, target), 0, 8, (26, 26), [torch.Generator()] * 3) is None
+    assert len(draw_negatives(made(target[:1], target[:1]), 1, 8, (26, 26), [torch.Generator()] * 3).match) == 0
 
 
 def test_the_hinge_loss_of_matches_and_wrong_partners():
@@ -232,7 +234,7 @@ def test_the_hinge_loss_of_matches_and_wrong_partners():
     target[0, :, 0, 0], target[0, :, 0, 25] = torch.tensor([0.6, 0.8]), torch.tensor([0.0, 3.0])
     # Match 0: cosine 0.6 to its partner, 0 to the wrong one. Match 1: 1 to its partner, 0.8 to the wrong one.
     expected = ((0.8 - 0.6) + 0 + 0 + (0.8 - 0.2)) / 2 / (1 + 1)
-    negatives = draw_negatives(matches, 1, 8, (1, 26), torch.Generator())
+    negatives = draw_negatives(matches, 1, 8, (1, 26), [torch.Generator()] * 3)
     assert feature_loss("hinge", reference, target, matches, negatives).item() == pytest.approx(expected)
 
 
@@ -243,7 +245,7 @@ def test_every_pair_counts_the_same(kind):
     maps = [torch.randn(2, 5, 30, 40) for _ in range(2)]
     matches = random_matches(30, height=30, width=40)
     matches = Matches(matches.pair, matches.reference, matches.target, torch.rand(30))
-    negatives = draw_negatives(matches, 2, 8, (30, 40), torch.Generator())
+    negatives = draw_negatives(matches, 2, 8, (30, 40), [torch.Generator()] * 3)
     each = []
     for n in (0, 1):
         rows = (matches.pair == n).nonzero()[:, 0].tolist()
@@ -267,7 +269,7 @@ def test_losses_leave_what_they_are_given_as_it_is(kind):
     matches = random_matches(30, height=30, width=40)
     given = [*maps, *vars(matches).values()]
     before = [values.clone() for values in given]
-    negatives = draw_negatives(matches, 2, 8, (30, 40), torch.Generator())
+    negatives = draw_negatives(matches, 2, 8, (30, 40), [torch.Generator()] * 3)
     feature_loss(kind, *maps, matches, negatives)
     class_correspondence_loss(*maps, matches, (1,))
     assert all(torch.equal(one, other) for one, other in zip(given, before, strict=True))

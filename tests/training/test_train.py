@@ -245,10 +245,10 @@ def test_pairs_come_in_another_order_in_every_epoch(settings, data):
     epochs = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "pair_sample", lambda path, *rest: path.name)
-        steps = module._Steps(pairs, settings(iterations=12), 0)
+        steps = module._Steps(pairs, settings(iterations=12), 0, [0])
         order = [steps[n][0] for n in range(12)]
         epochs = [order[:6], order[6:]]
-        resumed = module._Steps(pairs, settings(iterations=12), 7)
+        resumed = module._Steps(pairs, settings(iterations=12), 7, [0])
         assert [resumed[n][0] for n in range(len(resumed))] == order[7:]
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(path.name for _, path in pairs)
     assert epochs[0] != epochs[1]
@@ -279,8 +279,8 @@ def test_batches_that_are_not_finite_are_recorded_and_skipped_and_too_many_stop_
     """The last good checkpoint stays, and a resumed run counts on where the stopped one was."""
     real = module._step
 
-    def step(model, labeller, samples, settings, step):
-        losses = real(model, labeller, samples, settings, step)
+    def step(*arguments):
+        losses, step = real(*arguments), arguments[-1]
         return losses | {"loss": losses["loss"] * (float("nan") if step in bad else 1.0)}
 
     monkeypatch.setattr(module, "_step", step)
@@ -564,6 +564,31 @@ def test_a_killed_process_goes_on_with_the_same_bits(settings, without_a_break, 
     found = {name: data for name, data in tree(wanted.out).items() if name not in leftovers}
     assert found.keys() == without_a_break.keys()
     assert [name for name in found if found[name] != without_a_break[name]] == []
+
+
+@pytest.mark.parametrize("changes", [{"gradient": "coin"}, {"feature_weight": 0.5}])
+def test_parts_of_a_batch_add_up_to_it(run, tmp_path, monkeypatch, changes):
+    crops, seen = [], []
+    spy(monkeypatch, "stacked", lambda result, model, images: crops.append(len(images)))
+    for parts in (1, 4):
+        run(batch=4, accumulate=parts, iterations=1, clip=0, out=tmp_path / str(parts), **changes)
+        seen.append(read_model_file(tmp_path / str(parts) / "checkpoints" / "last.safetensors")[0])
+    assert crops[::2] == [4, 1, 1, 1, 1]  # those to label
+    gradients = [name for name in seen[0] if name.startswith("momentum.")]
+    assert len(gradients) > 50
+    for name in gradients:
+        assert (seen[1][name] - seen[0][name]).norm() <= 1e-5 * seen[0][name].norm(), name
+
+
+def test_a_compiled_network_learns_the_same(run, tmp_path, monkeypatch):
+    """The compiler itself takes a minute, so it is left out: what is compiled, and that it is then used."""
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda network: (compiled.append(network), lambda *args: network(*args))[1])
+    for compile_it in (False, True):
+        run(iterations=2, compile=compile_it, out=tmp_path / str(compile_it))
+    assert len(compiled) == 2  # the one that learns and the frozen one
+    one, two = ((tmp_path / str(flag) / "model.safetensors").read_bytes() for flag in (False, True))
+    assert one == two
 
 
 def test_a_long_gradient_is_shortened(run, tmp_path):

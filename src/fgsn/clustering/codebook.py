@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from fgsn import ranks
 from fgsn.clustering.kmeans import kmeans, nearest
 from fgsn.clustering.whitening import Whitening
 
@@ -29,10 +30,10 @@ class Codebook:
         pca_dim: int = 256,
         iterations: int = 20,
     ) -> "Codebook":
-        """Whiten the features and cluster them.
+        """Whiten the features and cluster them; several ranks share the work and get the same codebook.
 
         Args:
-            features: one row per sample, finite.
+            features: one row per sample, finite; all of them on every rank.
             clusters: number of clusters K, 2 to the number of samples.
             seed: the same seed gives the same codebook.
             pca_dim: dimensions kept by the whitening, at most.
@@ -43,6 +44,7 @@ class Codebook:
         """
         features = torch.as_tensor(features)
         whitening = Whitening.fit(features, pca_dim)
+        ranks.same(whitening.mean, whitening.projection)
         generator = torch.Generator().manual_seed(seed)
         found = kmeans(whitening(features), clusters, iterations, generator)
         return cls(whitening, found.centroids, found.objective)

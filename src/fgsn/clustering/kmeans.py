@@ -1,20 +1,28 @@
 """k-means in torch: k-means++ start on a sample, Lloyd's iterations, no cluster left empty.
 
-The same code runs on CPU and GPU. faiss and scikit-learn are its oracles in the tests.
+The same code runs on CPU, GPU and several ranks, and gives the same bits for any number of ranks: samples go through
+the matrix product in chunks that do not depend on who computes them, and sums are taken of values on a grid, so that
+float64 holds them without rounding, whatever their order. faiss and scikit-learn are its oracles in the tests.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
+from fgsn import ranks
 from fgsn.errors import FgsnError
 
+CHUNK = 2048
+"""Samples looked at at once: what is computed of them stays in a processor's cache."""
 CHUNK_VALUES = 1 << 24
-"""Distances held at once."""
-SEEDING_SAMPLES = 64
-"""Samples per cluster that the k-means++ start looks at."""
+"""Distances held at once, at most."""
+SEEDING_SAMPLES = (16, 16384)
+"""Samples that the k-means++ start looks at: so many per cluster, and so many at least."""
 
 
 @dataclass(frozen=True)
@@ -43,29 +51,83 @@ def kmeans(
             "take fewer clusters, more images, or more features per image"
         )
     centroids = _plusplus(samples, clusters, generator)
+    ranks.same(centroids)
+    samples = _on_grid(samples)
+    squares = samples.square().sum(dim=1)
     objective: list[float] = []
-    for _ in range(iterations):
-        ids, distances = nearest(samples, centroids)
+    while True:
+        counts, sums, distances = _assigned(samples, squares, centroids)
         objective.append(distances.sum(dtype=torch.float64).item())
-        if len(objective) > 1 and objective[-1] == objective[-2]:
-            break
-        centroids = _means(samples, ids, distances, centroids)
-    ids, distances = nearest(samples, centroids)
-    objective.append(distances.sum(dtype=torch.float64).item())
-    return Clustering(centroids, tuple(objective), torch.bincount(ids, minlength=clusters))
+        if len(objective) > iterations or objective[-1:] == objective[-2:-1]:
+            return Clustering(centroids, tuple(objective), counts)
+        centroids = _means(samples, counts, sums, distances, centroids)
 
 
 def nearest(
     samples: Float[Tensor, "samples dim"], centroids: Float[Tensor, "clusters dim"]
 ) -> tuple[Int64[Tensor, " samples"], Float[Tensor, " samples"]]:
     """Nearest centroid of each sample (the first of equals), and the squared distance to it."""
-    norms = centroids.square().sum(dim=1)
-    ids, distances = [], []
-    for chunk in samples.split(max(1, CHUNK_VALUES // centroids.shape[0])):
-        partial, best = torch.addmm(norms, chunk, centroids.T, alpha=-2.0).min(dim=1)
-        ids.append(best)
-        distances.append((partial + chunk.square().sum(dim=1)).clamp(min=0))
-    return torch.cat(ids), torch.cat(distances)
+    product = _Product(centroids)
+    found = [product.smallest(chunk) for chunk in product.chunks(samples)]
+    ids, partial = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return ids, (partial + samples.square().sum(dim=1)).clamp(min=0)
+
+
+class _Product:
+    """|c|² - 2 x·c, by which centroids are nearer or farther, for chunks of samples."""
+
+    def __init__(self, centroids: Tensor) -> None:
+        self.offsets, self.weights = centroids.square().sum(dim=1), -2.0 * centroids
+
+    def chunks(self, rows: Tensor) -> Sequence[Tensor]:
+        """The rows in chunks of the size for these centroids."""
+        return rows.split(max(1, min(CHUNK, CHUNK_VALUES // len(self.weights))))
+
+    def smallest(self, chunk: Tensor) -> tuple[Tensor, Tensor]:
+        """Which centroid has the smallest value for each sample, and that value."""
+        values, ids = _affine(chunk, self.weights, self.offsets).min(dim=1)
+        return ids, values
+
+
+def _affine(chunk: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
+    """offsets + chunk @ weights.T; on a CPU by a convolution, for which torch has the faster product there."""
+    if chunk.device.type != "cpu":
+        return torch.addmm(offsets, chunk, weights.T)
+    rows, dim = chunk.shape
+    # Pictures of 1 x n pixels; fewer than 16 pictures would take the slower product.
+    pixels = functional.pad(chunk, (0, 0, 0, -rows % 16)).view(16, -1, 1, dim).permute(0, 3, 1, 2)
+    filters = weights[:, :, None, None].contiguous(memory_format=torch.channels_last)
+    return functional.conv2d(pixels, filters, offsets).permute(0, 2, 3, 1).reshape(-1, len(weights))[:rows]
+
+
+def _on_grid(samples: Tensor) -> Tensor:
+    """The samples rounded to multiples of a step so large that float64 holds every sum of them exactly.
+
+    For 200,000 samples of length 1 the step is 2^-34, which leaves values above 2^-10 as they are.
+    """
+    largest = math.frexp(max(samples.abs().max().item(), 1e-30))[1]
+    big = math.ldexp(1.5, largest + math.frexp(len(samples))[1] - 1)  # float64 near it has steps of that size
+    rounded = torch.empty_like(samples)
+    for chunk, place in zip(samples.split(CHUNK), rounded.split(CHUNK), strict=True):
+        place[:] = chunk.double().add_(big).sub_(big)
+    return rounded
+
+
+def _assigned(samples: Tensor, squares: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Samples of each cluster, their sums, and the squared distance of every sample to its centroid."""
+    product = _Product(centroids)
+    counts = torch.zeros(len(centroids), dtype=torch.int64, device=samples.device)
+    sums = torch.zeros(centroids.shape, dtype=torch.float64, device=samples.device)
+    distances = torch.zeros_like(squares)
+    exact = sums.new_empty(min(CHUNK, len(samples)), samples.shape[1])
+    parts = list(zip(*(product.chunks(rows) for rows in (samples, squares, distances)), strict=True))
+    for chunk, square, distance in ranks.share(parts):
+        ids, values = product.smallest(chunk)
+        distance[:] = (values + square).clamp(min=0)
+        counts += torch.bincount(ids, minlength=len(centroids))
+        sums.index_add_(0, ids, exact[: len(ids)].copy_(chunk))
+    ranks.add(counts, sums, distances)
+    return counts, sums, distances
 
 
 def _plusplus(samples: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
@@ -73,32 +135,30 @@ def _plusplus(samples: Tensor, clusters: int, generator: torch.Generator) -> Ten
 
     Arthur and Vassilvitskii, SODA 2007, with the greedy choice that scikit-learn uses.
     """
-    if samples.shape[0] > SEEDING_SAMPLES * clusters:
-        chosen = torch.randperm(samples.shape[0], generator=generator)[: SEEDING_SAMPLES * clusters]
+    looked_at = max(SEEDING_SAMPLES[0] * clusters, SEEDING_SAMPLES[1])
+    if samples.shape[0] > looked_at:
+        chosen = torch.randperm(samples.shape[0], generator=generator)[:looked_at]
         samples = samples[chosen.to(samples.device)]
     candidates = 2 + int(torch.tensor(float(clusters)).log().item())
     first = int(torch.randint(samples.shape[0], (1,), generator=generator))
     centres = samples.new_empty(clusters, samples.shape[1])
     centres[0] = samples[first]
     squares = samples.square().sum(dim=1)
-    closest = (squares - 2 * samples @ centres[0] + squares[first]).clamp(min=0)
+    closest = (squares - 2 * (samples @ centres[0]) + squares[first]).clamp(min=0)
     for index in range(1, clusters):
         cumulative = closest.double().cumsum(0)
         # Fewer distinct samples than clusters: all distances are 0, any sample will do.
         draws = torch.rand(candidates, generator=generator, dtype=torch.float64).to(samples.device) * cumulative[-1]
         drawn = torch.searchsorted(cumulative, draws, right=True).clamp(max=samples.shape[0] - 1)
-        distances = (squares[:, None] - 2 * samples @ samples[drawn].T + squares[drawn]).clamp(min=0)
-        distances = torch.minimum(closest[:, None], distances)
+        distances = torch.addmm(squares[:, None], samples, samples[drawn].T, alpha=-2.0)
+        distances = torch.minimum(closest[:, None], (distances + squares[drawn]).clamp(min=0))
         best = distances.sum(dim=0).argmin()
         closest, centres[index] = distances[:, best], samples[drawn[best]]
     return centres
 
 
-def _means(samples: Tensor, ids: Tensor, distances: Tensor, centroids: Tensor) -> Tensor:
+def _means(samples: Tensor, counts: Tensor, sums: Tensor, distances: Tensor, centroids: Tensor) -> Tensor:
     """Means of the clusters; an empty one moves to the sample that is farthest from its own centroid."""
-    counts = torch.bincount(ids, minlength=centroids.shape[0])
-    sums = torch.zeros(centroids.shape, dtype=torch.float64, device=samples.device)
-    sums.index_add_(0, ids, samples.double())
     means = (sums / counts.clamp(min=1)[:, None]).float()
     empty = (counts == 0).nonzero()[:, 0]
     if len(empty):

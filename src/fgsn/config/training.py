@@ -105,7 +105,9 @@ class TrainSettings(Settings):
     recluster_every: int = 0
     """Steps between clusterings; 0 clusters once, which is as good or better (paper, Table 2)."""
     batch: int = 2
-    """Image pairs per step."""
+    """Image pairs per step, those of all processes together."""
+    accumulate: int = 1
+    """Parts that each process computes its pairs in, one after another: less memory, the same gradient."""
     crop: int = 385
     """Side of the square training crops in pixels (8 n + 1)."""
     short_side: int = 0
@@ -146,6 +148,8 @@ class TrainSettings(Settings):
     """Iterations of k-means."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass; weights and gradients are kept in float32."""
+    compile: bool = False
+    """Compile the network first (torch.compile): a minute or two, then faster steps on a GPU."""
     validate_every: int = 500
     """Steps between validations."""
     save_every: int = 250
@@ -163,7 +167,10 @@ class TrainSettings(Settings):
         super().__post_init__()
         require(bool(self.data), "--data wants at least one data set")
         at_least(self, clusters=2, recluster_every=0, features_per_image=2, pca_dim=1, kmeans_iterations=1)
-        at_least(self, validation_pairs=1, batch=1, clip=0, feature_negatives=0)
+        at_least(self, validation_pairs=1, batch=1, accumulate=1, clip=0, feature_negatives=0)
+        require(
+            self.batch % self.accumulate == 0, f"--batch {self.batch} is no multiple of --accumulate {self.accumulate}"
+        )
         require(self.clusters <= 65536, "--clusters must be at most 65536, which is what label maps can hold")
         weights = (self.corr_weight, self.class_weight, self.feature_weight, self.aux_weight)
         require(min(weights) >= 0, "the weights of the losses must not be negative")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fgsn import ranks
 from fgsn.data.correspondences import Correspondences
 from fgsn.errors import FgsnError
 from fgsn.evaluation.label_figures import label_figures
@@ -28,7 +29,7 @@ class PointLabels:
 
 
 def correspondence_labels(label_of: Callable[[Path], np.ndarray], pairs: Sequence[Correspondences]) -> PointLabels:
-    """Look up the labels at both ends of every correspondence, at the nearest pixel.
+    """Look up the labels at both ends of every correspondence, at the nearest pixel; several ranks share the images.
 
     Args:
         label_of: gives the (H, W) label map of an image at the image's own size; called once per image.
@@ -38,11 +39,13 @@ def correspondence_labels(label_of: Callable[[Path], np.ndarray], pairs: Sequenc
     for number, pair in enumerate(pairs):
         ends[pair.reference].append((number, 0, pair.points_ref))
         ends[pair.target].append((number, 1, pair.points_tgt))
-    found: list[dict[int, np.ndarray]] = [{} for _ in pairs]
-    for image, uses in ends.items():
+    mine: list[tuple[int, int, np.ndarray]] = []
+    for image, uses in ranks.share(list(ends.items())):
         labels = label_of(image)
-        for number, side, points in uses:
-            found[number][side] = labels_at(labels, points)
+        mine += [(number, side, labels_at(labels, points)) for number, side, points in uses]
+    found: list[dict[int, np.ndarray]] = [{} for _ in pairs]
+    for number, side, labels in (one for share in ranks.gathered(mine) for one in share):
+        found[number][side] = labels
     reference = np.concatenate([sides[0] for sides in found] or [np.zeros(0, int)])
     target = np.concatenate([sides[1] for sides in found] or [np.zeros(0, int)])
     number = np.repeat(np.arange(len(found)), [len(sides[0]) for sides in found])

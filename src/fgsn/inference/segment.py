@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fgsn import ranks
 from fgsn.config import SegmentSettings
 from fgsn.config.base import OnBadImage
 from fgsn.data.images import list_images, read_image
@@ -31,6 +32,11 @@ def segment(settings: SegmentSettings) -> dict[str, Any]:
     Raises:
         FgsnError: model or images are missing, or the output folder holds label maps of another model.
     """
+    with ranks.joined(settings.device):
+        return _segment(settings)
+
+
+def _segment(settings: SegmentSettings) -> dict[str, Any]:
     model = load(settings.model, settings.device)
     changes = {
         "short_side": settings.short_side,
@@ -40,15 +46,20 @@ def segment(settings: SegmentSettings) -> dict[str, Any]:
     }
     model = replace(model, **{key: value for key, value in changes.items() if value is not None})
     images = [pair for pair in list_images(settings.images) if not _written_by_us(pair[0], settings.out)]
-    claim = Claim(settings.out)
-    alone = claim.alone()
-    if not alone:
-        claim.beside_others()  # when the other has said which model it is
-    made_from = _claim(settings, model, alone)
-    if alone:
-        claim.beside_others()
+    made_from: dict[str, Any] = {}
+    if ranks.rank() == 0:
+        claim = Claim(settings.out)
+        alone = claim.alone()
+        if not alone:
+            claim.beside_others()  # when the other has said which model it is
+        made_from = _claim(settings, model, alone)
+        if alone:
+            claim.beside_others()
+    ranks.gathered(None)  # nobody writes before the folder is claimed
     kinds = set(settings.save.split(","))
     results = segment_images(model, images, settings.out, kinds, settings.overwrite, settings.on_bad_image)
+    if ranks.rank() > 0:
+        return results
     write_json(settings.out / MADE_FROM, made_from)
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)
@@ -63,7 +74,7 @@ def segment_images(
     overwrite: bool = False,
     on_bad_image: OnBadImage = "skip",
 ) -> dict[str, Any]:
-    """Write label maps and what else is wanted of many images.
+    """Write label maps and what else is wanted of many images; several ranks share them.
 
     Args:
         model: the model.
@@ -77,7 +88,8 @@ def segment_images(
         Counts, seconds spent waiting for reading, computing and writing, and under 'failed' one line per broken image.
     """
     outputs = _outputs(images, out, save)
-    todo = [pair for pair in images if overwrite or not all(path.exists() for path in outputs[pair[1]].values())]
+    mine = ranks.share(images)
+    todo = [pair for pair in mine if overwrite or not all(path.exists() for path in outputs[pair[1]].values())]
     failed: list[str] = []
     seconds = {"read": 0.0, "compute": 0.0, "write": 0.0}
     began = time.perf_counter()
@@ -103,12 +115,14 @@ def segment_images(
             meter.step()
         if writing is not None:
             writing.result()
+    shares = ranks.gathered((len(todo), failed))
     spent = time.perf_counter() - began
-    done = len(todo) - len(failed)
+    failed = [line for _, lines in shares for line in lines]
+    done = sum(count for count, _ in shares) - len(failed)
     return {
         "images": len(images),
         "segmented": done,
-        "already_there": len(images) - len(todo),
+        "already_there": len(images) - done - len(failed),
         "seconds": round(spent, 2),
         "images_per_second": round(done / spent, 2) if done else None,
         "waiting_seconds": {key: round(value, 2) for key, value in seconds.items()},

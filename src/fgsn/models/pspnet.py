@@ -58,6 +58,13 @@ class Output(NamedTuple):
     aux_features: Float[Tensor, "batch aux_dim height width"] | None = None
 
 
+class Kept(NamedTuple):
+    """What each channel of each image is multiplied by in training: 0, or what makes up for those that are dropped."""
+
+    features: Float[Tensor, "batch dim 1 1"]
+    aux_features: Float[Tensor, "batch aux_dim 1 1"]
+
+
 class PSPNet(nn.Module):
     """Backbone, pyramid pooling, two classifiers."""
 
@@ -74,15 +81,35 @@ class PSPNet(nn.Module):
         self.classifier = nn.Conv2d(architecture.feature_dim, architecture.classes, 1)
         self.aux_classifier = nn.Conv2d(architecture.aux_dim, architecture.classes, 1)
 
-    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Output:
-        """Logits and features of normalised images; the auxiliary ones only in training mode."""
+    def forward(self, images: Float[Tensor, "batch 3 height width"], kept: Kept | None = None) -> Output:
+        """Logits and features of normalised images; the auxiliary ones only in training mode.
+
+        Args:
+            images: the batch.
+            kept: rows of `draw_kept`, which channels to drop in training; None draws anew.
+        """
         maps = self.backbone(images)
         features = self.head(maps)
-        logits = self.classifier(self.dropout(functional.relu(features)))
+        logits = self.classifier(self._dropped(features, kept and kept.features))
         if not self.training:
             return Output(logits, features)
         aux = self.aux(maps[self._aux_map], features.shape[-2:])
-        return Output(logits, features, self.aux_classifier(self.dropout(functional.relu(aux))), aux)
+        return Output(logits, features, self.aux_classifier(self._dropped(aux, kept and kept.aux_features)), aux)
+
+    def draw_kept(self, images: int, generator: torch.Generator) -> Kept:
+        """Draw which channels of a batch of images are dropped in training: what dropout does with that generator."""
+        share = 1.0 - self.dropout.p
+        return Kept(
+            *(
+                torch.empty(images, dim, 1, 1).bernoulli_(share, generator=generator).div_(share)
+                for dim in (self.architecture.feature_dim, self.architecture.aux_dim)
+            )
+        )
+
+    def _dropped(self, features: Tensor, kept: Tensor | None) -> Tensor:
+        """The features after their ReLU, some channels dropped in training."""
+        features = functional.relu(features)
+        return self.dropout(features) if kept is None else features * kept.to(features)
 
     def reset_classifiers(self, classes: int, generator: torch.Generator) -> None:
         """Give the network fresh classifiers for `classes` labels: weights N(0, 0.01), bias 0 (METHOD section 2)."""

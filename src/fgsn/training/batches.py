@@ -75,8 +75,9 @@ def pair_samples(
     batch: int,
     step: int,
     purposes: tuple[int, int],
+    slots: Sequence[int] | None = None,
 ) -> list[PairSample]:
-    """The pairs of crops of a step, a pure function of (seed, step) and of what is in the files.
+    """The pairs of crops of a step, each a pure function of (seed, step, slot) and of what is in the files.
 
     In the place of a pair that cannot be read comes the next one, unless the settings want to stop there.
 
@@ -86,16 +87,18 @@ def pair_samples(
         batch: pairs per step.
         step: the step.
         purposes: streams of random numbers: for the order of the pairs, and for the crops.
+        slots: which of the batch's pairs are wanted; None for all.
     """
     samples = []
-    for slot, position in enumerate(shuffled(len(pairs), step, batch, settings.seed, purposes[0])):
+    chosen = shuffled(len(pairs), step, batch, settings.seed, purposes[0])
+    for slot in range(batch) if slots is None else slots:
 
         def crops(pair: tuple[Dataset, Path], slot: int = slot) -> PairSample:
             rng = generator(settings.seed, purposes[1], step, slot)
             sizes = settings.crop, settings.short_side
             return pair_sample(pair[1], pair[0].images, *sizes, settings.colour_jitter, rng)
 
-        found = first_readable(pairs, position, crops, settings.on_bad_image)
+        found = first_readable(pairs, chosen[slot], crops, settings.on_bad_image)
         sample = found.made
         samples.append(replace(sample, instead_of=tuple(found.problems)) if found.problems else sample)
     return samples

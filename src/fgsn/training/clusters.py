@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from fgsn import ranks
 from fgsn.clustering.codebook import Codebook
 from fgsn.config import TrainSettings
 from fgsn.data.augment import generator
@@ -20,8 +21,10 @@ from fgsn.progress import tracked
 def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings, step: int) -> Codebook:
     """Sample features of all reference images of the training pairs, whiten them and cluster them."""
     images = [(data, image) for data in sets for image in data.reference_images("train")]
-    rows, on_bad = [], OnBadImage(settings.on_bad_image)
-    for index, (data, image) in enumerate(tracked(images, "features of reference images", len(images))):
+    rows: dict[int, Tensor] = {}
+    mine, on_bad = ranks.share(range(len(images))), OnBadImage(settings.on_bad_image)
+    for index in tracked(mine, "features of reference images", len(mine)):
+        data, image = images[index]
         pixels = None
         with on_bad.passed_over():
             pixels = read_image(image)
@@ -29,15 +32,35 @@ def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings,
             continue
         seen = resized_shape(pixels.shape, model.short_side)
         points = scaled_points(data.reference_points(image), pixels.shape, seen)
-        features = model.feature_map(pixels)
+        with autocast(model.device, settings.precision):
+            features = model.feature_map(pixels)
         cells = sampled_cells(
             points, features.shape[1:], settings.features_per_image, generator(settings.seed, 3, step, index)
         )
-        rows.append(features[:, cells[:, 1], cells[:, 0]].T.cpu())
-    if not rows:
+        rows[index] = features[:, cells[:, 1], cells[:, 0]].T.float()
+    features = _of_all_ranks(rows, len(images), model)
+    if not len(features):
         raise FgsnError("none of the reference images can be read")
-    features = torch.cat(rows).to(model.device)
     return Codebook.fit(features, settings.clusters, settings.seed + step, settings.pca_dim, settings.kmeans_iterations)
+
+
+def _of_all_ranks(rows: dict[int, Tensor], images: int, model: Model) -> Float[Tensor, "samples dim"]:
+    """The features of all images, in the order of the images, of which this rank has some."""
+    lengths = torch.zeros(images, dtype=torch.int64, device=model.device)
+    for index, some in rows.items():
+        lengths[index] = len(some)
+    ranks.add(lengths)
+    features = torch.zeros(int(lengths.sum()), model.network.architecture.feature_dim, device=model.device)
+    for index, place in enumerate(features.split(lengths.tolist())):
+        if index in rows:
+            place[:] = rows[index]
+    ranks.add(features)
+    return features
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The arithmetic that the setting --precision asks for."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def sampled_cells(
@@ -55,13 +78,14 @@ def sampled_cells(
 class Labeller:
     """The network as it was when its features were clustered, and the codebook: gives crops their labels."""
 
-    def __init__(self, model: Model, precision: str) -> None:
+    def __init__(self, model: Model, precision: str, compiled: bool = False) -> None:
         assert model.codebook is not None
         self.model, self.codebook, self.precision = model, model.codebook, precision
+        self.network = torch.compile(model.network) if compiled else model.network
 
     @torch.no_grad()
     def __call__(self, crops: Float[Tensor, "batch 3 side side"]) -> Int64[Tensor, "batch height width"]:
         """Cluster index of every feature cell of normalised reference crops."""
-        with torch.autocast(crops.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            features = self.model.network(crops).features
+        with autocast(crops.device, self.precision):
+            features = self.network(crops).features
         return self.codebook.assign_map(features.float())

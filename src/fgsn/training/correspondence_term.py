@@ -71,7 +71,7 @@ class CorrespondenceTerm:
         if self.settings.corr_loss == "hingeF":
             parts = [(output.features, 1.0)]
         lots = torch.Generator().manual_seed((self.settings.seed << 32) + step)
-        negatives = draw_negatives(matches, 1, STRIDE, output.logits.shape[2:], lots)
+        negatives = draw_negatives(matches, 1, STRIDE, output.logits.shape[2:], [lots] * len(samples))
         loss = output.logits.new_zeros((), dtype=torch.float32)
         for maps, weight in parts:
             reference, target = maps[first:].chunk(2)

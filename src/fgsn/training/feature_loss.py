@@ -3,7 +3,7 @@
 Larsson et al., CVPR 2019, section 4 (there on class scores, hingeC, or on features, hingeF) and ICCV 2019, section 3.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,6 +102,7 @@ def feature_loss(
     target: Float[Tensor, "batch dim height width"],
     matches: Matches,
     negatives: Negatives | None = None,
+    among: int | None = None,
 ) -> Float[Tensor, ""]:
     """Loss on the features of both images at matches, every pair counting the same; 0 without matches, never NaN.
 
@@ -111,6 +112,7 @@ def feature_loss(
         target: those of the target images.
         matches: matched cells; they count by their weights.
         negatives: wrong partners, whose features should differ; None for none.
+        among: pairs with matches in the whole batch, where these are a part of it.
     """
     if len(matches) == 0:
         return (reference.sum() + target.sum()) * 0.0
@@ -118,7 +120,7 @@ def feature_loss(
     one = measure.prepared(at_cells(reference, matches.pair, matches.reference).float())
     other = measure.prepared(at_cells(target, matches.pair, matches.target).float())
     weight = _evened(matches.weight, matches.pair, pairs) if measure.evened else matches.weight
-    share = matches.shares(pairs)
+    share = matches.shares(pairs, among)
     loss = (share * weight * measure.together(one, other)).sum()
     if negatives is None:
         return loss
@@ -130,7 +132,7 @@ def feature_loss(
 
 
 def draw_negatives(
-    matches: Matches, count: int, stride: int, size: tuple[int, int] | torch.Size, generator: torch.Generator
+    matches: Matches, count: int, stride: int, size: tuple[int, int] | torch.Size, lots: Sequence[torch.Generator]
 ) -> Negatives | None:
     """Draw wrong partners: other matches of the same pair that lie at least 200 pixels away in the target image.
 
@@ -141,22 +143,20 @@ def draw_negatives(
         count: partners per match, drawn with replacement; a match without a candidate has none. 0 gives None.
         stride: pixels between cells.
         size: rows and columns of the feature maps.
-        generator: decides.
+        lots: decide, one for each pair.
     """
-    if count == 0 or len(matches) == 0:
+    if count == 0:
         return None
-    rows, others = [], []
+    rows, others = [matches.pair[:0]], [matches.pair[:0]]
     for pair in matches.pair.unique():  # pair by pair: one table of all matches would not fit into memory
         mine = (matches.pair == pair).nonzero()[:, 0]
         cells = matches.target[mine].float() * stride
         allowed = torch.cdist(cells, cells) >= NEGATIVE_DISTANCE
         some = allowed.any(dim=1).nonzero()[:, 0]
         if len(some):
-            drawn = torch.multinomial(allowed[some].float().cpu(), count, replacement=True, generator=generator)
+            drawn = torch.multinomial(allowed[some].float().cpu(), count, replacement=True, generator=lots[pair])
             rows.append(mine[some].repeat_interleave(count))
             others.append(mine[drawn.flatten().to(mine.device)])
-    if not rows:
-        return None
     match, other = torch.cat(rows), torch.cat(others)
     apart = (matches.target[match] - matches.target[other]).float().norm(dim=1)
     return Negatives(match, other, apart / (size[0] ** 2 + size[1] ** 2) ** 0.5, count)

@@ -38,10 +38,15 @@ class Matches:
         """The matches that are to be kept."""
         return Matches(self.pair[keep], self.reference[keep], self.target[keep], self.weight[keep])
 
-    def shares(self, pairs: int) -> Float[Tensor, " matches"]:
-        """Weight of each match, so that every pair with matches counts the same and all of them sum to 1."""
+    def shares(self, pairs: int, among: int | None = None) -> Float[Tensor, " matches"]:
+        """Weight of each match, so that every pair with matches counts the same and all of them sum to 1.
+
+        Args:
+            pairs: pairs in this batch.
+            among: pairs with matches, where this batch is a part of a larger one; all of the larger one sums to 1.
+        """
         counts = torch.bincount(self.pair, minlength=pairs)
-        return 1.0 / (counts[self.pair] * (counts > 0).sum())
+        return 1.0 / (counts[self.pair] * ((counts > 0).sum() if among is None else among))
 
 
 def at_cells(
@@ -59,13 +64,15 @@ def cluster_loss(
     logits: Float[Tensor, "batch clusters height width"],
     labels: Int64[Tensor, "batch height width"],
     inside: Bool[Tensor, "batch height width"],
+    among: int | None = None,
 ) -> Float[Tensor, ""]:
     """L_class: cross-entropy against the dense cluster map of the reference, on cells inside the image.
 
-    A mask, not a reserved label, marks what is left out, so that every cluster index can be learnt.
+    A mask, not a reserved label, marks what is left out, so that every cluster index can be learnt. Where this batch
+    is a part of a larger one, `among` is the number of cells inside in all of it.
     """
     each = functional.cross_entropy(logits.float(), labels, reduction="none")
-    return (each * inside).sum() / inside.sum().clamp(min=1)
+    return (each * inside).sum() / (inside.sum().clamp(min=1) if among is None else max(among, 1))
 
 
 def correspondence_loss(
@@ -73,12 +80,16 @@ def correspondence_loss(
     cells: Int64[Tensor, "matches 2"],
     matches: Matches,
     labels: Int64[Tensor, " matches"],
+    among: int | None = None,
 ) -> Float[Tensor, ""]:
-    """L_corr: cross-entropy at matched cells against the cluster of the reference; 0 without matches, never NaN."""
+    """L_corr: cross-entropy at matched cells against the cluster of the reference; 0 without matches, never NaN.
+
+    Where this batch is a part of a larger one, `among` is the number of pairs with matches in all of it.
+    """
     if len(matches) == 0:
         return logits.sum() * 0.0
     each = functional.cross_entropy(at_cells(logits, matches.pair, cells).float(), labels, reduction="none")
-    return (each * matches.shares(len(logits))).sum()
+    return (each * matches.shares(len(logits), among)).sum()
 
 
 def class_correspondence_loss(

@@ -80,6 +80,8 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
             run.bad_images(step + 1, batch.instead_of)
             statistics = [value.clone() for value in network.buffers()]  # of batch norms, which forward passes move
             losses = _losses(model, batch, across, settings, step)
+            optimiser.zero_grad()
+            losses["loss"].backward()
             good = finite_step(network, optimiser, losses["loss"])
             if not good:
                 for value, before in zip(network.buffers(), statistics, strict=True):

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from fgsn import ranks
 from fgsn.config import Settings
 from fgsn.errors import FgsnError
 from fgsn.files import Claim, read_yaml, write_yaml
+from fgsn.inference.model import Model
 from fgsn.models.model_file import read_model_file, write_model_file
 from fgsn.progress import say
 
@@ -26,12 +28,12 @@ LOG_EVERY = 20
 """Steps between rows of losses in metrics.jsonl."""
 MOST_SKIPPED = 3
 """Batches of a run whose losses may be no numbers; they are skipped."""
-MAY_DIFFER = {"resume", "device", "out", "workers"}
+MAY_DIFFER = {"resume", "device", "out", "workers", "compile"}
 """Settings that a resumed run may change."""
 
 
 class Run:
-    """A run folder being written."""
+    """A run folder being written, by the first of several ranks; the others read what they need."""
 
     def __init__(self, folder: Path, settings: Settings, resume: bool) -> None:
         self.folder = folder
@@ -40,14 +42,15 @@ class Run:
         self._board = None
         self._skipped = 0
         self._told: set[str] = set()
-        self._claim = Claim(folder)
-        if not self._claim.alone():
+        self._claim = Claim(folder) if ranks.rank() == 0 else None
+        if self._claim and not self._claim.alone():
             raise FgsnError(f"another fgsn is training in {folder}: wait for it, or choose another --out")
         if resume:
             self._check_same(settings)
         elif self.checkpoint.exists() or self._log.exists():
             raise FgsnError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
-        write_yaml(folder / "config.yaml", settings.as_dict())
+        if ranks.rank() == 0:
+            write_yaml(folder / "config.yaml", settings.as_dict())
 
     def _check_same(self, settings: Settings) -> None:
         if not (self.folder / "config.yaml").exists():
@@ -60,6 +63,8 @@ class Run:
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one row to metrics.jsonl, and to TensorBoard's events where that is installed."""
+        if ranks.rank() > 0:
+            return
         try:
             with self._log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
@@ -85,14 +90,15 @@ class Run:
         if self._skipped > MOST_SKIPPED:
             kept = "the last checkpoint is as it was" if self.checkpoint.exists() else "there was no checkpoint yet"
             raise FgsnError(f"{what}; that is batch {self._skipped} of this kind, {kept}: take a smaller --lr")
-        say(f"{what}; skipped")
+        if ranks.rank() == 0:
+            say(f"{what}; skipped")
 
     def bad_images(self, step: int, problems: Sequence[str]) -> None:
         """Record files that could not be read, and in whose place others were taken; each is told once."""
         if problems:
             self.log({"step": step, "bad_images": list(problems)})
         for problem in problems:
-            if problem not in self._told:
+            if problem not in self._told and ranks.rank() == 0:
                 say(f"{problem}; another was taken in its place")
         self._told.update(problems)
 
@@ -104,6 +110,8 @@ class Run:
         Raises:
             FgsnError: a weight is not finite, or the disk is full; the checkpoint of before stays.
         """
+        if ranks.rank() > 0:
+            return
         tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
         for name, parameter in network.named_parameters():
             momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
@@ -114,6 +122,11 @@ class Run:
                 raise FgsnError(f"{name} is no longer finite at step {step}; it was not saved: take a smaller --lr")
         counts = {"step": step, "logged": self._flushed(), "skipped": self._skipped}
         write_model_file(self.checkpoint, tensors, {**counts, **extra})
+
+    def save_model(self, model: Model, name: str) -> None:
+        """Write a model into the folder."""
+        if ranks.rank() == 0:
+            model.save(self.folder / name)
 
     def load_checkpoint(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
         """Step, tensors and plain data of the last checkpoint, if there is one; later rows of the log are dropped."""
@@ -141,7 +154,7 @@ class Run:
 
     def _cut_log(self, size: int) -> None:
         """Drop what was logged after the checkpoint; those steps are about to be done again."""
-        if self._log.exists():
+        if self._log.exists() and ranks.rank() == 0:
             with self._log.open("r+b") as file:
                 file.truncate(min(size, self._log.stat().st_size))
 
@@ -230,11 +243,9 @@ def finite_step(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Tens
     Args:
         network: what is trained.
         optimiser: its optimiser.
-        loss: what to make smaller.
+        loss: what to make smaller; its gradient is there already.
         clip: longest gradient, longer ones are shortened to it; 0 leaves them.
     """
-    optimiser.zero_grad()
-    loss.backward()
     length = torch.nn.utils.clip_grad_norm_(network.parameters(), clip or math.inf)
     good = bool(torch.isfinite(loss) & torch.isfinite(length))
     if good:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 
+from fgsn import ranks
 from fgsn.config import TrainSettings
-from fgsn.data.augment import generator
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.data.images import OnBadImage
@@ -27,11 +27,13 @@ from fgsn.evaluation.measure import measure
 from fgsn.files import write_json, written_whole
 from fgsn.inference.model import Model, load
 from fgsn.models.layers import STRIDE
+from fgsn.models.pspnet import Kept
 from fgsn.progress import Meter, say
 from fgsn.training.batches import matches_of, pair_samples, stacked
-from fgsn.training.clusters import Labeller, cluster_features
+from fgsn.training.clusters import Labeller, autocast, cluster_features
 from fgsn.training.feature_loss import draw_negatives, feature_loss
 from fgsn.training.losses import at_cells, cluster_loss, correspondence_loss
+from fgsn.training.parts import Batch, gradients_stay_here, made_ready, pair_lots, slots_of_rank
 from fgsn.training.run import LOG_EVERY, Run, finite_step, loaded, restore, set_rate, sgd, stop_requests
 
 FRESH = ("classifier", "aux_classifier")
@@ -45,6 +47,12 @@ def train(settings: TrainSettings) -> dict[str, Any]:
     Raises:
         FgsnError: data or start model are missing or broken, or there are fewer features than clusters.
     """
+    with ranks.joined(settings.device):
+        return _train(settings)
+
+
+def _train(settings: TrainSettings) -> dict[str, Any]:
+    parts = slots_of_rank(settings)
     sets = [Dataset.open(path) for path in settings.data]
     training = [(data, path) for data in sets for path in data.pairs("train")]
     validation = [(data, path) for data in sets for path in data.pairs("validation")]
@@ -68,7 +76,8 @@ def train(settings: TrainSettings) -> dict[str, Any]:
         restore(network, optimiser, tensors)
         model, labeller = _labeller_of(run, clustered, model, settings)
 
-    steps = _Steps(training, settings, step)
+    learner = made_ready(network, settings)
+    steps = _Steps(training, settings, step, [slot for part in parts for slot in part])
     loader = loaded(steps, settings.workers)
     stopping = False
     with stop_requests() as stop, Meter("train", settings.iterations, step, unit=" steps") as meter:
@@ -79,14 +88,17 @@ def train(settings: TrainSettings) -> dict[str, Any]:
             assert labeller is not None
             rate = set_rate(optimiser, step, settings.iterations, settings.power)
             samples = next(loader)
-            run.bad_images(step + 1, [problem for sample in samples for problem in sample.instead_of])
-            losses = _step(model, labeller, samples, settings, step)
+            optimiser.zero_grad()
+            losses = _step(model, learner, labeller, samples, settings, step)
             good = finite_step(network, optimiser, losses["loss"], settings.clip)
+            told = ranks.gathered([(sample.file, sample.instead_of) for sample in samples])
+            of_all = [one for some in told for one in some]
+            run.bad_images(step + 1, [problem for _, problems in of_all for problem in problems])
             if not good:
-                run.skip(step + 1, losses, [sample.file for sample in samples])
+                run.skip(step + 1, losses, [file for file, _ in of_all])
             step += 1
             last = step == settings.iterations
-            stopping = stop()
+            stopping = any(ranks.gathered(stop()))
             due = step % settings.validate_every == 0 or last
             saving = step % settings.save_every == 0 or due or stopping
             if good and (step % LOG_EVERY == 0 or last):
@@ -97,20 +109,23 @@ def train(settings: TrainSettings) -> dict[str, Any]:
                 # Information stays comparable across clusterings, the losses do not.
                 if figures["information_bits"] >= best.get("information_bits", -math.inf):
                     best = {"step": step, **figures}
-                    _finished(model, settings, best).save(settings.out / "checkpoints" / "best.safetensors")
+                    run.save_model(_finished(model, settings, best), "checkpoints/best.safetensors")
             if saving:
                 run.save_checkpoint(step, network, optimiser, {"clustered": clustered, "best": best})
             meter.step(" ".join(f"{k.removeprefix('loss_')} {v.item():.2f}" for k, v in losses.items()))
     run.close()
+    if step < settings.iterations:
+        raise KeyboardInterrupt("SIGTERM")  # another rank was asked to stop
     path = settings.out / "model.safetensors"
-    if best:
-        with written_whole(path) as aside:
-            shutil.copyfile(settings.out / "checkpoints" / "best.safetensors", aside)
-    else:
-        say("there are no validation pairs: the last weights are taken")
-        _finished(model, settings, {"step": step}).save(path)
     results = {"model": str(path), "pairs": len(training), "clusters": settings.clusters, "best": best}
-    write_json(settings.out / "results.json", results)
+    if ranks.rank() == 0:
+        if best:
+            with written_whole(path) as aside:
+                shutil.copyfile(settings.out / "checkpoints" / "best.safetensors", aside)
+        else:
+            say("there are no validation pairs: the last weights are taken")
+            _finished(model, settings, {"step": step}).save(path)
+        write_json(settings.out / "results.json", results)
     return results
 
 
@@ -144,7 +159,7 @@ def _cluster(
     model.network.eval()
     codebook = cluster_features(model, sets, settings, step)
     model = replace(model, codebook=codebook)
-    model.save(_codebook_path(run, step))
+    run.save_model(model, _codebook(step))
     run.log({"step": step, "clustering": {"objective": codebook.objective[-1], "clusters": codebook.clusters}})
     frozen = replace(model, network=copy.deepcopy(model.network).requires_grad_(False).eval())
     network = model.network
@@ -153,56 +168,94 @@ def _cluster(
     for name in FRESH:
         for parameter in getattr(network, name).parameters():
             optimiser.state.pop(parameter, None)
-    return model, Labeller(frozen, settings.precision)
+    return model, Labeller(frozen, settings.precision, settings.compile)
 
 
 def _labeller_of(run: Run, clustered: int, model: Model, settings: TrainSettings) -> tuple[Model, Labeller]:
     """The frozen network of a resumed run."""
-    frozen = load(_codebook_path(run, clustered), settings.device)
+    frozen = load(run.folder / _codebook(clustered), settings.device)
     frozen.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return replace(model, codebook=frozen.codebook), Labeller(frozen, settings.precision)
+    return replace(model, codebook=frozen.codebook), Labeller(frozen, settings.precision, settings.compile)
 
 
-def _codebook_path(run: Run, step: int) -> Path:
-    return run.folder / "codebooks" / f"step{step:07d}.safetensors"
+def _codebook(step: int) -> str:
+    return f"codebooks/step{step:07d}.safetensors"
 
 
 def _step(
-    model: Model, labeller: Labeller, samples: Sequence[PairSample], settings: TrainSettings, step: int
+    model: Model,
+    learner: nn.Module,
+    labeller: Labeller,
+    samples: Sequence[PairSample],
+    settings: TrainSettings,
+    step: int,
 ) -> dict[str, Tensor]:
-    """The losses of one batch of pairs; only the images that carry gradient are computed."""
-    model.network.train()
-    torch.manual_seed((settings.seed << 32) + step)  # dropout
-    coins = np.array([generator(settings.seed, 4, step, slot).random() < 0.5 for slot in range(len(samples))])
-    both = settings.gradient == "both" or settings.feature_weight > 0
-    from_ref, from_tgt = (coins | both).nonzero()[0].tolist(), (~coins | both).nonzero()[0].tolist()
+    """Add up the gradient of one batch of pairs, of which this rank has `samples`; returns the losses of all of it.
 
+    The gradient is the same, to rounding, in how many parts and by how many ranks it is computed.
+    """
+    model.network.train()
+    parts = slots_of_rank(settings)
+    batch = Batch.drawn(settings, step)
+    batch.count(samples, [slot for part in parts for slot in part], model.device)
+    kept = model.network.draw_kept(batch.crops, torch.Generator().manual_seed((settings.seed << 32) + step))
+    total: dict[str, Tensor] = {}
+    for number, slots in enumerate(parts):
+        some = samples[number * len(slots) : (number + 1) * len(slots)]
+        with gradients_stay_here(learner, number + 1 < len(parts)):
+            losses = _losses(model, learner, labeller, some, settings, step, batch, slots, kept)
+            (losses["loss"] * ranks.world()).backward()  # gradients of ranks are averaged
+        for name, value in losses.items():
+            total[name] = total.get(name, 0.0) + value.detach()
+    ranks.add(*total.values())
+    return total
+
+
+def _losses(
+    model: Model,
+    learner: nn.Module,
+    labeller: Labeller,
+    samples: Sequence[PairSample],
+    settings: TrainSettings,
+    step: int,
+    batch: Batch,
+    slots: range,
+    kept: Kept,
+) -> dict[str, Tensor]:
+    """What some pairs add to the losses of their batch; only the images that carry gradient are computed."""
+    in_ref, in_tgt = batch.of_reference(slots), batch.of_target(slots)
+    from_ref, from_tgt = [slot - slots.start for slot in in_ref], [slot - slots.start for slot in in_tgt]
     labels = labeller(stacked(model, [sample.clean for sample in samples]))
     matches = matches_of(samples, model.device)
     wanted = at_cells(labels, matches.pair, matches.reference)
     crops = [samples[n].reference for n in from_ref] + [samples[n].target for n in from_tgt]
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-        output = model.network(stacked(model, crops))
+    rows = batch.rows(in_ref, in_tgt)
+    with autocast(model.device, settings.precision):
+        output = learner(stacked(model, crops), Kept(*(mask[rows].to(model.device) for mask in kept)))
     zero = torch.zeros((), device=model.device)
     losses: dict[str, Tensor] = {"loss": zero, "loss_class": zero, "loss_corr": zero}
     inside = _inside([samples[n] for n in from_ref], labels.shape[1:], model.device)
     for maps, weight in ((output.logits, 1.0), (output.aux_logits, settings.aux_weight)):
         in_ref, in_tgt = maps.split([len(from_ref), len(from_tgt)])
         if len(from_ref):
-            losses["loss_class"] = losses["loss_class"] + weight * cluster_loss(in_ref, labels[from_ref], inside)
-        for part, chosen, place in ((in_ref, from_ref, "reference"), (in_tgt, from_tgt, "target")):
+            loss = cluster_loss(in_ref, labels[from_ref], inside, batch.cells_inside)
+            losses["loss_class"] = losses["loss_class"] + weight * loss
+        for part, chosen, place, among in (
+            (in_ref, from_ref, "reference", batch.matched_in_reference),
+            (in_tgt, from_tgt, "target", batch.matched_in_target),
+        ):
             if len(chosen):
                 some, ids = matches.of(chosen), wanted[matches.among(chosen)]
-                losses["loss_corr"] = losses["loss_corr"] + weight * correspondence_loss(
-                    part, getattr(some, place), some, ids
-                )
+                loss = correspondence_loss(part, getattr(some, place), some, ids, among)
+                losses["loss_corr"] = losses["loss_corr"] + weight * loss
     losses["loss"] = settings.class_weight * losses["loss_class"] + settings.corr_weight * losses["loss_corr"]
     if settings.feature_weight > 0:
-        lots = torch.Generator().manual_seed((settings.seed << 32) + step)
+        lots = [pair_lots(settings.seed, step, slot) for slot in slots]
         in_ref, in_tgt = output.features.split([len(from_ref), len(from_tgt)])
         wrong = draw_negatives(matches, settings.feature_negatives, STRIDE, in_tgt.shape[2:], lots)
-        losses["loss_feature"] = feature_loss(settings.feature_loss, in_ref, in_tgt, matches, wrong)
-        losses["loss"] = losses["loss"] + settings.feature_weight * losses["loss_feature"]
+        loss = feature_loss(settings.feature_loss, in_ref, in_tgt, matches, wrong, batch.matched_in_reference)
+        losses["loss_feature"] = loss
+        losses["loss"] = losses["loss"] + settings.feature_weight * loss
     return losses
 
 
@@ -245,13 +298,16 @@ def _finished(model: Model, settings: TrainSettings, best: dict[str, Any]) -> Mo
 
 
 class _Steps(TorchDataset[list[PairSample]]):
-    """The pairs of each step, a pure function of (seed, step), so that any number of workers gives the same run."""
+    """This rank's pairs of each step, each a pure function of (seed, step, slot), whoever loads it."""
 
-    def __init__(self, pairs: Sequence[tuple[Dataset, Path]], settings: TrainSettings, first: int) -> None:
-        self.pairs, self.settings, self.first = pairs, settings, first
+    def __init__(
+        self, pairs: Sequence[tuple[Dataset, Path]], settings: TrainSettings, first: int, slots: Sequence[int]
+    ) -> None:
+        self.pairs, self.settings, self.first, self.slots = pairs, settings, first, slots
 
     def __len__(self) -> int:
         return self.settings.iterations - self.first
 
     def __getitem__(self, index: int) -> list[PairSample]:
-        return pair_samples(self.pairs, self.settings, self.settings.batch, self.first + index, purposes=(1, 2))
+        step, batch = self.first + index, self.settings.batch
+        return pair_samples(self.pairs, self.settings, batch, step, purposes=(1, 2), slots=self.slots)
