@@ -24,7 +24,7 @@ def model(make_model, tmp_path):
 
 def run(tmp_path, **changes):
     given = {"model": tmp_path / "model.safetensors", "images": tmp_path / "images", "out": tmp_path / "out"}
-    return segment(SegmentSettings(**(given | changes), device="cpu"))
+    return segment(SegmentSettings(**({"precision": "float32"} | given | changes), device="cpu"))
 
 
 def files(folder):
@@ -180,16 +180,15 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_no_part(model, make_ima
 def test_an_interruption_leaves_whole_maps_only(model, make_image, tmp_path, monkeypatch):
     for n in range(4):
         make_image(tmp_path / "images" / f"{n}.png")
-    made = module._made
-    calls = []
+    found = module.predicted
 
     def interrupted(*args):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return made(*args)
+        for number, image in enumerate(found(*args)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield image
 
-    monkeypatch.setattr(module, "_made", interrupted)
+    monkeypatch.setattr(module, "predicted", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert files(tmp_path / "out" / "labels") == ["0.png", "1.png"]
