@@ -45,6 +45,7 @@ COMMANDS = {
     "track": Command(config.TrackSettings, "fgsn.localization.track:track_sequences"),
     "score-poses": Command(config.ScorePosesSettings, "fgsn.evaluation.score_poses:score_poses"),
     "sweep": Command(config.SweepSettings, "fgsn.sweep:sweep"),
+    "bench": Command(config.BenchSettings, "fgsn.bench.bench:bench"),
     "info": Command(config.InfoSettings, "fgsn.inference.info:info"),
 }
 

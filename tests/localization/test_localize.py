@@ -6,10 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
+from fgsn.bench.street import CAMERA
 from fgsn.cli import main
 from fgsn.geometry.posed import write_intrinsics, write_poses
 from fgsn.inference.label_maps import write_label_map
-from street import CAMERA
 from street_files import batch, looking, write_street
 
 LABELS, DATABASE, QUERIES, WRONG = 30, 8, 4, 0.85

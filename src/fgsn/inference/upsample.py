@@ -27,8 +27,8 @@ def labels_at_pixels(
     """
     classes, cells_y, cells_x = scores.shape
     resized = size if resized is None else resized
-    top, bottom, down = (part.to(scores.device) for part in _cells(size[0], resized[0], cells_y))
-    left, right, across = (part.to(scores.device) for part in _cells(size[1], resized[1], cells_x))
+    top, bottom, down = (part.to(scores.device) for part in between(size[0], resized[0], cells_y))
+    left, right, across = (part.to(scores.device) for part in between(size[1], resized[1], cells_x))
     by_cell = scores.permute(1, 2, 0).contiguous()
     best = argmax(by_cell)
     labels = best[top][:, left]
@@ -46,7 +46,7 @@ def labels_at_pixels(
     return labels
 
 
-def _cells(pixels: int, resized: int, cells: int) -> tuple[Tensor, Tensor, Tensor]:
+def between(pixels: int, resized: int, cells: int) -> tuple[Tensor, Tensor, Tensor]:
     """For every pixel the cells before and behind it, and how far it is from the first to the second (0 to 1).
 
     Pixel centres keep their relative position in the image, so pixel p of the label map lies at
