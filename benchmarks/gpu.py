@@ -1,4 +1,4 @@
-"""One call on a machine with a GPU, made to end within nine minutes: parity with the CPU, `fgsn bench`, a small training.
+"""One call on a machine with a GPU, to end within nine minutes: parity with the CPU, `fgsn bench`, a small training.
 
     python benchmarks/gpu.py --out FOLDER [--small] [--device cuda|cpu] [--minutes 9]
 
