@@ -1,7 +1,6 @@
 """Make a model ready for many images: in 16 bits where the processor has them, as many windows at once as memory holds.
 
-Measured on two cores with bfloat16 (AVX-512) in `fgsn bench`: two to three times as fast as the network as it was
-trained, with the same label at 99 of 100 pixels.
+docs/speed.md says what that is worth.
 """
 
 from dataclasses import replace
