@@ -1,35 +1,28 @@
 """What localization costs per query: SSMC, GSMC from coarse to fine beside the plain 360 angles, and the pose.
 
-    OMP_NUM_THREADS=2 PYTHONPATH=tests python benchmarks/localization_speed.py [--matches 500] [--voters 3000]
+    OMP_NUM_THREADS=2 python benchmarks/localization_speed.py [--matches 500] [--voters 3000]
         [--rounds 5] [--right 0.1] [--device cpu|cuda] [--json FILE]
 
-A street of labelled planes, 1024 x 768 pixels, 100 labels, 30 % of the query's labels wrong, priors with 1 degree and
-0.3 m of noise. Every match has four circles at most. The methods alternate within each round; `processor` is
-the least time on processors, which others on the machine disturb less.
+The street of `fgsn bench` (fgsn/bench/gsmc.py), which measures GSMC beside the plain search and the floor. Every match
+has four circles at most. The methods alternate within each round; `processor` is the least time on processors, which
+others on the machine disturb less.
 """
 
 import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from fgsn.geometry.camera import Camera
-from fgsn.localization.circles import Search
-from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
+from fgsn.bench.gsmc import CAMERA, make_scene
+from fgsn.localization.gsmc import match_votes, sampling_weights
 from fgsn.localization.labelled_map import labels_at
 from fgsn.localization.robust_pose import estimate_pose
 from fgsn.localization.ssmc import consistent
-from street import make_map, make_matches, make_query
-
-LABELS = 100
-CAMERA = Camera(1024, 768, 870.0, 870.0, 511.5, 383.5)
 
 
 def main() -> None:
@@ -42,23 +35,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
-    random = np.random.default_rng(0)
-    voters = make_map(random, options.voters, LABELS)
-    query = make_query(random, LABELS, CAMERA, wrong=0.3, gravity_degrees=1, height_metres=0.3)
-    right = round(options.right * options.matches)
-    matches = make_matches(random, query, voters, options.matches, right, CAMERA)
-    points, pixels = voters.points[matches.rows], matches.pixels
-    # Ranges that rule nothing out, so that every match has circles: the most work there can be.
-    bounds = np.full(len(points), 1.0), np.full(len(points), 60.0)
+    scene = make_scene(0, options.matches, options.voters, options.right, options.device)
+    voters, pixels, points, gsmc = scene.voters, scene.matches.pixels, scene.points, scene.gsmc
+    right = int(scene.matches.right.sum())
 
     def ssmc() -> Any:
-        return consistent(matches.rows, voters.labels, labels_at(query.labels, pixels))
-
-    def gsmc(**search: Any) -> Callable[[], Any]:
-        return lambda: gsmc_scores(
-            CAMERA, pixels, points, voters, query.labels, query.gravity, query.height,
-            match_range=bounds, gravity_noise=3.0, height_noise=1.0, search=Search(**search), device=options.device,
-        )  # fmt: skip
+        return consistent(scene.matches.rows, voters.labels, labels_at(scene.query.labels, pixels))
 
     scores = gsmc()()
     weights, votes = sampling_weights(scores), match_votes(scores)

@@ -7,11 +7,11 @@ import h5py
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-import street
+from fgsn.bench import street
+from fgsn.bench.street import CAMERA
 from fgsn.geometry.colmap import Reconstruction, write_model
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_maps import write_label_map
-from street import CAMERA
 
 Seen = Callable[[Pose], tuple[np.ndarray, np.ndarray]]
 

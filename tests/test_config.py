@@ -101,7 +101,7 @@ WRONG = [
     (SegmentSettings, {"window": -7}),
     (SegmentSettings, {"window": 1}),
     (SegmentSettings, {"short_side": -1}),
-    (SegmentSettings, {"batch": 0}),
+    (SegmentSettings, {"batch": -1}),
     (StationarySettings, {"threshold": 1.0}),
     (EvaluateSettings, {"resamples": -1}),
 ]

@@ -49,6 +49,7 @@ COMMANDS = {
     "report": Command(config.ReportSettings, "fgsn.report.page:report"),
     "sweep": Command(config.SweepSettings, "fgsn.sweep:sweep"),
     "export": Command(config.ExportSettings, "fgsn.export.export:export"),
+    "bench": Command(config.BenchSettings, "fgsn.bench.bench:bench"),
     "info": Command(config.InfoSettings, "fgsn.inference.info:info"),
 }
 

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from fgsn.config import SegmentSettings
+from fgsn.data.images import read_image
 from fgsn.errors import FgsnError, UsageError
 from fgsn.inference import segment as module
+from fgsn.inference.fast import faster
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.segment import segment
 
@@ -26,7 +28,7 @@ def model(make_model, tmp_path):
 
 def run(tmp_path, **changes):
     given = {"model": tmp_path / "model.safetensors", "images": tmp_path / "images", "out": tmp_path / "out"}
-    return segment(SegmentSettings(**(given | changes), device="cpu"))
+    return segment(SegmentSettings(**({"precision": "float32"} | given | changes), device="cpu"))
 
 
 def files(folder):
@@ -182,16 +184,15 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_no_part(model, make_ima
 def test_an_interruption_leaves_whole_maps_only(model, make_image, tmp_path, monkeypatch):
     for n in range(4):
         make_image(tmp_path / "images" / f"{n}.png")
-    made = module._made
-    calls = []
+    found = module.predicted
 
     def interrupted(*args):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return made(*args)
+        for number, image in enumerate(found(*args)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield image
 
-    monkeypatch.setattr(module, "_made", interrupted)
+    monkeypatch.setattr(module, "predicted", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert files(tmp_path / "out" / "labels") == ["0.png", "1.png"]
@@ -282,3 +283,32 @@ def test_label_maps_half_written_over_stay_refused(model, make_model, make_image
             run(tmp_path, model=tmp_path / f"{name}.safetensors")
     assert run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)["segmented"] == 1
     assert run(tmp_path, model=tmp_path / "other.safetensors")["already_there"] == 1
+
+
+def test_label_maps_of_two_precisions_are_not_mixed(model, make_image, tmp_path):
+    for n in range(2):
+        make_image(tmp_path / "images" / f"{n}.png", 101, 70, seed=n)
+    run(tmp_path)
+    assert "precision" not in json.loads((tmp_path / "out" / "made_from.json").read_text())
+    with pytest.raises(FgsnError, match="holds label maps of another model"):
+        run(tmp_path, precision="bfloat16")
+    assert run(tmp_path, precision="bfloat16", out=tmp_path / "half")["segmented"] == 2
+    assert json.loads((tmp_path / "half" / "made_from.json").read_text())["precision"] == "bfloat16"
+    expected = faster(model, "bfloat16").segment(tmp_path / "images" / "1.png")
+    np.testing.assert_array_equal(read_label_map(tmp_path / "half" / "labels" / "1.png")[0], expected)
+
+
+@pytest.mark.parametrize("windows", ["aligned", "published"])
+def test_all_kinds_at_once_are_those_that_are_made_alone(model, make_image, tmp_path, windows):
+    image = make_image(tmp_path / "images" / "street.png", 101, 70)
+    run(tmp_path, windows=windows, save="labels,overlay,features,scores")
+    out, alone = tmp_path / "out", replace(model, windows=windows)
+    np.testing.assert_array_equal(read_label_map(out / "labels" / "street.png")[0], alone.segment(image))
+    np.testing.assert_allclose(np.load(out / "features" / "street.npy"), alone.features(image), rtol=1e-2, atol=0.05)
+    scores = alone.scores(read_image(image))
+    np.testing.assert_allclose(np.load(out / "scores" / "street.npy"), scores, rtol=1e-2, atol=0.05)
+
+
+def test_memory_must_be_some(tmp_path):
+    with pytest.raises(UsageError, match="--memory must be above 0, not 0"):
+        SegmentSettings(model=tmp_path, images=tmp_path, out=tmp_path, memory=0)

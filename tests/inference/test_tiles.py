@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fgsn.inference.tiles import blended, ramp, starts
+from fgsn.inference.tiles import blended, blended_many, ramp, starts
 from fgsn.models.layers import cells
 
 sides = st.integers(1, 12).map(lambda n: 8 * n + 1)
@@ -117,3 +117,31 @@ def test_half_precision_predictions_are_blended_in_float32():
     result = blended(lambda tiles: every_eighth(tiles).bfloat16(), image, 65, 4)
     assert result.dtype == torch.float32
     torch.testing.assert_close(result, image[:, ::8, ::8].bfloat16().float())
+
+
+def test_windows_of_several_images_are_computed_together_and_kept_apart():
+    sizes = [(100, 140), (100, 140), (40, 200), (60, 60), (60, 60), (60, 60), (130, 65)]
+    images = [torch.rand(3, *size) for size in sizes]
+    batches, taken = [], []
+
+    def look(tiles):
+        batches.append(len(tiles))
+        return every_eighth(tiles)
+
+    def numbered():
+        for number, image in enumerate(images):
+            taken.append(number)
+            yield number, image
+
+    found = []
+    for key, values in blended_many(look, numbered(), 65, 3):
+        found.append(key)
+        assert taken[-1] <= key + 3
+        torch.testing.assert_close(values, images[key][:, ::8, ::8])
+    assert found == list(range(len(images)))
+    windows = [len(starts(height, 65)) * len(starts(width, 65)) for height, width in sizes]
+    assert sum(batches) == sum(windows)
+    # Only where the size of the windows changes a batch is not full.
+    assert batches == [3] * (2 * windows[0] // 3) + [2 * windows[0] % 3] * (2 * windows[0] % 3 > 0) + [3] * (
+        windows[2] // 3
+    ) + [windows[2] % 3] * (windows[2] % 3 > 0) + [3] + [windows[6]]

@@ -8,12 +8,12 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from fgsn.bench.street import CAMERA, make_map, make_matches, make_query
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.localization.circles import Search, circles_of
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
-from street import CAMERA, make_map, make_matches, make_query
 
 EXACT = Search(angles=(5.0,), radii=1, noise=0.0, slack=1.1, least=0.02)
 

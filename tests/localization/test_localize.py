@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from fgsn.bench.street import CAMERA
 from fgsn.cli import main
 from fgsn.geometry.colmap import read_model, write_model
 from fgsn.geometry.pose import Pose
@@ -17,7 +18,6 @@ from fgsn.localization.hloc import read_pairs
 from fgsn.localization.priors import priors_like, read_priors, write_priors
 from fgsn.localization.truth import read_truth
 from fgsn.localization.upright import up_of_cameras
-from street import CAMERA
 from street_files import batch, looking, write_hloc, write_street
 
 LABELS, DATABASE, QUERIES, WRONG = 30, 8, 4, 0.85

@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 
+from fgsn.bench.street import CAMERA
 from fgsn.cli import main
 from fgsn.config import PrepareSettings
 from fgsn.data.correspondences import write_correspondences
 from fgsn.data.prepare import prepare
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import write_intrinsics, write_poses
-from street import CAMERA
 from street_files import batch, looking, write_street
 
 LABELS, FRAMES = 20, 8

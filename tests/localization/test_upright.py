@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from scipy.spatial.transform import Rotation
 
+from fgsn.bench.street import LEVEL
 from fgsn.errors import FgsnError
 from fgsn.geometry.pose import Pose
 from fgsn.localization.upright import up_of_cameras
-from street import LEVEL
 
 
 def drive(turn: Rotation, yaw: float, pitch: float, rng: np.random.Generator) -> Pose:

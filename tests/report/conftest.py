@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from fgsn.bench.street import CAMERA
 from fgsn.clustering.codebook import Codebook
 from fgsn.config import LocalizeSettings
 from fgsn.data.correspondences import write_correspondences
 from fgsn.files import write_text, write_yaml
 from fgsn.geometry.posed import write_intrinsics, write_poses
 from fgsn.localization.localize import localize
-from street import CAMERA
 from street_files import batch, looking, write_hloc, write_street
 
 LABELS, QUERIES = 30, 5

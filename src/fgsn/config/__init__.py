@@ -5,6 +5,7 @@ where a settings object is built. `fgsn.cli` turns these classes into flags, YAM
 """
 
 from fgsn.config.base import Settings, from_plain, require
+from fgsn.config.bench import BenchSettings
 from fgsn.config.data import (
     CONDITIONS,
     CheckSettings,
@@ -27,6 +28,7 @@ from fgsn.config.training import ImportSettings, PretrainSettings, SweepSettings
 
 __all__ = [
     "CONDITIONS",
+    "BenchSettings",
     "CheckSettings",
     "ConvertVistasSettings",
     "CorrespondSettings",

@@ -27,8 +27,12 @@ class SegmentSettings(Settings):
     """Side of the sliding window in pixels (8 n + 1); 0 takes the model's own."""
     windows: Literal["aligned", "published"] | None = None
     """Windows on feature cells, or exactly those of the authors' code; default: what the model was made for."""
-    batch: int = 4
-    """Windows computed at once."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the network computes in; auto takes bfloat16 where the processor has it, but not for published windows."""
+    memory: float = 2.0
+    """Memory in GiB for the windows computed at once; weights and the scores of an image come on top."""
+    batch: int = 0
+    """Windows computed at once; 0 takes as many as fit into --memory."""
     overwrite: bool = False
     """Make label maps again that exist already."""
     on_bad_image: OnBadImage = "skip"
@@ -39,7 +43,8 @@ class SegmentSettings(Settings):
         kinds = set(self.save.split(","))
         unknown = kinds - {"labels", "overlay", "features", "scores"}
         require(not unknown, f"--save knows labels, overlay, features, scores, not {', '.join(sorted(unknown))}")
-        at_least(self, short_side=0, batch=1)
+        at_least(self, short_side=0, batch=0)
+        require(self.memory > 0, f"--memory must be above 0, not {self.memory}")
         check_window(self.window)
 
 

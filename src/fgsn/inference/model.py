@@ -25,7 +25,8 @@ from fgsn.inference.upsample import labels_at_pixels
 from fgsn.models.layers import STRIDE
 from fgsn.models.model_file import read_model_file, write_model_file
 from fgsn.models.normalisation import Normalisation
-from fgsn.models.pspnet import Architecture, PSPNet
+from fgsn.models.predictor import Predictor
+from fgsn.models.pspnet import Architecture, Output, PSPNet
 
 Windows = Literal["aligned", "published"]
 
@@ -52,6 +53,8 @@ class Model:
     """How it was trained, in plain values."""
     batch: int = 4
     """Windows computed at once; not stored."""
+    predictor: Predictor | None = None
+    """Stands in for the network when label maps are made (`fgsn.inference.fast`); not stored."""
 
     @property
     def clusters(self) -> int:
@@ -75,23 +78,19 @@ class Model:
         """Where the weights are."""
         return self.network.classifier.weight.device
 
-    def segment(
-        self,
-        image: Path | str | UInt8[np.ndarray, "height width 3"],
-        scores: Float[Tensor, "classes h w"] | None = None,
-    ) -> Integer[np.ndarray, "height width"]:
-        """Label of every pixel of an image: the class with the largest score.
-
-        Args:
-            image: the image.
-            scores: what `scores` gives for it, if that is at hand; saves computing it again.
-        """
+    def segment(self, image: Path | str | UInt8[np.ndarray, "height width 3"]) -> Integer[np.ndarray, "height width"]:
+        """Label of every pixel of an image: the class with the largest score."""
         pixels = _pixels(image)
         size = pixels.shape[:2]
         if self.windows == "published":
-            return published_labels(self._logits, self.prepared(pixels), self.window, self.batch, size).cpu().numpy()
-        scores = self.scores(pixels) if scores is None else scores
-        return labels_at_pixels(scores, size, resized_shape(pixels.shape, self.short_side)).cpu().numpy()
+            return published_labels(self.logits, self.prepared(pixels), self.window, self.batch, size).cpu().numpy()
+        return self.labels(self.scores(pixels), size)
+
+    def labels(
+        self, scores: Float[Tensor, "classes h w"], size: tuple[int, int]
+    ) -> Integer[np.ndarray, "height width"]:
+        """Label of every pixel of an image of `size` (height, width), from its scores at the feature cells."""
+        return labels_at_pixels(scores, size, resized_shape(size, self.short_side)).cpu().numpy()
 
     def features(self, image: Path | str | UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "dim h w"]:
         """Features of an image, a cell every 8 pixels (of the resized image): what the codebook clusters."""
@@ -99,18 +98,25 @@ class Model:
 
     def scores(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "classes h w"]:
         """Scores of all labels at the feature cells, on the model's device."""
-        return blended(self._logits, self.prepared(pixels), self.window, self.batch)
+        return blended(self.logits, self.prepared(pixels), self.window, self.batch)
 
     def feature_map(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "dim h w"]:
         """Features at the feature cells, on the model's device."""
-        return blended(lambda tiles: self.network(tiles).features, self.prepared(pixels), self.window, self.batch)
+        return blended(lambda tiles: self.output(tiles).features, self.prepared(pixels), self.window, self.batch)
 
-    def _logits(self, tiles: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch classes h w"]:
-        return self.network(tiles).logits
+    def output(self, tiles: Float[Tensor, "batch 3 height width"]) -> Output:
+        """What the network, or what stands in for it, says about normalised windows."""
+        return (self.predictor or self.network)(tiles)
+
+    def logits(self, tiles: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes h w"]:
+        """The scores of normalised windows."""
+        return self.output(tiles).logits
 
     def prepared(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "3 height width"]:
         """The image resized and normalised, on the model's device."""
-        return self.normalisation(resized(pixels, self.short_side)).to(self.device)
+        # Pixels travel to the device as bytes, a quarter of what floats would take.
+        seen = torch.from_numpy(np.ascontiguousarray(resized(pixels, self.short_side).transpose(2, 0, 1)))
+        return self.normalisation.apply(seen.to(self.device).float())
 
     def save(self, path: Path | str) -> None:
         """Write the model as one `.safetensors` file."""

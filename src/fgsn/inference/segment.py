@@ -1,8 +1,9 @@
 """fgsn segment: label maps of an image, a folder or a list; broken images are listed, finished ones skipped."""
 
+import os
 import time
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +18,19 @@ from fgsn.config.base import OnBadImage
 from fgsn.data.images import list_images, read_image
 from fgsn.errors import FgsnError
 from fgsn.files import Claim, read_json, write_json, write_yaml, written_whole
+from fgsn.inference.fast import chosen_precision, faster
 from fgsn.inference.label_maps import write_label_map
 from fgsn.inference.model import Model, fingerprint, load
 from fgsn.inference.overlays import overlay
+from fgsn.inference.predicted import Predicted, predicted
 from fgsn.progress import Meter
 
 ENDINGS = {"labels": ".png", "overlay": ".jpg", "features": ".npy", "scores": ".npy"}
 MADE_FROM = "made_from.json"
+THREADS = min(8, os.cpu_count() or 1)
+"""Threads that read, and threads that make labels from scores and write them, beside the network."""
+HELD = 1 << 28
+"""Bytes of scores and features that may wait for the threads that write."""
 
 
 def segment(settings: SegmentSettings) -> dict[str, Any]:
@@ -42,9 +49,10 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
         "short_side": settings.short_side,
         "window": settings.window or None,
         "windows": settings.windows,
-        "batch": settings.batch,
     }
     model = replace(model, **{key: value for key, value in changes.items() if value is not None})
+    model = faster(model, settings.precision, settings.memory)
+    model = replace(model, batch=settings.batch or model.batch)
     images = [pair for pair in list_images(settings.images) if not _written_by_us(pair[0], settings.out)]
     made_from: dict[str, Any] = {}
     if ranks.rank() == 0:
@@ -85,36 +93,45 @@ def segment_images(
         on_bad_image: go on without an image that cannot be read, or stop.
 
     Returns:
-        Counts, seconds spent waiting for reading, computing and writing, and under 'failed' one line per broken image.
+        Counts, seconds that the network waited for reading and writing, and under 'failed' one line per broken image.
     """
     outputs = _outputs(images, out, save)
     mine = ranks.share(images)
     todo = [pair for pair in mine if overwrite or not all(path.exists() for path in outputs[pair[1]].values())]
     failed: list[str] = []
-    seconds = {"read": 0.0, "compute": 0.0, "write": 0.0}
+    seconds = {"read": 0.0, "write": 0.0}
     began = time.perf_counter()
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, Meter("segment", len(todo)) as meter:
-        writing: Future[None] | None = None
-        for name, reading in _read_ahead(reader, todo):
+    with (
+        ThreadPoolExecutor(THREADS) as readers,
+        ThreadPoolExecutor(THREADS) as writers,
+        Meter("segment", len(todo)) as meter,
+    ):
+
+        def pictures() -> Iterator[tuple[str, np.ndarray]]:
+            for name, reading in _read_ahead(readers, todo):
+                mark = time.perf_counter()
+                try:
+                    pixels = reading.result()
+                except FgsnError as error:
+                    if on_bad_image == "stop":
+                        raise
+                    failed.append(str(error))
+                    meter.step()
+                    continue
+                finally:
+                    seconds["read"] += time.perf_counter() - mark
+                yield name, pixels
+
+        writing: deque[Future[None]] = deque()
+        for image in predicted(model, pictures(), save):
             mark = time.perf_counter()
-            try:
-                pixels = reading.result()
-            except FgsnError as error:
-                if on_bad_image == "stop":
-                    raise
-                failed.append(str(error))
-                meter.step()
-                continue
-            mark = _add(seconds, "read", mark)
-            made = _made(model, pixels, save)
-            mark = _add(seconds, "compute", mark)
-            if writing is not None:
-                writing.result()  # a full disk ends the run here
-            writing = writer.submit(_write, model, pixels, made, outputs[name])
-            _add(seconds, "write", mark)
+            while len(writing) >= _room(image):
+                writing.popleft().result()  # a full disk ends the run here
+            writing.append(writers.submit(_write, model, image, outputs[image.name]))
+            seconds["write"] += time.perf_counter() - mark
             meter.step()
-        if writing is not None:
-            writing.result()
+        while writing:
+            writing.popleft().result()
     shares = ranks.gathered((len(todo), failed))
     spent = time.perf_counter() - began
     failed = [line for _, lines in shares for line in lines]
@@ -130,29 +147,26 @@ def segment_images(
     }
 
 
-def _made(model: Model, pixels: np.ndarray, save: Collection[str]) -> dict[str, np.ndarray]:
-    made: dict[str, np.ndarray] = {}
-    scores = model.scores(pixels) if "scores" in save else None
-    if set(save) & {"labels", "overlay"}:
-        made["labels"] = model.segment(pixels, scores)
-    if scores is not None:
-        made["scores"] = scores.half().cpu().numpy()
-    if "features" in save:
-        made["features"] = model.feature_map(pixels).half().cpu().numpy()
-    return made
+def _room(image: Predicted) -> int:
+    """How many images like this one may wait for their labels and files: one always, more while they are small."""
+    return max(1, min(THREADS, HELD // max(1, image.bytes_held)))
 
 
-def _write(model: Model, pixels: np.ndarray, made: dict[str, np.ndarray], paths: dict[str, Path]) -> None:
+def _write(model: Model, image: Predicted, paths: Mapping[str, Path]) -> None:
+    """Make the files of an image from what the network said about it."""
+    labels = image.labels(model) if {"labels", "overlay"} & paths.keys() else np.empty((0, 0), np.int64)
     for kind, path in paths.items():
         if kind == "labels":
-            write_label_map(path, made["labels"], model.clusters, model.palette)
+            write_label_map(path, labels, model.clusters, model.palette)
         elif kind == "overlay":
-            picture = overlay(pixels, made["labels"], model.palette, classes=model.classes)
+            picture = overlay(image.pixels, labels, model.palette, classes=model.classes)
             with written_whole(path) as aside:
                 Image.fromarray(picture).save(aside, format="JPEG", quality=90)
         else:
+            cells = image.scores if kind == "scores" else image.features
+            assert cells is not None
             with written_whole(path) as aside, aside.open("wb") as file:
-                np.save(file, made[kind], allow_pickle=False)
+                np.save(file, np.ascontiguousarray(cells.half().cpu().numpy()), allow_pickle=False)
 
 
 def _outputs(images: Sequence[tuple[Path, str]], out: Path, save: Collection[str]) -> dict[str, dict[str, Path]]:
@@ -166,15 +180,15 @@ def _outputs(images: Sequence[tuple[Path, str]], out: Path, save: Collection[str
 
 
 def _read_ahead(
-    reader: ThreadPoolExecutor, todo: Sequence[tuple[Path, str]]
+    readers: ThreadPoolExecutor, todo: Sequence[tuple[Path, str]]
 ) -> Iterator[tuple[str, Future[np.ndarray]]]:
-    """Decode the next image while this one is computed."""
-    ahead: Future[np.ndarray] | None = reader.submit(read_image, todo[0][0]) if todo else None
-    for index, (_, name) in enumerate(todo):
-        assert ahead is not None
-        current = ahead
-        ahead = reader.submit(read_image, todo[index + 1][0]) if index + 1 < len(todo) else None
-        yield name, current
+    """Decode the next images while earlier ones are computed."""
+    ahead: deque[tuple[str, Future[np.ndarray]]] = deque()
+    for path, name in todo:
+        ahead.append((name, readers.submit(read_image, path)))
+        if len(ahead) > THREADS:
+            yield ahead.popleft()
+    yield from ahead
 
 
 def _written_by_us(image: Path, out: Path) -> bool:
@@ -189,11 +203,14 @@ def _claim(settings: SegmentSettings, model: Model, alone: bool) -> dict[str, An
 
     While the label maps of another model are written over, the folder says so, so that it stays refused after a stop.
     """
+    precision = chosen_precision(model, settings.precision)
     made_from = {
         "model": fingerprint(settings.model),
         "short_side": model.short_side,
         "window": model.window,
         "windows": model.windows,
+        # Folders of float32 say nothing about it, as before there was a choice.
+        **({"precision": precision} if precision != "float32" else {}),
     }
     known = settings.out / MADE_FROM
     if known.exists() and read_json(known) != made_from:
@@ -207,9 +224,3 @@ def _claim(settings: SegmentSettings, model: Model, alone: bool) -> dict[str, An
     else:
         write_json(known, made_from)
     return made_from
-
-
-def _add(seconds: dict[str, float], key: str, since: float) -> float:
-    now = time.perf_counter()
-    seconds[key] += now - since
-    return now

@@ -5,14 +5,18 @@ cells coincide; cells seen by several windows get an average weighted by the dis
 (METHOD section 2: stride 2/3 of the window, linear ramps).
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from fgsn.models.layers import STRIDE, cells
+
+Key = TypeVar("Key")
 
 
 def starts(pixels: int, side: int) -> list[int]:
@@ -34,14 +38,68 @@ def ramp(height: int, width: int) -> Float[Tensor, "height width"]:
     return sides[0][:, None] * sides[1][None, :]
 
 
-@torch.inference_mode()
+class Canvas:
+    """The windows of one image, and what was predicted for them, blended.
+
+    Args:
+        image: the normalised image, on the device of the network.
+        side: side of the window in pixels, 8 n + 1; smaller images are one window.
+    """
+
+    def __init__(self, image: Float[Tensor, "3 height width"], side: int) -> None:
+        height, width = image.shape[-2:]
+        self.image = image
+        self.corners = [(top, left) for top in starts(height, side) for left in starts(width, side)]
+        self.window = (min(side, height), min(side, width)) if len(self.corners) > 1 else (height, width)
+        self.missing = len(self.corners)
+        self._total: Tensor | None = None
+
+    def tile(self, corner: tuple[int, int]) -> Float[Tensor, "3 window_height window_width"]:
+        """The pixels of a window."""
+        top, left = corner
+        return self.image[:, top : top + self.window[0], left : left + self.window[1]]
+
+    @torch.inference_mode()
+    def add(self, corner: tuple[int, int], values: Float[Tensor, "channels h w"]) -> None:
+        """Add what was predicted for a window."""
+        values = values.permute(1, 2, 0)
+        self.missing -= 1
+        if len(self.corners) == 1:
+            self._total = values.float().clone()
+            return
+        if self._total is None:
+            grid = tuple(cells(pixels) for pixels in self.image.shape[-2:])
+            self._total = values.new_zeros(*grid, values.shape[-1], dtype=torch.float32)
+        rows, columns = self._place(corner)
+        weights = ramp(*values.shape[:2]).to(values.device)
+        self._total[rows, columns].addcmul_(values.float(), weights[:, :, None])
+
+    @torch.inference_mode()
+    def result(self) -> Float[Tensor, "channels cells_y cells_x"]:
+        """The blended values, once nothing is missing; in memory the channels of a cell stand together."""
+        assert self._total is not None
+        assert not self.missing
+        if len(self.corners) > 1:
+            share = torch.zeros(self._total.shape[:2], device=self._total.device)
+            weights = ramp(*map(cells, self.window)).to(share.device)
+            for corner in self.corners:
+                share[self._place(corner)] += weights
+            self._total /= share[:, :, None]
+        return self._total.permute(2, 0, 1)
+
+    def _place(self, corner: tuple[int, int]) -> tuple[slice, slice]:
+        top, left = (pixels // STRIDE for pixels in corner)
+        height, width = map(cells, self.window)
+        return slice(top, top + height), slice(left, left + width)
+
+
 def blended(
     predict: Callable[[Float[Tensor, "batch 3 height width"]], Tensor],
     image: Float[Tensor, "3 height width"],
     side: int,
     batch: int,
 ) -> Float[Tensor, "channels cells_y cells_x"]:
-    """Run `predict` (a cell every 8 pixels) on all windows of a normalised image and blend the results.
+    """Run `predict` (a cell every 8 pixels) on all windows of one image and blend the results.
 
     Args:
         predict: gives (B, C, h, w) for (B, 3, window, window).
@@ -49,27 +107,46 @@ def blended(
         side: side of the window in pixels, 8 n + 1; smaller images are one window.
         batch: windows computed at once.
     """
-    height, width = image.shape[-2:]
-    window = (min(side, height), min(side, width))
-    corners = [(top, left) for top in starts(height, side) for left in starts(width, side)]
-    if len(corners) == 1:
-        return predict(image[None])[0].float()
-    grid = (cells(height), cells(width))
-    weights = ramp(cells(window[0]), cells(window[1])).to(image.device)
-    total, share = None, torch.zeros(grid, device=image.device)
-    for chunk in _chunks(corners, batch):
-        tiles = torch.stack([image[:, top : top + window[0], left : left + window[1]] for top, left in chunk])
-        for (top, left), values in zip(chunk, predict(tiles).float(), strict=True):
-            if total is None:
-                total = values.new_zeros(values.shape[0], *grid)
-            rows = slice(top // STRIDE, top // STRIDE + weights.shape[0])
-            columns = slice(left // STRIDE, left // STRIDE + weights.shape[1])
-            total[:, rows, columns] += values * weights
-            share[rows, columns] += weights
-    assert total is not None
-    return total / share
+    return next(blended_many(predict, [(None, image)], side, batch))[1]
 
 
-def _chunks(items: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def blended_many(
+    predict: Callable[[Float[Tensor, "batch 3 height width"]], Tensor],
+    images: Iterable[tuple[Key, Float[Tensor, "3 height width"]]],
+    side: int,
+    batch: int,
+) -> Iterator[tuple[Key, Float[Tensor, "channels cells_y cells_x"]]]:
+    """The same for many images, in their order; windows of several images are computed together.
+
+    Only as many images are held as `batch` windows belong to, and those that wait for their last window.
+    """
+    waiting: deque[tuple[Key, Canvas]] = deque()
+    windows: list[tuple[Canvas, tuple[int, int]]] = []
+    for key, image in images:
+        canvas = Canvas(image, side)
+        if windows and windows[0][0].window != canvas.window:
+            _compute(predict, windows)
+        waiting.append((key, canvas))
+        for corner in canvas.corners:
+            windows.append((canvas, corner))
+            if len(windows) == batch:
+                _compute(predict, windows)
+        while waiting and not waiting[0][1].missing:
+            key, canvas = waiting.popleft()
+            yield key, canvas.result()
+    if windows:
+        _compute(predict, windows)
+    while waiting:
+        key, canvas = waiting.popleft()
+        yield key, canvas.result()
+
+
+def _compute(
+    predict: Callable[[Float[Tensor, "batch 3 height width"]], Tensor], windows: list[tuple[Canvas, tuple[int, int]]]
+) -> None:
+    """Predict the windows and take them off the list."""
+    with torch.inference_mode():
+        predicted = predict(torch.stack([canvas.tile(corner) for canvas, corner in windows]))
+    for (canvas, corner), values in zip(windows, predicted, strict=True):
+        canvas.add(corner, values)
+    windows.clear()

@@ -10,6 +10,7 @@ from fgsn.models.layers import STRIDE
 
 BAND_VALUES = 1 << 20
 """Interpolated scores held at once (4 MiB of float32): what a processor's cache holds is much the fastest."""
+GPU_BAND_VALUES = 1 << 26
 
 
 def labels_at_pixels(
@@ -35,7 +36,8 @@ def labels_at_pixels(
     mixed = labels != best[bottom][:, left]
     mixed |= labels != best[top][:, right]
     mixed |= labels != best[bottom][:, right]
-    band = max(1, BAND_VALUES // (classes * size[1]))
+    held = GPU_BAND_VALUES if scores.device.type == "cuda" else BAND_VALUES
+    band = max(1, held // (classes * size[1]))
     for start in range(0, size[0], band):
         rows = slice(start, min(start + band, size[0]))
         y, x = mixed[rows].nonzero(as_tuple=True)

@@ -1,6 +1,7 @@
-"""A street of labelled planes, exact to the pixel: what the tests of localization look at."""
+"""A street of labelled planes, exact to the pixel: what localization is measured and tested on."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ PATCH = np.array([2.5, 2.0])
 
 @dataclass(frozen=True, eq=False)
 class Query:
+    """A camera in the street, what it sees, and what else is known of it."""
+
     camera_from_world: Pose
     labels: NDArray[np.int64]
     gravity: NDArray[np.float64]
@@ -27,12 +30,14 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
+    """Pixels of the query with rows of the map, and which of them are right."""
+
     pixels: NDArray[np.float64]
     rows: NDArray[np.int64]
     right: NDArray[np.bool_]
 
 
-def label_of(surface: NDArray, along: NDArray, across: NDArray, labels: int) -> NDArray[np.int64]:
+def label_of(surface: NDArray[Any], along: NDArray[Any], across: NDArray[Any], labels: int) -> NDArray[np.int64]:
     """A label of its own for every patch of the road (0) and the walls (1, 2): a mixed hash of its place."""
     u, v = np.floor(along / PATCH[0]).astype(np.int64), np.floor(across / PATCH[1]).astype(np.int64)
     mixed = (u * 73856093) ^ (v * 19349663) ^ (surface.astype(np.int64) * 83492791 + 12345)

@@ -1,0 +1,65 @@
+"""fgsn bench: measures the subjects that are asked for, one file of this package each."""
+
+import importlib
+import os
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import scipy
+import torch
+
+from fgsn.bench.measure import copy_rate, matmul_rate
+from fgsn.config import BenchSettings
+from fgsn.errors import UsageError, nearest
+from fgsn.files import write_json
+from fgsn.inference.model import choose_device
+from fgsn.progress import say
+
+SUBJECTS = {
+    "segmentation": "fgsn.bench.segmentation:segmentation",
+    "clustering": "fgsn.bench.clustering:clustering",
+    "assignment": "fgsn.bench.clustering:assignment",
+    "gsmc": "fgsn.bench.gsmc:gsmc",
+    "pfsl": "fgsn.bench.pfsl:pfsl",
+}
+"""Subject: its function, settings -> figures. All have shapes, ours_s, plain_s, ratio and floor_s."""
+
+
+def bench(settings: BenchSettings) -> dict[str, Any]:
+    """Measure the subjects; returns the machine and a table of figures, and writes them where `--out` says."""
+    for name in settings.subjects:
+        if name not in SUBJECTS:
+            raise UsageError(f"--subjects knows no '{name}'; {nearest(name, SUBJECTS)}")
+    results: dict[str, Any] = {"machine": machine(settings)}
+    rows: dict[str, Any] = {}
+    for name in settings.subjects or SUBJECTS:
+        say(f"bench: {name}")
+        module, _, function = SUBJECTS[name].partition(":")
+        measure: Callable[[BenchSettings], dict[str, Any]] = getattr(importlib.import_module(module), function)
+        rows[name] = measure(settings)
+        results["bench"] = rows
+        if settings.out is not None:
+            write_json(settings.out, results)  # after each: a long run that is stopped leaves what it has
+    return results
+
+
+def machine(settings: BenchSettings) -> dict[str, Any]:
+    """The device, the versions and the measured rates that the floors stand on."""
+    device = choose_device(settings.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    rates = {dtype: matmul_rate(device, getattr(torch, dtype)) / 1e9 for dtype in ("float32", "bfloat16")}
+    return {
+        "device": f"{device.type}: {name}",
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "scipy": scipy.__version__,
+        "matmul_float32_gflops": rates["float32"],
+        "matmul_bfloat16_gflops": rates["bfloat16"],
+        "copy_gbytes": copy_rate(device) / 1e9,
+    }

@@ -1,0 +1,50 @@
+"""What is left of a network when it only predicts: batch norms folded into convolutions, channels last, 16 bits."""
+
+import copy
+import itertools
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from fgsn.models.pspnet import Output, PSPNet
+
+
+class Predictor(nn.Module):
+    """A copy of a network without its training parts; says the same up to rounding, faster.
+
+    Args:
+        network: the network; it stays as it is, and what it learns later is not seen here.
+        dtype: what to compute in. The classifier computes in float32 always: it costs next to nothing, and scores in 16
+            bits would often be equal where they are close.
+    """
+
+    def __init__(self, network: PSPNet, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.dtype = dtype
+        parts = nn.ModuleDict({"backbone": network.backbone, "head": network.head})
+        parts = _fold(copy.deepcopy(parts).eval()).to(dtype)
+        parts = parts.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.backbone, self.head = parts["backbone"], parts["head"]
+        self.classifier = copy.deepcopy(network.classifier)
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Output:
+        """Logits and features of normalised images, in float32."""
+        images = images.to(self.dtype, memory_format=torch.channels_last)
+        features = self.head(self.backbone(images)).float()
+        return Output(self.classifier(functional.relu(features)), features)
+
+
+def _fold(module: nn.Module) -> nn.Module:
+    """Fold every batch norm that directly follows a convolution of the same module into it, in place."""
+    children = list(module.named_children())
+    for (name, child), (following, norm) in itertools.pairwise(children):
+        if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            setattr(module, name, fuse_conv_bn_eval(child, norm))
+            setattr(module, following, nn.Identity())
+    for _, child in children:
+        _fold(child)
+    return module

@@ -1,0 +1,101 @@
+"""fgsn bench: every subject says how long ours, the plain version and the floor take, and that both agree."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fgsn.bench import bench as module
+from fgsn.bench import clustering, gsmc, measure, pfsl, segmentation
+from fgsn.bench.bench import SUBJECTS, bench
+from fgsn.config import BenchSettings
+from fgsn.errors import UsageError
+
+SETTINGS = BenchSettings(rounds=1, device="cpu")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(segmentation, "QUICK", ("tiny", 65, (120, 80), 2))
+    monkeypatch.setattr(measure, "matmul_rate", lambda device, dtype: 2e9)
+    monkeypatch.setattr(measure, "copy_rate", lambda device: 1e9)
+
+
+def test_every_subject_has_its_figures_and_the_file_holds_them(small, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "machine", lambda settings: {"device": "cpu"})
+    out = tmp_path / "bench.json"
+    monkeypatch.setattr(clustering, "SIDE", 12)
+    subjects = ("segmentation", "assignment", "gsmc", "pfsl")
+    results = bench(BenchSettings(subjects=subjects, rounds=1, device="cpu", out=out))
+    assert json.loads(out.read_text()) == results
+    assert tuple(results["bench"]) == subjects
+    for row in results["bench"].values():
+        assert {"shapes", "ours_s", "plain_s", "ratio", "floor_s", "over_floor"} <= row.keys()
+        assert row["ratio"] == pytest.approx(row["plain_s"] / row["ours_s"])
+        assert row["over_floor"] == pytest.approx(row["ours_s"] / row["floor_s"])
+    figures = results["bench"]
+    assert figures["segmentation"]["equal_float32"] >= 0.999
+    assert figures["assignment"]["equal"] > 0.999
+    assert figures["gsmc"]["same_best_tenth"] >= 0.8
+    assert figures["pfsl"]["median_difference"] < 1e-2
+
+
+def test_the_plain_k_means_gets_as_near_as_ours():
+    samples = clustering.blobs(0, 600, 16, 8)
+    ours = clustering.kmeans(samples, 8, 20, torch.Generator().manual_seed(0)).objective[-1]
+    plain = clustering.plain_kmeans(samples.numpy(), samples[:8].numpy().copy(), 20)
+    assert plain == pytest.approx(ours, rel=0.1)
+
+
+def test_an_unknown_subject_is_one_line():
+    with pytest.raises(UsageError, match="--subjects knows no 'gmsc'; did you mean 'gsmc'"):
+        bench(BenchSettings(subjects=("gmsc",)))
+
+
+def test_turns_alternate_after_a_warm_up():
+    calls = []
+    measure.alternating({name: lambda name=name: calls.append(name) for name in "ab"}, 3, CPU)
+    assert "".join(calls) == "ab" * 4
+
+
+def test_the_floor_is_the_slower_of_computing_and_moving(small):
+    seconds = {"ours": 3.0, "plain": 6.0}
+    assert measure.figures(seconds, "", CPU, 4e9, 1e9, torch.float32)["floor_s"] == 2
+    row = measure.figures(seconds, "", CPU, 4e9, 3e9, torch.float32)
+    assert (row["floor_s"], row["over_floor"], row["ratio"]) == (3, 1, 2)
+
+
+def test_rates_are_measured():
+    assert 1e7 < measure.copy_rate(CPU) < 1e13
+    assert 1e7 < measure.matmul_rate(CPU, torch.float32) < 1e14
+
+
+def test_a_plain_search_looks_at_every_voter_from_every_degree():
+    scene, count = gsmc.make_scene(0, 12, 200, 0.5, "cpu"), gsmc.VoteCounter.count_votes
+    plain, ours = (gsmc.votes_counted(scene.gsmc(radii=1, angles=angles)) for angles in ((1.0,), (12.0, 3.0, 1.0)))
+    assert plain % (360 * 200) == 0
+    assert 0 < 4 * ours < plain <= 12 * 360 * 200
+    assert gsmc.VoteCounter.count_votes is count
+
+
+def test_operations_of_the_network_are_counted():
+    architecture = segmentation.Architecture("tiny", 5, feature_dim=16, aux_dim=8)
+    small, large = (segmentation.window_operations(architecture, side) for side in (65, 129))
+    assert small >= 2 * 9 * 9 * 16 * 5
+    assert 3 < large / small < 4.1
+
+
+def test_pfsl_scores_are_those_of_the_plain_version():
+    tracker, shown = pfsl.make_filter(20, 100, 10, CPU)
+    tracker.step(pfsl.STILL, shown, pfsl.CAMERA)
+    evidence, middle, _ = tracker._look(shown, pfsl.CAMERA)
+    rotation = pfsl.rotations.to_matrix(tracker._quaternions)
+    ours = evidence.scores(rotation, tracker._centres - middle).numpy()
+    apart = np.abs(ours - pfsl.plain_scores(tracker, evidence, middle))
+    assert np.median(apart) < 1e-3
+
+
+def test_every_subject_can_be_found():
+    assert set(SUBJECTS) >= {"segmentation", "clustering", "assignment", "gsmc", "pfsl"}
