@@ -7,10 +7,11 @@ import torch
 
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
+from fgsn.geometry.colmap import write_model
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_maps import write_label_map
 from fgsn.localization.labelled_map import make_labelled_map
-from fgsn.localization.map_folder import ARRAYS, FACTS, load_map, save_map
+from fgsn.localization.map_folder import ARRAYS, FACTS, load_map, open_labelled_map, save_map
 from localization.toy import CAMERA, read_or_refused, toy_model
 
 
@@ -105,3 +106,16 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path, labelled):
             content[at] = rng.integers(0, 256)
         path.write_bytes(bytes(content))
         read_or_refused(lambda: load_map(tmp_path))
+
+
+def test_a_map_folder_stands_in_for_model_and_label_maps(tmp_path, labelled):
+    write_model(tmp_path / "sparse", toy_model())
+    made = open_labelled_map(tmp_path / "sparse", tmp_path / "labels", labelled.stationary)
+    assert made.clusters == labelled.clusters
+    save_map(tmp_path / "map", made)
+    loaded = open_labelled_map(tmp_path / "map", None)
+    np.testing.assert_array_equal(loaded.labels, made.labels)
+    stays = np.arange(made.clusters) > 0
+    assert open_labelled_map(tmp_path / "map", None, stays).stationary is stays
+    with pytest.raises(FgsnError, match="use one model for both"):
+        open_labelled_map(tmp_path / "map", None, stays[:-1])

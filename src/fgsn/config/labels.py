@@ -93,14 +93,15 @@ class ExportSettings(Settings):
     """Write a model, or labels that it made, for other programs: ONNX, torch, the Hugging Face Hub, hloc, PLY, COLMAP.
 
     onnx and torch: the network from image to label map; hub: model file and model card; hloc: labels and features at
-    key points; ply and colmap: a map whose points have the colours of their labels.
+    key points; ply and colmap: a map whose points have the colours of their labels; map: the labelled map in a folder
+    that loads at once.
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="MODEL")]
     """Model file, run folder, or hf://owner/name."""
     out: Path
     """Folder to write to."""
-    format: tuple[Literal["onnx", "torch", "hub", "hloc", "ply", "colmap"], ...] = ("onnx",)
+    format: tuple[Literal["onnx", "torch", "hub", "hloc", "ply", "colmap", "map"], ...] = ("onnx",)
     """What to write."""
     size: tuple[int, int] | None = None
     """Width and height of the images that onnx and torch take; default: any size above the model's window."""
@@ -111,9 +112,9 @@ class ExportSettings(Settings):
     keypoints: Path | None = None
     """File with key points (hloc's features.h5), for hloc."""
     map: Path | None = None
-    """COLMAP model, for ply and colmap."""
+    """COLMAP model, for ply, colmap and map."""
     map_labels: Path | None = None
-    """Label maps of the map's images (fgsn segment --out), for ply and colmap."""
+    """Label maps of the map's images (fgsn segment --out), for ply, colmap and map."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,6 +122,7 @@ class ExportSettings(Settings):
         require(bool(self.outputs), "--outputs wants at least one output")
         require(self.size is None or min(self.size) > 0, "--size wants width and height in pixels")
         need = {"hloc": ("images", "keypoints"), "ply": ("map", "map_labels"), "colmap": ("map", "map_labels")}
+        need["map"] = need["ply"]
         for name in self.format:
             missing = [field for field in need.get(name, ()) if getattr(self, field) is None]
             flags = " and ".join(f"--{field.replace('_', '-')}" for field in missing)

@@ -9,6 +9,11 @@ import tyro
 from fgsn.config.base import Settings, at_least, require
 
 
+def is_map_folder(path: Path) -> bool:
+    """Whether a path is a labelled map as `fgsn export --format map` writes it."""
+    return (path / "map.safetensors").is_file()
+
+
 @dataclass(frozen=True, kw_only=True)
 class LocalizeSettings(Settings):
     """Find the poses of query images in a map, with labels that survive the seasons or without.
@@ -18,7 +23,7 @@ class LocalizeSettings(Settings):
     """
 
     map: Path
-    """COLMAP model of the reference images."""
+    """COLMAP model of the reference images; with --hloc also a map folder (fgsn export --format map)."""
     queries: tuple[Path, ...]
     """Query lists `name MODEL width height parameters…`, as hloc has them."""
     out: Path
@@ -62,6 +67,9 @@ class LocalizeSettings(Settings):
     """Processes that match images on the CPU; 0 takes one per core."""
     max_error: float = 8.0
     """Largest error of a match that agrees with a pose, in pixels."""
+    solver: Literal["p3p", "gravity"] = "p3p"
+    """What poses are drawn from: three matches, or two and the priors' gravity, which needs fewer draws where nearly
+    all matches are wrong."""
     naming: Literal["as is", "cmu", "robotcar"] = "as is"
     """Names in the result file: as in the query lists, or as visuallocalization.net wants them."""
 
@@ -69,9 +77,11 @@ class LocalizeSettings(Settings):
         super().__post_init__()
         require(bool(self.queries), "--queries wants at least one list")
         require((self.hloc is None) != (self.images is None), "give --hloc, or --images to match here")
-        labels = self.method == "p3p" or (self.map_labels is not None and self.query_labels is not None)
+        inside = is_map_folder(self.map) and (self.method == "gsmc" or self.window == 0)
+        labels = self.method == "p3p" or ((inside or self.map_labels is not None) and self.query_labels is not None)
         require(labels, f"--method {self.method} wants --map-labels and --query-labels")
         require(self.method != "gsmc" or bool(self.priors), "--method gsmc wants --priors")
+        require(self.solver != "gravity" or bool(self.priors), "--solver gravity wants --priors")
         require(any(self.up), "--up must be a direction, not 0 0 0")
         at_least(self, keypoints=100, retrieved=1, workers=0, gravity_noise=0, height_noise=0, window=0)
         require(self.window <= 0.5, f"--window is a share of the image's longer side, not {self.window:g}")
@@ -84,9 +94,9 @@ class TrackSettings(Settings):
     """Track a camera along sequences of images with a particle filter over labels; the map needs no descriptors."""
 
     map: Path
-    """COLMAP model of the reference images."""
-    map_labels: Path
-    """Label maps of the map's images (fgsn segment --out)."""
+    """COLMAP model of the reference images, or a map folder (fgsn export --format map)."""
+    map_labels: Path | None = None
+    """Label maps of the map's images (fgsn segment --out); a map folder has its labels in it."""
     queries: tuple[Path, ...]
     """Query lists `name MODEL width height parameters…`, one for each sequence, in the order of the drive."""
     query_labels: Path
@@ -114,6 +124,9 @@ class TrackSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(
+            self.map_labels is not None or is_map_folder(self.map), "--map-labels is wanted: --map is no map folder"
+        )
         require(len(self.queries) == len(self.odometry) > 0, "--queries and --odometry want a list for each sequence")
         at_least(self, particles=10, points=10, start_metres=0, start_degrees=0)
 

@@ -3,6 +3,8 @@
 from collections.abc import Container
 from typing import Any
 
+import numpy as np
+
 from fgsn.config import ExportSettings
 from fgsn.errors import FgsnError
 from fgsn.export.hloc_features import write_hloc_features
@@ -12,7 +14,7 @@ from fgsn.files import write_json, write_yaml
 from fgsn.geometry.colmap import read_model
 from fgsn.inference.model import MODEL_FILE, Model, load
 from fgsn.localization.labelled_map import make_labelled_map
-from fgsn.localization.map_folder import map_facts
+from fgsn.localization.map_folder import map_facts, save_map
 
 
 def export(settings: ExportSettings) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def export(settings: ExportSettings) -> dict[str, Any]:
         assert settings.images is not None
         assert settings.keypoints is not None
         results["hloc"] = write_hloc_features(model, settings.images, settings.keypoints, settings.out / "features.h5")
-    if wanted & {"ply", "colmap"}:
+    if wanted & {"ply", "colmap", "map"}:
         results |= _map_of_labels(model, settings, wanted)
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)
@@ -41,10 +43,11 @@ def export(settings: ExportSettings) -> dict[str, Any]:
 
 
 def _map_of_labels(model: Model, settings: ExportSettings, wanted: Container[str]) -> dict[str, Any]:
-    """Write the map as PLY or COLMAP model."""
+    """Write the map as PLY, as COLMAP model or as map folder."""
     assert settings.map is not None
     assert settings.map_labels is not None
-    labelled = make_labelled_map(read_model(settings.map), settings.map_labels)
+    stationary = None if model.stationary is None else np.asarray(model.stationary, bool)
+    labelled = make_labelled_map(read_model(settings.map), settings.map_labels, stationary)
     if labelled.clusters != model.clusters:
         raise FgsnError(
             f"{settings.map_labels} has {labelled.clusters} labels, but {settings.model} has {model.clusters}; "
@@ -56,6 +59,9 @@ def _map_of_labels(model: Model, settings: ExportSettings, wanted: Container[str
     if "ply" in wanted:
         write_ply(settings.out / "labels.ply", labelled, colours)
         results["ply"] = {"file": str(settings.out / "labels.ply"), **facts}
+    if "map" in wanted:
+        save_map(settings.out / "map", labelled)
+        results["map"] = {"folder": str(settings.out / "map"), **facts}
     if "colmap" in wanted:
         write_colmap(settings.out / "colmap", labelled, colours)
         results["colmap"] = {"folder": str(settings.out / "colmap"), **facts}

@@ -23,6 +23,7 @@ from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.hloc import open_hloc_matches
 from fgsn.localization.hloc_files import find_hloc_files
 from fgsn.localization.labelled_map import LabelledMap, labels_at, make_labelled_map, read_image_labels
+from fgsn.localization.map_folder import open_labelled_map
 from fgsn.localization.matches import Matches2D3D
 from fgsn.localization.own_matches import OwnMatches
 from fgsn.localization.priors import Priors, read_priors
@@ -108,6 +109,8 @@ class Judged(NamedTuple):
     """How likely each is to be drawn; None: all alike."""
     votes: np.ndarray | None = None
     """How much each counts; None: all alike."""
+    gravity: NDArray[np.float64] | None = None
+    """In the camera frame, where poses are to be solved from pairs of matches and it; None: from triplets."""
 
 
 def _warn_of_up(up: ArrayLike, labelled: LabelledMap) -> None:
@@ -157,6 +160,15 @@ class _Judge:
 
     def __call__(self, query: Query, matches: Matches2D3D) -> Judged:
         """The matches to use, how likely each is to be drawn, and how much it counts."""
+        judged = self._judged(query, matches)
+        return judged._replace(gravity=self._prior(query)[0]) if self.settings.solver == "gravity" else judged
+
+    def _prior(self, query: Query) -> tuple[np.ndarray, float]:
+        if query.name not in self.priors:
+            raise FgsnError(f"'{query.name}' has no prior of gravity and height in {self.settings.priors[0]}")
+        return self.priors[query.name]
+
+    def _judged(self, query: Query, matches: Matches2D3D) -> Judged:
         method = self.settings.method
         if method == "p3p" or not len(matches):
             return Judged(matches)
@@ -165,9 +177,7 @@ class _Judge:
         labels = read_image_labels(folder, query.name, query.camera.size, self.labelled.clusters)
         if method == "ssmc":
             return Judged(matches[self._holds(labels, matches)])
-        if query.name not in self.priors:
-            raise FgsnError(f"'{query.name}' has no prior of gravity and height in {self.settings.priors[0]}")
-        gravity, height = self.priors[query.name]
+        gravity, height = self._prior(query)
         rows = matches.points
         scores = gsmc_scores(
             query.camera, matches.pixels, self.labelled.points[rows], self.voters, labels, gravity, height,
@@ -188,11 +198,19 @@ class _Judge:
 def _localized(query: Query, find: Finder, judge: Judge, labelled: LabelledMap, settings: LocalizeSettings) -> Row:
     matches = find(query.name)
     began = time.perf_counter()
-    kept, weights, votes = judge(query, matches)
+    kept, weights, votes, gravity = judge(query, matches)
     judged = time.perf_counter()
     points = labelled.points[kept.points]
     estimate = estimate_pose(
-        query.camera, kept.pixels, points, weights, votes=votes, max_error=settings.max_error, seed=settings.seed
+        query.camera,
+        kept.pixels,
+        points,
+        weights,
+        gravity,
+        votes=votes,
+        up=settings.up,
+        max_error=settings.max_error,
+        seed=settings.seed,
     )
     return Row(query.name, len(matches), len(kept), estimate, (judged - began, time.perf_counter() - judged))
 
@@ -204,7 +222,7 @@ def _matched(settings: LocalizeSettings, queries: list[Query], device: str) -> I
     flags = load(settings.model, "cpu").stationary if settings.model else None
     stationary = None if flags is None or labels is None else np.array(flags, bool)
     if settings.hloc:
-        labelled = make_labelled_map(read_model(settings.map), labels, stationary)
+        labelled = open_labelled_map(settings.map, labels, stationary)
         files = find_hloc_files(settings.hloc, [query.name for query in queries])
         with open_hloc_matches(labelled, *files) as hloc:
             yield labelled, hloc.of

@@ -4,6 +4,7 @@ Nothing in it is ever unpickled or executed.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from safetensors.numpy import save_file
 from fgsn.errors import FgsnError
 from fgsn.files import write_json, written_whole
 from fgsn.geometry.camera import Camera
+from fgsn.geometry.colmap import read_model
 from fgsn.geometry.pose import Pose
-from fgsn.localization.labelled_map import LabelledMap
+from fgsn.localization.labelled_map import LabelledMap, make_labelled_map
 
 ARRAYS, FACTS = "map.safetensors", "map.json"
 VERSION = 1
@@ -135,3 +137,26 @@ def _assembled(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Label
         names=names, cameras=cameras, camera_from_world=pose, clusters=clusters,
         stationary=None if stationary is None else stationary.astype(bool), **given,
     )  # fmt: skip
+
+
+def open_labelled_map(path: Path, label_maps: Path | None, stationary: NDArray[np.bool_] | None = None) -> LabelledMap:
+    """The labelled map in a folder of `save_map`, or one made of a COLMAP model and label maps.
+
+    Args:
+        path: map folder, or COLMAP model.
+        label_maps: of the model's images; not looked at for a map folder.
+        stationary: see `make_labelled_map`; a map folder's own, where not given.
+
+    Raises:
+        FgsnError: either cannot be read, or the flags do not fit the labels.
+    """
+    if not (path / ARRAYS).is_file():
+        return make_labelled_map(read_model(path), label_maps, stationary)
+    labelled = load_map(path)
+    if stationary is None:
+        return labelled
+    if len(stationary) != labelled.clusters:
+        raise FgsnError(
+            f"{path} has {labelled.clusters} labels, but the model {len(stationary)}; use one model for both"
+        )
+    return replace(labelled, stationary=stationary)

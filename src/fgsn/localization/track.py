@@ -14,12 +14,12 @@ from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError
 from fgsn.files import write_json, write_yaml
 from fgsn.geometry.camera import Camera
-from fgsn.geometry.colmap import read_model
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import choose_device
 from fgsn.localization.confusion import Confusion
-from fgsn.localization.labelled_map import LabelledMap, find_label_map, make_labelled_map, read_image_labels
+from fgsn.localization.labelled_map import LabelledMap, find_label_map, read_image_labels
+from fgsn.localization.map_folder import open_labelled_map
 from fgsn.localization.map_points import MapPoints, Visibility
 from fgsn.localization.particle_filter import Estimate, FilterSettings, PosePrior, Spread, track
 from fgsn.localization.priors import Priors, read_odometry, read_priors
@@ -39,7 +39,7 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     Raises:
         FgsnError: an input is missing or broken, or a sequence has no start.
     """
-    labelled = make_labelled_map(read_model(settings.map), settings.map_labels)
+    labelled = open_labelled_map(settings.map, settings.map_labels)
     opening = 2 * labelled.half_angle
     seen_from = Visibility(labelled.nearest, labelled.farthest, labelled.axis, opening)
     points = MapPoints(labelled.points, labelled.labels, seen_from)
