@@ -60,6 +60,7 @@ METRES_PER_UNIT = 4.0
 HEIGHT_METRES = 0.3  # standard deviation of the priors' height
 INTRINSICS = "PINHOLE 1024 768 868.993378 866.063001 525.942323 420.042529"
 GAP = 3
+WINDOW = 0.02  # the default of fgsn localize
 RIGHT, WRONG = 10.0, 25.0
 FIGURES = ("information_bits", "kappa", "match_lift", "clusters_used")
 MATCHERS = {
@@ -69,8 +70,16 @@ MATCHERS = {
     "xfeat, any likeness": ("xfeat-loose", 1024),
     "xfeat-lighterglue": ("xfeat-lighterglue", 1024),
 }
-METHODS = {"p3p": "", "ssmc camvid": "camvid", "ssmc fgsn": "fgsn", "gsmc camvid": "camvid", "gsmc fgsn": "fgsn"}
-"""Methods, and the labels that each goes by."""
+METHODS = {
+    "p3p": "",
+    "ssmc camvid": "camvid",
+    "ssmc fgsn": "fgsn",
+    "ssmc camvid, around": "camvid",
+    "ssmc fgsn, around": "fgsn",
+    "gsmc camvid": "camvid",
+    "gsmc fgsn": "fgsn",
+}
+"""Methods, and the labels that each goes by; ssmc as published, or with the labels around key points."""
 
 
 class Road:
@@ -187,7 +196,7 @@ def localized(road: Road, matcher: str, method: str) -> dict[str, Any]:
     """Figures of one method of `fgsn localize` on one matcher's matches, over both halves of the road."""
     folder, labels = folder_of(road, matcher), METHODS[method]
     up = tuple(float(value) for value in up_of(road))
-    together = road.out / "poses" / folder.name / f"{method.replace(' ', '_')}.txt"
+    together = road.out / "poses" / folder.name / f"{method.replace(', ', '_').replace(' ', '_')}.txt"
     rows, poses = [], []
     for part, queries in road.queries.items():
         out = together.with_name(f"{together.stem}_{part}.txt")
@@ -198,6 +207,7 @@ def localized(road: Road, matcher: str, method: str) -> dict[str, Any]:
             out=out,
             method=method.split()[0],  # type: ignore[arg-type]
             hloc=folder,
+            window=WINDOW if method.endswith("around") else 0.0,
             map_labels=shown,
             query_labels=shown,
             priors=(folder / "priors.txt",),

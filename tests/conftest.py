@@ -9,6 +9,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 # Shapes that stand in the signatures of these modules are checked in every test; must come before their first import.
@@ -21,6 +22,8 @@ from fgsn.models.normalisation import SIGNED  # noqa: E402
 from fgsn.models.pspnet import Architecture, PSPNet  # noqa: E402
 
 torch.set_num_threads(1)
+settings.register_profile("fgsn", deadline=None)  # how busy the machine is says nothing about the code
+settings.load_profile("fgsn")
 
 
 def write_image(path: Path, width: int = 64, height: int = 48, seed: int = 0) -> Path:

@@ -24,8 +24,7 @@ class WorldSettings(Settings):
     conditions: tuple[str, ...] = CONDITIONS
     """Conditions beside the reference; 'reference' is always driven."""
     heading: float = 0.0
-    """Where the camera looks: degrees to the right of where the car goes. Ahead at 0; the cameras of CMU Seasons look
-    45 degrees aside, where a car's way along the street shows best."""
+    """Where the camera looks: degrees to the right of the car's way; in CMU Seasons 45 to either side."""
     points: int = 1500
     """Correspondences per pair of images, at most."""
     workers: int = 0

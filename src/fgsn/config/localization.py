@@ -37,11 +37,9 @@ class LocalizeSettings(Settings):
     model: Path | None = None
     """Model that made the label maps: labels that it knows not to be stationary are left out (fgsn stationary)."""
     window: float = 0.02
-    """How far around a key point ssmc looks: standard deviation of a Gaussian window as a share of the image's longer
-    side. 0 compares the two labels at the key point alone, as published."""
+    """Deviation of ssmc's window around key points as a share of the longer side; 0: the pixel alone, as published."""
     alike: float = 0.3
-    """How alike the labels around the key point in query and map must be for ssmc to keep a match: 0 nothing in common
-    to 1 the same shares of the same labels."""
+    """How alike the labels around a match must be at both ends for ssmc to keep it: 0 not at all, 1 equal shares."""
     priors: tuple[Path, ...] = ()
     """Lists `name gx gy gz height`: direction of gravity in the camera frame and camera height; wanted by gsmc."""
     gravity_noise: float = 1.5
@@ -55,8 +53,7 @@ class LocalizeSettings(Settings):
     images: Path | None = None
     """Folder of all images, for matching here; names of map and queries are relative to it."""
     matcher: str = "xfeat-lighterglue"
-    """What matches images here: xfeat-lighterglue, xfeat (faster), aliked, disk or sift. With -loose behind it, queries
-    are matched without any test of likeness: many more matches, most of them wrong, for ssmc to choose from."""
+    """xfeat-lighterglue, xfeat (faster), aliked, disk or sift; with -loose behind it more matches, mostly wrong."""
     keypoints: int = 2048
     """Local features per image, at most."""
     retrieved: int = 10
@@ -68,8 +65,7 @@ class LocalizeSettings(Settings):
     max_error: float = 8.0
     """Largest error of a match that agrees with a pose, in pixels."""
     solver: Literal["p3p", "gravity"] = "p3p"
-    """What poses are drawn from: three matches, or two and the priors' gravity, which needs fewer draws where nearly
-    all matches are wrong."""
+    """What poses are drawn from: three matches, or two and the priors' gravity, which needs far fewer draws."""
     naming: Literal["as is", "cmu", "robotcar"] = "as is"
     """Names in the result file: as in the query lists, or as visuallocalization.net wants them."""
 

@@ -99,6 +99,7 @@ def segment_images(
     mine = ranks.share(images)
     todo = [pair for pair in mine if overwrite or not all(path.exists() for path in outputs[pair[1]].values())]
     failed: list[str] = []
+    stop: list[FgsnError] = []
     seconds = {"read": 0.0, "write": 0.0}
     began = time.perf_counter()
     with (
@@ -114,7 +115,8 @@ def segment_images(
                     pixels = reading.result()
                 except FgsnError as error:
                     if on_bad_image == "stop":
-                        raise
+                        stop.append(error)
+                        return  # those before it are finished first
                     failed.append(str(error))
                     meter.step()
                     continue
@@ -132,6 +134,8 @@ def segment_images(
             meter.step()
         while writing:
             writing.popleft().result()
+    if stop:
+        raise stop[0]
     shares = ranks.gathered((len(todo), failed))
     spent = time.perf_counter() - began
     failed = [line for _, lines in shares for line in lines]
