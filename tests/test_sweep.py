@@ -87,16 +87,17 @@ def test_finished_runs_stay_and_an_interrupted_one_goes_on_to_the_same_figures(s
     sweep(replace(wanted, out=tmp_path / "whole"))
     real = training._step
 
-    def stopped_in_the_second(model, labeller, samples, train_settings, step):
+    def stopped_in_the_second(*given):
+        train_settings, step = given[-2:]
         if train_settings.clusters == 4 and step == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return real(model, labeller, samples, train_settings, step)
+        return real(*given)
 
     monkeypatch.setattr(training, "_step", stopped_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         sweep(wanted)
     steps = []
-    monkeypatch.setattr(training, "_step", lambda *given: (steps.append(given[3].clusters), real(*given))[1])
+    monkeypatch.setattr(training, "_step", lambda *given: (steps.append(given[-2].clusters), real(*given))[1])
     again = sweep(wanted)
     assert steps == [4, 4]  # the two steps that were left
     rows = stored(wanted.out)
