@@ -1,4 +1,4 @@
-"""The pages in docs: every command in them parses, every link leads somewhere, and what is made from the code is fresh."""
+"""The pages: every command in them parses, every link leads somewhere, and what is made from the code is fresh."""
 
 import ast
 import importlib
@@ -54,9 +54,8 @@ def test_commands_are_right(page: Path, capsys: pytest.CaptureFixture[str]) -> N
     for words in commands(page):
         match words:
             case ["fgsn", name, *arguments]:
-                numbers = ["0 0 1" if word == "X" else word for word in " ".join(arguments).replace("X Y Z", "X").split()]
                 try:
-                    parse(name, [part for word in numbers for part in word.split()])
+                    parse(name, [{"X": "0", "Y": "0", "Z": "1"}.get(word, word) for word in arguments])
                 except SystemExit:
                     pytest.fail(f"{shlex.join(words)}: {capsys.readouterr()}")
             case ["python", script, *_]:
@@ -103,7 +102,8 @@ def test_python_compiles_and_what_it_imports_exists(page: Path) -> None:
 
 def test_the_index_lists_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
-    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index and page.name != "README.md"] == []
+    names = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert [name for name in names if f"({name})" not in index] == []
     assert "(docs/README.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -119,6 +119,22 @@ def test_the_reference_knows_every_flag() -> None:
         part = text.partition(f"## `fgsn {name}`\n")[2].partition("\n## ")[0]
         own = set(command.settings.__dataclass_fields__) - {"seed", "device"}
         assert len(re.findall(r"^\| `", part, re.MULTILINE)) == len(own), name
+
+
+def test_the_messages_that_are_explained_are_said() -> None:
+    said = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                said.add("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
+            elif isinstance(node, ast.Constant):
+                said.add(str(node.value))
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    messages = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
+    assert len(messages) > 20
+    for message in messages:
+        form = re.compile(re.escape(message).replace("…", ".*"))
+        assert any(form.search(text) for text in said), message
 
 
 @pytest.mark.slow
