@@ -16,7 +16,7 @@ from fgsn.cli import COMMANDS, main, parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "configs" / "README.md"]
-SMALL = demo.Size(4, (256, 192), ("snow",), clusters=5, iterations=2, batch=1, crop=65)
+SMALL = demo.Size(4, (256, 192), ("snow", "night"), clusters=5, iterations=2, batch=1, crop=65)
 FEWER = {"train": "--iterations 2 --batch 1 --crop 65 --clusters 5", "correspond": "--workers 1"}
 
 
