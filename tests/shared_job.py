@@ -48,7 +48,7 @@ def clusters(folder: Path) -> None:
 
 def interrupted(settings: TrainSettings) -> None:
     """The last process alone is asked to stop in the fourth step; then the training goes on."""
-    step, steps = training._step, []
+    step, steps = training.train_step, []
 
     def counted(*arguments):
         steps.append(1)
@@ -56,13 +56,13 @@ def interrupted(settings: TrainSettings) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(*arguments)
 
-    training._step = counted
+    training.train_step = counted
     try:
         training.train(settings)
     except KeyboardInterrupt:
         assert len(steps) == 4
     finally:
-        training._step = step
+        training.train_step = step
     training.train(TrainSettings(**{**vars(settings), "resume": True}))
 
 

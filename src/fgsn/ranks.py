@@ -66,11 +66,13 @@ def joined(device: str) -> Iterator[None]:
                 "lower --nproc-per-node, or give --device cpu"
             )
         torch.cuda.set_device(local)
+    # Imported later, by the first optimiser, it would keep the group's threads alive until Python ends, and abort then.
+    import torch._dynamo
+
     distributed.init_process_group("nccl" if on_gpu else "gloo")
     _inside = True
     try:
         yield
-        distributed.barrier()  # nobody hangs up while another is still talking
     finally:
         _inside = False
         distributed.destroy_process_group()

@@ -86,7 +86,7 @@ def test_the_run_folder_holds_what_it_should(run, data, start, tmp_path):
 
 def test_the_loss_falls(run, monkeypatch):
     losses = []
-    spy(monkeypatch, "_step", lambda result, *_: losses.append(result["loss"].item()))
+    spy(monkeypatch, "train_step", lambda result, *_: losses.append(result["loss"].item()))
     run(iterations=40, batch=2, validate_every=40, lr=0.003)
     assert len(losses) == 40
     # Four labels to begin with: log 4, from main and auxiliary head, by L_class and twice L_corr.
@@ -164,7 +164,7 @@ def test_labels_come_from_the_network_frozen_at_clustering(run, monkeypatch):
 def test_a_coin_learns_from_one_image_of_a_pair_and_both_from_two(run, monkeypatch, gradient, images):
     batches, losses = [], []
     spy(monkeypatch, "stacked", lambda result, model, crops: batches.append(len(crops)))
-    spy(monkeypatch, "_step", lambda result, *_: losses.append(result["loss_class"].item()))
+    spy(monkeypatch, "train_step", lambda result, *_: losses.append(result["loss_class"].item()))
     run(gradient=gradient, batch=2, iterations=10, validate_every=100)
     assert batches == [2, images] * 10  # crops to label, crops to learn from
     # Only reference images have the dense loss; with a coin a batch may hold none.
@@ -174,7 +174,7 @@ def test_a_coin_learns_from_one_image_of_a_pair_and_both_from_two(run, monkeypat
 
 def test_weights_of_the_losses(run, monkeypatch):
     found = []
-    spy(monkeypatch, "_step", lambda result, *_: found.append({name: v.item() for name, v in result.items()}))
+    spy(monkeypatch, "train_step", lambda result, *_: found.append({name: v.item() for name, v in result.items()}))
     run(iterations=2, class_weight=2.0, corr_weight=0.5, feature_weight=3.0, validate_every=9)
     for losses in found:
         expected = 2 * losses["loss_class"] + 0.5 * losses["loss_corr"] + 3 * losses["loss_feature"]
@@ -277,13 +277,13 @@ def test_a_loss_that_is_not_finite_is_told(run):
 
 def test_batches_that_are_not_finite_are_recorded_and_skipped_and_too_many_stop_the_run(run, monkeypatch, tmp_path):
     """The last good checkpoint stays, and a resumed run counts on where the stopped one was."""
-    real = module._step
+    real = module.train_step
 
     def step(*arguments):
         losses, step = real(*arguments), arguments[-1]
         return losses | {"loss": losses["loss"] * (float("nan") if step in bad else 1.0)}
 
-    monkeypatch.setattr(module, "_step", step)
+    monkeypatch.setattr(module, "train_step", step)
     bad = {1, 4}
     run(iterations=6, validate_every=3, out=tmp_path / "some")
     skipped = [row for row in rows(tmp_path / "some") if "skipped" in row]
@@ -413,7 +413,7 @@ def assert_equal(folder, expected):
 def interrupt_at(monkeypatch, number, how):
     """Call `how` in the given step of the training."""
     calls = []
-    real = module._step
+    real = module.train_step
 
     def step(*arguments):
         calls.append(1)
@@ -421,7 +421,7 @@ def interrupt_at(monkeypatch, number, how):
             how()
         return real(*arguments)
 
-    monkeypatch.setattr(module, "_step", step)
+    monkeypatch.setattr(module, "train_step", step)
 
 
 def stop_softly():

@@ -89,7 +89,7 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
             rate = set_rate(optimiser, step, settings.iterations, settings.power)
             samples = next(loader)
             optimiser.zero_grad()
-            losses = _step(model, learner, labeller, samples, settings, step)
+            losses = train_step(model, learner, labeller, samples, settings, step)
             good = finite_step(network, optimiser, losses["loss"], settings.clip)
             told = ranks.gathered([(sample.file, sample.instead_of) for sample in samples])
             of_all = [one for some in told for one in some]
@@ -182,7 +182,7 @@ def _codebook(step: int) -> str:
     return f"codebooks/step{step:07d}.safetensors"
 
 
-def _step(
+def train_step(
     model: Model,
     learner: nn.Module,
     labeller: Labeller,
