@@ -19,6 +19,7 @@ from fgsn.progress import say
 
 SUBJECTS = {
     "segmentation": "fgsn.bench.segmentation:segmentation",
+    "training": "fgsn.bench.training:training",
     "clustering": "fgsn.bench.clustering:clustering",
     "assignment": "fgsn.bench.clustering:assignment",
     "gsmc": "fgsn.bench.gsmc:gsmc",

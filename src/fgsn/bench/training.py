@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from fgsn.bench.measure import matmul_rate
 from fgsn.clustering.codebook import Codebook
-from fgsn.config import TrainSettings
+from fgsn.config import BenchSettings, TrainSettings
 from fgsn.data.augment import generator
 from fgsn.data.pairs import PairSample
 from fgsn.inference.model import Model, choose_device
@@ -30,6 +31,15 @@ from fgsn.training.train import train_step
 MATCHES = 300
 RATE = 1e-5
 """Learning rate; small, since what is learnt from is noise."""
+
+
+def training(settings: BenchSettings) -> dict[str, Any]:
+    """The training step as a subject of `fgsn bench`: ResNet-101 with the crops of the paper, or the small network."""
+    backbone, side = ("resnet101", 713) if settings.full else ("lite", 257)
+    device = choose_device(settings.device)
+    row = training_step(backbone, side, rounds=settings.rounds, device=settings.device, seed=settings.seed)
+    floor = row.pop("operations") / matmul_rate(device, torch.bfloat16)
+    return row | {"floor_s": floor}
 
 
 def training_step(

@@ -11,7 +11,7 @@ class BenchSettings(Settings):
     """Measure how fast the parts are, each beside a plain version of it and beside what the machine allows."""
 
     subjects: tuple[str, ...] = ()
-    """What to measure: segmentation, clustering, assignment, gsmc, pfsl; default: all of them."""
+    """What to measure: segmentation, training, clustering, assignment, gsmc, pfsl; default: all of them."""
     full: bool = False
     """The sizes of the paper (ResNet-101, 1024 x 768 pixels) instead of small ones: many minutes on a CPU."""
     rounds: int = 3
