@@ -38,7 +38,7 @@ from fgsn.models.pspnet import Architecture, PSPNet
 
 sys.modules["torch.utils.tensorboard.writer"] = None  # type: ignore[assignment]  # its events are not compared
 MOMENTS = {
-    "train": ("random", "_step", "Codebook.fit", "measure", "half", "fsync", "rename", "renamed"),
+    "train": ("random", "train_step", "Codebook.fit", "measure", "half", "fsync", "rename", "renamed"),
     "pretrain": ("random", "_losses", "confusion_of", "half", "fsync", "rename", "renamed"),
 }
 

@@ -85,7 +85,7 @@ def test_the_table_holds_what_the_commands_by_hand_give(settings, common, tmp_pa
 def test_finished_runs_stay_and_an_interrupted_one_goes_on_to_the_same_figures(settings, tmp_path, monkeypatch):
     wanted = settings(grid={"clusters": [3, 4]}, train={**yaml.safe_load(settings().experiments.read_text())["train"]})
     sweep(replace(wanted, out=tmp_path / "whole"))
-    real = training._step
+    real = training.train_step
 
     def stopped_in_the_second(*given):
         train_settings, step = given[-2:]
@@ -93,11 +93,11 @@ def test_finished_runs_stay_and_an_interrupted_one_goes_on_to_the_same_figures(s
             os.kill(os.getpid(), signal.SIGINT)
         return real(*given)
 
-    monkeypatch.setattr(training, "_step", stopped_in_the_second)
+    monkeypatch.setattr(training, "train_step", stopped_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         sweep(wanted)
     steps = []
-    monkeypatch.setattr(training, "_step", lambda *given: (steps.append(given[-2].clusters), real(*given))[1])
+    monkeypatch.setattr(training, "train_step", lambda *given: (steps.append(given[-2].clusters), real(*given))[1])
     again = sweep(wanted)
     assert steps == [4, 4]  # the two steps that were left
     rows = stored(wanted.out)
