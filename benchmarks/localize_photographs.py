@@ -366,7 +366,8 @@ def tables(results: dict[str, Any]) -> Iterator[str]:
     yield f"| matches | {' | '.join(methods)} |"
     yield "| --- " * (1 + len(methods)) + "|"
     for matcher, row in results["poses"].items():
-        cells = [" / ".join(f"{value:.0f}" for value in row[method]["recall"]) for method in methods]
+        found = [row[method]["recall"] if method in row else [] for method in methods]  # older files have fewer
+        cells = [" / ".join(f"{value:.0f}" for value in recall) for recall in found]
         yield f"| {matcher} | {' | '.join(cells)} |"
     yield ""
     yield "| matches | per query | right | labels | agree where right | where wrong | right among agreeing | bits |"
