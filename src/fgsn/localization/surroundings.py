@@ -15,7 +15,7 @@ from fgsn.localization.labelled_map import LabelledMap, find_label_map, labels_a
 from fgsn.progress import tracked
 
 _CUT = 2.0  # standard deviations at which the window ends
-_SAMPLES = 6  # per standard deviation and axis, at most
+_SAMPLES = 3  # per standard deviation and axis, at most
 
 
 def shares_around(
