@@ -1,9 +1,13 @@
 """k-means against faiss, scikit-learn and brute force."""
 
+import math
+
 import faiss
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fgsn.clustering import kmeans as module
 from fgsn.clustering.kmeans import kmeans, nearest
@@ -71,6 +75,16 @@ def test_as_good_as_faiss(clusters):
     theirs = [faiss_objective(samples, clusters, seed) for seed in range(5)]
     assert max(ours) <= 1.01 * max(theirs)
     assert np.mean(ours) <= np.mean(theirs) * 1.001
+
+
+@given(st.integers(1, 400), st.sampled_from([1e-6, 1.0, 3e4]), st.integers(0, 1000))
+def test_sums_are_exact_in_any_order(count, scale, seed):
+    values = scale * torch.randn(count, 3, generator=torch.Generator().manual_seed(seed))
+    rounded = module._on_grid(values)
+    np.testing.assert_allclose(rounded, values, atol=scale * 1e-9)
+    exact = [math.fsum(column) for column in rounded.double().T.tolist()]
+    for order in (torch.arange(count), torch.arange(count).flip(0), torch.randperm(count)):
+        assert rounded[order].double().cumsum(0)[-1].tolist() == exact
 
 
 def test_well_separated_groups_are_found_exactly():
