@@ -68,6 +68,24 @@ def test_queries_are_found_and_scored(scene, tmp_path, capsys, method):
     assert score["snow"]["queries"] == QUERIES
 
 
+def test_poses_from_two_matches_and_gravity(scene, tmp_path, capsys):
+    results = call(*words(scene, tmp_path / "poses.txt", "p3p", solver="gravity"), capsys=capsys)
+    assert results["localized"] == QUERIES
+    score = call("score-poses", tmp_path / "poses.txt", "--truth", scene / "truth.txt", capsys=capsys)
+    assert score["all"]["recall"][0] == 100  # where triplets have too many wrong matches to be sure of
+    told = call(*words(scene, tmp_path / "x.txt", "p3p", solver="gravity", priors=None), capsys=capsys, code=2)
+    assert told.endswith("--solver gravity wants --priors")
+
+
+def test_a_map_folder_gives_the_same_poses_without_label_maps(scene, tmp_path, capsys, make_model):
+    make_model(LABELS, names=False).save(tmp_path / "model.safetensors")
+    given = ["--map", scene / "map", "--map-labels", scene / "labels", "--out", tmp_path]
+    call("export", tmp_path / "model.safetensors", "--format", "map", *given, capsys=capsys)
+    call(*words(scene, tmp_path / "a.txt", "gsmc"), capsys=capsys)
+    call(*words(scene, tmp_path / "b.txt", "gsmc", map=tmp_path / "map", map_labels=None), capsys=capsys)
+    assert (tmp_path / "a.txt").read_text() == (tmp_path / "b.txt").read_text()
+
+
 def test_gsmc_in_a_map_that_lies_on_its_side(scene, tmp_path, capsys, monkeypatch):
     """As COLMAP leaves maps: which way is up, and the priors, are told by the map's own cameras."""
     turn = Rotation.from_rotvec([1.0, -2.0, 0.5]).as_matrix()
