@@ -31,7 +31,6 @@ from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
 from fgsn.files import PART, read_json, read_yaml
 from fgsn.inference.model import Model
-from fgsn.models import model_file
 from fgsn.models.model_file import read_model_file
 from fgsn.models.normalisation import SIGNED
 from fgsn.models.pspnet import Architecture, PSPNet
@@ -121,13 +120,11 @@ def kill_at(module: Any, moment: str, call: int) -> None:
 
         return called
 
-    def half(tensors: Any, path: Path, **named: Any) -> None:
-        whole(tensors, path, **named)
-        os.truncate(path, path.stat().st_size // 2)
+    def halve(unfinished: Path, _: int) -> None:
+        os.truncate(unfinished, unfinished.stat().st_size // 2)
 
-    whole = model_file.save_file
     if moment == "half":
-        model_file.save_file = killing(whole, half)
+        Path.chmod = killing(Path.chmod, halve)  # of unfinished files, before they are renamed
     elif moment == "fsync":
         os.fsync = killing(os.fsync)
     elif moment in ("rename", "renamed"):

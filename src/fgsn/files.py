@@ -41,7 +41,7 @@ def written_whole(path: Path | str) -> Iterator[Path]:
     aside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}{PART}")
     try:
         yield aside
-        with aside.open("rb") as file:
+        with aside.open("r+b") as file:
             os.fsync(file.fileno())
         aside.chmod(0o666 & ~_UMASK)  # some writers make private files
         aside.replace(path)

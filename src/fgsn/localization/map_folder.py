@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from fgsn.errors import FgsnError
 from fgsn.files import write_json, written_whole
@@ -59,10 +59,7 @@ def save_map(folder: Path | str, labelled: LabelledMap) -> None:
         ],
     }
     with written_whole(folder / ARRAYS) as aside:
-        try:
-            save_file(arrays, aside, metadata={_KEY: json.dumps(header)})
-        except SafetensorError as error:  # a full disk, for example
-            raise FgsnError(f"cannot write {folder / ARRAYS}: {error}") from error
+        aside.write_bytes(save(arrays, {_KEY: json.dumps(header)}))
     write_json(folder / FACTS, map_facts(labelled))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from fgsn.errors import FgsnError
@@ -23,12 +23,10 @@ def write_model_file(path: Path | str, tensors: Mapping[str, Tensor], header: Ma
     """Write tensors and a JSON header, whole or not at all; equal content gives equal bytes."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "fgsn", "version": str(VERSION), "fgsn": json.dumps(header)}
-    with written_whole(path) as aside:
-        try:
-            save_file(plain, aside, metadata=metadata)
-        except SafetensorError as error:  # a full disk, for example
-            raise FgsnError(f"cannot write {path}: {error}") from error
-        _sort_metadata(aside)
+    # Not the library's own writer: a killed process leaves its temporary files under names that nobody clears away.
+    data = _in_order(save(plain, metadata))
+    with written_whole(path) as aside, aside.open("wb") as file:
+        file.writelines(data)
 
 
 def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -65,16 +63,14 @@ def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
         raise FgsnError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _sort_metadata(path: Path) -> None:
-    """Put the texts of a safetensors header in order; the library writes them in a random one."""
-    with path.open("r+b") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
-        if len(text) == size:
-            file.seek(8)
-            file.write(text)
+def _in_order(data: bytes) -> tuple[bytes, memoryview]:
+    """A safetensors file in two parts, with the texts of its header in order; the library's order is random."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # numbers start at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text, memoryview(data)[end:]
 
 
 def _is_pickle(path: Path) -> bool:
