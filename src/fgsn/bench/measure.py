@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 TRIES = 5
+REST = 0.2
+"""Seconds between turns: NumPy's threads, out of work, keep the processors busy for a while, and so do torch's."""
 
 
 def alternating(methods: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device) -> dict[str, float]:
@@ -21,6 +23,7 @@ def alternating(methods: Mapping[str, Callable[[], Any]], rounds: int, device: t
         _timed(method, device)
     for _ in range(rounds):
         for name, method in methods.items():
+            time.sleep(REST)
             seconds[name].append(_timed(method, device))
     return {name: median(values) for name, values in seconds.items()}
 

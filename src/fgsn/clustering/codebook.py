@@ -11,10 +11,13 @@ from fgsn import ranks
 from fgsn.clustering.kmeans import kmeans, nearest
 from fgsn.clustering.whitening import Whitening
 
+TOGETHER = 4096
+"""Features assigned at once, at most."""
+
 
 @dataclass(frozen=True)
 class Codebook:
-    """Whitening and centroids (METHOD section 2)."""
+    """Whitening and centroids."""
 
     whitening: Whitening
     centroids: Float[Tensor, "clusters kept"]
@@ -62,13 +65,12 @@ class Codebook:
 
     def assign_tensor(self, features: Float[Tensor, "samples dim"]) -> Int64[Tensor, " samples"]:
         """Cluster index of each feature, on the features' device."""
-        return nearest(self.whitening(features), self.centroids)[0]
+        parts = features.split(TOGETHER)  # small enough to stay in the processor's cache
+        return torch.cat([nearest(self.whitening(part), self.centroids)[0] for part in parts])
 
     def assign_map(self, features: Float[Tensor, "batch dim height width"]) -> Int64[Tensor, "batch height width"]:
         """Cluster index of each cell of feature maps."""
-        batch, dim, height, width = features.shape
-        rows = features.permute(0, 2, 3, 1).reshape(-1, dim)
-        return self.assign_tensor(rows).view(batch, height, width)
+        return torch.stack([self.assign_tensor(one.flatten(1).T).view(one.shape[1:]) for one in features])
 
     def to(self, device: torch.device | str) -> "Codebook":
         """The same codebook on another device."""

@@ -51,9 +51,7 @@ class Run:
             raise FgsnError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
         if ranks.rank() == 0:
             write_yaml(folder / "config.yaml", settings.as_dict())
-        ranks.gathered(
-            None
-        )  # the folder is the first one's now, who has written what an earlier training left to write
+        ranks.gathered(None)  # from here on the folder is the first one's, which has written its settings
 
     def _check_same(self, settings: Settings) -> None:
         if not (self.folder / "config.yaml").exists():
