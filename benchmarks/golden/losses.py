@@ -14,7 +14,7 @@ from fgsn.training.losses import Matches, at_cells, class_correspondence_loss, c
 
 
 def cells_of_theirs(points: np.ndarray, side: int, cells: int) -> np.ndarray:
-    """Their cell of a pixel, up to 0.87 cells aside of where it lies (METHOD section 4, defect 4); (N, 2)."""
+    """Their cell of a pixel, up to 0.87 cells aside of where it lies; (N, 2)."""
     return np.trunc(points.T / side * cells + 0.5).astype(np.int64)
 
 

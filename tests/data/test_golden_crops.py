@@ -70,7 +70,7 @@ def test_resizing_moves_points_with_the_centres_of_pixels(case, tmp_path):
 @pytest.mark.parametrize("case", PADDED)
 def test_padding_moves_nothing_in_ours(case, tmp_path):
     """Theirs pads small images on all sides but forgets that when it places the window, so that the point in the
-    middle of the crop is another one (METHOD section 4, defect 14); ours pads on the right and below."""
+    middle of the crop is another one; ours pads on the right and below."""
     side = GOLDEN[case][1]
     for image in (1, 2):
         _, ours = cropped(case, image, tmp_path)

@@ -87,7 +87,7 @@ def test_an_image_that_fits_is_one_window():
 
 
 def test_a_disagreement_is_blended_by_the_distance_to_the_borders():
-    """Two windows that say 0 and 1: in their overlap the weights are the ramps of METHOD section 2."""
+    """Two windows that say 0 and 1: in their overlap the weights are the linear ramps of the authors."""
     answers = iter((0.0, 1.0))
 
     def number(tiles):

@@ -19,7 +19,7 @@ EXACT = Search(angles=(5.0,), radii=1, noise=0.0, slack=1.1, least=0.02)
 
 
 def slow_score(camera, pixel, point, nearest, farthest, voters, labels, gravity, height, degrees, least):
-    """Score of one match by METHOD section 5, word by word: z up, no batches, no upright frames."""
+    """Score of one match by the book: z up, no batches, no upright frames."""
     ray = camera.rays(pixel)
     ray /= np.linalg.norm(ray)
     down = gravity / np.linalg.norm(gravity)

@@ -263,7 +263,7 @@ def test_every_pair_counts_the_same(kind):
 
 @pytest.mark.parametrize("kind", MEASURES)
 def test_losses_leave_what_they_are_given_as_it_is(kind):
-    """The published code rescaled the points of its caller (METHOD section 4, defect 14)."""
+    """The published code rescaled the points of its caller."""
     torch.manual_seed(0)
     maps = [torch.randn(2, 5, 30, 40) for _ in range(2)]
     matches = random_matches(30, height=30, width=40)

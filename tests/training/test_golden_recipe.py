@@ -117,7 +117,7 @@ def window(pair, images, index):
 
 
 def their_cells(points):
-    """Their cell of a pixel: up to 0.87 cells aside of where it lies (METHOD section 4, defect 4)."""
+    """Their cell of a pixel: up to 0.87 cells aside of where it lies."""
     return np.trunc(points / SIDE * CELLS + 0.5).astype(np.int64)
 
 

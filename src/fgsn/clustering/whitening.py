@@ -1,4 +1,4 @@
-"""PCA whitening and L2 normalisation of features (METHOD section 2).
+"""PCA whitening and L2 normalisation of features, as in the authors' code.
 
 Centred and in float64: faiss forms the scatter matrix in float32 without centring first and loses three digits.
 """

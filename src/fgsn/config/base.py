@@ -45,7 +45,7 @@ def at_least(settings: Settings, **limits: int) -> None:
 
 
 def check_window(side: int) -> None:
-    """A window of 8 n + 1 pixels has feature cells exactly on its first and last pixel (METHOD: 713 = 8 · 89 + 1)."""
+    """A window of 8 n + 1 pixels has feature cells exactly on its first and last pixel (713 = 8 · 89 + 1)."""
     require(
         side == 0 or (side % 8 == 1 and side >= 9),
         f"the side of a crop or window must be 8 n + 1 pixels: take {max(9, side // 8 * 8 + 1)} instead of {side}",

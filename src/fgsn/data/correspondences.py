@@ -1,4 +1,4 @@
-"""Correspondence files: which pixels of two images show the same thing (METHOD: CVPR 2019 cross-season sets).
+"""Correspondence files: which pixels of two images show the same thing (as in the sets of Larsson et al., CVPR 2019).
 
 One file is one pair of images, MATLAB v7.3, which is HDF5. The authors' files are read as they are, with either
 orientation of every array, since MATLAB stores columns first.

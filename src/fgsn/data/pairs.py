@@ -41,7 +41,7 @@ class PairSample:
 def pair_sample(
     path: Path, images: Path, side: int, short_side: int, jitter: float, rng: np.random.Generator
 ) -> PairSample:
-    """Crop both images of a pair around one random correspondence (METHOD section 2).
+    """Crop both images of a pair around one random correspondence.
 
     Args:
         path: correspondence file.

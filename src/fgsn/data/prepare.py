@@ -1,7 +1,7 @@
 """Make a data set ready for training: split it by place, list its reference images and their key points.
 
 The split is by place, never by file: two pairs of one place are on the same side, so that validation pairs show
-streets that training has not seen (METHOD.md, section 4, defect 1).
+streets that training has not seen.
 """
 
 import hashlib

@@ -4,7 +4,7 @@ Our own windows (`fgsn.inference.tiles`) start on feature cells and are blended 
 their scores are spread over the pixels of each window before they are blended, pixel by pixel; the largest wins, and
 the label map is taken back to the size of the image by its nearest pixels. About one label in twenty differs where two
 scores are close. This module gives theirs exactly, but holds scores at feature cells and works in bands of rows, where
-the authors' code holds a map of the image's size for every label (over 18 GB for 1000 labels; METHOD section 4).
+the authors' code holds a map of the image's size for every label (over 18 GB for 1000 labels).
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -2,7 +2,7 @@
 
 A network sees windows as large as its training crops. Windows start on multiples of 8 pixels, so that their feature
 cells coincide; cells seen by several windows get an average weighted by the distance to the window's border
-(METHOD section 2: stride 2/3 of the window, linear ramps).
+(as in the authors' code: stride 2/3 of the window, linear ramps).
 """
 
 from collections import deque

@@ -1,4 +1,4 @@
-"""A map whose points have labels: the majority over the images that observe them (METHOD section 5, SSMC).
+"""A map whose points have labels: the majority over the images that observe them.
 
 The images' label maps are those of `fgsn segment`; what else estimators need to know of a point, from where it was
 seen, is computed here once.

@@ -1,4 +1,4 @@
-"""Poses of query images in a map: match, judge the matches by labels, estimate (METHOD section 5).
+"""Poses of query images in a map: match, judge the matches by labels, estimate.
 
 Nothing here reads the truth: maps, label maps, query lists and priors are all that goes in.
 """

@@ -1,4 +1,4 @@
-"""PFSL: a particle filter that tracks a camera by labels alone (METHOD section 5; Stenborg et al., ICRA 2018).
+"""PFSL: a particle filter that tracks a camera by labels alone (Stenborg et al., ICRA 2018).
 
 A step predicts by odometry and then takes the image's evidence in small portions, so that never more than half of the
 effective particles are lost at once; after each portion the particles are drawn anew, and every one proposes a move

@@ -1,4 +1,4 @@
-"""Track cameras along sequences of images by labels alone (PFSL, METHOD section 5); the truth is never read."""
+"""Track cameras along sequences of images by labels alone (PFSL; Stenborg et al., ICRA 2018), never by the truth."""
 
 from collections.abc import Iterator
 from pathlib import Path

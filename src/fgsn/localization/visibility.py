@@ -1,4 +1,4 @@
-"""From where map points were seen: distances and viewing cones (METHOD section 5, GSMC)."""
+"""From where map points were seen: distances and viewing cones (for GSMC; Toft et al., ECCV 2018)."""
 
 from dataclasses import dataclass
 

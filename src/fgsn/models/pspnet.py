@@ -1,6 +1,6 @@
 """PSPNet: pyramid pooling on a backbone, features tapped before their ReLU, a main and an auxiliary classifier.
 
-Zhao et al., CVPR 2017; features as in Larsson et al., ICCV 2019 (METHOD section 2). Two heads share one interface:
+Zhao et al., CVPR 2017; features as in Larsson et al., ICCV 2019. Two heads share one interface:
 the authors' for dilated backbones (ResNet), and a light one that merges the strides 8, 16 and 32.
 """
 
@@ -112,7 +112,7 @@ class PSPNet(nn.Module):
         return self.dropout(features) if kept is None else features * kept.to(features)
 
     def reset_classifiers(self, classes: int, generator: torch.Generator) -> None:
-        """Give the network fresh classifiers for `classes` labels: weights N(0, 0.01), bias 0 (METHOD section 2)."""
+        """Give the network fresh classifiers for `classes` labels: weights N(0, 0.01), bias 0."""
         self.architecture = replace(self.architecture, classes=classes)
         for name in ("classifier", "aux_classifier"):
             layer: nn.Conv2d = getattr(self, name)
@@ -136,7 +136,7 @@ class PSPNet(nn.Module):
         return self
 
     def freeze_norms(self) -> None:
-        """Keep the running statistics of all batch norms from now on (METHOD section 2: BN frozen)."""
+        """Keep the running statistics of all batch norms from now on."""
         self.frozen_norms = True
         self.train(self.training)
 

@@ -4,8 +4,8 @@
 1x1 of a stage (Caffe's way), dilation 2 and 4 in the last two stages.
 `resnet101-plain`: the authors' `use_original_base`. One 7x7 convolution as stem, otherwise the same.
 `resnet101-torchvision`: one 7x7 convolution, the stride in the 3x3, every dilation one block later: the network that
-torchvision's weights were trained in. The authors put those weights into `resnet101-plain` (METHOD section 4, 13).
-Sources: He et al., CVPR 2016; Zhao et al., CVPR 2017; METHOD section 2.
+torchvision's weights were trained in. The authors put those weights into `resnet101-plain`.
+Sources: He et al., CVPR 2016; Zhao et al., CVPR 2017.
 """
 
 from collections import OrderedDict

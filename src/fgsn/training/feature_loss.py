@@ -136,7 +136,7 @@ def draw_negatives(
 ) -> Negatives | None:
     """Draw wrong partners: other matches of the same pair that lie at least 200 pixels away in the target image.
 
-    Distances are Euclidean and no match is its own wrong partner, unlike in the published code (METHOD section 4, 14).
+    Distances are Euclidean and no match is its own wrong partner, unlike in the published code.
 
     Args:
         matches: the matches.

@@ -1,4 +1,4 @@
-"""The losses of the self-supervised stage (Larsson et al., ICCV 2019, section 3; METHOD section 2)."""
+"""The losses of the self-supervised stage (Larsson et al., ICCV 2019, section 3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -221,7 +221,7 @@ def restore(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mappi
 
 
 def sgd(network: nn.Module, lr: float, weight_decay: float, relative: Callable[[str], float]) -> torch.optim.SGD:
-    """SGD with Nesterov momentum 0.9; biases get twice the rate and no decay (METHOD section 2).
+    """SGD with Nesterov momentum 0.9; biases get twice the rate and no decay, as in the authors' code.
 
     Args:
         network: what to train.

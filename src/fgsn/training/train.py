@@ -1,6 +1,6 @@
 """The self-supervised stage, read top to bottom: set up → cluster → label → step → validate → save.
 
-Larsson et al., ICCV 2019; METHOD sections 2 and 4.
+Larsson et al., ICCV 2019; docs/method.md tells how it works and where we differ.
 """
 
 import copy
