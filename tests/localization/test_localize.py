@@ -1,8 +1,10 @@
 """`fgsn localize` and `fgsn score-poses` by the command, on a street whose matches are mostly wrong."""
 
 import json
+import shutil
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -148,6 +150,40 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     line = call("score-poses", tmp_path / "bad.txt", "--truth", scene / "truth.txt", capsys=capsys, code=1)
     assert "bad.txt:1" in line
     assert not (tmp_path / "poses.txt").exists()
+
+
+def test_queries_that_hloc_files_lack_are_listed_and_the_others_found(scene, tmp_path, capsys):
+    shutil.copytree(scene / "hloc", tmp_path / "hloc")
+    pairs = tmp_path / "hloc" / "pairs.txt"
+    lines = pairs.read_text().splitlines()
+    with h5py.File(tmp_path / "hloc" / "matches.h5", "r+") as file:
+        del file["snow-c0-000.jpg"]
+    with h5py.File(tmp_path / "hloc" / "features.h5", "r+") as file:
+        del file["snow/c0/001.jpg"]
+    pairs.write_text("\n".join(line for line in lines if not line.startswith("snow/c0/002.jpg")))
+    for name in ("features", "matches"):  # found by what they hold, although the first query is not among it
+        (tmp_path / "hloc" / f"{name}.h5").rename(tmp_path / "hloc" / f"of_{name}.h5")
+    with pytest.raises(SystemExit) as stop:
+        main([*map(str, words(scene, tmp_path / "poses.txt", "ssmc", hloc=tmp_path / "hloc")), "--json"])
+    assert stop.value.code == 1
+    results = json.loads(capsys.readouterr().out)
+    assert results["localized"] == QUERIES - 3
+    assert results["without_pose"] == {"no matches": 3}
+    matches, features, pairs_line = results["failed"]
+    assert "of_matches.h5 has no matches of 'snow/c0/000.jpg' with 'summer/c0/000.jpg'" in matches
+    assert "of_features.h5 has no key points of 'snow/c0/001.jpg'" in features
+    assert "pairs.txt has no pairs of the query 'snow/c0/002.jpg'" in pairs_line
+    stored = json.loads((tmp_path / "poses.results.json").read_text())
+    assert stored["failed"] == results["failed"]
+    assert [row.get("reason") for row in stored["by_query"]] == ["no matches"] * 3 + [None]
+    assert [line.split()[0] for line in (tmp_path / "poses.txt").read_text().splitlines()] == ["snow/c0/003.jpg"]
+    (tmp_path / "few.txt").write_text("".join((scene / "queries.txt").read_text().splitlines(True)[:2]))
+    few = {"hloc": tmp_path / "hloc", "queries": tmp_path / "few.txt"}
+    (tmp_path / "hloc" / "of_features.h5").rename(tmp_path / "hloc" / "features.h5")
+    (tmp_path / "hloc" / "of_matches.h5").rename(tmp_path / "hloc" / "matches.h5")
+    told = call(*words(scene, tmp_path / "none.txt", "ssmc", **few), capsys=capsys, code=1)
+    assert "none of 2 queries has a pose: no matches (2 x), first " in told
+    assert "matches.h5 has no matches of 'snow/c0/000.jpg'" in told
 
 
 def _pointless(scene, folder):

@@ -21,7 +21,7 @@ from fgsn.errors import FgsnError
 from fgsn.hdf5 import stored_array
 from fgsn.localization.labelled_map import LabelledMap
 from fgsn.localization.lists import numbered_lines, shortened
-from fgsn.localization.matches import REACH, Matches2D3D, points_at, unique_matches
+from fgsn.localization.matches import REACH, Matches2D3D, NoMatchesError, points_at, unique_matches
 from fgsn.progress import say
 
 Rows = NDArray[np.int64]
@@ -67,10 +67,11 @@ class HlocMatches:
         """The matches of one query with map points.
 
         Raises:
-            FgsnError: the query has no pairs, an image no key points, a pair no matches, or a file is damaged.
+            NoMatchesError: the query has no pairs, an image no key points, or a pair no matches.
+            FgsnError: a file is damaged, or the matches are of other key points.
         """
         if query not in self.pairs:
-            raise FgsnError(f"{self.pairs_file} has no pairs of the query '{query}'")
+            raise NoMatchesError(f"{self.pairs_file} has no pairs of the query '{query}'")
         pixels = _key_points(self.features, query)
         found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
         for name in self.pairs[query]:
@@ -166,7 +167,7 @@ def _pair(file: h5py.File, query: str, database: str, in_query: int, in_database
     with _reading(file, what):
         key, reverse = next(((key, turned) for key, turned in pair_keys(query, database) if key in file), ("", False))
     if not key:
-        raise FgsnError(f"{file.filename} has no {what}")
+        raise NoMatchesError(f"{file.filename} has no {what}")
     partner = _dataset(file, f"{key}/matches0", what).ravel()
     with _reading(file, what):
         scored = f"{key}/matching_scores0" in file
@@ -187,7 +188,7 @@ def _dataset(file: h5py.File, key: str, what: str) -> NDArray[Any]:
     with _reading(file, what):
         if isinstance(file.get(key), h5py.Dataset):
             return stored_array(file, key)
-    raise FgsnError(f"{file.filename} has no {what}")
+    raise NoMatchesError(f"{file.filename} has no {what}")
 
 
 @contextmanager

@@ -36,26 +36,30 @@ def find_hloc_files(folder: Path, queries: Sequence[str]) -> HlocFiles:
     if not folder.is_dir():
         raise FgsnError(f"{folder} is no folder; --hloc wants the one with hloc's outputs")
     known = set(queries)
-    pairs = _one(folder, "pairs", "list of pairs 'query database' of these queries", lambda path: _pair(path, known))
-    pair = _pair(pairs, known, deep=True)
-    if pair is None:
+    pairs = _one(folder, "pairs", "list of pairs 'query database' of these queries", lambda path: _begins(path, known))
+    found = _pairs(pairs, known)
+    if not found:
         raise FgsnError(f"{pairs} has no pairs of the query '{queries[0]}'")
-    query, database = pair
+    query, database = found[0]
     features = _one(
-        folder, "features", f"key points of '{query}'", lambda path: _holds(path, [f"{query}/keypoints"])
+        folder, "features", f"key points of '{query}'",
+        lambda path: _first_in(path, [[f"{name}/keypoints"] for name, _ in found]),
     )  # fmt: skip
-    keys = [f"{key}/matches0" for key, _ in pair_keys(query, database)]
     matches = _one(
-        folder, "matches", f"matches of '{query}' with '{database}'", lambda path: _holds(path, keys)
+        folder, "matches", f"matches of '{query}' with '{database}'",
+        lambda path: _first_in(path, [[f"{key}/matches0" for key, _ in pair_keys(*pair)] for pair in found]),
     )  # fmt: skip
     return HlocFiles(pairs, features, matches)
 
 
-def _one(folder: Path, kind: str, what: str, fits: Callable[[Path], object]) -> Path:
+def _one(folder: Path, kind: str, what: str, rank: Callable[[Path], int | None]) -> Path:
+    """The file called as it should be, else the one that ranks first, 0 being the best and None no rank."""
     fixed = folder / FIXED[kind]
     if fixed.is_file():
         return fixed
-    found = sorted(path for path in folder.glob(f"*{fixed.suffix}") if path.is_file() and fits(path))
+    ranks = {path: rank(path) for path in sorted(folder.glob(f"*{fixed.suffix}")) if path.is_file()}
+    first = min((number for number in ranks.values() if number is not None), default=-1)
+    found = [path for path, number in ranks.items() if number == first]
     if not found:
         raise FgsnError(f"{folder} holds no *{fixed.suffix} file with the {what}; call it {fixed.name} if it is there")
     if len(found) > 1:
@@ -64,21 +68,25 @@ def _one(folder: Path, kind: str, what: str, fits: Callable[[Path], object]) -> 
     return found[0]
 
 
-def _pair(path: Path, known: set[str], deep: bool = False) -> tuple[str, str] | None:
-    """The first pair of a list, if its first image is a query; `deep` looks further down for one that is."""
+def _pairs(path: Path, known: set[str]) -> list[tuple[str, str]]:
+    """The pairs of a list whose first image is a query."""
+    lines = (line.split() for _, line in numbered_lines(path))
+    return [(names[0], names[1]) for names in lines if len(names) == 2 and names[0] in known]
+
+
+def _begins(path: Path, known: set[str]) -> int | None:
+    """0 for a list whose first pair is one of a query."""
     try:
-        lines = [line.split() for _, line in numbered_lines(path)]
+        names = next((line.split() for _, line in numbered_lines(path)), [])
     except FgsnError:
-        if deep:
-            raise
         return None  # no text, and not what is looked for
-    found = ((names[0], names[1]) for names in (lines if deep else lines[:1]) if len(names) == 2 and names[0] in known)
-    return next(found, None)
+    return 0 if len(names) == 2 and names[0] in known else None
 
 
-def _holds(path: Path, keys: Sequence[str]) -> bool:
+def _first_in(path: Path, wanted: Sequence[Sequence[str]]) -> int | None:
+    """Which is the first that a file has under any of its keys; an image or a pair may be missing in it."""
     try:
         with h5py.File(path, "r") as file:
-            return any(key in file for key in keys)
+            return next((number for number, keys in enumerate(wanted) if any(key in file for key in keys)), None)
     except OSError:
-        return False
+        return None

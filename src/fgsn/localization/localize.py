@@ -24,7 +24,7 @@ from fgsn.localization.hloc import open_hloc_matches
 from fgsn.localization.hloc_files import find_hloc_files
 from fgsn.localization.labelled_map import LabelledMap, labels_at, make_labelled_map, read_image_labels
 from fgsn.localization.map_folder import open_labelled_map
-from fgsn.localization.matches import Matches2D3D
+from fgsn.localization.matches import Matches2D3D, NoMatchesError
 from fgsn.localization.own_matches import OwnMatches
 from fgsn.localization.priors import Priors, read_priors
 from fgsn.localization.queries import Query, read_queries
@@ -38,6 +38,7 @@ from fgsn.progress import say, tracked
 
 SLANT = 20.0
 """Degrees between --up and the map's cameras that are told of; hills and handheld cameras stay below."""
+NO_MATCHES = "no matches"
 PriorsByName = dict[str, tuple[np.ndarray, float]]
 """Gravity in the camera frame and height of every query."""
 Finder = Callable[[str], Matches2D3D]
@@ -48,7 +49,7 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
 
     Returns:
         How many queries there are and how many have a pose, matches and agreeing matches in the median, milliseconds
-        per query, and why queries have no pose.
+        per query, why queries have no pose, and under 'failed' one line per query whose image or matches are not there.
 
     Raises:
         FgsnError: an input is missing or broken; or no query has a pose.
@@ -60,7 +61,9 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
         ]
     found = [row for row in rows if row.estimate.camera_from_world is not None]
     if not found:
-        raise FgsnError(f"none of {len(queries)} queries has a pose: {_reasons(rows)}")
+        reasons = "; ".join(f"{reason} ({count} x)" for reason, count in _without_pose(rows).items())
+        failure = next((f", first {row.failure}" for row in rows if row.failure), "")
+        raise FgsnError(f"none of {len(queries)} queries has a pose: {reasons}{failure}")
     poses = [row.estimate.camera_from_world for row in found]
     pose = Pose(np.stack([p.rotation for p in poses if p]), np.stack([p.translation for p in poses if p]))
     write_results(settings.out, [row.query for row in found], pose, settings.naming)
@@ -75,7 +78,8 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
         "inliers": float(np.median([row.estimate.inliers.sum() for row in found])),
         "ms_judge": round(1000 * float(np.median([row.seconds[0] for row in rows])), 1),
         "ms_pose": round(1000 * float(np.median([row.seconds[1] for row in rows])), 1),
-        "without_pose": dict(Counter(row.estimate.reason for row in rows if row.estimate.camera_from_world is None)),
+        "without_pose": _without_pose(rows),
+        "failed": [row.failure for row in rows if row.failure],
         "poses": str(settings.out),
     }
     write_yaml(settings.out.with_suffix(".config.yaml"), settings.as_dict())
@@ -91,7 +95,9 @@ class Row:
     matches: int
     kept: int
     estimate: PoseEstimate
-    seconds: tuple[float, float]
+    seconds: tuple[float, float] = (0.0, 0.0)
+    failure: str = ""
+    """Why there are no matches at all."""
 
     def facts(self) -> dict[str, Any]:
         """Plain values."""
@@ -196,7 +202,10 @@ class _Judge:
 
 
 def _localized(query: Query, find: Finder, judge: Judge, labelled: LabelledMap, settings: LocalizeSettings) -> Row:
-    matches = find(query.name)
+    try:
+        matches = find(query.name)
+    except NoMatchesError as error:
+        return Row(query.name, 0, 0, PoseEstimate(None, np.zeros(0, bool), reason=NO_MATCHES), failure=str(error))
     began = time.perf_counter()
     kept, weights, votes, gravity = judge(query, matches)
     judged = time.perf_counter()
@@ -244,5 +253,6 @@ def _by_name(priors: Priors) -> PriorsByName:
     return {name: (gravity, float(height)) for name, gravity, height in rows}
 
 
-def _reasons(rows: list[Row]) -> str:
-    return "; ".join(f"{reason} ({count} x)" for reason, count in Counter(row.estimate.reason for row in rows).items())
+def _without_pose(rows: list[Row]) -> dict[str, int]:
+    """How many queries have no pose, by the reason."""
+    return dict(Counter(row.estimate.reason for row in rows if row.estimate.camera_from_world is None))

@@ -6,8 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from fgsn.errors import FgsnError
+
 REACH = 1.0
 """How far a key point may be from an observation to be that observation, in pixels."""
+
+
+class NoMatchesError(FgsnError):
+    """What the matches of one query come from is not there; other queries may have theirs."""
 
 
 @dataclass(frozen=True, eq=False)

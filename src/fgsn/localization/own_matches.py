@@ -15,7 +15,7 @@ from fgsn.correspond.triangulate import triangulate
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
 from fgsn.localization.labelled_map import LabelledMap
-from fgsn.localization.matches import Matches2D3D, points_at, unique_matches
+from fgsn.localization.matches import Matches2D3D, NoMatchesError, points_at, unique_matches
 from fgsn.matching.features import Features, Matches
 from fgsn.matching.matcher import LOOSE, make_matcher
 from fgsn.matching.similar import similar_pairs
@@ -82,7 +82,10 @@ class OwnMatches:
         return self._across.match(query, name)
 
     def finder(self, labelled: LabelledMap) -> Callable[[str], Matches2D3D]:
-        """A function that gives the matches of a query with the points of `labelled`, made of `model`."""
+        """A function that gives the matches of a query with the points of `labelled`, made of `model`.
+
+        It raises `NoMatchesError` for a query that cannot be read.
+        """
         at: dict[str, np.ndarray] = {}
         row = {name: number for number, name in enumerate(labelled.names)}
 
@@ -94,6 +97,8 @@ class OwnMatches:
             return at[name]
 
         def find(query: str) -> Matches2D3D:
+            if query in self.broken:
+                raise NoMatchesError(self.broken[query])
             rows, points, scores = [], [], []
             for name in self.retrieved.get(query, []):
                 pairs, score = self.match(query, name)
@@ -102,7 +107,7 @@ class OwnMatches:
                 rows.append(pairs[good, 0])
                 points.append(found[good])
                 scores.append(score[good])
-            none = np.empty(0, np.int64)  # a query that is broken or resembles nothing has no matches
+            none = np.empty(0, np.int64)  # a query that resembles nothing has no matches
             pixels = self.features[query].pixels if rows else np.empty((0, 2), np.float32)
             key_points, found = (np.concatenate([none, *column]) for column in (rows, points))
             return unique_matches(pixels.astype(np.float64), key_points, found, np.concatenate([np.empty(0), *scores]))

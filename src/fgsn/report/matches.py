@@ -1,6 +1,7 @@
 """Matches that labels keep and drop, on real pairs of photographs."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from fgsn.files import read_yaml
 from fgsn.geometry.pose import Pose
 from fgsn.localization.labelled_map import LabelledMap
 from fgsn.localization.localize import judged_matches
-from fgsn.localization.matches import Matches2D3D
+from fgsn.localization.matches import Matches2D3D, NoMatchesError
 from fgsn.localization.queries import Query, read_queries
 from fgsn.report.pictures import photograph
 from fgsn.report.poses import Scored
@@ -91,10 +92,11 @@ def _pictures(
     images = settings.images or sources.dataset.images
     row_of = {name: row for row, name in enumerate(method.truth.names)}
     groups: dict[str, list[tuple[int, str, Query, Matches2D3D]]] = {}
-    for query in queries:
-        if query.name in row_of and len(matches := find(query.name)):
-            condition = method.truth.conditions[row_of[query.name]]
-            groups.setdefault(condition, []).append((len(matches), query.name, query, matches))
+    for query in (query for query in queries if query.name in row_of):
+        with suppress(NoMatchesError):
+            if len(matches := find(query.name)):
+                condition = method.truth.conditions[row_of[query.name]]
+                groups.setdefault(condition, []).append((len(matches), query.name, query, matches))
     pictures = []
     for condition, rows in list(groups.items())[:PAIRS]:
         _, _, query, matches = sorted(rows, key=lambda row: row[:2])[len(rows) // 2]
