@@ -121,8 +121,13 @@ def test_another_model_or_size_is_refused_in_the_same_folder(model, make_model, 
     make_image(tmp_path / "images" / "street.png", 101, 70)
     run(tmp_path)
     make_model(seed=1).save(tmp_path / "other.safetensors")
-    for change in ({"model": tmp_path / "other.safetensors"}, {"short_side": 40}, {"window": 33}):
-        with pytest.raises(FgsnError, match="out holds label maps of another model: choose another --out, or add"):
+    for what, change in (
+        ("another model", {"model": tmp_path / "other.safetensors", "window": 33}),
+        (f"this model with --short-side {model.short_side}, not 40", {"short_side": 40}),
+        (f"this model with --window {model.window}, not 33 and --windows aligned, not published",
+         {"window": 33, "windows": "published"}),
+    ):  # fmt: skip
+        with pytest.raises(FgsnError, match=f"out holds label maps of {what}: choose another --out, or add"):
             run(tmp_path, **change)
     assert run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)["segmented"] == 1
     labels = read_label_map(tmp_path / "out" / "labels" / "street.png")[0]
@@ -230,8 +235,10 @@ def test_two_models_at_once_are_refused(model, make_model, make_image, tmp_path,
     before = (tmp_path / "out" / "made_from.json").read_bytes()
     make_model(seed=1).save(tmp_path / "other.safetensors")
     request.getfixturevalue("other_segment")
-    with pytest.raises(FgsnError, match=r"out is being filled with label maps of another model"):
+    with pytest.raises(FgsnError, match=r"out is being filled with label maps of another model: choose another"):
         run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)
+    with pytest.raises(FgsnError, match=r"out is being filled with label maps of this model with --short-side"):
+        run(tmp_path, short_side=40)
     assert (tmp_path / "out" / "made_from.json").read_bytes() == before
 
 
@@ -280,7 +287,7 @@ def test_label_maps_half_written_over_stay_refused(model, make_model, make_image
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)
     for name in ("model", "other"):
-        with pytest.raises(FgsnError, match="holds label maps of another model"):
+        with pytest.raises(FgsnError, match="holds label maps of another model or other settings, partly written over"):
             run(tmp_path, model=tmp_path / f"{name}.safetensors")
     assert run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)["segmented"] == 1
     assert run(tmp_path, model=tmp_path / "other.safetensors")["already_there"] == 1
@@ -291,7 +298,7 @@ def test_label_maps_of_two_precisions_are_not_mixed(model, make_image, tmp_path)
         make_image(tmp_path / "images" / f"{n}.png", 101, 70, seed=n)
     run(tmp_path)
     assert "precision" not in json.loads((tmp_path / "out" / "made_from.json").read_text())
-    with pytest.raises(FgsnError, match="holds label maps of another model"):
+    with pytest.raises(FgsnError, match="holds label maps of this model with --precision float32, not bfloat16: "):
         run(tmp_path, precision="bfloat16")
     assert run(tmp_path, precision="bfloat16", out=tmp_path / "half")["segmented"] == 2
     assert json.loads((tmp_path / "half" / "made_from.json").read_text())["precision"] == "bfloat16"

@@ -217,14 +217,25 @@ def _claim(settings: SegmentSettings, model: Model, alone: bool) -> dict[str, An
         **({"precision": precision} if precision != "float32" else {}),
     }
     known = settings.out / MADE_FROM
-    if known.exists() and read_json(known) != made_from:
+    if known.exists() and (before := read_json(known)) != made_from:
+        other = f"label maps of {_otherwise(before, made_from)}: choose another --out"
         if not alone:
-            raise FgsnError(f"{settings.out} is being filled with label maps of another model: choose another --out")
+            raise FgsnError(f"{settings.out} is being filled with {other}")
         if not settings.overwrite:
-            raise FgsnError(
-                f"{settings.out} holds label maps of another model: choose another --out, or add --overwrite"
-            )
+            raise FgsnError(f"{settings.out} holds {other}, or add --overwrite")
         write_json(known, {**made_from, "unfinished": True})
     else:
         write_json(known, made_from)
     return made_from
+
+
+def _otherwise(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What label maps were made from before, where that differs from now."""
+    if before.get("unfinished"):
+        return "another model or other settings, partly written over"
+    if before.get("model") != now["model"]:
+        return "another model"
+    plain = {"precision": "float32"}
+    pairs = {key: ((plain | before).get(key), (plain | now).get(key)) for key in plain | before | now}
+    given = [f"--{key.replace('_', '-')} {old}, not {new}" for key, (old, new) in pairs.items() if old != new]
+    return f"this model with {' and '.join(given)}"
