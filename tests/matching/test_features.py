@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from fgsn.errors import FgsnError
+from fgsn.matching import features as module
 from fgsn.matching.features import Features, read_matches, write_matches
+from fgsn.processes import processes
 from matched_scene import make_scene
 
 NAMES = ["summer/c0/1.png", "summer/c0/2.png", "winter/c0/1.png"]
@@ -47,6 +49,30 @@ def test_broken_images_are_listed(tmp_path, capsys):
     scene.images[NAMES[0]].unlink()
     with pytest.raises(FgsnError, match=r"cannot read .*1\.png"):
         features.match(NAMES[0], NAMES[2])
+
+
+def test_no_process_is_started_for_what_is_there(tmp_path, monkeypatch):
+    scene = make_scene(tmp_path, NAMES)
+    features = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
+    pairs = [(NAMES[0], NAMES[1]), (NAMES[0], NAMES[2])]
+    features.extract(NAMES)
+    features.match_all(pairs)
+    asked, started = list(scene.matcher.asked), []
+
+    def pool(workers):
+        started.append(workers)
+        return processes(1)
+
+    monkeypatch.setattr(module, "processes", pool)
+    again = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
+    assert again.extract(NAMES, workers=2) == {}
+    assert again.match_all(pairs, workers=2) == {}
+    assert scene.matcher.asked == asked
+    assert set(started) <= {1}
+    os.utime(scene.images[NAMES[0]], ns=(1, 1))
+    again.match_all(pairs, workers=2)
+    assert started[-1] == 2
+    assert scene.matcher.asked[len(asked) :].count("match") == 2
 
 
 def test_nothing_half_written_when_the_disk_is_full(tmp_path, monkeypatch):

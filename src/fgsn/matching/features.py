@@ -1,6 +1,6 @@
 """Features and matches of many images, kept in a folder: what was found once is not looked for again."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,8 @@ class Features:
         Returns:
             Those that are broken, and why.
         """
-        names = list(dict.fromkeys(names))
-        results = self._everywhere(_extract_one, [(name,) for name in names], "features", " images", workers)
-        return {name: why for name, why in zip(names, results, strict=True) if why}
+        broken = self._everywhere(_extract_one, [(name,) for name in names], "features", " images", workers)
+        return {name: why for (name,), why in broken.items()}
 
     def match_all(self, pairs: Iterable[tuple[str, str]], workers: int = 1) -> dict[tuple[str, str], str]:
         """Match all these pairs, with progress; `match` then finds the files.
@@ -78,9 +77,8 @@ class Features:
         Returns:
             Those of which an image is broken, and why.
         """
-        pairs = list(dict.fromkeys(pairs))
-        results = self._everywhere(_match_one, pairs, "matching", " pairs", workers)
-        return {pair: why for pair, why in zip(pairs, results, strict=True) if why}
+        broken = self._everywhere(_match_one, pairs, "matching", " pairs", workers)
+        return {(a, b): why for (a, b), why in broken.items()}
 
     def match(self, a: str, b: str) -> Matches:
         """Rows of the features of both images that belong together, and how sure each match is.
@@ -88,8 +86,7 @@ class Features:
         Raises:
             FgsnError: an image is broken.
         """
-        path = inside(self._matches, a) / f"{b.replace('/', '-')}.h5"
-        stamp = f"{self._stamp(a)} {self._stamp(b)}"
+        path, stamp = self._file(a, b)
         found = read_matches(path, a, b, stamp)
         if found is None:
             found = self.matcher.match(self[a], self[b])
@@ -97,15 +94,26 @@ class Features:
         return found
 
     def _everywhere(
-        self, work: Callable[..., str], jobs: Sequence[tuple[str, ...]], title: str, unit: str, workers: int
-    ) -> list[str]:
+        self, work: Callable[..., str], wanted: Iterable[tuple[str, ...]], title: str, unit: str, workers: int
+    ) -> dict[tuple[str, ...], str]:
+        """Do what is not done yet; returns what is broken, and why."""
+        jobs = [names for names in dict.fromkeys(wanted) if not self._kept(names)]
         alone = workers == 1 or len(jobs) < 2
         with Meter(title, len(jobs), unit=unit) as meter, processes(1 if alone else workers) as run:
             results = []
             for result in run(work, [(self if alone else self._of(job), *job) for job in jobs]):
                 results.append(result)
                 meter.step()
-        return results
+        return {job: why for job, why in zip(jobs, results, strict=True) if why}
+
+    def _kept(self, names: tuple[str, ...]) -> bool:
+        """Whether the features of one image, or the matches of two, are in their file."""
+        try:
+            path, stamp = self._file(*names)
+            with h5py.File(path) as file:
+                return file.attrs.get("stamp") == stamp
+        except (OSError, KeyError, RuntimeError, TypeError, ValueError, FgsnError):
+            return False  # the work itself tells what is wrong
 
     def _of(self, names: Iterable[str]) -> "Features":
         """The same for some images only, to be sent to another process."""
@@ -116,12 +124,20 @@ class Features:
         return _rebuilt, (self.images, matcher.name, matcher.keypoints, matcher.device, self.folder, self.longest)
 
     def _find(self, name: str) -> Keypoints:
-        path = inside(self._features, f"{name}.h5")
-        found = read_keypoints(path, name, self._stamp(name))
+        path, stamp = self._file(name)
+        found = read_keypoints(path, name, stamp)
         if found is None:
             found = extract_scaled(self.matcher, read_image(self.images[name]), self.longest)
-            write_keypoints(path, {name: found}, self._stamp(name))
+            write_keypoints(path, {name: found}, stamp)
         return found
+
+    def _file(self, name: str, *other: str) -> tuple[Path, str]:
+        """The file of an image's features, or of its matches with another, and the stamp that it must bear."""
+        if not other:
+            return inside(self._features, f"{name}.h5"), self._stamp(name)
+        (second,) = other
+        path = inside(self._matches, name) / f"{second.replace('/', '-')}.h5"
+        return path, f"{self._stamp(name)} {self._stamp(second)}"
 
     def _stamp(self, name: str) -> str:
         if name not in self.images:
