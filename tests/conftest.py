@@ -1,9 +1,12 @@
 """Tiny data, made on the fly and shared by all tests."""
 
 import math
+import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import jaxtyping
 import numpy as np
@@ -24,6 +27,25 @@ from fgsn.models.pspnet import Architecture, PSPNet  # noqa: E402
 torch.set_num_threads(1)
 settings.register_profile("fgsn", deadline=None)  # how busy the machine is says nothing about the code
 settings.load_profile("fgsn")
+
+
+@contextmanager
+def _at_work(folder: Path) -> Iterator[None]:
+    script = (
+        "import sys; from pathlib import Path; from fgsn.files import Claim; "
+        "claim = Claim(Path(sys.argv[1])); claim.beside_others(); print('there', flush=True); sys.stdin.read()"
+    )
+    with Popen([sys.executable, "-c", script, folder], stdin=PIPE, stdout=PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"there\n"
+        yield
+        other.communicate()
+
+
+@pytest.fixture(scope="session")
+def at_work() -> Callable[[Path], AbstractContextManager[None]]:
+    """Another process that works in a folder, for as long as the body lasts: `with at_work(folder)`."""
+    return _at_work
 
 
 def write_image(path: Path, width: int = 64, height: int = 48, seed: int = 0) -> Path:

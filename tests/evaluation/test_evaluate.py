@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score, normalized_mutual_info_score
 
+from fgsn.cli import main
 from fgsn.config import EvaluateSettings, StationarySettings
 from fgsn.data.correspondences import write_correspondences
 from fgsn.data.labelled import CITYSCAPES_CLASSES, CITYSCAPES_IDS
@@ -114,6 +115,17 @@ def test_label_maps_are_made_once_and_never_taken_from_another_model(world, tmp_
     other = make_model(tmp_path / "other.safetensors", clusters=9, seed=1)
     assert evaluate(settings((world[0], other), out))["clusters"] == 9
     assert read_label_map(stored)[1] == 9
+
+
+@pytest.mark.parametrize("command", ["evaluate", "stationary"])
+def test_two_at_once_in_one_folder_are_refused(world, tmp_path, at_work, capsys, command):
+    words = [command, "--data", world[0], "--model", world[1], "--out", tmp_path / "out", "--device", "cpu"]
+    with at_work(tmp_path / "out"), pytest.raises(SystemExit) as stop:
+        main([str(word) for word in words])
+    assert stop.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"fgsn: another fgsn is writing to {tmp_path / 'out'}: wait for it, or choose another --out"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
 def test_a_changed_image_is_segmented_again(tmp_path):

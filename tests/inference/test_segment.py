@@ -2,8 +2,6 @@
 
 import errno
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -205,17 +203,10 @@ def test_an_interruption_leaves_whole_maps_only(model, make_image, tmp_path, mon
 
 
 @pytest.fixture
-def other_segment(tmp_path):
+def other_segment(tmp_path, at_work):
     """Another process that is segmenting into the same folder."""
-    script = (
-        "import sys; from pathlib import Path; from fgsn.files import Claim; "
-        "claim = Claim(Path(sys.argv[1])); claim.beside_others(); print('there', flush=True); sys.stdin.read()"
-    )
-    out = tmp_path / "out"
-    with subprocess.Popen([sys.executable, "-c", script, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout.readline() == b"there\n"
+    with at_work(tmp_path / "out"):
         yield
-        other.communicate()
 
 
 def test_two_at_once_share_a_folder(model, make_image, tmp_path, request):

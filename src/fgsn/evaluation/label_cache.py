@@ -8,7 +8,7 @@ import numpy as np
 
 from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError
-from fgsn.files import read_json, write_json
+from fgsn.files import Claim, read_json, write_json
 from fgsn.inference.fast import faster
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import Model, fingerprint
@@ -21,7 +21,8 @@ class LabelCache:
     """The label maps below `out`/labels.
 
     The folder remembers which model and data set it was made from. Label maps from others are made again, as are label
-    maps older than their image; a folder that remembers nothing is somebody else's and refused.
+    maps older than their image; a folder that remembers nothing is somebody else's and refused, and so is one in which
+    another process is at work.
     """
 
     def __init__(self, out: Path, model_path: Path, dataset: Dataset) -> None:
@@ -35,9 +36,15 @@ class LabelCache:
 
         Returns:
             The images that could not be read, with the reason.
+
+        Raises:
+            FgsnError: another process works in the folder, or its label maps are of unknown origin.
         """
         self.clusters = model.clusters
-        self._claim()
+        self._claimed = Claim(self.out)  # for as long as its labels are read and figures written
+        if not self._claimed.alone():
+            raise FgsnError(f"another fgsn is writing to {self.out}: wait for it, or choose another --out")
+        self._check_origin()
         names = {image: self.dataset.name(image) for image in images}
         for image in names:
             stored = self.path(image)
@@ -70,7 +77,7 @@ class LabelCache:
             )
         return labels
 
-    def _claim(self) -> None:
+    def _check_origin(self) -> None:
         known = self.folder / FINGERPRINT
         if known.exists():
             if read_json(known) == self._fingerprint:
