@@ -168,7 +168,7 @@ def test_interruptions(capsys, command, number, code):
     command(lambda settings: os.kill(os.getpid(), number) or time.sleep(5))
     assert called("info", "x") == code
     err = capsys.readouterr().err
-    assert err.startswith("fgsn: interrupted; what was finished is saved")
+    assert err.startswith("fgsn: interrupted; what was finished is saved, and ")
     assert err.count("\n") == 1
 
 

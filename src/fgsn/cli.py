@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(f"fgsn: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt as stop:
-        say("fgsn: interrupted; what was finished is saved, and --resume goes on where a run can be resumed")
+        say(f"fgsn: interrupted; what was finished is saved, and {_how_to_go_on(arguments[0])}")
         sys.exit(143 if stop.args == ("SIGTERM",) else 130)
     except BrokenPipeError:
         sys.exit(1)
@@ -88,6 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         say(f"fgsn: internal error, {type(error).__name__}: {error} (please report it; --debug shows where)")
         sys.exit(1)
+
+
+def _how_to_go_on(command: str) -> str:
+    resumes = command in COMMANDS and hasattr(COMMANDS[command].settings, "resume")
+    return "--resume goes on with it" if resumes else "the same command goes on with it"
 
 
 def _run(arguments: list[str]) -> int:

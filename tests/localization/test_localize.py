@@ -138,9 +138,15 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     assert "bare.txt:1" in wrong(queries=tmp_path / "bare.txt")
     write_label_map(tmp_path / "small" / "snow/c0/000.png", np.zeros((24, 32), int), LABELS)
     assert "is 32 x 24 pixels, but the camera is 320 x 240" in wrong(query_labels=tmp_path / "small")
-    write_label_map(tmp_path / "few" / "snow/c0/000.png", np.zeros((240, 320), int), 5)
+    for number in range(QUERIES):
+        write_label_map(tmp_path / "few" / f"snow/c0/{number:03d}.png", np.zeros((240, 320), int), 5)
     assert "has 5 labels, but those of the map have 30" in wrong(query_labels=tmp_path / "few")
     assert "has no label map of 'snow/c0/000.jpg'" in wrong(query_labels=tmp_path / "none")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "map.safetensors").touch()
+    assert "folder is a map folder, without images: give --hloc" in wrong(
+        2, map=tmp_path / "folder", hloc=None, images=scene
+    )
     (tmp_path / "priors.txt").write_text("elsewhere 0 1 0 1.7\n")
     assert "'snow/c0/000.jpg' has no prior" in wrong(method="gsmc", priors=tmp_path / "priors.txt")
     assert "--method gsmc wants --priors" in wrong(code=2, method="gsmc", priors=None)

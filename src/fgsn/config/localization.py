@@ -73,6 +73,10 @@ class LocalizeSettings(Settings):
         super().__post_init__()
         require(bool(self.queries), "--queries wants at least one list")
         require((self.hloc is None) != (self.images is None), "give --hloc, or --images to match here")
+        matched_here = is_map_folder(self.map) and self.images is not None
+        require(
+            not matched_here, f"{self.map} is a map folder, without images: give --hloc, or a COLMAP model as --map"
+        )
         inside = is_map_folder(self.map) and (self.method == "gsmc" or self.window == 0)
         labels = self.method == "p3p" or ((inside or self.map_labels is not None) and self.query_labels is not None)
         require(labels, f"--method {self.method} wants --map-labels and --query-labels")

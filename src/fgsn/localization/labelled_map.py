@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fgsn.data.images import opened_image
 from fgsn.errors import FgsnError
 from fgsn.files import is_file
 from fgsn.geometry.colmap import Reconstruction
@@ -165,6 +166,22 @@ def find_label_map(folder: Path | str, name: str) -> Path | None:
     return next((path for path in found if is_file(path)), None)
 
 
+def fitting_label_map(folder: Path, name: str, size: tuple[int, int]) -> Path:
+    """The label map of an image, by its header of the camera's size (width, height).
+
+    Raises:
+        FgsnError: it is missing, no PNG, or has another size.
+    """
+    file = find_label_map(folder, name)
+    if file is None:
+        raise FgsnError(f"{folder} has no label map of '{name}'; run fgsn segment on it")
+    with opened_image(file, ["PNG"]) as image:
+        width, height = image.size
+    if (width, height) != tuple(size):
+        raise FgsnError(f"{file} is {width} x {height} pixels, but the camera is {size[0]} x {size[1]}")
+    return file
+
+
 def read_image_labels(folder: Path, name: str, size: tuple[int, int], clusters: int) -> NDArray[np.int64]:
     """The label map of an image, which must fit its camera and the map's labels.
 
@@ -177,13 +194,8 @@ def read_image_labels(folder: Path, name: str, size: tuple[int, int], clusters: 
     Raises:
         FgsnError: it is missing, or has another size or another number of labels.
     """
-    file = find_label_map(folder, name)
-    if file is None:
-        raise FgsnError(f"{folder} has no label map of '{name}'; run fgsn segment on it")
+    file = fitting_label_map(folder, name, size)
     labels, found = read_label_map(file)
-    if labels.shape != size[::-1]:
-        width, height = labels.shape[::-1]
-        raise FgsnError(f"{file} is {width} x {height} pixels, but the camera is {size[0]} x {size[1]}")
     if found != clusters:
         raise FgsnError(f"{file} has {found} labels, but those of the map have {clusters}; use one model for both")
     return labels.astype(np.int64)

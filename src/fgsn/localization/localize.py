@@ -22,7 +22,13 @@ from fgsn.inference.model import choose_device, load
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.hloc import open_hloc_matches
 from fgsn.localization.hloc_files import find_hloc_files
-from fgsn.localization.labelled_map import LabelledMap, labels_at, make_labelled_map, read_image_labels
+from fgsn.localization.labelled_map import (
+    LabelledMap,
+    fitting_label_map,
+    labels_at,
+    make_labelled_map,
+    read_image_labels,
+)
 from fgsn.localization.map_folder import open_labelled_map
 from fgsn.localization.matches import Matches2D3D, NoMatchesError
 from fgsn.localization.own_matches import OwnMatches
@@ -55,6 +61,9 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
         FgsnError: an input is missing or broken; or no query has a pose.
     """
     queries = [query for path in settings.queries for query in read_queries(path)]
+    if settings.query_labels and settings.method != "p3p":
+        for query in queries:  # told now, and not after minutes of matching
+            fitting_label_map(settings.query_labels, query.name, query.camera.size)
     with judged_matches(settings, queries) as (labelled, find, judge):
         rows = [
             _localized(query, find, judge, labelled, settings) for query in tracked(queries, "localize", len(queries))
@@ -141,6 +150,10 @@ def judged_matches(settings: LocalizeSettings, queries: list[Query]) -> Iterator
         FgsnError: an input is missing or broken.
     """
     priors = {name: prior for path in settings.priors for name, prior in _by_name(read_priors(path)).items()}
+    if settings.method == "gsmc" or settings.solver == "gravity":
+        without = next((query.name for query in queries if query.name not in priors), None)
+        if without:
+            raise FgsnError(f"'{without}' has no prior of gravity and height in {settings.priors[0]}")
     device = choose_device(settings.device).type
     with _matched(settings, queries, device) as (labelled, find):
         if settings.method == "gsmc":
@@ -167,12 +180,7 @@ class _Judge:
     def __call__(self, query: Query, matches: Matches2D3D) -> Judged:
         """The matches to use, how likely each is to be drawn, and how much it counts."""
         judged = self._judged(query, matches)
-        return judged._replace(gravity=self._prior(query)[0]) if self.settings.solver == "gravity" else judged
-
-    def _prior(self, query: Query) -> tuple[np.ndarray, float]:
-        if query.name not in self.priors:
-            raise FgsnError(f"'{query.name}' has no prior of gravity and height in {self.settings.priors[0]}")
-        return self.priors[query.name]
+        return judged._replace(gravity=self.priors[query.name][0]) if self.settings.solver == "gravity" else judged
 
     def _judged(self, query: Query, matches: Matches2D3D) -> Judged:
         method = self.settings.method
@@ -183,7 +191,7 @@ class _Judge:
         labels = read_image_labels(folder, query.name, query.camera.size, self.labelled.clusters)
         if method == "ssmc":
             return Judged(matches[self._holds(labels, matches)])
-        gravity, height = self._prior(query)
+        gravity, height = self.priors[query.name]
         rows = matches.points
         scores = gsmc_scores(
             query.camera, matches.pixels, self.labelled.points[rows], self.voters, labels, gravity, height,
