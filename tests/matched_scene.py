@@ -17,7 +17,7 @@ CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)
 
 @dataclass
 class KnowingMatcher:
-    """Gives each image its own key points; the image's number stands in its first pixel."""
+    """Gives each image its own key points, in whatever size it comes; its number stands in its first pixel."""
 
     found: list[Keypoints]
     name: str = "knowing"
@@ -28,7 +28,10 @@ class KnowingMatcher:
 
     def extract(self, image):
         self.asked.append("extract")
-        return self.found[int(image[0, 0, 0])]
+        found = self.found[int(image[0, 0, 0])]
+        scale = image.shape[1] / found.size[0]
+        pixels = ((found.pixels + 0.5) * scale - 0.5).astype(np.float32)
+        return Keypoints(pixels, found.descriptors, found.scores, image.shape[1::-1])
 
     def match(self, a, b):
         self.asked.append("match")

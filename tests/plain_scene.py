@@ -1,11 +1,17 @@
 """A street of rectangles that tests can look at: ground, walls, an end, and a board that hides what is behind it."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
 
 from fgsn.geometry.camera import Camera
-from fgsn.geometry.colmap import Reconstruction
+from fgsn.geometry.colmap import Reconstruction, write_model
 from fgsn.geometry.pose import Pose
-from fgsn.geometry.posed import PosedImages
+from fgsn.geometry.posed import PosedImages, join, write_intrinsics, write_poses
+from fgsn.matching.keypoints import Keypoints
+from matched_scene import KnowingMatcher
 
 CAMERA = Camera(96, 72, 77.0, 76.0, 47.5, 35.5)
 # Corner and two edges; x right, y down, z ahead, the camera at a height of 1.5.
@@ -103,3 +109,48 @@ def truth(*sets: PosedImages) -> dict[str, tuple[Camera, Pose]]:
         for posed in sets
         for row, name in enumerate(posed.names)
     }
+
+
+SUMMER = images("summer", drive(5, 0.0, 3))
+WINTER = images("winter", drive(5, 0.6, 3, 0.4))
+BOTH = join([SUMMER, WINTER])
+
+
+def write_photographs(folder: Path) -> Path:
+    """Write an image for every one of both drives, which shows its number (see `KnowingMatcher`)."""
+    for number, name in enumerate(BOTH.names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", CAMERA.size, (number,) * 3).save(folder / name, quality=95)
+    return folder
+
+
+def knowing_matcher() -> KnowingMatcher:
+    """Knows the points of the street in the photographs."""
+    model, rng = reconstruct(BOTH, 0, points=100), np.random.default_rng(0)
+    look = rng.normal(size=(len(model.points), 64)).astype(np.float32)
+    look /= np.linalg.norm(look, axis=1, keepdims=True)
+    found = []
+    for number in range(len(model.names)):
+        rows = np.nonzero(model.track_image == number)[0]
+        pixels = model.track_pixels[rows].astype(np.float32)
+        found.append(Keypoints(pixels, look[model.track_point[rows]], np.ones(len(rows), np.float32), CAMERA.size))
+    return KnowingMatcher(found)
+
+
+def write_models(folder: Path) -> None:
+    """Write a model of each drive, summer/ and winter/, with names as in the folder of its own condition."""
+    for number, drive in enumerate((SUMMER, WINTER)):
+        model = reconstruct(drive, number, points=400)
+        condition = model.names[0].partition("/")[0]
+        write_model(folder / condition, replace(model, names=[name.partition("/")[2] for name in model.names]))
+
+
+def write_lists(folder: Path) -> None:
+    """Write poses of each drive, summer.txt and winter.txt, intrinsics.txt, and depth maps in depth/."""
+    for condition, drive in (("summer", SUMMER), ("winter", WINTER)):
+        write_poses(folder / f"{condition}.txt", drive.names, drive.camera_from_world)
+    write_intrinsics(folder / "intrinsics.txt", ["c0"], [CAMERA])
+    for row, name in enumerate(BOTH.names):
+        path = (folder / "depth" / name).with_suffix(".npy")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, depth_map(CAMERA, BOTH.camera_from_world[row]).astype(np.float32))

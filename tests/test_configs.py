@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from fgsn.cli import parse
 from fgsn.config import SweepSettings
@@ -80,17 +79,6 @@ def test_the_small_sweep_covers_the_papers_questions():
     for run in experiments:
         clusterings = 1 + (run.train.iterations - 1) // run.train.recluster_every if run.train.recluster_every else 1
         assert clusterings in (1, 3)
-
-
-def test_the_sweep_that_the_readme_shows_is_one(tmp_path):
-    text = (CONFIGS / "README.md").read_text(encoding="utf-8")
-    shown = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "list.yaml").write_text(shown[1])
-    experiments = read_experiments(SweepSettings(experiments=tmp_path / "list.yaml", out=tmp_path))
-    assert [run.name for run in experiments] == [
-        "clusters20-without", "clusters20-with", "clusters100-without", "clusters100-with", "bright",
-    ]  # fmt: skip
-    assert experiments[-1].train.colour_jitter == yaml.safe_load(shown[1])["runs"]["bright"]["colour_jitter"]
 
 
 def test_the_page_of_experiments_is_what_its_command_writes():

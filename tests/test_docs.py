@@ -1,36 +1,22 @@
 """The pages: every command in them parses, every link leads somewhere, and what is made from the code is fresh."""
 
+import argparse
 import ast
+import functools
 import importlib
-import importlib.util
 import re
+import runpy
 import shlex
-from collections.abc import Iterator
+import sys
+import warnings
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from fgsn import demo
-from fgsn.cli import COMMANDS, main, parse
+from fgsn.cli import COMMANDS, parse
+from pages import PAGES, ROOT, blocks, commands, load_script, snippets, title, without_blocks
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "configs" / "README.md"]
-SMALL = demo.Size(4, (256, 192), ("snow", "night"), clusters=5, iterations=2, batch=1, crop=65)
-FEWER = {"train": "--iterations 2 --batch 1 --crop 65 --clusters 5", "correspond": "--workers 1"}
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-
-
-def commands(page: Path) -> Iterator[list[str]]:
-    """The words of every command of a page's shell blocks, in order."""
-    for block in blocks(page, "sh"):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            if words:
-                yield words
+per_page = pytest.mark.parametrize("page", PAGES, ids=title)
 
 
 def heading_anchors(page: Path) -> set[str]:
@@ -39,77 +25,94 @@ def heading_anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def make_reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "scripts" / "make_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+class Parsed(Exception):
+    """A script has told its flags."""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@functools.cache
+def parser_of(script: str) -> argparse.ArgumentParser:
+    """How a script of benchmarks/ reads its flags; it is run up to there."""
+
+    def stop(parser: argparse.ArgumentParser) -> None:
+        raise Parsed(parser)
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="ignore"):
+        patch.setattr(argparse.ArgumentParser, "parse_args", stop)
+        patch.setattr(sys, "argv", [script])
+        patch.syspath_prepend(ROOT / "benchmarks")
+        with pytest.raises(Parsed) as parsed:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+    return parsed.value.args[0]
+
+
+@per_page
 def test_commands_are_right(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Flags exist, values are in range, and what must be given is given; files are placeholders."""
-    for words in commands(page):
-        match words:
-            case ["fgsn", name, *arguments]:
-                try:
-                    parse(name, [{"X": "0", "Y": "0", "Z": "1"}.get(word, word) for word in arguments])
-                except SystemExit:
-                    pytest.fail(f"{shlex.join(words)}: {capsys.readouterr()}")
-            case ["python", script, *_]:
-                assert (ROOT / script).is_file(), words
-            case ["make", *targets]:
-                makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-                assert [target for target in targets if f"\n{target}:" not in makefile] == [], words
-            case ["pip" | "git" | "docker" | "torchrun" | "hf", *_]:
-                pass
-            case _:
-                pytest.fail(f"unknown command: {shlex.join(words)}")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for words in (words for _, text in blocks(page, "sh") for words in commands(text)):
+        try:
+            match words:
+                case ["fgsn", name, *given]:
+                    parse(name, [{"X": "0", "Y": "0", "Z": "1"}.get(word, word) for word in given])
+                case ["python", script, *given] if script.startswith("benchmarks/"):
+                    parser_of(script).parse_args(given)
+                case ["python", script]:
+                    assert (ROOT / script).is_file(), words
+                case ["make", *targets]:
+                    assert [target for target in targets if f"\n{target}:" not in makefile] == [], words
+                case _:
+                    pytest.fail(f"unknown command: {shlex.join(words)}")
+        except SystemExit:
+            pytest.fail(f"{shlex.join(words)}: {capsys.readouterr()}")
+    hidden = [line for _, text in blocks(page, "") for line in text.splitlines()]
+    assert [line for line in hidden if re.match(r"([A-Z_]+=\S+ )*(fgsn|python|torchrun|make|pip) ", line)] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@per_page
 def test_commands_named_in_sentences_exist(page: Path) -> None:
-    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = without_blocks(page)
     for name, rest in re.findall(r"`fgsn ([a-z][\w-]*)([^`]*)`", text):
         assert name in COMMANDS, name
         known = {field.replace("_", "-") for field in [*COMMANDS[name].settings.__dataclass_fields__, "config", "json"]}
         wrong = [flag for flag in re.findall(r"--([a-z][a-z-]*)", rest) if flag.removeprefix("no-") not in known]
         assert wrong == [], f"fgsn {name}{rest}"
+    for script, rest in re.findall(r"`(?:python )?(benchmarks/\w+\.py)([^`]*)`", text):
+        wrong = [
+            flag for flag in re.findall(r"--[a-z-]+", rest) if flag not in parser_of(script)._option_string_actions
+        ]
+        assert wrong == [], f"{script}{rest}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@per_page
 def test_links_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks(page)):
         name, _, anchor = target.partition("#")
         file = (page.parent / name).resolve() if name else page
         assert file.exists(), target
         assert not anchor or anchor in heading_anchors(file), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@per_page
 def test_python_compiles_and_what_it_imports_exists(page: Path) -> None:
-    for block in blocks(page, "python"):
-        if "->" in block and "def " not in block:  # how a function is called, not a program
-            continue
+    for block in (text for language, text in snippets(page) if language == "python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("fgsn"):
                 module = importlib.import_module(str(node.module))
                 assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == [], block
 
 
-def test_the_index_lists_every_page() -> None:
+def test_every_page_and_every_command_is_listed() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     names = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
     assert [name for name in names if f"({name})" not in index] == []
-    assert "(docs/README.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    front = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "(docs/README.md)" in front
+    assert [name for name in COMMANDS if f"`fgsn {name}`" not in front] == []
 
 
 @pytest.mark.parametrize("name", ["reference.md", "api.md"])
 def test_pages_made_from_the_code_are_fresh(name: str) -> None:
-    made = make_reference().PAGES[name]()
+    made = load_script("scripts/make_reference.py").PAGES[name]()
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == made, "run python scripts/make_reference.py"
 
 
@@ -135,17 +138,3 @@ def test_the_messages_that_are_explained_are_said() -> None:
     for message in messages:
         form = re.compile(re.escape(message).replace("…", ".*"))
         assert any(form.search(text) for text in said), message
-
-
-@pytest.mark.slow
-def test_the_tour_can_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every command of the tour, one after the other, in a small town and with few steps."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "QUICK", SMALL)
-    for words in commands(ROOT / "docs" / "tour.md"):
-        if words[0] != "fgsn":
-            continue
-        with pytest.raises(SystemExit) as stop:
-            main([*words[1:], *FEWER.get(words[1], "").split()])
-        # A check that finds something to look at ends with 1, and here there is.
-        assert stop.value.code in ((0, 1) if words[1] == "check" else (0,)), words

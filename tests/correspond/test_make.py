@@ -13,20 +13,13 @@ from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.geometry.colmap import read_model, write_model
 from fgsn.geometry.pose import Pose
-from fgsn.geometry.posed import join, write_intrinsics, write_poses
-
-SUMMER = scene.images("summer", scene.drive(5, 0.0, 3))
-WINTER = scene.images("winter", scene.drive(5, 0.6, 3, 0.4))
-BOTH = join([SUMMER, WINTER])
+from plain_scene import BOTH, SUMMER, WINTER
 
 
 @pytest.fixture
 def photos(tmp_path):
     """A folder with an image file for every image of both conditions; nobody looks at them."""
-    for name in BOTH.names:
-        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", scene.CAMERA.size, (90, 90, 90)).save(tmp_path / "photos" / name)
-    return tmp_path / "photos"
+    return scene.write_photographs(tmp_path / "photos")
 
 
 def run(*words, capsys, code=0):
@@ -67,20 +60,14 @@ def given(tmp_path, photos, *more):
     return ("--images", photos, "--reference", "summer", "--out", tmp_path / "set", *more)
 
 
-def write_lists(folder):
-    for condition, images in (("summer", SUMMER), ("winter", WINTER)):
-        write_poses(folder / f"{condition}.txt", images.names, images.camera_from_world)
-    write_intrinsics(folder / "intrinsics.txt", ["c0"], [scene.CAMERA])
-    for row, name in enumerate(BOTH.names):
-        path = (folder / "depth" / name).with_suffix(".npy")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, scene.depth_map(scene.CAMERA, BOTH.camera_from_world[row]).astype(np.float32))
-    lists = "--poses", folder / "summer.txt", folder / "winter.txt", "--intrinsics", folder / "intrinsics.txt"
-    return (*lists, "--depth", folder / "depth", "--depth-unit", "1")
+def lists(folder):
+    scene.write_lists(folder)
+    words = "--poses", folder / "summer.txt", folder / "winter.txt", "--intrinsics", folder / "intrinsics.txt"
+    return (*words, "--depth", folder / "depth", "--depth-unit", "1")
 
 
 def test_from_depth_maps(tmp_path, photos, capsys):
-    words = given(tmp_path, photos, *write_lists(tmp_path / "lists"))
+    words = given(tmp_path, photos, *lists(tmp_path / "lists"))
     results = run(*words, capsys=capsys)
     check(tmp_path / "set", results)
     assert results["by_condition"]["winter"]["reference_images"] == 5
@@ -97,12 +84,8 @@ def test_from_depth_maps(tmp_path, photos, capsys):
 
 
 def test_from_maps_in_one_frame(tmp_path, photos, capsys):
-    for number, images in enumerate((SUMMER, WINTER)):
-        model = scene.reconstruct(images, number, points=400)
-        # Each model names its images as they are in the folder of its own condition.
-        names = [name.partition("/")[2] for name in model.names]
-        write_model(tmp_path / f"model{number}", replace(model, names=names))
-    maps = f"summer={tmp_path / 'model0'}", f"winter={tmp_path / 'model1'}"
+    scene.write_models(tmp_path)
+    maps = f"summer={tmp_path / 'summer'}", f"winter={tmp_path / 'winter'}"
     results = run(*given(tmp_path, photos, "--maps", *maps), capsys=capsys)
     check(tmp_path / "set", results)
     reference = read_model(tmp_path / "set" / "sparse")
@@ -148,9 +131,9 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, photos, capsys):
     maps = "--maps", f"summer={tmp_path / 'summer'}", f"winter={tmp_path / 'away'}"
     assert "different frames" in wrong(*maps)
 
-    lists = write_lists(tmp_path / "lists")
-    assert "give the unit" in wrong(*lists[:-1], "0.01")
-    assert "has no intrinsics" in wrong(*lists[:3], *lists[5:])
+    words = lists(tmp_path / "lists")
+    assert "give the unit" in wrong(*words[:-1], "0.01")
+    assert "has no intrinsics" in wrong(*words[:3], *words[5:])
     assert not (tmp_path / "set").exists()
 
 
@@ -165,7 +148,7 @@ def test_flags_that_do_not_go_together(tmp_path, photos, capsys):
 
 def test_a_broken_image_is_listed_and_the_rest_goes_on(tmp_path, photos, capsys):
     (photos / "winter/c0/002.jpg").write_bytes(b"no image")
-    words = given(tmp_path, photos, *write_lists(tmp_path / "lists"))
+    words = given(tmp_path, photos, *lists(tmp_path / "lists"))
     with pytest.raises(SystemExit) as stop:
         main(["correspond", *map(str, words), "--json"])
     assert stop.value.code == 1

@@ -14,25 +14,14 @@ from fgsn.data.dataset import Dataset
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.posed import PosedImages, write_intrinsics, write_poses
 from fgsn.matching.keypoints import Keypoints
-from matched_scene import CAMERA, KnowingMatcher, make_scene
+from matched_scene import CAMERA, make_scene
 
 NAMES = [*(f"summer/c0/{n}.png" for n in range(5)), *(f"winter/c0/{n}.png" for n in range(5))]
-
-
-class Scaled(KnowingMatcher):
-    """Knows the points in whatever size the image comes."""
-
-    def extract(self, image):
-        found = super().extract(image)
-        scale = image.shape[1] / found.size[0]
-        pixels = ((found.pixels + 0.5) * scale - 0.5).astype(np.float32)
-        return Keypoints(pixels, found.descriptors, found.scores, image.shape[1::-1])
 
 
 @pytest.fixture
 def scene(tmp_path, monkeypatch):
     made = make_scene(tmp_path / "photos", NAMES, points=400)
-    made.matcher = Scaled(made.matcher.found)
     monkeypatch.setattr(module, "make_matcher", lambda name, keypoints, device: made.matcher)
     return made
 
