@@ -97,7 +97,7 @@ class Writer:
 
     def refusals(self) -> dict[str, int]:
         """How often pairs were refused for each reason, most frequent first; the numbers in them do not matter."""
-        return dict(Counter(re.sub(r"\d+(\.\d+)?", "N", pair.reason) for pair in self.refused).most_common())
+        return dict(Counter(re.sub(r"\d+(\.\d+)?", "…", pair.reason) for pair in self.refused).most_common())
 
     def results(self, references: int) -> dict[str, Any]:
         """What was found, per condition, and in words what is wrong with it.

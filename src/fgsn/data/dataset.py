@@ -55,7 +55,7 @@ class Dataset:
             raise FgsnError(f"the data set {root} is not a folder")
         for folder, holds in FOLDERS.items():
             if not (root / folder).is_dir():
-                raise FgsnError(f"{root} is not a data set: it has no folder {folder}/ ({holds}){_sets_within(root)}")
+                raise FgsnError(f"{root} is not a data set: it has no folder {folder}/ ({holds}); {_advice(root)}")
         described = root / "dataset.yaml"
         yaml = read_yaml(described) if described.exists() else {}
         for key in ("places", "condition_of"):
@@ -186,7 +186,9 @@ def named_condition(name: str) -> str:
     return first if slash else "all"
 
 
-def _sets_within(root: Path) -> str:
-    """The end of an error about a folder that holds data sets without being one, such as CMU and RobotCar together."""
+def _advice(root: Path) -> str:
+    """What to do with a folder that is no data set; some hold data sets, such as CMU and RobotCar together."""
     found = sorted(folder.name for folder in root.iterdir() if all((folder / name).is_dir() for name in FOLDERS))
-    return f"; it holds the data sets {', '.join(found)}: name them, fgsn train takes several" if found else ""
+    if found:
+        return f"it holds the data sets {', '.join(found)}: name them, fgsn train takes several"
+    return "fgsn correspond makes one of photographs"
