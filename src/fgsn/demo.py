@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,16 @@ from fgsn.config import (
 from fgsn.data.prepare import prepare
 from fgsn.data.world import make_world
 from fgsn.demo_poses import demo_poses
-from fgsn.errors import FgsnError, MissingExtraError
+from fgsn.errors import MissingExtraError
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.evaluation.stationary import stationary
 from fgsn.files import write_json
+from fgsn.import_model import world_base
 from fgsn.inference.segment import segment
 from fgsn.progress import say
 from fgsn.report.page import report
 from fgsn.training.train import train
 
-BASE = "world_base.safetensors"
-"""Base network that comes with the package: trained on worlds of other seeds by benchmarks/world_base.py."""
 VALIDATION_SHARE = 0.25
 
 
@@ -86,7 +84,7 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
             f"train {name}: {chosen.clusters} labels, weight of L_corr {weight:g}",
             lambda name=name, weight=weight: _train(settings, chosen, world, name, weight),
         )
-    models = {"base": _base(), **{name: settings.out / name / "model.safetensors" for name in runs}}
+    models = {"base": world_base(), **{name: settings.out / name / "model.safetensors" for name in runs}}
     labels = {}
     for name, model in models.items():
         out = settings.out / f"evaluate_{name}"
@@ -103,7 +101,7 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
         ),
     )
     maps = {"base": settings.out / "segment_base", "fgsn": settings.out / "segment"}
-    for name, model in (("base", _base()), ("fgsn", settings.out / "stationary" / "model.safetensors")):
+    for name, model in (("base", world_base()), ("fgsn", settings.out / "stationary" / "model.safetensors")):
         timed(
             f"segment: label maps of all images, {name}",
             lambda name=name, model=model: segment(
@@ -136,7 +134,7 @@ def _train(settings: DemoSettings, chosen: Size, world: Path, name: str, corr_we
     return train(
         TrainSettings(
             data=(world,),
-            init=_base(),
+            init=world_base(),
             out=out,
             clusters=chosen.clusters,
             iterations=chosen.iterations,
@@ -151,10 +149,3 @@ def _train(settings: DemoSettings, chosen: Size, world: Path, name: str, corr_we
             device=settings.device,
         )
     )
-
-
-def _base() -> Path:
-    path = Path(str(resources.files("fgsn") / "assets" / BASE))
-    if not path.is_file():
-        raise FgsnError(f"{path} is missing: install fgsn again")
-    return path

@@ -1,6 +1,7 @@
 """fgsn import: weights that others trained become a model of ours."""
 
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from fgsn.config import ImportSettings
 from fgsn.data.labelled import CITYSCAPES_CLASSES, VISTAS_CLASSES
 from fgsn.errors import FgsnError, UsageError
 from fgsn.files import read_lines
-from fgsn.inference.model import Model
+from fgsn.inference.model import Model, load
 from fgsn.models.foreign import published_network, read_published_codebook, read_weights, torchvision_backbone
 from fgsn.models.imagenet import load_imagenet_weights
 from fgsn.models.normalisation import CAFFE, SIGNED, TORCHVISION
@@ -29,7 +30,9 @@ def import_model(settings: ImportSettings) -> dict[str, Any]:
         FgsnError: the checkpoint is missing, broken, unsafe, or of a network that fgsn does not know.
     """
     torch.manual_seed(settings.seed)  # the heads of a network that comes without
-    if settings.checkpoint == "imagenet:lite":
+    if settings.checkpoint == "world:tiny":
+        model = load(world_base(), "cpu")
+    elif settings.checkpoint == "imagenet:lite":
         model = _start(Model(_lite(), SIGNED, 0, 257), "EfficientNet-Lite0, ImageNet")
     elif settings.checkpoint.startswith("timm/"):
         normalisation = timm_normalisation(settings.checkpoint)
@@ -46,6 +49,18 @@ def import_model(settings: ImportSettings) -> dict[str, Any]:
         "input": model.normalisation.order,
         "codebook": "none" if model.codebook is None else f"{model.codebook.clusters} centroids",
     }
+
+
+def world_base() -> Path:
+    """The base network that comes with the package: trained on worlds of other seeds by benchmarks/world_base.py.
+
+    Raises:
+        FgsnError: the package is not whole.
+    """
+    path = Path(str(resources.files("fgsn") / "assets" / "world_base.safetensors"))
+    if not path.is_file():
+        raise FgsnError(f"{path} is missing: install fgsn again")
+    return path
 
 
 def _from_file(path: Path, settings: ImportSettings) -> Model:

@@ -17,7 +17,7 @@ from fgsn.data.correspondences import write_correspondences
 from fgsn.data.labelled import CITYSCAPES_CLASSES, CITYSCAPES_IDS
 from fgsn.errors import FgsnError, UsageError
 from fgsn.evaluation.evaluate import evaluate
-from fgsn.evaluation.stationary import stationary
+from fgsn.evaluation.stationary import stationary, stationary_threshold
 from fgsn.files import read_json, read_yaml, write_text, write_yaml
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import Model, load
@@ -244,6 +244,21 @@ def test_stationary_clusters_are_stored_with_the_model(world, tmp_path):
         assert row["share"] == pytest.approx(row["with_correspondence"] / max(row["pixels"], 1))
     assert load(world[1], "cpu").stationary is None
     assert not (out / "labels" / "snow").exists()
+
+
+def test_sparse_correspondences_have_a_threshold_of_their_own(world, tmp_path):
+    results = stationary(StationarySettings(data=world[0], model=world[1], out=tmp_path / "out", device="cpu"))
+    table = read_json(tmp_path / "out" / "results.json")["labels"].values()
+    density = sum(row["with_correspondence"] for row in table) / sum(row["pixels"] for row in table)
+    assert results["threshold"] == min(0.01, density / 2)
+    assert stationary_threshold(np.array([10000, 90000]), np.array([90, 10])) == 0.0005
+    assert stationary_threshold(np.array([100, 900]), np.array([20, 10])) == 0.01
+
+
+def test_a_threshold_that_no_cluster_reaches_is_refused(world, tmp_path):
+    with pytest.raises(FgsnError, match=r"no cluster has more than 0\.9 of its pixels .* smaller --threshold"):
+        stationary(StationarySettings(data=world[0], model=world[1], out=tmp_path, device="cpu", threshold=0.9))
+    assert not (tmp_path / "model.safetensors").exists()
 
 
 def test_the_threshold_is_a_share(world, tmp_path):

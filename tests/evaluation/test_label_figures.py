@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from fgsn.errors import FgsnError
-from fgsn.evaluation.label_figures import label_figures
+from fgsn.evaluation.label_figures import collapse_note, label_figures
 
 LABELS = st.integers(1, 8).flatmap(
     lambda clusters: st.tuples(
@@ -163,3 +163,8 @@ def test_thousands_of_labels_take_little_time():
     start = time.perf_counter()
     label_figures(a, b, 4096)
     assert time.perf_counter() - start < 10
+
+
+def test_few_labels_are_told():
+    assert collapse_note(34, 100) == ""
+    assert collapse_note(33, 100).startswith("only 33 of 100 labels are used")

@@ -60,12 +60,13 @@ class StationarySettings(Settings):
     """Folder to write to; the model with its stationary clusters is written there."""
     split: Literal["validation", "train", "all"] = "validation"
     """Which pairs to count on."""
-    threshold: float = 0.01
-    """A cluster is stationary when more than this share of its pixels carries a correspondence (paper, section 4)."""
+    threshold: float | None = None
+    """A cluster is stationary when more than this share of its pixels carries a correspondence. By default 0.01 (paper,
+    section 4), or half of the share over all clusters where correspondences are sparser than 0.02."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0.0 <= self.threshold < 1.0, "--threshold must be at least 0 and below 1")
+        require(self.threshold is None or 0.0 <= self.threshold < 1.0, "--threshold must be at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,10 +76,11 @@ class PretrainSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportSettings(Settings):
-    """Turn weights that others trained into a model: the authors' PSPNet, or torchvision's ResNet of ImageNet."""
+    """Turn weights into a model: the authors' PSPNet, ResNet of ImageNet, or the base network that comes with fgsn."""
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="", metavar="CHECKPOINT")]
-    """Their .pth or .safetensors file; imagenet:lite for the installed package's weights; timm/NAME for timm's."""
+    """Their .pth or .safetensors file; world:tiny for fgsn's own small base network, trained on procedural towns;
+    imagenet:lite for the installed package's weights, timm/NAME for timm's (these know no classes: fgsn pretrain)."""
     out: Path
     """Model file to write."""
     codebook: Path | None = None

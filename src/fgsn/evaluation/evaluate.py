@@ -4,6 +4,7 @@ from typing import Any
 
 from fgsn.config import EvaluateSettings
 from fgsn.evaluation.inputs import open_inputs
+from fgsn.evaluation.label_figures import collapse_note
 from fgsn.evaluation.measure import measure
 from fgsn.evaluation.semantic import annotated_images, semantic_figures
 from fgsn.files import write_json, write_yaml
@@ -49,6 +50,8 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     results |= semantic
     if settings.resamples and figures["information_bits_interval"] is None:
         results["note"] = f"no interval: it takes 4 places or more, and there are {figures['places']}"
+    if model.classes is None and (note := collapse_note(figures["clusters_used"], model.clusters)):
+        results["note"] = note
     results["failed"] = [*failed.values(), *unread]
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)

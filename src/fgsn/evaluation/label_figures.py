@@ -61,6 +61,19 @@ def label_figures(
     return figures
 
 
+def collapse_note(used: int, clusters: int) -> str:
+    """What to say of `clusters` labels of which `used` are seen at correspondences; nothing where most are.
+
+    Where few are used, training has failed: all the others say nothing, and the figures are not worth comparing.
+    """
+    if 3 * used >= clusters:
+        return ""
+    return (
+        f"only {used} of {clusters} labels are used: the start was too poor, the correspondences too few or the "
+        "training too short (docs/troubleshooting.md)"
+    )
+
+
 def _figures(
     a: np.ndarray, b: np.ndarray, clusters: int, groups: np.ndarray | None, resamples: int, seed: int
 ) -> dict[str, Any]:

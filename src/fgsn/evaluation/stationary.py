@@ -6,26 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fgsn.config import StationarySettings
 from fgsn.data.correspondences import Correspondences
+from fgsn.errors import FgsnError
 from fgsn.evaluation.inputs import open_inputs
 from fgsn.files import write_json, write_yaml
+
+PUBLISHED = 0.01
+"""Share of a cluster's pixels with a correspondence from which on it is stationary (FGSN, section 4)."""
 
 
 def stationary(settings: StationarySettings) -> dict[str, Any]:
     """Find the stationary clusters of a model and store them in a copy of it.
 
-    A cluster is stationary when more than `threshold` of its pixels in the reference images of the split carry a
-    correspondence (FGSN, section 4). Writes `labels/`, `model.safetensors`, `results.json` and `config.yaml` to the
-    output folder.
+    A cluster is stationary when more than a share of its pixels in the reference images of the split carry a
+    correspondence (see `stationary_threshold`). Writes `labels/`, `model.safetensors`, `results.json` and
+    `config.yaml` to the output folder.
 
     Returns:
         How many clusters are stationary and how many pixels they cover. `results.json` adds `labels`: per cluster its
         pixels, those with a correspondence, their share, and whether it is stationary.
 
     Raises:
-        FgsnError: model or data set are broken, or there is nothing to count.
+        FgsnError: model or data set are broken, there is nothing to count, or no cluster is stationary.
     """
     inputs = open_inputs(settings)
     model, cache = inputs.model, inputs.cache
@@ -33,14 +38,20 @@ def stationary(settings: StationarySettings) -> dict[str, Any]:
     pairs = [pair for pair in inputs.pairs if pair.reference not in failed]
     pixels, carrying = count_pixels(cache.labels, pairs, model.clusters)
     share = carrying / np.maximum(pixels, 1)
-    stays = share > settings.threshold
+    threshold = stationary_threshold(pixels, carrying) if settings.threshold is None else settings.threshold
+    stays = share > threshold
+    if not stays.any():
+        raise FgsnError(
+            f"no cluster has more than {threshold:g} of its pixels at correspondences, the most is {share.max():.3g}: "
+            "take a smaller --threshold, or a data set with more correspondences"
+        )
     replace(model, stationary=tuple(stays.tolist())).save(settings.out / "model.safetensors")
     names = model.classes or tuple(map(str, range(model.clusters)))
     results = {
         "model": str(settings.out / "model.safetensors"),
         "data": str(settings.data),
         "split": settings.split,
-        "threshold": settings.threshold,
+        "threshold": threshold,
         "reference_images": len({pair.reference for pair in pairs}),
         "clusters": model.clusters,
         "stationary": int(stays.sum()),
@@ -59,6 +70,19 @@ def stationary(settings: StationarySettings) -> dict[str, Any]:
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", {**results, "labels": labels})
     return results
+
+
+def stationary_threshold(pixels: NDArray[np.integer], carrying: NDArray[np.integer]) -> float:
+    """Share of a cluster's pixels with a correspondence from which on it is stationary.
+
+    The published 0.01, for correspondences as dense as the published ones; half of what all clusters together have
+    where that is less, as with a few hundred matches in a photograph.
+
+    Args:
+        pixels: of each cluster (K,).
+        carrying: those of them with a correspondence (K,).
+    """
+    return min(PUBLISHED, 0.5 * float(carrying.sum()) / max(1, int(pixels.sum())))
 
 
 def count_pixels(

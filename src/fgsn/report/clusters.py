@@ -12,7 +12,7 @@ from PIL import Image
 
 from fgsn.data.images import read_image
 from fgsn.evaluation.measure import PointLabels, correspondence_labels
-from fgsn.evaluation.stationary import count_pixels
+from fgsn.evaluation.stationary import count_pixels, stationary_threshold
 from fgsn.inference.model import Model
 from fgsn.models.layers import STRIDE
 from fgsn.progress import tracked
@@ -28,8 +28,6 @@ PATCHES = 8
 SIDE = 64
 PART_OF_IMAGE = 0.16
 """Side of a patch as a part of the image's shorter side."""
-THRESHOLD = 0.01
-"""Share of a cluster's pixels with a correspondence from which on it stays (FGSN, section 4)."""
 CONFUSED = 3
 
 
@@ -95,7 +93,7 @@ def clusters(sources: Sources, points: PointLabels) -> list[Cluster]:
         pixels += np.bincount(sources.labels(image).ravel(), minlength=count)
     in_reference, carrying = count_pixels(sources.labels, sources.pairs, count)
     carried = carrying / np.maximum(in_reference, 1)
-    stays = np.array(model.stationary) if model.stationary is not None else carried > THRESHOLD
+    stays = np.array(model.stationary or carried > stationary_threshold(in_reference, carrying))
     names = model.classes or [str(number) for number in range(count)]
     table = np.zeros((count, count), np.int64)
     np.add.at(table, (points.reference, points.target), 1)

@@ -23,6 +23,7 @@ from fgsn.data.dataset import Dataset
 from fgsn.data.images import OnBadImage
 from fgsn.data.pairs import PairSample
 from fgsn.errors import FgsnError
+from fgsn.evaluation.label_figures import collapse_note
 from fgsn.evaluation.measure import measure
 from fgsn.files import write_json, written_whole
 from fgsn.inference.model import Model, load
@@ -118,6 +119,8 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
         raise KeyboardInterrupt("SIGTERM")  # another rank was asked to stop
     path = settings.out / "model.safetensors"
     results = {"model": str(path), "pairs": len(training), "clusters": settings.clusters, "best": best}
+    if best and (note := collapse_note(best["clusters_used"], settings.clusters)):
+        results["note"] = note
     if ranks.rank() == 0:
         if best:
             with written_whole(path) as aside:
