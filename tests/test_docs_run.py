@@ -131,7 +131,7 @@ READERS = {
         },
         adds={"correspond": "--pairs order --depth-unit 1"},
         finds=("DATASET/queries/winter.txt", "DATASET/truth/winter.txt", "DATASET/refused.csv", "pictures/random_*.png",
-               "pictures/coverage.png"),
+               "pictures/coverage.png", "labels/overlay/winter/**/*.jpg", "run/report.html"),
     ),
     "docs/from_hloc.md": Reader(
         town={
