@@ -26,14 +26,27 @@ def test_lines_with_rate_and_time_left_where_there_is_no_terminal(clock, capsys)
     lines = err.splitlines()
     assert lines[0] == "train: 21/200, 2 steps/s, 1:30 min left  loss 20"
     assert len(lines) == 5
-    assert lines[-1] == "train: 100/200, done in 50 s"
+    assert lines[-1] == "train: 100/200, stopped after 50 s"
 
 
 def test_a_resumed_task_counts_its_rate_from_where_it_went_on(clock, capsys):
     with Meter("train", 1000, done=900) as meter:
-        clock[0] += 20
-        meter.step(count=10)
-    assert "train: 910/1000, 0.5/s, 3:00 min left" in capsys.readouterr().err
+        for _ in range(2):
+            clock[0] += 20
+            meter.step(count=10)
+    assert "train: 920/1000, 0.5/s, 2:40 min left" in capsys.readouterr().err
+
+
+def test_starting_up_tells_nothing_of_the_time_left(clock, capsys):
+    with Meter("verifying", 103) as meter:
+        for seconds in (60, *[6] * 4):
+            clock[0] += seconds
+            meter.step()
+    assert capsys.readouterr().err.splitlines()[:3] == [
+        "verifying: 1/103",
+        "verifying: 3/103",
+        "verifying: 5/103, 0.17/s, 9:48 min left",
+    ]
 
 
 def test_a_failure_is_not_done(capsys):

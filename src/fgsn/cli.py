@@ -148,57 +148,82 @@ def parse(name: str, arguments: list[str]) -> tuple[config.Settings, Output]:
 
 
 def show(results: Mapping[str, Any]) -> None:
-    """Print results as a readable table."""
+    """Print results as readable tables, in full: what does not fit beside goes below, and a terminal wraps the rest."""
     from rich.console import Console
-    from rich.table import Table
 
-    console = Console(highlight=False)
-    plain = Table(show_header=False, box=None, pad_edge=False)
-    for key, value in results.items():
-        if isinstance(value, Mapping):
-            continue
-        if isinstance(value, (list, tuple)):
-            value = "\n".join(str(item) for item in value) if value else "none"
-        plain.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
-    if plain.row_count:
-        console.print(plain)
+    console = Console(highlight=False, markup=False, emoji=False)
+    plain = {key: value for key, value in results.items() if not isinstance(value, Mapping)}
+    width = max(map(len, plain), default=0) + 2
+    for key, value in plain.items():
+        text = f"{value:.4g}" if isinstance(value, float) else _lines(key, value)
+        print(f"{key:<{width}}" + text.replace("\n", "\n" + " " * width))
     for key, value in results.items():
         if isinstance(value, Mapping) and value:
-            console.print(_table(key, value))
+            console.print(*_tables(key, value, console.width))
 
 
-def _table(title: str, rows: Mapping[str, Any]) -> Any:
+def _lines(name: str, value: Any) -> str:
+    """A value with an entry of a list a line, save for figures."""
+    if not isinstance(value, (list, tuple)) or (value and all(isinstance(item, float) for item in value)):
+        return _cell(name, value)
+    return "\n".join(map(str, value)) or "none"
+
+
+def _tables(title: str, rows: Mapping[str, Any], width: int) -> list[Any]:
+    """The rows as a table, its columns in several if they do not fit into the width."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
     if all(isinstance(row, Mapping) for row in rows.values()):
-        columns = list(
+        names = list(
             dict.fromkeys(name for row in rows.values() for name, cell in row.items() if not isinstance(cell, Mapping))
         )
-        cells = {(name, column): _cell(row.get(column, "")) for name, row in rows.items() for column in columns}
-        if len(columns) > len(rows):  # the longer side goes down the page
-            for heading in ("", *rows):
-                table.add_column(heading, no_wrap=not heading)
-            for column in columns:
-                table.add_row(column, *(cells[name, column] for name in rows))
-        else:
-            for heading in ("", *columns):
-                table.add_column(heading)
-            for name in rows:
-                table.add_row(name, *(cells[name, column] for column in columns))
+        columns = [[name, *(_cell(name, row.get(name, "")) for row in rows.values())] for name in names]
+        columns.insert(0, ["", *rows])
+        if len(names) > len(rows):  # the longer side goes down the page
+            columns = [list(column) for column in zip(*columns, strict=True)]
     else:
-        table.show_header = False
-        for name, value in rows.items():
-            table.add_row(name, _cell(value))
-    return table
+        columns = [["", *rows], ["", *(_cell(name, value) for name, value in rows.items())]]
+    first, *others = columns
+    blocks: list[list[list[str]]] = []
+    for column in others:
+        if not blocks or _width([first, *blocks[-1], column]) > width:
+            blocks.append([])
+        blocks[-1].append(column)
+    tables = []
+    for block in blocks:
+        table = Table(title=None if tables else title, title_justify="left", show_header=any(c[0] for c in block))
+        for heading, *_ in (first, *block):
+            table.add_column(heading, overflow="fold")
+        for cells in zip(*(column[1:] for column in (first, *block)), strict=True):
+            table.add_row(*cells)
+        tables.append(table)
+    return tables
 
 
-def _cell(value: Any) -> str:
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    """The width of a table with these columns."""
+    from rich.cells import cell_len
+
+    return 1 + sum(3 + max(map(cell_len, column)) for column in columns)
+
+
+def _cell(name: str, value: Any) -> str:
+    """A value for people; lists of figures are percents or, by their name, the ends of an interval."""
+    if value is None:
+        return "–"
     if isinstance(value, float):
         return f"{value:.3f}"
-    if isinstance(value, (list, tuple)):
-        return " ".join(_cell(item) for item in value)
-    return str(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_cell(key, item)}" for key, item in value.items())
+    if not isinstance(value, (list, tuple)):
+        return str(value)
+    if name.endswith("_interval"):
+        return "–".join(_cell("", end) for end in value)
+    if value and all(isinstance(item, float) for item in value):
+        return " / ".join(f"{item:.1f}" for item in value)
+    if name == "interval":
+        return " / ".join("–".join(f"{end:.0f}" for end in ends) for ends in value)
+    return " ".join(_cell("", item) for item in value)
 
 
 def _overview() -> str:

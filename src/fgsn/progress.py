@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar in a terminal, plain lines elsewhere; always with rate and time left."""
+"""Progress on stderr: a bar in a terminal, plain lines elsewhere; with rate and time left once they can be told."""
 
 import sys
 import time
@@ -20,6 +20,8 @@ from fgsn.errors import one_line
 
 Item = TypeVar("Item")
 PLAIN_LINE_SECONDS = 10.0
+LEAST_UNITS, LEAST_SECONDS = 3, 5.0
+"""What a rate is taken from; less says little about the time left."""
 
 
 def say(message: str) -> None:
@@ -37,6 +39,7 @@ class Meter:
         self.title, self.total, self.done, self.unit = title, total, done, unit
         self._first = done
         self._start = self._last_line = time.monotonic()
+        self._pace: tuple[float, int] | None = None
         self._bar: Progress | None = None
         if sys.stderr.isatty() and ranks.first():
             self._bar = Progress(
@@ -59,22 +62,28 @@ class Meter:
         if self._bar:
             self._bar.stop()
         elif failure[0] is None and self.done > self._first:
-            self._line(f"done in {_clock(time.monotonic() - self._start)}")
+            ended = "done in" if self.done >= self.total else "stopped after"
+            self._line(f"{ended} {_clock(time.monotonic() - self._start)}")
 
     def step(self, note: str = "", count: int = 1) -> None:
         """Count `count` more units as done."""
         self.done += count
+        now = time.monotonic()
+        if self._pace is None:
+            self._pace = now, self.done  # the time of the first unit is that of starting up, too
         if self._bar:
             self._bar.update(self._task, completed=self.done, note=note)
-        elif time.monotonic() - self._last_line > PLAIN_LINE_SECONDS:
-            self._last_line = time.monotonic()
-            rate = (self.done - self._first) / (self._last_line - self._start)
-            left = (self.total - self.done) / rate
-            self._line(f"{rate:.2g}{self.unit}/s, {_clock(left)} left  {note}")
+        elif now - self._last_line > PLAIN_LINE_SECONDS:
+            self._last_line = now
+            seconds, units = now - self._pace[0], self.done - self._pace[1]
+            if units >= LEAST_UNITS and seconds >= LEAST_SECONDS:
+                rate = units / seconds
+                note = f"{rate:.2g}{self.unit}/s, {_clock((self.total - self.done) / rate)} left  {note}"
+            self._line(note)
 
     def _line(self, text: str) -> None:
         if ranks.first():
-            say(f"{self.title}: {self.done}/{self.total}, {text}".rstrip())
+            say(f"{self.title}: {self.done}/{self.total}, {text}".rstrip(", "))
 
 
 def tracked(items: Iterable[Item], title: str, total: int, unit: str = "") -> Iterator[Item]:

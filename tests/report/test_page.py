@@ -11,7 +11,8 @@ from fgsn.cli import main
 from fgsn.config import ReportSettings
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.inference.label_maps import write_label_map
-from fgsn.report.page import number, percent, report
+from fgsn.report import page
+from fgsn.report.page import about, number, percent, report
 
 PARTS = ["figures", "charts", "places", "clusters", "confusion", "recall", "view", "matches"]
 VOID = ("meta", "img", "br", "link", "input")
@@ -54,8 +55,22 @@ def test_the_page_holds_everything_and_fetches_nothing(street_run, tmp_path):
     assert all(address.startswith(("data:", "#")) for address in page.addresses)
     assert not re.search(r"https?://|url\(|@import|<script src|fetch\(|import\(", text)
     words = "".join(page.words)
-    for expected in ("30 labels", "Kappa", "snow", "SSMC, fine-grained", "Loss, correspondences", "stays"):
+    for expected in (
+        "30 labels",
+        "5 places that",
+        "Kappa",
+        "snow",
+        "SSMC, fine-grained",
+        "Loss, correspondences",
+        "stays",
+    ):
         assert expected in words
+
+
+def test_one_place_is_not_places(street_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "about", lambda sources: about(sources) | {"places_measured": 1})
+    report(ReportSettings(run=street_run / "run", labels=street_run / "labels", out=tmp_path / "page.html"))
+    assert "points of 1 place that" in (tmp_path / "page.html").read_text()
 
 
 def test_without_label_maps_they_are_made(street_run, tmp_path):

@@ -188,7 +188,7 @@ def _file(path: Path | str) -> Path:
     if not path.is_dir():
         return path
     if not (path / MODEL_FILE).exists():
-        raise FgsnError(f"{path} holds no {MODEL_FILE}: the run has not finished, or it is no run folder")
+        raise FgsnError(f"{path} holds no {MODEL_FILE}: it is no run folder, or its training has not finished")
     return path / MODEL_FILE
 
 

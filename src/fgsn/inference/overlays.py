@@ -72,7 +72,7 @@ def _with_legend(
     draw.rectangle((0, top, width, height), fill=(24, 24, 27))
     for label in np.argsort(-counts, kind="stable")[: min(most, np.count_nonzero(counts))].tolist():
         name = classes[label] if classes else str(label)
-        text = f"{name} {100 * counts[label] / labels.size:.0f} %"
+        text = f"{name}: {100 * counts[label] / labels.size:.0f} %"
         right = left + size + MARGIN + draw.textlength(text, font=font)
         if right > width - MARGIN:
             break
