@@ -61,8 +61,7 @@ class StationarySettings(Settings):
     split: Literal["validation", "train", "all"] = "validation"
     """Which pairs to count on."""
     threshold: float | None = None
-    """A cluster is stationary when more than this share of its pixels carries a correspondence. By default 0.01 (paper,
-    section 4), or half of the share over all clusters where correspondences are sparser than 0.02."""
+    """Share of a cluster's pixels with a correspondence that makes it stationary; default: 0.01, less in sparse sets."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

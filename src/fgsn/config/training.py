@@ -79,8 +79,7 @@ class ImportSettings(Settings):
     """Turn weights into a model: the authors' PSPNet, ResNet of ImageNet, or the base network that comes with fgsn."""
 
     checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="", metavar="CHECKPOINT")]
-    """Their .pth or .safetensors file; world:tiny for fgsn's own small base network, trained on procedural towns;
-    imagenet:lite for the installed package's weights, timm/NAME for timm's (these know no classes: fgsn pretrain)."""
+    """Their .pth or .safetensors file; or world:tiny (comes with fgsn), imagenet:lite, timm/NAME (know no classes)."""
     out: Path
     """Model file to write."""
     codebook: Path | None = None
