@@ -61,7 +61,7 @@ class StationarySettings(Settings):
     split: Literal["validation", "train", "all"] = "validation"
     """Which pairs to count on."""
     threshold: float | None = None
-    """Share of a cluster's pixels with a correspondence that makes it stationary; default: 0.01, less in sparse sets."""
+    """Share of a cluster's pixels with a correspondence that makes it stationary; 0.01, or less in sparse sets."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
