@@ -169,8 +169,12 @@ def test_queries_that_hloc_files_lack_are_listed_and_the_others_found(scene, tmp
     pairs.write_text("\n".join(line for line in lines if not line.startswith("snow/c0/002.jpg")))
     for name in ("features", "matches"):  # found by what they hold, although the first query is not among it
         (tmp_path / "hloc" / f"{name}.h5").rename(tmp_path / "hloc" / f"of_{name}.h5")
+    shutil.copytree(scene / "labels", tmp_path / "labels")
+    [label_map] = (tmp_path / "labels").rglob("snow/c0/000.png")  # fgsn segment failed on the image as well
+    label_map.unlink()
+    given = words(scene, tmp_path / "poses.txt", "ssmc", hloc=tmp_path / "hloc", query_labels=tmp_path / "labels")
     with pytest.raises(SystemExit) as stop:
-        main([*map(str, words(scene, tmp_path / "poses.txt", "ssmc", hloc=tmp_path / "hloc")), "--json"])
+        main([*map(str, given), "--json"])
     assert stop.value.code == 1
     results = json.loads(capsys.readouterr().out)
     assert results["localized"] == QUERIES - 3

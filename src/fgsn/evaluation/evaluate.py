@@ -48,10 +48,13 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     }
     semantic, unread = semantic_figures(model, annotated)
     results |= semantic
+    notes: list[str] = []
     if settings.resamples and figures["information_bits_interval"] is None:
-        results["note"] = f"no interval: it takes 4 places or more, and there are {figures['places']}"
-    if model.classes is None and (note := collapse_note(figures["clusters_used"], model.clusters)):
-        results["note"] = note
+        notes.append(f"no interval: it takes 4 places or more, and there are {figures['places']}")
+    if model.classes is None:
+        notes.append(collapse_note(figures["clusters_used"], model.clusters))
+    if any(notes):
+        results["note"] = "; ".join(filter(None, notes))
     results["failed"] = [*failed.values(), *unread]
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)

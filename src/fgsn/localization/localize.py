@@ -24,6 +24,7 @@ from fgsn.localization.hloc import open_hloc_matches
 from fgsn.localization.hloc_files import find_hloc_files
 from fgsn.localization.labelled_map import (
     LabelledMap,
+    find_label_map,
     fitting_label_map,
     labels_at,
     make_labelled_map,
@@ -62,7 +63,9 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
     """
     queries = [query for path in settings.queries for query in read_queries(path)]
     if settings.query_labels and settings.method != "p3p":
-        for query in queries:  # told now, and not after minutes of matching
+        # What is wrong with all is told now, and not after minutes of matching; a broken image has no label map either.
+        with_map = [query for query in queries if find_label_map(settings.query_labels, query.name)]
+        for query in with_map or queries:
             fitting_label_map(settings.query_labels, query.name, query.camera.size)
     with judged_matches(settings, queries) as (labelled, find, judge):
         rows = [
