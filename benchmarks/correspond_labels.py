@@ -1,14 +1,14 @@
 """Do correspondences that were found teach as much as exact ones? Every source of `fgsn correspond` on one world.
 
     python benchmarks/correspond_labels.py --out DIR [--seed 7] [--places 34] [--conditions sun autumn snow]
-        [--sources exact depth position model posed photographs sparse reconstruct] [--json FILE]
+        [--sources exact depth position model posed images sparse reconstruct] [--json FILE]
 
 Makes the world, hides its correspondences, makes a data set from each source, and judges its points against rays cast
 into the world (`right`: within 2 pixels; `seen`: and really seen by the target). Then labels are trained on each with
 the demo's recipe, at the places of the world's training split, and measured at the exact correspondences of the others.
 
 exact: the world's own. depth: its depth maps and poses. position: one noisy map per drive. model: one noisy map over
-all drives. posed: poses only, points triangulated from matches. photographs: images only (sparse: without points
+all drives. posed: poses only, points triangulated from matches. images: images only (sparse: without points
 between the matches; reconstruct: one model over all drives).
 """
 
@@ -24,21 +24,21 @@ from correspond_world import PIXELS, Truth
 
 from fgsn.cli import show
 from fgsn.config import CorrespondSettings, EvaluateSettings, PrepareSettings, TrainSettings, WorldSettings
-from fgsn.correspond.make import correspond
-from fgsn.correspond.pair import MatchedPair
+from fgsn.correspond.correspond import correspond
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import TRAIN_LIST, Dataset
 from fgsn.data.prepare import prepare
-from fgsn.data.world import make_world
-from fgsn.data.world.studio import REFERENCE
-from fgsn.demo import FULL, VALIDATION_SHARE
+from fgsn.demo.demo import FULL, VALIDATION_SHARE
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.files import write_text
 from fgsn.geometry.colmap import write_model
-from fgsn.import_model import world_base
+from fgsn.inference.import_model import world_base
+from fgsn.matching.pair import MatchedPair
 from fgsn.training.train import train
+from fgsn.world import make_world
+from fgsn.world.studio import REFERENCE
 
-FIGURES = ("information_bits", "information_bits_permutation", "kappa", "match_lift")
+METRICS = ("information_bits", "information_bits_permutation", "kappa", "match_lift")
 
 
 def sources(world: Path, truth: Truth, out: Path) -> dict[str, Callable[[], dict[str, Any]]]:
@@ -62,7 +62,7 @@ def sources(world: Path, truth: Truth, out: Path) -> dict[str, Callable[[], dict
         "position": lambda: {"maps": maps()},
         "model": lambda: {"maps": joint()},
         "posed": lambda: posed,
-        "photographs": lambda: {},
+        "images": lambda: {},
         "sparse": lambda: {"densify": False},
         "reconstruct": lambda: {"reconstruct": True},
     }
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--places", type=int, default=34)
     parser.add_argument("--size", type=int, nargs=2, default=(384, 288))
     parser.add_argument("--conditions", nargs="+", default=["sun", "autumn", "snow"])
-    parser.add_argument("--sources", nargs="+", default=["exact", "depth", "position", "model", "photographs"])
+    parser.add_argument("--sources", nargs="+", default=["exact", "depth", "position", "model", "images"])
     parser.add_argument("--iterations", type=int, default=FULL.iterations)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -135,8 +135,8 @@ def main() -> None:
             recipe = {"clusters": FULL.clusters, "batch": FULL.batch, "crop": FULL.crop, "backbone_lr": 1.0}
             steps = {"iterations": options.iterations, "validate_every": options.iterations}
             train(TrainSettings(data=(data.root,), init=world_base(), out=run, **recipe, **steps))
-        figures = evaluate(EvaluateSettings(model=run, data=root, out=options.out / f"evaluate_{name}", resamples=0))
-        rows[name] = row | {key: figures[key] for key in FIGURES}
+        metrics = evaluate(EvaluateSettings(model=run, data=root, out=options.out / f"evaluate_{name}", resamples=0))
+        rows[name] = row | {key: metrics[key] for key in METRICS}
         show({"sources": rows})
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")

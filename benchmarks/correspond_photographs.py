@@ -1,4 +1,4 @@
-"""How right are correspondences from photographs? Found ones beside those that came with the photographs.
+"""How right are correspondences from images? Found ones beside those that came with the images.
 
     fgsn correspond --images DATA/images --reference CONDITION --out FOUND ...
     python benchmarks/correspond_photographs.py FOUND DATA

@@ -1,4 +1,4 @@
-"""How right are correspondences by position? Sources of `fgsn correspond` on the embedded world, against rays.
+"""How right are correspondences by position? Sources of `fgsn correspond` on the synthetic town, against rays.
 
     python benchmarks/correspond_world.py --out DIR [--seed 7] [--places 12] [--size 384 288]
         [--conditions autumn snow] [--json FILE]
@@ -25,15 +25,15 @@ from fgsn.correspond.by_position import by_position
 from fgsn.correspond.depth_maps import DepthMaps
 from fgsn.correspond.from_depth import from_depth
 from fgsn.correspond.from_model import from_model
-from fgsn.correspond.pair import MatchedPair, Refused
-from fgsn.correspond.triangulate import nearest_to_rays
-from fgsn.data.world.drives import make_camera, stream
-from fgsn.data.world.make import make_world
-from fgsn.data.world.pairs import Eye, map_points
-from fgsn.data.world.studio import REFERENCE, drive_of, eye_of, image_name
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import PosedImages
+from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.triangulate import nearest_to_rays
+from fgsn.world.drives import make_camera, stream
+from fgsn.world.make import make_world
+from fgsn.world.pairs import Eye, map_points
+from fgsn.world.studio import REFERENCE, drive_of, eye_of, image_name
 
 PIXELS, NOISE, MATCHED = 2.0, 0.5, 0.25
 POINTS_PER_IMAGE, NEIGHBOURS, PURPOSE = 600, 7, 5  # of random numbers

@@ -1,4 +1,4 @@
-"""Write docs/experiments.md: the paper's experiments in small on the embedded world, the paper's figures beside them.
+"""Write docs/experiments.md: the paper's experiments in small on the synthetic town, the paper's metrics beside them.
 
     python benchmarks/experiments.py [--sweep SWEEP ... --base BASE]
 
@@ -105,18 +105,18 @@ def grid_table(results: Results) -> str:
 
 
 def paper_table(results: Results, paper: dict[str, Any], base: dict[str, Any]) -> str:
-    """The paper's rows, and our figures of the same question."""
+    """The paper's rows, and our metrics of the same question."""
     lines = [f"| labels | {' | '.join(paper['columns'])} | our bits | our kappa |", "| --- " * 8 + "|"]
     ours = {name: key for key, name in PAPER_ROWS.items()}
     for name, cells in paper["rows"].items():
         if key := ours.get(name):
-            figures = [f"{results.mean(key, 'information_bits'):.2f}", f"{results.mean(key, 'kappa'):.3f}"]
-            figures[0] += " (scratch)" if key[3] == "scratch" else ""
+            metrics = [f"{results.mean(key, 'information_bits'):.2f}", f"{results.mean(key, 'kappa'):.3f}"]
+            metrics[0] += " (scratch)" if key[3] == "scratch" else ""
         elif name == "19 classes":
-            figures = [f"{base['information_bits']:.2f}", f"{base['kappa']:.3f}"]
+            metrics = [f"{base['information_bits']:.2f}", f"{base['kappa']:.3f}"]
         else:
-            figures = ["", ""]
-        lines.append(f"| {' | '.join([name, *cells, *figures])} |")
+            metrics = ["", ""]
+        lines.append(f"| {' | '.join([name, *cells, *metrics])} |")
     return "\n".join(lines)
 
 
@@ -264,13 +264,13 @@ def page() -> str:
 
 The paper asks how many labels to learn, whether the loss across seasons (L_corr) helps, whether to cluster once or
 again, and from which network to start. `configs/paper/` holds its experiments for the real data and a GPU.
-`configs/small/paper.yaml` asks the same on the embedded world with a network of 0.3 million weights; this page is what
+`configs/small/paper.yaml` asks the same on the synthetic town with a network of 0.3 million weights; this page is what
 came out. `benchmarks/experiments.py` writes it from `docs/results/`; the file of the sweep says how to repeat it.
 
 ## What can be compared, and what cannot
 
-- The paper's figures are **queries localized**, in percent; ours are **label figures** at correspondences: what the
-  label of a point in one condition tells about its label in another ([how to read them](label_figures.md)). No number
+- The paper's metrics are **queries localized**, in percent; ours are **label metrics** at correspondences: what the
+  label of a point in one condition tells about its label in another ([how to read them](label_metrics.md)). No number
   of one kind can be set against a number of the other. What can be compared is the order of the rows.
 - Seg here is the base network of the package, trained on 19 classes of the world in fair weather. Scratch is the same
   network with random weights, its batch norms measured on the images; the paper's other start has seen all of
@@ -291,7 +291,7 @@ came out. `benchmarks/experiments.py` writes it from `docs/results/`; the file o
 
 Bits are `information_bits`, lift is `match_lift`, used is the number of labels that occur. The base network's own
 classes have {base["information_bits"]:.2f} bits, kappa {base["kappa"]:.3f}, lift {base["match_lift"]:.1f}.
-{len(rows)} runs, {cpu:.0f} seconds of processor time each; `docs/results/small_seed*.csv` has every figure.
+{len(rows)} runs, {cpu:.0f} seconds of processor time each; `docs/results/small_seed*.csv` has every value.
 
 {grid_table(results)}
 
@@ -304,7 +304,7 @@ Mean difference over all settings of the other choices, and in how many of them 
 ## The paper's table
 
 Percent of queries within 0.25 m 2° / 0.5 m 5° / 5 m 10°, matches filtered by labels (SSMC). Beside each row our label
-figures of the run that asks the same; read down the columns, never across.
+metrics of the run that asks the same; read down the columns, never across.
 
 {paper_table(results, paper, base)}
 """

@@ -24,11 +24,11 @@ from fgsn.bench.segmentation import random_model, textures
 from fgsn.clustering.codebook import Codebook
 from fgsn.config import BenchSettings, DemoSettings
 from fgsn.data.images import read_image
-from fgsn.demo import demo
+from fgsn.demo.demo import demo
 from fgsn.files import write_json
-from fgsn.inference.fast import faster
+from fgsn.geometry import rotations
 from fgsn.inference.model import choose_device
-from fgsn.localization import rotations
+from fgsn.inference.segmenter import faster
 from fgsn.progress import say
 
 BEGIN_WITHIN = {"parity": 1.0, "training": 0.6, "bench": 0.5}
@@ -69,7 +69,7 @@ def parity(device: torch.device, small: bool, folder: Path) -> dict[str, float]:
 
 
 def training(device: torch.device, folder: Path) -> dict[str, Any]:
-    """The smallest honest run of the whole chain; its label figures."""
+    """The smallest small run of the whole chain; its label metrics."""
     results = demo(DemoSettings(out=folder, quick=True, device=device.type))
     return {name: row["information_bits"] for name, row in results["labels"].items()}
 

@@ -1,4 +1,4 @@
-"""A folder as hloc leaves it, made of photographs and a posed model with fgsn's own matchers.
+"""A folder as hloc leaves it, made of images and a posed model with fgsn's own matchers.
 
     python benchmarks/hloc_folder.py --map MODEL --images IMAGES --queries QUERIES.txt --matcher sift --out FOLDER
 
@@ -13,10 +13,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from fgsn.files import write_text, written_whole
+from fgsn.files import atomic_write, write_text
+from fgsn.formats.queries import read_queries
 from fgsn.geometry.colmap import read_model, write_model
-from fgsn.localization.own_matches import OwnMatches
-from fgsn.localization.queries import read_queries
+from fgsn.localization.matching_pipeline import OwnMatches
 from fgsn.matching.keypoints import write_keypoints
 
 
@@ -38,7 +38,7 @@ def make_hloc_folder(
     features = own.features
     write_keypoints(out / "features.h5", {name: features[name] for name in [*own.model.names, *names]})
     pairs = [(query, name) for query in names for name in own.retrieved.get(query, [])]
-    with written_whole(out / "matches.h5") as aside, h5py.File(aside, "w") as file:
+    with atomic_write(out / "matches.h5") as aside, h5py.File(aside, "w") as file:
         for query, name in pairs:
             (rows, scores), count = own.match(query, name), len(features[query])
             partner, certainty = np.full(count, -1, np.int32), np.zeros(count, np.float32)

@@ -5,7 +5,7 @@
     python benchmarks/information_estimators.py --document  # only the tables, from the CSV
 
 Writes benchmarks/information_estimators.csv, one row per channel, number of labels, number of points, way the points
-lie, and estimator; and the tables between the markers of docs/label_figures.md.
+lie, and estimator; and the tables between the markers of docs/label_metrics.md.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from fgsn.evaluation import information
 
 HERE = Path(__file__).parent
 TABLE = HERE / "information_estimators.csv"
-DOCUMENT = HERE.parent / "docs" / "label_figures.md"
+DOCUMENT = HERE.parent / "docs" / "label_metrics.md"
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 
 LABELS = (20, 100, 200, 1000)

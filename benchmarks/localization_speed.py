@@ -65,8 +65,8 @@ def main() -> None:
         wall, processor = zip(*values, strict=True)
         results[name] = {"median": statistics.median(wall), "least": min(wall), "processor": min(processor)}
     print(f"{options.matches} matches ({right} right), {len(voters)} voters, {torch.get_num_threads()} threads")
-    for name, figures in results.items():
-        print(f"{name:45s}", *(f"{kind} {1000 * value:9.2f} ms  " for kind, value in figures.items()))
+    for name, metrics in results.items():
+        print(f"{name:45s}", *(f"{kind} {1000 * value:9.2f} ms  " for kind, value in metrics.items()))
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (options.device != "cpu")
     with profile(activities=activities) as profiler:
         methods["gsmc scores, coarse to fine"]()

@@ -1,11 +1,11 @@
-"""Poses on real photographs: autumn images in a spring map, by P3P, SSMC and GSMC, with several matchers.
+"""Poses on real images: autumn images in a spring map, by P3P, SSMC and GSMC, with several matchers.
 
     python benchmarks/localize_photographs.py DATA --out FOLDER [--json FILE]
 
 DATA holds the folders cmu_seasons and camvid of the development data (see their READMEs). Everything else is made here:
 
 - a base network: `lite` from ImageNet, trained shortly on CamVid's 11 classes;
-- fine-grained labels, twice: learnt on one half of the road, for the queries of the other half. No photograph that is
+- fine-grained labels, twice: learnt on one half of the road, for the queries of the other half. No image that is
   trained on, of either season, belongs to that other half or to the GAP queries beside it;
 - for each matcher one folder in hloc's layout, so that all methods judge the same matches;
 - priors for GSMC: each query's gravity and height are those of the map image that looks most like it. The map's cameras
@@ -37,22 +37,22 @@ from fgsn.config import (
 )
 from fgsn.errors import FgsnError
 from fgsn.evaluation.evaluate import evaluate
-from fgsn.evaluation.pose_figures import pose_errors, pose_figures
+from fgsn.evaluation.pose_metrics import pose_errors, pose_metrics
 from fgsn.evaluation.score_poses import score_poses
 from fgsn.files import read_json, write_json, write_text
+from fgsn.formats.ground_truth import read_truth
+from fgsn.formats.hloc import open_hloc_matches, read_pairs
+from fgsn.formats.hloc_folder import find_hloc_files
+from fgsn.formats.priors import priors_like, read_priors, write_priors
+from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.colmap import read_model
+from fgsn.geometry.gravity import up_of_cameras
 from fgsn.geometry.pose import Pose
 from fgsn.inference.segment import segment
-from fgsn.localization.hloc import open_hloc_matches, read_pairs
-from fgsn.localization.hloc_files import find_hloc_files
 from fgsn.localization.labelled_map import labels_at, make_labelled_map, read_image_labels
 from fgsn.localization.localize import localize
 from fgsn.localization.matches import Matches2D3D
-from fgsn.localization.priors import priors_like, read_priors, write_priors
-from fgsn.localization.queries import Query, read_queries
 from fgsn.localization.robust_pose import estimate_pose
-from fgsn.localization.truth import read_truth
-from fgsn.localization.upright import up_of_cameras
 from fgsn.training.pretrain import pretrain
 from fgsn.training.train import train
 
@@ -62,7 +62,7 @@ INTRINSICS = "PINHOLE 1024 768 868.993378 866.063001 525.942323 420.042529"
 GAP = 3
 WINDOW = 0.02  # the default of fgsn localize
 RIGHT, WRONG = 10.0, 25.0
-FIGURES = ("information_bits", "kappa", "match_lift", "clusters_used")
+METRICS = ("information_bits", "kappa", "match_lift", "clusters_used")
 MATCHERS = {
     "sift": ("sift", 2048),
     "sift, no ratio test": ("sift-loose", 2048),
@@ -158,9 +158,9 @@ class Road:
         segment(SegmentSettings(model=model, images=images, out=out, short_side=384))
         return out
 
-    def label_figures(self) -> dict[str, Any]:
+    def label_metrics(self) -> dict[str, Any]:
         """How well labels survive the seasons at the given correspondences of each half's queries."""
-        figures: dict[str, Any] = {}
+        metrics: dict[str, Any] = {}
         with (self.source / "pairs.csv").open() as file:
             rows = list(csv.DictReader(file))
         for part, names in self.folds.items():
@@ -169,8 +169,8 @@ class Road:
             for kind, model in (("camvid", self.base()), ("fgsn", self.fgsn(part))):
                 out = self.out / "evaluate" / f"{kind}_{part}"
                 found = evaluate(EvaluateSettings(model=model, data=data, out=out, split="all", resamples=0))
-                figures[f"{kind}, {part} half"] = {key: found[key] for key in FIGURES}
-        return figures
+                metrics[f"{kind}, {part} half"] = {key: found[key] for key in METRICS}
+        return metrics
 
 
 def folder_of(road: Road, matcher: str) -> Path:
@@ -193,7 +193,7 @@ def up_of(road: Road) -> np.ndarray:
 
 
 def localized(road: Road, matcher: str, method: str) -> dict[str, Any]:
-    """Figures of one method of `fgsn localize` on one matcher's matches, over both halves of the road."""
+    """Metrics of one method of `fgsn localize` on one matcher's matches, over both halves of the road."""
     folder, labels = folder_of(road, matcher), METHODS[method]
     up = tuple(float(value) for value in up_of(road))
     together = road.out / "poses" / folder.name / f"{method.replace(', ', '_').replace(' ', '_')}.txt"
@@ -224,7 +224,7 @@ def localized(road: Road, matcher: str, method: str) -> dict[str, Any]:
     if not poses:
         return {"recall": [0.0, 0.0, 0.0], "localized": 0}
     write_text(together, "".join(poses))
-    figures = score_poses(
+    metrics = score_poses(
         ScorePosesSettings(
             poses=together,
             truth=road.truth,
@@ -233,7 +233,7 @@ def localized(road: Road, matcher: str, method: str) -> dict[str, Any]:
             metres_per_unit=METRES_PER_UNIT,
         )
     )["all"]
-    return figures | {key: float(np.median([row[key] for row in rows])) for key in ("matches", "kept", "inliers")}
+    return metrics | {key: float(np.median([row[key] for row in rows])) for key in ("matches", "kept", "inliers")}
 
 
 class Judged(NamedTuple):
@@ -329,7 +329,7 @@ def by_chance(found: Sequence[Judged]) -> dict[str, list[float]]:
 
 
 def otherwise(found: Sequence[Judged], method: Callable[[Judged], Pose | None]) -> dict[str, Any]:
-    """Figures of a way that is no method of `fgsn localize`."""
+    """Metrics of a way that is no method of `fgsn localize`."""
     nothing = Pose(np.full((3, 3), np.nan), np.full(3, np.nan))
     poses = [method(one) or nothing for one in found]
     estimated, truth = (
@@ -337,7 +337,7 @@ def otherwise(found: Sequence[Judged], method: Callable[[Judged], Pose | None]) 
         for each in (poses, [one.pose for one in found])
     )
     distances, angles = pose_errors(estimated, truth)
-    return pose_figures(distances * METRES_PER_UNIT, angles)
+    return pose_metrics(distances * METRES_PER_UNIT, angles)
 
 
 def mutual_information(one: np.ndarray, other: np.ndarray) -> float:
@@ -405,7 +405,7 @@ def main() -> None:
         results["chance"][matcher] = by_chance(found)
         print("\n".join(tables(results)), flush=True)
         write_json(json_file, results)
-    write_json(json_file, results | {"labels": road.label_figures()})
+    write_json(json_file, results | {"labels": road.label_metrics()})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Recall of every way to localize, on an embedded world that no network has seen.
+"""Recall of every way to localize, on an synthetic town that no network has seen.
 
     python benchmarks/localize_world.py --out OUT --train 201 203 --test 202 --places 36
 
 Networks are trained on the worlds of the --train seeds; the --test world is then driven in all conditions: its
-reference drive is the map, and all other images are queries. Seeds from 10,000 on are for final figures:
+reference drive is the map, and all other images are queries. Seeds from 10,000 on are for final metrics:
 choose nothing by them. What is in OUT from before is not made again. Ends with a table and OUT/poses_SEED/results.json.
 """
 
@@ -28,17 +28,17 @@ from fgsn.config import (
     WorldSettings,
 )
 from fgsn.data.prepare import prepare
-from fgsn.data.world import make_world
 from fgsn.evaluation.score_poses import score_poses
 from fgsn.files import read_json, write_json
+from fgsn.formats.poses import read_results, write_results
+from fgsn.formats.queries import read_queries
 from fgsn.geometry.pose import Pose
 from fgsn.inference.segment import segment
 from fgsn.localization.localize import judged_matches, localize
-from fgsn.localization.queries import read_queries
-from fgsn.localization.result_files import read_results, write_results
 from fgsn.localization.robust_pose import estimate_pose
-from fgsn.localization.track import track_sequences
+from fgsn.tracking.track import track_sequences
 from fgsn.training.train import train
+from fgsn.world import make_world
 
 SIZE, HEADING, TRAINING_PLACES = (512, 384), 45.0, 24
 ALONE = "no labels, our sampler"
@@ -131,8 +131,8 @@ def main() -> None:
     results: dict[str, dict[str, Any]] = read_json(out / "results.json") if (out / "results.json").exists() else {}
 
     def score(key: str, poses: Path) -> None:
-        figures = score_poses(ScorePosesSettings(poses=poses, truth=world / "truth"))
-        results[key] = {name: figures[name]["recall"] for name in ("all", *CONDITIONS)}
+        metrics = score_poses(ScorePosesSettings(poses=poses, truth=world / "truth"))
+        results[key] = {name: metrics[name]["recall"] for name in ("all", *CONDITIONS)}
         write_json(out / "results.json", results)
 
     for matcher in options.matchers:

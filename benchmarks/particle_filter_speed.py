@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from fgsn.bench.pfsl import CAMERA, STILL, make_filter, plain_scores
-from fgsn.localization import particle_filter
-from fgsn.localization.evidence import LabelEvidence
+from fgsn.tracking import particle_filter
+from fgsn.tracking.likelihood import LabelEvidence
 
 FRAMES = 10
 

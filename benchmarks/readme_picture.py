@@ -1,4 +1,4 @@
-"""Make the picture of the README from a finished demo: one place in every condition, photographs above, labels below.
+"""Make the picture of the README from a finished demo: one place in every condition, images above, labels below.
 
 python benchmarks/readme_picture.py DEMO --place NAME --out docs/demo.jpg
 """
@@ -40,10 +40,10 @@ def main() -> None:
     dataset = Dataset.open(options.demo / "world")
     conditions = dict.fromkeys([dataset.yaml["reference"], *dataset.yaml["conditions"]])
     names = [f"{condition}/c0/{options.place}" for condition in conditions]
-    photographs = [read_image(dataset.images / f"{name}.jpg") for name in names]
+    images = [read_image(dataset.images / f"{name}.jpg") for name in names]
     maps = [options.demo / "evaluate_fgsn" / "labels" / f"{name}.png" for name in names]
     labels = [read_palette(path)[read_label_map(path)[0]] for path in maps]
-    montage([photographs, labels], options.width).save(options.out, quality=88)
+    montage([images, labels], options.width).save(options.out, quality=88)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Label figures on real photographs, at places never trained on.
+"""Label metrics on real images, at places never trained on.
 
     python benchmarks/real_photographs.py DATA --base MODEL --out FOLDER --set cmu|michigan [--json FILE]
 
 DATA holds the folders cmu_seasons and michigan (see the README of the development data). `cmu` trains on the first 60 %
-of the route and measures on the rest; training pairs that share a photograph with the rest are left out. `michigan`
+of the route and measures on the rest; training pairs that share an image with the rest are left out. `michigan`
 trains on two places and measures on the third, three times. Four kinds of labels are compared: the base network's
 classes, the codebook on the base network's features as they are, and trained labels without and with L_corr.
 """
@@ -32,7 +32,7 @@ from fgsn.evaluation.measure import measure
 from fgsn.inference.model import Model, load
 from fgsn.training.train import train
 
-FIGURES = ("information_bits", "information_bits_permutation", "kappa", "agreement", "match_lift", "clusters_used")
+METRICS = ("information_bits", "information_bits_permutation", "kappa", "agreement", "match_lift", "clusters_used")
 TRAINED_SHARE = 0.6
 
 
@@ -88,7 +88,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def untrained(run: Path, data: Path) -> dict[str, Any]:
-    """Figures of the codebook on the start network's features, which are those it was clustered from."""
+    """Metrics of the codebook on the start network's features, which are those it was clustered from."""
     model = load(run / "codebooks" / "step0000000.safetensors")
     dataset = Dataset.open(data)
     pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs("all")]
@@ -121,10 +121,10 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = {}
     for fold, (training, rest) in FOLDS[options.set](options.data, options.out).items():
         place = options.out / fold.replace(" ", "_")
-        figures = evaluate(
+        metrics = evaluate(
             EvaluateSettings(model=options.base, data=rest, out=place / "base", split="all", resamples=0)
         )
-        rows[f"{fold}, base classes"] = figures
+        rows[f"{fold}, base classes"] = metrics
         for name, weight in {"with L_corr": 1.0, **({"without L_corr": 0.0} if options.without else {})}.items():
             run = place / name.replace(" ", "_")
             settings = TrainSettings(
@@ -144,12 +144,12 @@ def main() -> None:
             if not (run / "model.safetensors").exists():
                 train(replace(settings, resume=(run / "config.yaml").exists()))
             out = place / f"evaluate_{run.name}"
-            figures = evaluate(EvaluateSettings(model=run, data=rest, out=out, split="all", resamples=0))
-            rows[f"{fold}, K = {options.clusters} {name}"] = figures
+            metrics = evaluate(EvaluateSettings(model=run, data=rest, out=out, split="all", resamples=0))
+            rows[f"{fold}, K = {options.clusters} {name}"] = metrics
         rows[f"{fold}, untrained features"] = untrained(place / "with_L_corr", rest)
-        show({"so far": {name: {key: row[key] for key in FIGURES} for name, row in rows.items()}})
+        show({"so far": {name: {key: row[key] for key in METRICS} for name, row in rows.items()}})
     if options.json:
-        table = {name: {key: row[key] for key in FIGURES} for name, row in rows.items()}
+        table = {name: {key: row[key] for key in METRICS} for name, row in rows.items()}
         options.json.write_text(json.dumps(table, indent=2) + "\n")
 
 

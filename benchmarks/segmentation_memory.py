@@ -15,8 +15,8 @@ from pathlib import Path
 
 from fgsn.bench.segmentation import random_model, textures
 from fgsn.config import BenchSettings
-from fgsn.inference.fast import faster
 from fgsn.inference.segment import segment_images
+from fgsn.inference.segmenter import faster
 
 
 def main() -> None:

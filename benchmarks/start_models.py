@@ -16,7 +16,7 @@ import torch
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.data.images import read_image
-from fgsn.import_model import world_base
+from fgsn.inference.import_model import world_base
 from fgsn.inference.model import load
 from fgsn.models.pspnet import PSPNet
 

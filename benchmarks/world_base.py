@@ -12,9 +12,9 @@ from pathlib import Path
 
 import fgsn
 from fgsn.config import PretrainSettings, WorldSettings
-from fgsn.data.world import make_world
-from fgsn.demo import BASE
+from fgsn.demo.demo import BASE
 from fgsn.training.pretrain import pretrain
+from fgsn.world import make_world
 
 SEEDS = range(9000, 9008)
 

@@ -1,4 +1,4 @@
-"""How hard is the embedded world? Share of right SIFT matches between two drives, per condition.
+"""How hard is the synthetic town? Share of right SIFT matches between two drives, per condition.
 
     python benchmarks/world_difficulty.py [--seed 1] [--places 10] [--size 512 384] [--json FILE]
 
@@ -16,9 +16,9 @@ import numpy as np
 import pycolmap
 
 from fgsn.config import CONDITIONS
-from fgsn.data.world.pairs import Eye
-from fgsn.data.world.studio import REFERENCE, picture
 from fgsn.progress import tracked
+from fgsn.world.pairs import Eye
+from fgsn.world.studio import REFERENCE, picture
 
 PIXELS = 3.0
 

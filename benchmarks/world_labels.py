@@ -1,4 +1,4 @@
-"""Label figures on the embedded world, at places never trained on: base classes, K labels without and with L_corr.
+"""Label metrics on the synthetic town, at places never trained on: base classes, K labels without and with L_corr.
 
     python benchmarks/world_labels.py --out FOLDER --seeds 1 2 3
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from fgsn.cli import show
 from fgsn.config import DemoSettings
-from fgsn.demo import demo
+from fgsn.demo.demo import demo
 
-FIGURES = ("information_bits", "information_bits_permutation", "kappa", "agreement", "match_lift")
+METRICS = ("information_bits", "information_bits_permutation", "kappa", "agreement", "match_lift")
 
 
 def main() -> None:
@@ -25,8 +25,8 @@ def main() -> None:
     rows = {}
     for seed in options.seeds:
         labels = demo(DemoSettings(out=options.out / f"seed{seed}", seed=seed))["labels"]
-        for name, figures in labels.items():
-            rows[f"seed {seed}, {name}"] = {key: figures[key] for key in FIGURES}
+        for name, metrics in labels.items():
+            rows[f"seed {seed}, {name}"] = {key: metrics[key] for key in METRICS}
     show({"the world": rows})
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")

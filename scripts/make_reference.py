@@ -29,15 +29,15 @@ MORE = {
         "fgsn.inference.label_maps.read_label_map",
         "fgsn.inference.label_maps.write_label_map",
         "fgsn.geometry.colmap.read_model",
-        "fgsn.localization.result_files.read_results",
-        "fgsn.localization.result_files.write_results",
+        "fgsn.formats.poses.read_results",
+        "fgsn.formats.poses.write_results",
     ),
-    "Figures": ("fgsn.evaluation.label_figures.label_figures",),
+    "Metrics": ("fgsn.evaluation.label_metrics.label_metrics",),
     "Poses": (
-        "fgsn.localization.hloc.read_pairs",
-        "fgsn.localization.upright.up_of_cameras",
-        "fgsn.localization.priors.priors_like",
-        "fgsn.localization.priors.write_priors",
+        "fgsn.formats.hloc.read_pairs",
+        "fgsn.geometry.gravity.up_of_cameras",
+        "fgsn.formats.priors.priors_like",
+        "fgsn.formats.priors.write_priors",
     ),
 }
 """Functions beside the public names that the pages use, or that a script is likely to want."""
@@ -81,7 +81,7 @@ def api() -> str:
         "settings are the [flags](reference.md).",
         "```python\nfrom pathlib import Path\n\nfrom fgsn.config import SegmentSettings\n"
         "from fgsn.inference.segment import segment\n\n"
-        'results = segment(SegmentSettings(model=Path("run"), images=Path("photographs"), out=Path("labels")))\n```',
+        'results = segment(SegmentSettings(model=Path("run"), images=Path("images"), out=Path("labels")))\n```',
         "| command | function | settings |\n| --- | --- | --- |\n"
         + "\n".join(
             f"| `{name}` | `{command.function.replace(':', '.')}` | `{command.settings.__name__}` |"

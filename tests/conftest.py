@@ -32,8 +32,8 @@ settings.load_profile("fgsn")
 @contextmanager
 def _at_work(folder: Path) -> Iterator[None]:
     script = (
-        "import sys; from pathlib import Path; from fgsn.files import Claim; "
-        "claim = Claim(Path(sys.argv[1])); claim.beside_others(); print('there', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from fgsn.files import FolderLock; "
+        "claim = FolderLock(Path(sys.argv[1])); claim.beside_others(); print('there', flush=True); sys.stdin.read()"
     )
     with Popen([sys.executable, "-c", script, folder], stdin=PIPE, stdout=PIPE) as other:
         assert other.stdout is not None

@@ -5,8 +5,8 @@ from scipy.spatial import cKDTree
 
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
-from fgsn.localization.confusion import Confusion
-from fgsn.localization.map_points import MapPoints
+from fgsn.tracking.confusion import Confusion
+from fgsn.tracking.map_points import MapPoints
 
 CAMERA = Camera(96, 64, 70.0, 70.0, 47.5, 31.5)
 LABELS = 12

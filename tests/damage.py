@@ -24,25 +24,25 @@ from fgsn.cli import parse
 from fgsn.clustering.codebook import Codebook
 from fgsn.config import PrepareSettings, SweepSettings
 from fgsn.correspond.depth_maps import read_depth
+from fgsn.data.convert_vistas import convert_label_map
 from fgsn.data.correspondences import read_correspondences, write_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.data.images import list_images, read_image
 from fgsn.data.labelled import LabelledSet, Sample, open_labelled
 from fgsn.data.prepare import prepare
-from fgsn.data.vistas import convert_label_map
 from fgsn.errors import FgsnError
 from fgsn.files import read_yaml, write_yaml
+from fgsn.formats.ground_truth import read_truth
+from fgsn.formats.hloc import open_hloc_matches
+from fgsn.formats.poses import read_results
+from fgsn.formats.priors import read_odometry, read_priors
+from fgsn.formats.queries import read_queries
 from fgsn.geometry.colmap import read_model, write_model
 from fgsn.geometry.posed import read_posed_images
 from fgsn.inference.label_maps import read_label_map, read_palette, write_label_map
 from fgsn.inference.model import Model, load
-from fgsn.localization.hloc import open_hloc_matches
 from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.map_folder import load_map, save_map
-from fgsn.localization.priors import read_odometry, read_priors
-from fgsn.localization.queries import read_queries
-from fgsn.localization.result_files import read_results
-from fgsn.localization.truth import read_truth
 from fgsn.matching.candidates import listed_pairs, read_positions
 from fgsn.matching.features import read_matches, write_matches
 from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints

@@ -125,7 +125,7 @@ def write_photographs(folder: Path) -> Path:
 
 
 def knowing_matcher() -> KnowingMatcher:
-    """Knows the points of the street in the photographs."""
+    """Knows the points of the street in the images."""
     model, rng = reconstruct(BOTH, 0, points=100), np.random.default_rng(0)
     look = rng.normal(size=(len(model.points), 64)).astype(np.float32)
     look /= np.linalg.norm(look, axis=1, keepdims=True)

@@ -146,9 +146,9 @@ def test_a_table_that_is_too_wide_goes_on_below(capsys, monkeypatch):
     assert "".join(row[-1] for row in rows).endswith(path)
 
 
-def test_figures_for_people(capsys):
-    figures = {"recall": [40.0, 100.0], "interval": [[16.82, 68.73], [72.25, 100.0]], "median_metres": None}
-    cli.show({"load": None, "information_bits_interval": [0.35, 0.4], "all": figures})
+def test_metrics_for_people(capsys):
+    metrics = {"recall": [40.0, 100.0], "interval": [[16.82, 68.73], [72.25, 100.0]], "median_metres": None}
+    cli.show({"load": None, "information_bits_interval": [0.35, 0.4], "all": metrics})
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(maxsplit=1) for line in lines[:2]] == [
         ["load", "–"],

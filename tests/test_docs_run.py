@@ -17,11 +17,11 @@ from scipy import ndimage
 
 import plain_scene
 import replicas
-from fgsn import demo
 from fgsn.bench import segmentation
 from fgsn.cli import main
-from fgsn.correspond import photographs as by_appearance
-from fgsn.import_model import world_base
+from fgsn.correspond import from_images as by_appearance
+from fgsn.demo import demo
+from fgsn.inference.import_model import world_base
 from fgsn.inference.model import load
 from fgsn.models import timm_net
 from pages import PAGES, ROOT, blocks, commands, load_script, snippets, title
@@ -40,7 +40,7 @@ class Reader:
     """Who follows a page: what they have before, and what is smaller for them."""
 
     town: Mapping[str, str] = field(default_factory=dict)
-    """Their files: parts of a small embedded world."""
+    """Their files: parts of a small synthetic town."""
     has: Mapping[str, Callable[[Path], object]] = field(default_factory=dict)
     """Their other files and folders, and what makes them."""
     instead: Mapping[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Reader:
 
 
 def network(path: Path) -> None:
-    """The base network of the embedded world, for small images; a file, or a run folder."""
+    """The base network of the synthetic town, for small images; a file, or a run folder."""
     model = replace(load(world_base(), "cpu"), short_side=0, window=65)
     model.save(path if path.suffix else path / "model.safetensors")
 
@@ -65,7 +65,7 @@ def experiments(path: Path) -> None:
     path.write_text(text.replace("iterations: 400", "iterations: 2, batch: 1, crop: 65, features_per_image: 100"))
 
 
-def photographs(folder: Path) -> None:
+def images(folder: Path) -> None:
     """Two places in summer and, from a step aside and in other light, in winter."""
     for place in range(2):
         rng = np.random.default_rng(place)
@@ -109,13 +109,13 @@ SMALL = demo.Size(4, (256, 192), ("snow", "night"), clusters=5, iterations=2, ba
 
 READERS = {
     "README.md": Reader(
-        has={"base": network, "PHOTOS": photographs, "CAMVID": replicas.camvid},
+        has={"base": network, "PHOTOS": images, "CAMVID": replicas.camvid},
         instead={
             "street.jpg": "PHOTOS/winter/place0.jpg",
             "pair.mat": "DATASET/correspondence_data/correspondence_winter_place0_place0.mat",
         },
         finds=("labels/overlay/winter/place0.jpg", "pictures/suspect_00.png", "WORLD/corr_train.txt",
-               "final/model.safetensors", "figures/results.json"),
+               "final/model.safetensors", "metrics/results.json"),
     ),
     "docs/tour.md": Reader(
         finds=("demo/report.html", "night/overlay/**/*.jpg", "pictures/*.png", "run/report.html"),
@@ -156,7 +156,7 @@ READERS = {
         finds=("poses.txt", "poses.results.json", "track.txt"),
     ),
     "docs/export.md": Reader(
-        town={"images": "images", "photographs": "images", "outputs": "hloc", "sparse": "sparse",
+        town={"images": "images", "outputs": "hloc", "sparse": "sparse",
               "segmented": "labels", "street.jpg": "images/sun/c0/place_0000.jpg"},
         has={"runs/labels": network},
         instead={"1024": "96", "768": "72", "hf://owner/name": "folder"},
@@ -175,7 +175,7 @@ READERS = {
         finds=("CMU/corr_train.txt", "VISTAS/training/labels_cityscapes/*.png", "across/model.safetensors"),
     ),
     "docs/api.md": Reader(
-        has={"photographs": photographs, "run": network}, finds=("labels/labels/winter/place0.png",)
+        has={"images": images, "run": network}, finds=("labels/labels/winter/place0.png",)
     ),
     "configs/README.md": Reader(
         has={"world": prepared, "base.safetensors": network, "experiments.yaml": experiments},

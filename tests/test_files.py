@@ -13,7 +13,8 @@ import pytest
 
 from fgsn.errors import FgsnError
 from fgsn.files import (
-    Claim,
+    FolderLock,
+    atomic_write,
     inside,
     read_json,
     read_lines,
@@ -22,13 +23,12 @@ from fgsn.files import (
     write_json,
     write_text,
     write_yaml,
-    written_whole,
 )
 
 
 def test_the_file_appears_at_the_end(tmp_path):
     path = tmp_path / "a" / "b" / "file.txt"
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text("new")
         assert not path.exists()
         assert aside.parent == path.parent
@@ -42,7 +42,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
     path.write_text("old")
 
     def write():
-        with written_whole(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text("half")
             raise failure
 
@@ -168,16 +168,16 @@ def test_the_json_of_a_file_is_for_people_too(tmp_path):
 
 def test_a_folder_is_claimed_by_one_process_and_given_up_when_it_ends(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from fgsn.files import Claim; claim = Claim(Path(sys.argv[1])); "
-        "print(claim.alone(), flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from fgsn.files import FolderLock; "
+        "lock = FolderLock(Path(sys.argv[1])); print(lock.alone(), flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"True\n"
         (tmp_path / ".a.png.0123.part").write_text("half")
-        assert not Claim(tmp_path).alone()
+        assert not FolderLock(tmp_path).alone()
         assert (tmp_path / ".a.png.0123.part").exists()
         other.kill()
-    assert Claim(tmp_path).alone()
+    assert FolderLock(tmp_path).alone()
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]

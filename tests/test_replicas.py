@@ -1,4 +1,4 @@
-"""Every public data set goes the whole way through the commands: from labels and correspondences to figures."""
+"""Every public data set goes the whole way through the commands: from labels and correspondences to metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,12 +82,12 @@ def test_the_whole_way(tmp_path: Path, way: Way) -> None:
         assert read_label_map(out / "labels/labels" / maps[0])[1] == CLUSTERS
         run("stationary --model", tmp_path / "run", "--data", root, "--out", out / "final")
         assert len(load(out / "final", "cpu").stationary or ()) == CLUSTERS
-        run("evaluate --resamples 0 --model", out / "final", "--data", root, "--out", out / "figures")
-        figures = read_json(out / "figures/results.json")
-        assert set(figures["conditions"]) == conditions
-        assert figures["points"] == 60 * figures["pairs"]
-        assert figures["failed"] == []
-        assert figures["semantic_images"] == len(list((root / "segmented_images/validation/annos").iterdir()))
-        assert 0 <= figures["semantic_nmi"] <= 1
+        run("evaluate --resamples 0 --model", out / "final", "--data", root, "--out", out / "metrics")
+        metrics = read_json(out / "metrics/results.json")
+        assert set(metrics["conditions"]) == conditions
+        assert metrics["points"] == 60 * metrics["pairs"]
+        assert metrics["failed"] == []
+        assert metrics["semantic_images"] == len(list((root / "segmented_images/validation/annos").iterdir()))
+        assert 0 <= metrics["semantic_nmi"] <= 1
         run("evaluate --resamples 0 --model", tmp_path / "base", "--data", root, "--out", out / "base")
         assert ("mean_iou" in read_json(out / "base/results.json")) == (way.classes in (19, 20))

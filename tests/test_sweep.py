@@ -14,12 +14,12 @@ from fgsn import sweep as module
 from fgsn.cli import main
 from fgsn.config import EvaluateSettings, PrepareSettings, SweepSettings, TrainSettings, WorldSettings
 from fgsn.data.prepare import prepare
-from fgsn.data.world import make_world
 from fgsn.errors import FgsnError, UsageError
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.sweep import read_experiments, sweep
 from fgsn.training import train as training
 from fgsn.training.train import train
+from fgsn.world import make_world
 
 FAST = {
     "clusters": 4, "iterations": 4, "batch": 1, "crop": 65, "features_per_image": 24, "pca_dim": 8, "lr": 0.002,
@@ -64,13 +64,13 @@ def test_the_table_holds_what_the_commands_by_hand_give(settings, common, tmp_pa
     data, hand = Path(common["data"]), tmp_path / "hand"
     chosen = FAST | {"clusters": 3, "corr_weight": 0.0}
     train(TrainSettings(data=(data,), init=Path(common["init"]), out=hand, device="cpu", **chosen))
-    figures = evaluate(EvaluateSettings(model=hand, data=data, out=tmp_path / "e", resamples=0, device="cpu"))
+    metrics = evaluate(EvaluateSettings(model=hand, data=data, out=tmp_path / "e", resamples=0, device="cpu"))
     out = tmp_path / "out"
     rows = stored(out)
     assert list(rows) == names
     row = rows["clusters3-without"]
     assert (row["clusters"], row["corr_weight"]) == (3, "without")
-    assert {key: row[key] for key in module.FIGURES} == {key: figures[key] for key in module.FIGURES}
+    assert {key: row[key] for key in module.METRICS} == {key: metrics[key] for key in module.METRICS}
     assert row["train_seconds"] > 0 < row["cpu_seconds"]
     short = {"information_bits", "kappa", "match_lift", "clusters_used", "cpu_seconds"}
     assert results["runs"]["clusters3-without"] == {key: row[key] for key in short}
@@ -82,7 +82,7 @@ def test_the_table_holds_what_the_commands_by_hand_give(settings, common, tmp_pa
     assert [line.split(" | ")[0].removeprefix("| ") for line in table[2:]] == names
 
 
-def test_finished_runs_stay_and_an_interrupted_one_goes_on_to_the_same_figures(settings, tmp_path, monkeypatch):
+def test_finished_runs_stay_and_an_interrupted_one_goes_on_to_the_same_metrics(settings, tmp_path, monkeypatch):
     wanted = settings(grid={"clusters": [3, 4]}, train={**yaml.safe_load(settings().experiments.read_text())["train"]})
     sweep(replace(wanted, out=tmp_path / "whole"))
     real = training.train_step
@@ -187,7 +187,7 @@ def test_a_list_that_is_not_there_is_said_in_one_line(tmp_path):
 @pytest.mark.slow
 def test_a_small_sweep_on_the_embedded_world_shows_what_l_corr_is_for(tmp_path, capsys):
     """Four runs through the command: the loss across seasons makes labels more stable, at both numbers of labels."""
-    from fgsn.import_model import world_base
+    from fgsn.inference.import_model import world_base
 
     world = tmp_path / "world"
     make_world(WorldSettings(out=world, seed=3, places=12, size=(192, 144), conditions=("snow", "night"), workers=1))

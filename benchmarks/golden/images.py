@@ -9,13 +9,13 @@ import torch
 from golden.data import Golden, differing, gap, relative, row, rows
 from PIL import Image
 
+from fgsn.data.convert_vistas import conversion_table
 from fgsn.data.labelled.cityscapes import cityscapes_train_ids
 from fgsn.data.pairs import _crop
 from fgsn.data.resize import resized, resized_shape, scaled_points
-from fgsn.data.vistas import conversion_table
-from fgsn.evaluation.overlap import confusion_of, overlap_figures
+from fgsn.evaluation.confusion_matrix import confusion_metrics, confusion_of
 from fgsn.inference.colours import published_palette
-from fgsn.inference.published import published_labels, published_ramp, published_scores, published_starts
+from fgsn.inference.published_windows import published_labels, published_ramp, published_scores, published_starts
 from fgsn.models.normalisation import CAFFE
 
 SIDE = 713
@@ -194,10 +194,10 @@ def overlap(golden: Golden, images: int) -> float:
     facts, confusion = golden["09_metrics_colors_maps.json"], np.zeros((5, 5), np.int64)
     for suffix in ("", "2")[:images]:
         confusion += confusion_of(np.array(facts[f"gt{suffix}"]), np.array(facts[f"pred{suffix}"]), 5, 5)
-    ours, theirs = overlap_figures(confusion, list("abcde")), facts[f"result_{images}"]
+    ours, theirs = confusion_metrics(confusion, list("abcde")), facts[f"result_{images}"]
     names = {"acc": "pixel_accuracy", "acc_cls": "mean_accuracy", "mean_iu": "mean_iou", "fwavacc": "weighted_iou"}
-    figures = [gap(ours[mine], theirs[name]) for name, mine in names.items()]
-    return max(*figures, gap(confusion, facts[f"confmat_after_{images}"]))
+    metrics = [gap(ours[mine], theirs[name]) for name, mine in names.items()]
+    return max(*metrics, gap(confusion, facts[f"confmat_after_{images}"]))
 
 
 @row("9", "clusters against classes", 0)

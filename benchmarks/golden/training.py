@@ -19,7 +19,7 @@ from fgsn.data.images import read_image
 from fgsn.data.resize import resized
 from fgsn.evaluation.stationary import count_pixels
 from fgsn.inference.model import Model
-from fgsn.inference.published import published_scores, published_starts
+from fgsn.inference.published_windows import published_scores, published_starts
 from fgsn.models.foreign import their_name
 from fgsn.models.normalisation import CAFFE
 from fgsn.models.pspnet import Architecture, PSPNet
@@ -76,7 +76,7 @@ def start(golden: Golden, classes: int) -> PSPNet:
     return network
 
 
-def photograph(golden: Golden, number: str) -> Path:
+def image(golden: Golden, number: str) -> Path:
     (path,) = (golden.root / "tiny_corr/CMU/images").rglob(f"*img_{number}*")
     return path
 
@@ -93,25 +93,25 @@ PHOTOGRAPHS = {"a": ("a", "00011"), "b": ("b", "00014")}
 
 @cache
 def segmented(golden: Golden, number: str) -> tuple[np.ndarray, np.ndarray]:
-    """Label map of a photograph, and its scores before they are taken to its size."""
-    model, pixels = segmenter(golden), read_image(photograph(golden, number))
+    """Label map of an image, and its scores before they are taken to its size."""
+    model, pixels = segmenter(golden), read_image(image(golden, number))
     scores = published_scores(lambda tiles: model.network(tiles).logits, model.prepared(pixels), SIDE, 4)
     return model.segment(pixels), torch.cat(list(scores), dim=1)[:, ::32, ::32].numpy()
 
 
-@rows(PHOTOGRAPHS, "11", "label map of photograph {}, share that differs", 0.01)
+@rows(PHOTOGRAPHS, "11", "label map of image {}, share that differs", 0.01)
 def label_map(golden: Golden, case: str, number: str) -> float:
     return differing(segmented(golden, number)[0], golden["11_segmentation.npz"][f"{case}_labels"])
 
 
-@rows(PHOTOGRAPHS, "11", "label map of photograph {} where the margin is > 0.01, share that differs", 0)
+@rows(PHOTOGRAPHS, "11", "label map of image {} where the margin is > 0.01, share that differs", 0)
 def label_map_where_clear(golden: Golden, case: str, number: str) -> float:
     stored = golden["11_segmentation.npz"]
     clear = stored[f"{case}_margin"] > 0.01
     return differing(segmented(golden, number)[0][clear], stored[f"{case}_labels"][clear])
 
 
-@rows(PHOTOGRAPHS, "11", "scores of photograph {}", 0.01)
+@rows(PHOTOGRAPHS, "11", "scores of image {}", 0.01)
 def scores(golden: Golden, case: str, number: str) -> float:
     return gap(segmented(golden, number)[1], golden["11_segmentation.npz"][f"{case}_logits_32nd"])
 

@@ -31,20 +31,20 @@ class Command:
 
 
 COMMANDS = {
-    "demo": Command(config.DemoSettings, "fgsn.demo:demo"),
-    "world": Command(config.WorldSettings, "fgsn.data.world:make_world"),
+    "demo": Command(config.DemoSettings, "fgsn.demo.demo:demo"),
+    "world": Command(config.WorldSettings, "fgsn.world:make_world"),
     "prepare": Command(config.PrepareSettings, "fgsn.data.prepare:prepare"),
-    "correspond": Command(config.CorrespondSettings, "fgsn.correspond.make:correspond"),
-    "check": Command(config.CheckSettings, "fgsn.check:check"),
-    "convert-vistas": Command(config.ConvertVistasSettings, "fgsn.data.vistas:convert_vistas"),
+    "correspond": Command(config.CorrespondSettings, "fgsn.correspond.correspond:correspond"),
+    "check": Command(config.CheckSettings, "fgsn.checks.check:check"),
+    "convert-vistas": Command(config.ConvertVistasSettings, "fgsn.data.convert_vistas:convert_vistas"),
     "pretrain": Command(config.PretrainSettings, "fgsn.training.pretrain:pretrain"),
-    "import": Command(config.ImportSettings, "fgsn.import_model:import_model"),
+    "import": Command(config.ImportSettings, "fgsn.inference.import_model:import_model"),
     "train": Command(config.TrainSettings, "fgsn.training.train:train", shared=True),
     "segment": Command(config.SegmentSettings, "fgsn.inference.segment:segment", shared=True),
     "stationary": Command(config.StationarySettings, "fgsn.evaluation.stationary:stationary"),
     "evaluate": Command(config.EvaluateSettings, "fgsn.evaluation.evaluate:evaluate"),
     "localize": Command(config.LocalizeSettings, "fgsn.localization.localize:localize"),
-    "track": Command(config.TrackSettings, "fgsn.localization.track:track_sequences"),
+    "track": Command(config.TrackSettings, "fgsn.tracking.track:track_sequences"),
     "score-poses": Command(config.ScorePosesSettings, "fgsn.evaluation.score_poses:score_poses"),
     "report": Command(config.ReportSettings, "fgsn.report.page:report"),
     "sweep": Command(config.SweepSettings, "fgsn.sweep:sweep"),
@@ -163,7 +163,7 @@ def show(results: Mapping[str, Any]) -> None:
 
 
 def _lines(name: str, value: Any) -> str:
-    """A value with an entry of a list a line, save for figures."""
+    """A value with an entry of a list a line, save for metrics."""
     if not isinstance(value, (list, tuple)) or (value and all(isinstance(item, float) for item in value)):
         return _cell(name, value)
     return "\n".join(map(str, value)) or "none"
@@ -208,7 +208,7 @@ def _width(columns: Sequence[Sequence[str]]) -> int:
 
 
 def _cell(name: str, value: Any) -> str:
-    """A value for people; lists of figures are percents or, by their name, the ends of an interval."""
+    """A value for people; lists of metrics are percents or, by their name, the ends of an interval."""
     if value is None:
         return "–"
     if isinstance(value, float):

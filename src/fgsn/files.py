@@ -27,7 +27,7 @@ os.umask(_UMASK)
 
 
 @contextmanager
-def written_whole(path: Path | str) -> Iterator[Path]:
+def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
 
     A reader sees the old file or the whole new one. When the body fails, nothing is left behind.
@@ -51,7 +51,7 @@ def written_whole(path: Path | str) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-class Claim:
+class FolderLock:
     """Tells other processes that this one writes into a folder; given up when the process ends, however it ends.
 
     Where the file system knows no locks, every process thinks that it is alone.
@@ -67,7 +67,7 @@ class Claim:
         weakref.finalize(self, os.close, self._file)
 
     def alone(self) -> bool:
-        """Claim the folder for this process alone, unless another is at work; then remove what killed ones left."""
+        """Lock the folder for this process alone, unless another is at work; then remove what killed ones left."""
         if not self._locked(shared=False):
             return False
         for left in self.folder.rglob(f".*{PART}"):
@@ -75,7 +75,7 @@ class Claim:
         return True
 
     def beside_others(self) -> None:
-        """Claim the folder for this process and others that share it.
+        """FolderLock the folder for this process and others that share it.
 
         Raises:
             FgsnError: another process keeps it for itself.
@@ -100,7 +100,7 @@ class Claim:
 
 def write_text(path: Path | str, text: str) -> None:
     """Write a text file whole or not at all (UTF-8)."""
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 

@@ -30,7 +30,7 @@ from fgsn.training.run import MAY_DIFFER
 from fgsn.training.train import train
 
 SECTIONS = ("train", "evaluate", "grid", "runs")
-FIGURES = (
+METRICS = (
     "information_bits",
     "information_bits_permutation",
     "information_bits_heldout",
@@ -38,7 +38,7 @@ FIGURES = (
     "match_lift",
     "clusters_used",
 )
-"""The label figures that the table shows; evaluate/results.json of a run has all."""
+"""The label metrics that the table shows; evaluate/results.json of a run has all."""
 SHORT = ("information_bits", "kappa", "match_lift", "clusters_used", "cpu_seconds")
 """What fits a terminal."""
 
@@ -178,17 +178,17 @@ def _finished(experiment: Experiment) -> dict[str, Any]:
     wall, cpu = time.monotonic(), time.process_time()
     train(experiment.train)
     trained = time.monotonic()
-    figures = evaluate(experiment.evaluate)
+    metrics = evaluate(experiment.evaluate)
     row = {
         **experiment.axes,
-        **{key: figures[key] for key in FIGURES},
+        **{key: metrics[key] for key in METRICS},
         "train_seconds": round(trained - wall, 1),
         "evaluate_seconds": round(time.monotonic() - trained, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "resumed": experiment.train.resume,  # the seconds are then those of the last part
     }
-    if figures["failed"]:
-        raise FgsnError(f"{len(figures['failed'])} images could not be evaluated, first: {figures['failed'][0]}")
+    if metrics["failed"]:
+        raise FgsnError(f"{len(metrics['failed'])} images could not be evaluated, first: {metrics['failed'][0]}")
     write_json(done, row)
     return row
 

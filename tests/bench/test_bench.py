@@ -23,7 +23,7 @@ def small(monkeypatch):
     monkeypatch.setattr(measure, "copy_rate", lambda device: 1e9)
 
 
-def test_every_subject_has_its_figures_and_the_file_holds_them(small, monkeypatch, tmp_path):
+def test_every_subject_has_its_metrics_and_the_file_holds_them(small, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "machine", lambda settings: {"device": "cpu"})
     out = tmp_path / "bench.json"
     monkeypatch.setattr(clustering, "SIDE", 12)
@@ -35,11 +35,11 @@ def test_every_subject_has_its_figures_and_the_file_holds_them(small, monkeypatc
         assert {"shapes", "ours_s", "plain_s", "ratio", "floor_s", "over_floor"} <= row.keys()
         assert row["ratio"] == pytest.approx(row["plain_s"] / row["ours_s"])
         assert row["over_floor"] == pytest.approx(row["ours_s"] / row["floor_s"])
-    figures = results["bench"]
-    assert figures["segmentation"]["equal_float32"] >= 0.999
-    assert figures["assignment"]["equal"] > 0.999
-    assert figures["gsmc"]["same_best_tenth"] >= 0.8
-    assert figures["pfsl"]["median_difference"] < 1e-2
+    metrics = results["bench"]
+    assert metrics["segmentation"]["equal_float32"] >= 0.999
+    assert metrics["assignment"]["equal"] > 0.999
+    assert metrics["gsmc"]["same_best_tenth"] >= 0.8
+    assert metrics["pfsl"]["median_difference"] < 1e-2
 
 
 def test_the_plain_k_means_gets_as_near_as_ours():
@@ -62,8 +62,8 @@ def test_turns_alternate_after_a_warm_up():
 
 def test_the_floor_is_the_slower_of_computing_and_moving(small):
     seconds = {"ours": 3.0, "plain": 6.0}
-    assert measure.figures(seconds, "", CPU, 4e9, 1e9, torch.float32)["floor_s"] == 2
-    row = measure.figures(seconds, "", CPU, 4e9, 3e9, torch.float32)
+    assert measure.metrics(seconds, "", CPU, 4e9, 1e9, torch.float32)["floor_s"] == 2
+    row = measure.metrics(seconds, "", CPU, 4e9, 3e9, torch.float32)
     assert (row["floor_s"], row["over_floor"], row["ratio"]) == (3, 1, 2)
 
 

@@ -6,12 +6,12 @@ from scipy.spatial.transform import Rotation
 
 import plain_scene as scene
 from fgsn.correspond.by_position import by_position
-from fgsn.correspond.nearness import as_seen, mutual, supported
-from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.correspond.same_frame import displacement
+from fgsn.correspond.same_surface import as_seen, mutual, supported
 from fgsn.errors import FgsnError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.pose import Pose
+from fgsn.matching.pair import MatchedPair, Refused
 
 SUMMER, WINTER = scene.images("summer", scene.drive(6, 0.0)), scene.images("winter", scene.drive(6, 0.4, shift=0.3))
 TRUTH = scene.truth(SUMMER, WINTER)

@@ -6,11 +6,11 @@ import pytest
 import plain_scene as scene
 from fgsn.correspond.depth_maps import DepthMaps
 from fgsn.correspond.from_depth import from_depth
-from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import PosedImages, join
+from fgsn.matching.pair import MatchedPair, Refused
 
 SUMMER, WINTER = (
     scene.images("summer", scene.drive(4, 0.0, 4)),

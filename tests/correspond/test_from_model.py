@@ -6,10 +6,10 @@ from scipy.spatial import KDTree
 
 import plain_scene as scene
 from fgsn.correspond.from_model import from_model
-from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.errors import FgsnError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import join
+from fgsn.matching.pair import MatchedPair, Refused
 
 SUMMER, WINTER = scene.images("summer", scene.drive(5, 0.0)), scene.images("winter", scene.drive(5, 0.4))
 BOTH = join([SUMMER, WINTER])

@@ -5,10 +5,10 @@ import csv
 import numpy as np
 import pytest
 
-from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.correspond.write import Writer, link_images, spread
 from fgsn.data.correspondences import centre_distance, read_correspondences
 from fgsn.errors import FgsnError
+from fgsn.matching.pair import MatchedPair, Refused
 
 SIZES = {"summer/c0/a.png": (64, 48), "summer/c1/a.png": (64, 48), "snow/c0/b.png": (80, 60)}
 

@@ -209,7 +209,7 @@ def test_a_missing_image_is_never_replaced_by_the_other_of_the_pair(root, path, 
 
 def test_images_may_lie_in_another_folder(root, path, tmp_path_factory):
     put(path)
-    elsewhere = tmp_path_factory.mktemp("elsewhere") / "photographs"
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "images"
     shutil.move(root / "images", elsewhere)
     assert read_correspondences(path, elsewhere).target == elsewhere / "b/c0/2.png"
 

@@ -54,13 +54,13 @@ def test_rows_stay_together_and_each_image_is_read_once():
 def test_measure_tells_conditions_and_places_apart():
     everywhere = [[x, y] for y in range(3) for x in range(4)]
     pairs = [pair("ref", "snow", everywhere), pair("ref", "night", everywhere)]
-    figures = measure(MAPS.__getitem__, pairs, 12, lambda image: "here", lambda image: image.name)
-    assert figures["points"] == 24
-    assert figures["places"] == 1
-    assert figures["points_outside"] == 0
-    assert figures["agreement"] == 0.5
-    assert figures["conditions"]["snow"]["agreement"] == 1
-    assert figures["conditions"]["night"]["agreement"] == 0
+    metrics = measure(MAPS.__getitem__, pairs, 12, lambda image: "here", lambda image: image.name)
+    assert metrics["points"] == 24
+    assert metrics["places"] == 1
+    assert metrics["points_outside"] == 0
+    assert metrics["agreement"] == 0.5
+    assert metrics["conditions"]["snow"]["agreement"] == 1
+    assert metrics["conditions"]["night"]["agreement"] == 0
     assert "conditions" not in measure(MAPS.__getitem__, pairs, 12)
 
 

@@ -5,8 +5,8 @@ from scipy.spatial.transform import Rotation
 from fgsn.config import ScorePosesSettings
 from fgsn.errors import FgsnError
 from fgsn.evaluation.score_poses import score_poses
+from fgsn.formats.poses import write_results
 from fgsn.geometry.pose import Pose
-from fgsn.localization.result_files import write_results
 
 NAMES = [f"{condition}/c0/{number}.jpg" for condition in ("night", "snow") for number in range(4)]
 RNG = np.random.default_rng(0)
@@ -29,27 +29,27 @@ def files(tmp_path):
 
 
 def test_recall_per_condition(files):
-    figures = score_poses(ScorePosesSettings(**files))
-    assert list(figures) == ["all", "night", "snow"]
-    assert figures["night"]["recall"] == [25, 50, 75]
-    assert figures["snow"]["recall"] == [75, 75, 75]
-    assert figures["all"]["recall"] == [50, 62.5, 75]
-    assert (figures["snow"]["queries"], figures["snow"]["localized"]) == (4, 3)
-    assert figures["night"]["median_metres"] == pytest.approx(1.65)
+    metrics = score_poses(ScorePosesSettings(**files))
+    assert list(metrics) == ["all", "night", "snow"]
+    assert metrics["night"]["recall"] == [25, 50, 75]
+    assert metrics["snow"]["recall"] == [75, 75, 75]
+    assert metrics["all"]["recall"] == [50, 62.5, 75]
+    assert (metrics["snow"]["queries"], metrics["snow"]["localized"]) == (4, 3)
+    assert metrics["night"]["median_metres"] == pytest.approx(1.65)
 
 
 def test_other_units(files):
-    figures = score_poses(ScorePosesSettings(**files, metres_per_unit=4.0))
-    assert figures["all"]["recall"][0] == 0
-    assert figures["all"]["interval"][0][1] < 40
-    assert figures["night"]["median_metres"] == pytest.approx(6.6)
+    metrics = score_poses(ScorePosesSettings(**files, metres_per_unit=4.0))
+    assert metrics["all"]["recall"][0] == 0
+    assert metrics["all"]["interval"][0][1] < 40
+    assert metrics["night"]["median_metres"] == pytest.approx(6.6)
 
 
 def test_a_query_list_says_what_counts(files, tmp_path):
     queries = tmp_path / "queries.txt"
     queries.write_text(f"{NAMES[0]} SIMPLE_PINHOLE 64 48 50 32 24\n{NAMES[7]} SIMPLE_PINHOLE 64 48 50 32 24\n")
-    figures = score_poses(ScorePosesSettings(**files, queries=queries, partial=True))
-    assert figures["all"]["recall"] == [50, 50, 50]
+    metrics = score_poses(ScorePosesSettings(**files, queries=queries, partial=True))
+    assert metrics["all"]["recall"] == [50, 50, 50]
     queries.write_text("night/c0/9.jpg SIMPLE_PINHOLE 64 48 50 32 24\n")
     with pytest.raises(FgsnError, match=r"has no pose of 'night/c0/9\.jpg', which is in"):
         score_poses(ScorePosesSettings(**files, queries=queries))
@@ -63,9 +63,9 @@ def test_names_of_the_benchmark_are_understood(files, tmp_path):
     folder = tmp_path / "camera-poses"
     folder.mkdir()
     (folder / "slice-7.txt").write_text("\n".join(lines))
-    figures = score_poses(ScorePosesSettings(poses=tmp_path / "poses.txt", truth=folder))
-    assert list(figures) == ["all", "2010-09-15"]
-    assert figures["all"]["recall"] == [100, 100, 100]
+    metrics = score_poses(ScorePosesSettings(poses=tmp_path / "poses.txt", truth=folder))
+    assert list(metrics) == ["all", "2010-09-15"]
+    assert metrics["all"]["recall"] == [100, 100, 100]
 
 
 def test_an_empty_result_file_scores_nothing(files):
@@ -95,8 +95,8 @@ def test_two_poses_of_one_query(files):
 def test_centres_in_place_of_translations_are_noticed(files, capsys):
     score_poses(ScorePosesSettings(**files))
     assert "nearer" not in capsys.readouterr().err
-    figures = score_poses(ScorePosesSettings(**files, convention="centre"))
-    assert figures["all"]["recall"] == [0, 0, 0]
+    metrics = score_poses(ScorePosesSettings(**files, convention="centre"))
+    assert metrics["all"]["recall"] == [0, 0, 0]
     assert "(--convention translation)" in capsys.readouterr().err
     write_results(files["poses"], NAMES, Pose(TRUTH.rotation, TRUTH.centre))
     score_poses(ScorePosesSettings(**files))

@@ -12,9 +12,9 @@ from fgsn.config import SegmentSettings
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError, UsageError
 from fgsn.inference import segment as module
-from fgsn.inference.fast import faster
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.segment import segment
+from fgsn.inference.segmenter import faster
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from scipy.spatial.transform import Rotation
 
 from fgsn.bench.street import CAMERA
 from fgsn.cli import main
+from fgsn.formats.ground_truth import read_truth
+from fgsn.formats.hloc import read_pairs
+from fgsn.formats.priors import priors_like, read_priors, write_priors
 from fgsn.geometry.colmap import read_model, write_model
+from fgsn.geometry.gravity import up_of_cameras
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import write_intrinsics, write_poses
 from fgsn.inference.label_maps import write_label_map
 from fgsn.localization import localize
-from fgsn.localization.hloc import read_pairs
-from fgsn.localization.priors import priors_like, read_priors, write_priors
-from fgsn.localization.truth import read_truth
-from fgsn.localization.upright import up_of_cameras
 from street_files import batch, looking, write_hloc, write_street
 
 LABELS, DATABASE, QUERIES, WRONG = 30, 8, 4, 0.85

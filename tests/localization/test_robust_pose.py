@@ -12,9 +12,9 @@ from scipy.spatial.transform import Rotation
 from fgsn.bench.street import LEVEL
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.geometry.camera import Camera
+from fgsn.geometry.gravity import upright_rotation
 from fgsn.geometry.pose import Pose
 from fgsn.localization.robust_pose import estimate_pose, samples_needed
-from fgsn.localization.upright import upright_rotation
 
 PINHOLE = Camera(640, 480, 520.0, 530.0, 320.0, 241.0)
 LENS = Camera(640, 480, 520.0, 530.0, 320.0, 241.0, "OPENCV", (-0.3, 0.1, 0.001, -0.001))

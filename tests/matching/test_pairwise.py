@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.spatial import KDTree
 
-from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.matching.features import Features
-from fgsn.matching.pairwise import match_photographs
+from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pairwise import match_images
 from matched_scene import CAMERA, depth, make_scene
 
 pytest.importorskip("poselib")
@@ -21,7 +21,7 @@ def test_from_images_to_correspondences(tmp_path, known):
     features = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
     cameras = dict.fromkeys(scene.images, CAMERA) if known else None
     pairs = list(zip(SUMMER, WINTER, strict=True))
-    good, chance, broken = match_photographs(features, pairs, cameras=cameras)
+    good, chance, broken = match_images(features, pairs, cameras=cameras)
     assert isinstance(good, MatchedPair)
     assert (good.reference, good.target) == pairs[0]
     assert len(good.points_ref) > 20
@@ -37,8 +37,8 @@ def test_from_images_to_correspondences(tmp_path, known):
 def test_dense_points_lie_between_the_matches(tmp_path):
     scene = make_scene(tmp_path, [SUMMER[0], WINTER[0]], points=1500, noise=0.5, seed=2)
     features = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
-    (sparse,) = match_photographs(features, [(SUMMER[0], WINTER[0])])
-    (dense,) = match_photographs(features, [(SUMMER[0], WINTER[0])], dense=True)
+    (sparse,) = match_images(features, [(SUMMER[0], WINTER[0])])
+    (dense,) = match_images(features, [(SUMMER[0], WINTER[0])], dense=True)
     assert isinstance(sparse, MatchedPair)
     assert isinstance(dense, MatchedPair)
     count = len(sparse.points_ref)

@@ -10,7 +10,7 @@ import torch
 import fgsn
 from fgsn.config import ImportSettings, PretrainSettings
 from fgsn.errors import FgsnError, MissingExtraError, UsageError
-from fgsn.import_model import import_model
+from fgsn.inference.import_model import import_model
 from fgsn.inference.model import Model
 from fgsn.models import timm_net
 from fgsn.models.backbones import build_backbone

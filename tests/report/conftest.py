@@ -1,4 +1,4 @@
-"""A run on the street of `street.py`: photographs, label maps, a model, training curves, and poses by two methods."""
+"""A run on the street of `street.py`: images, label maps, a model, training curves, and poses by two methods."""
 
 import json
 from dataclasses import replace

@@ -14,7 +14,7 @@ from fgsn.inference.label_maps import write_label_map
 from fgsn.report import page
 from fgsn.report.page import about, number, percent, report
 
-PARTS = ["figures", "charts", "places", "clusters", "confusion", "recall", "view", "matches"]
+PARTS = ["metrics", "charts", "places", "clusters", "confusion", "recall", "view", "matches"]
 VOID = ("meta", "img", "br", "link", "input")
 
 

@@ -53,8 +53,7 @@ def test_a_label_has_one_colour_on_all_of_the_page(sources):
 
 def test_many_places_stay_within_the_budget(sources):
     large, small = (
-        sum(len(view.photograph) for place in places(sources, budget) for view in place.views)
-        for budget in (10**9, 200_000)
+        sum(len(view.image) for place in places(sources, budget) for view in place.views) for budget in (10**9, 200_000)
     )
     assert small < large * 0.7
 

@@ -126,7 +126,7 @@ STEP = Path(__file__).with_name("golden_step")
 
 @torch.no_grad()
 def test_the_losses_of_a_step_of_theirs(start, tmp_path):
-    """Golden 11, sample 1, on two photographs (samples of scikit-image, CC0 or public domain).
+    """Golden 11, sample 1, on two images (samples of scikit-image, CC0 or public domain).
 
     Ours has the weights of the start and not those after one step at 2.5e-5, which is far below the tolerance.
     """
@@ -162,7 +162,7 @@ def test_the_losses_of_a_step_of_theirs(start, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ROOT.is_dir(), reason="the golden photographs are not here")
+@pytest.mark.skipif(not ROOT.is_dir(), reason="the golden images are not here")
 def test_a_run_of_theirs_replayed(start):
     """Four steps on their samples with our mathematics: labels, losses, and what became of the weights."""
     facts, stored = json.loads((ROOT / "11_train_trace.json").read_text()), np.load(ROOT / "11_train_trace.npz")

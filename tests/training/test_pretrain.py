@@ -17,7 +17,7 @@ from fgsn.errors import FgsnError, UsageError
 from fgsn.models.model_file import read_model_file
 from fgsn.training import pretrain as module
 from fgsn.training.correspondence_term import CorrespondenceTerm
-from fgsn.training.pretrain import pretrain, segmentation_figures
+from fgsn.training.pretrain import pretrain, segmentation_metrics
 
 COLOURS = np.array([[230, 40, 40], [40, 230, 40], [40, 40, 230]], np.uint8)
 
@@ -76,13 +76,13 @@ def test_the_run_folder_holds_a_base_network(run, camvid, tmp_path):
     assert model.facts["data"] == ["camvid"]
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
     assert results["images"] == 3
-    # The figures are those of the model that was saved.
+    # The metrics are those of the model that was saved.
     labelled = open_labelled(f"camvid:{camvid}")
-    again = segmentation_figures(model, [(labelled, sample) for sample in labelled.validation])
+    again = segmentation_metrics(model, [(labelled, sample) for sample in labelled.validation])
     assert again["pixel_accuracy"] == pytest.approx(results["pixel_accuracy"])
 
 
-def test_figures_of_a_known_prediction(camvid, make_model):
+def test_metrics_of_a_known_prediction(camvid, make_model):
     """Predicting the class of the truth in its upper half, and class 0 below."""
     labelled = open_labelled(f"camvid:{camvid}")
     truth = labelled.read_label(labelled.validation[0])
@@ -94,17 +94,17 @@ def test_figures_of_a_known_prediction(camvid, make_model):
         def segment(self, image):
             return guess
 
-    figures = segmentation_figures(Oracle(), [(labelled, labelled.validation[0])])
+    metrics = segmentation_metrics(Oracle(), [(labelled, labelled.validation[0])])
     known = truth != IGNORE
-    assert figures["pixel_accuracy"] == pytest.approx((guess == truth)[known].mean())
+    assert metrics["pixel_accuracy"] == pytest.approx((guess == truth)[known].mean())
     for index, name in enumerate(CAMVID_CLASSES):
         union = ((truth == index) | (guess == index)) & known
         if union.any():
             expected = ((truth == index) & (guess == index) & known).sum() / union.sum()
-            assert figures["iou"][name] == pytest.approx(expected)
+            assert metrics["iou"][name] == pytest.approx(expected)
         else:
-            assert name not in figures["iou"]
-    assert figures["mean_iou"] == pytest.approx(np.mean(list(figures["iou"].values())))
+            assert name not in metrics["iou"]
+    assert metrics["mean_iou"] == pytest.approx(np.mean(list(metrics["iou"].values())))
 
 
 def test_crops_and_labels_belong_together(camvid):

@@ -189,7 +189,7 @@ def test_the_best_model_is_that_of_the_most_information(run, monkeypatch, tmp_pa
     def scripted(model, pairs, settings):
         assert len(pairs) == 2
         weights.append(model.network.classifier.weight.clone())
-        return dict.fromkeys(module.VALIDATION_FIGURES, 0.0) | {"information_bits": next(information)}
+        return dict.fromkeys(module.VALIDATION_METRICS, 0.0) | {"information_bits": next(information)}
 
     monkeypatch.setattr(module, "_validate", scripted)
     results = run()
@@ -355,8 +355,8 @@ def test_two_trainings_do_not_write_into_one_folder(settings):
     process = started(wanted)
     try:
         other = subprocess.run(
-            [sys.executable, "-c", "import sys; from pathlib import Path; from fgsn.files import Claim; "
-             "sys.exit(Claim(Path(sys.argv[1])).alone())", wanted.out],
+            [sys.executable, "-c", "import sys; from pathlib import Path; from fgsn.files import FolderLock; "
+             "sys.exit(FolderLock(Path(sys.argv[1])).alone())", wanted.out],
             check=False,
         )  # fmt: skip
         assert other.returncode == 0

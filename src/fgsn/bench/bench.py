@@ -25,11 +25,11 @@ SUBJECTS = {
     "gsmc": "fgsn.bench.gsmc:gsmc",
     "pfsl": "fgsn.bench.pfsl:pfsl",
 }
-"""Subject: its function, settings -> figures. All have shapes, ours_s, plain_s, ratio and floor_s."""
+"""Subject: its function, settings -> metrics. All have shapes, ours_s, plain_s, ratio and floor_s."""
 
 
 def bench(settings: BenchSettings) -> dict[str, Any]:
-    """Measure the subjects; returns the machine and a table of figures, and writes them where `--out` says."""
+    """Measure the subjects; returns the machine and a table of metrics, and writes them where `--out` says."""
     for name in settings.subjects:
         if name not in SUBJECTS:
             raise UsageError(f"--subjects knows no '{name}'; {nearest(name, SUBJECTS)}")

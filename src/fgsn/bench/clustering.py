@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fgsn.bench.measure import alternating, figures
+from fgsn.bench.measure import alternating, metrics
 from fgsn.clustering.codebook import Codebook
 from fgsn.clustering.kmeans import kmeans
 from fgsn.config import BenchSettings
@@ -36,7 +36,7 @@ def clustering(settings: BenchSettings) -> dict[str, Any]:
     steps = ITERATIONS + 1
     operations, moved = 2.0 * steps * samples * clusters * KEPT, 4.0 * steps * samples * KEPT
     shapes = f"{samples} samples of {KEPT}, {clusters} clusters, {ITERATIONS} iterations"
-    row = figures(seconds, shapes, device, operations, moved, torch.float32)
+    row = metrics(seconds, shapes, device, operations, moved, torch.float32)
     return row | {"objective_over_plain": found["ours"] / found["plain"]}
 
 
@@ -60,7 +60,7 @@ def assignment(settings: BenchSettings) -> dict[str, Any]:
     rows = maps * SIDE**2
     operations, moved = 2.0 * rows * KEPT * (DIM + clusters), 4.0 * rows * DIM
     shapes = f"{maps} maps of {DIM} x {SIDE} x {SIDE}, {clusters} clusters"
-    row = figures(seconds, shapes, device, operations, moved, torch.float32)
+    row = metrics(seconds, shapes, device, operations, moved, torch.float32)
     return row | {"equal": float(np.mean(found["ours"] == found["plain"]))}
 
 

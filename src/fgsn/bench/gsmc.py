@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fgsn.bench.measure import alternating, figures
+from fgsn.bench.measure import alternating, metrics
 from fgsn.bench.street import Matches, Query, make_map, make_matches, make_query
 from fgsn.config import BenchSettings
 from fgsn.geometry.camera import Camera
@@ -69,7 +69,7 @@ def gsmc(settings: BenchSettings) -> dict[str, Any]:
     seconds = alternating({"ours": ours, "plain": plain, "every_circle": scene.gsmc()}, settings.rounds, device)
     seen = votes_counted(ours)
     shapes = f"{matches} matches, {voters} voters, {LABELS} labels, {CAMERA.width} x {CAMERA.height}"
-    row = figures(seconds, shapes, device, OPERATIONS * seen, BYTES * seen, torch.float32)
+    row = metrics(seconds, shapes, device, OPERATIONS * seen, BYTES * seen, torch.float32)
     return row | {"same_best_tenth": _same_best(ours(), plain(), matches // 10)}
 
 

@@ -28,7 +28,7 @@ def alternating(methods: Mapping[str, Callable[[], Any]], rounds: int, device: t
     return {name: median(values) for name, values in seconds.items()}
 
 
-def figures(
+def metrics(
     seconds: Mapping[str, float], shapes: str, device: torch.device, operations: float, moved: float, dtype: torch.dtype
 ) -> dict[str, Any]:
     """The row of a subject.

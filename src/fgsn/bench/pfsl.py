@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from fgsn.bench.measure import alternating, figures
+from fgsn.bench.measure import alternating, metrics
 from fgsn.config import BenchSettings
+from fgsn.geometry import rotations
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.inference.model import choose_device
-from fgsn.localization import rotations
-from fgsn.localization.confusion import Confusion
-from fgsn.localization.evidence import LabelEvidence
-from fgsn.localization.map_points import MapPoints, Visibility
-from fgsn.localization.particle_filter import FilterSettings, ParticleFilter, Spread
+from fgsn.tracking.confusion import Confusion
+from fgsn.tracking.likelihood import LabelEvidence
+from fgsn.tracking.map_points import MapPoints, Visibility
+from fgsn.tracking.particle_filter import FilterSettings, ParticleFilter, Spread
 
 CAMERA = Camera(1024, 768, 869.0, 866.0, 525.0, 419.5)
 STILL = Pose(np.eye(3), np.zeros(3))
@@ -49,7 +49,7 @@ def pfsl(settings: BenchSettings) -> dict[str, Any]:
     seconds = alternating(methods, settings.rounds, device)
     seen = particles * evidence.points.shape[1]
     shapes = f"{particles} particles, {evidence.points.shape[1]} points in view, {labels} labels"
-    row = figures(seconds, shapes, device, OPERATIONS * seen, BYTES * seen, torch.float32)
+    row = metrics(seconds, shapes, device, OPERATIONS * seen, BYTES * seen, torch.float32)
     apart = float(np.median(np.abs(found["ours"] - found["plain"])))
     return row | {"step_s": median(steps[1:]), "median_difference": apart}
 

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from fgsn.bench.measure import alternating, figures
+from fgsn.bench.measure import alternating, metrics
 from fgsn.config import BenchSettings
 from fgsn.data.images import read_image
 from fgsn.data.resize import resized_shape
-from fgsn.inference.fast import chosen_precision, faster
 from fgsn.inference.label_maps import read_label_map, write_label_map
 from fgsn.inference.model import Model, choose_device
 from fgsn.inference.segment import segment_images
+from fgsn.inference.segmenter import chosen_precision, faster
 from fgsn.inference.tiles import ramp, starts
 from fgsn.inference.upsample import cells_around
 from fgsn.models.layers import STRIDE, cells
@@ -63,7 +63,7 @@ def segmentation(settings: BenchSettings) -> dict[str, Any]:
     shapes = f"{count} images {size[0]} x {size[1]}, {windows} windows of {model.window} each, "
     shapes += f"{architecture.backbone}, {LABELS} labels, {precision}"
     operations = crops * window_operations(architecture, model.window)
-    row = figures(seconds, shapes, model.device, operations, moved, getattr(torch, precision))
+    row = metrics(seconds, shapes, model.device, operations, moved, getattr(torch, precision))
     # With many labels and a small network the plain way spends most of its time on interpolated scores.
     return row | equal | {"images_per_second": count / seconds["ours"], "plain_network_s": sum(networks)}
 
@@ -81,7 +81,7 @@ def random_model(settings: BenchSettings, backbone: str, window: int, labels: in
 
 
 def textures(folder: Path, size: tuple[int, int], count: int, seed: int) -> list[Path]:
-    """Photographs that nobody took: smooth coloured patches with noise, as JPEG."""
+    """Images that nobody took: smooth coloured patches with noise, as JPEG."""
     random = np.random.default_rng(seed)
     paths = [folder / f"{number}.jpg" for number in range(count)]
     for path in paths:

@@ -24,7 +24,7 @@ from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.training.batches import matches_of, stacked
 from fgsn.training.clusters import Labeller
 from fgsn.training.losses import at_cells, cluster_loss, correspondence_loss
-from fgsn.training.parts import made_ready
+from fgsn.training.micro_batches import wrap_for_training
 from fgsn.training.run import sgd
 from fgsn.training.train import train_step
 
@@ -138,7 +138,7 @@ def _ours(model: Model, samples: list[PairSample], settings: TrainSettings) -> C
     labeller = Labeller(frozen, settings.precision, settings.compile)
     model, optimiser = _learner(model, settings)
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network = made_ready(model.network, settings)
+    network = wrap_for_training(model.network, settings)
 
     def step(turn: int) -> None:
         optimiser.zero_grad()

@@ -13,7 +13,7 @@ CONDITIONS = ("sun", "autumn", "bare", "snow", "rain", "night")
 
 @dataclass(frozen=True, kw_only=True)
 class WorldSettings(Settings):
-    """Make the embedded world: a procedural town, driven in several conditions, as a data set."""
+    """Make the synthetic town: a procedural town, driven in several conditions, as a data set."""
 
     out: Path
     """Folder to write the data set to."""
@@ -63,7 +63,7 @@ class PrepareSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class CorrespondSettings(Settings):
-    """Make a data set with correspondences across conditions from photographs, COLMAP models or depth maps.
+    """Make a data set with correspondences across conditions from images, COLMAP models or depth maps.
 
     With images alone, correspondences are matched by appearance and verified by geometry; --maps, --depth or --poses
     find them by position, which also reaches what looks different in every season.

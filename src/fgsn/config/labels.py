@@ -1,4 +1,4 @@
-"""Settings of the commands that use models: label maps and figures."""
+"""Settings of the commands that use models: label maps and metrics."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,9 +139,9 @@ class InfoSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings(Settings):
-    """Run the whole chain on the embedded world and write a page with figures and pictures."""
+    """Run the whole chain on the synthetic town and write a page with metrics and pictures."""
 
     out: Path = Path("demo")
     """Folder to write to."""
     quick: bool = False
-    """The smallest honest run: fewer places, smaller images, fewer steps."""
+    """The smallest small run: fewer places, smaller images, fewer steps."""

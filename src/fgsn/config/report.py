@@ -11,7 +11,7 @@ from fgsn.config.base import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings(Settings):
-    """Write one page about a run or a demo: figures, curves, pictures of places and clusters, poses."""
+    """Write one page about a run or a demo: metrics, curves, pictures of places and clusters, poses."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="RUN")]
     """Run folder (fgsn train, fgsn pretrain) or folder of fgsn demo."""

@@ -9,15 +9,15 @@ from functools import partial
 
 import numpy as np
 
-from fgsn.correspond.nearness import REACH, as_seen, mutual
-from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.correspond.point_map import LARGEST_ERROR, Array, PointMap, Rows, hidden
 from fgsn.correspond.same_frame import displacement
-from fgsn.correspond.settle import POINTS, settle
+from fgsn.correspond.same_surface import REACH, as_seen, mutual
+from fgsn.correspond.select_points import POINTS, settle
 from fgsn.correspond.views import Views, require_conditions
 from fgsn.errors import FgsnError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
+from fgsn.matching.pair import MatchedPair, Refused
 from fgsn.progress import tracked
 
 

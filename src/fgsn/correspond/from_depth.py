@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from fgsn.correspond.depth_maps import DepthMaps, DepthView
 from fgsn.correspond.depth_unit import check_unit
-from fgsn.correspond.pair import MatchedPair, Refused
-from fgsn.correspond.settle import POINTS, settle
+from fgsn.correspond.select_points import POINTS, settle
 from fgsn.correspond.views import Views, require_conditions, rows_by_condition
 from fgsn.geometry.posed import PosedImages
+from fgsn.matching.pair import MatchedPair, Refused
 from fgsn.progress import tracked
 
 Array = NDArray[np.float64]

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from fgsn.correspond.nearness import as_seen, supported
-from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.correspond.point_map import LARGEST_ERROR, Array, PointMap, Rows, hidden
-from fgsn.correspond.settle import POINTS, settle
+from fgsn.correspond.same_surface import as_seen, supported
+from fgsn.correspond.select_points import POINTS, settle
 from fgsn.correspond.views import Views, require_conditions, rows_by_condition
 from fgsn.geometry.colmap import Reconstruction
+from fgsn.matching.pair import MatchedPair, Refused
 from fgsn.progress import tracked
 
 

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
-from fgsn.correspond.nearness import Array, nearest
+from fgsn.correspond.same_surface import Array, nearest
 from fgsn.errors import FgsnError
 from fgsn.geometry.colmap import Reconstruction
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.data.correspondences import centre_distance, write_correspondences
 from fgsn.errors import FgsnError
 from fgsn.files import write_text
+from fgsn.matching.pair import MatchedPair, Refused
 
 GRID = 4
 """Images are divided into GRID x GRID parts to say how far correspondences are spread."""
@@ -108,8 +108,8 @@ class Writer:
         by_condition: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in self.rows:
             by_condition[row["condition"]].append(row)
-        conditions = {name: _figures(rows) for name, rows in sorted(by_condition.items())}
-        doubts = [doubt for name, figures in conditions.items() for doubt in _doubts(name, figures, references)]
+        conditions = {name: _metrics(rows) for name, rows in sorted(by_condition.items())}
+        doubts = [doubt for name, metrics in conditions.items() for doubt in _doubts(name, metrics, references)]
         missing = {condition_of(pair.target) for pair in self.refused} - by_condition.keys()
         doubts += [f"{name}: no pair was trustworthy" for name in sorted(missing)]
         return {
@@ -136,7 +136,7 @@ def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str,
     write_text(path, text.getvalue())
 
 
-def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _metrics(rows: list[dict[str, Any]]) -> dict[str, Any]:
     errors = [row["error_px"] for row in rows if row["error_px"] != ""]
     return {
         "pairs": len(rows),
@@ -148,14 +148,14 @@ def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _doubts(name: str, figures: dict[str, Any], references: int) -> list[str]:
+def _doubts(name: str, metrics: dict[str, Any], references: int) -> list[str]:
     found = []
-    if figures["points_per_pair"] < FEW_POINTS:
-        found.append(f"{name}: sparse, half of its pairs have at most {figures['points_per_pair']} points")
-    if figures["spread"] < SMALL_SPREAD:
-        found.append(f"{name}: one-sided, points reach {figures['spread']:.0%} of the image's parts on average")
-    if figures["reference_images"] < FEW_REFERENCES * references:
-        found.append(f"{name}: only {figures['reference_images']} of {references} reference images have a partner")
+    if metrics["points_per_pair"] < FEW_POINTS:
+        found.append(f"{name}: sparse, half of its pairs have at most {metrics['points_per_pair']} points")
+    if metrics["spread"] < SMALL_SPREAD:
+        found.append(f"{name}: one-sided, points reach {metrics['spread']:.0%} of the image's parts on average")
+    if metrics["reference_images"] < FEW_REFERENCES * references:
+        found.append(f"{name}: only {metrics['reference_images']} of {references} reference images have a partner")
     return found
 
 

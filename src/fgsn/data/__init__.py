@@ -1,1 +1,1 @@
-"""What comes in: images, correspondences, labelled sets, the embedded world."""
+"""What comes in: images, correspondences, labelled sets, the synthetic town."""

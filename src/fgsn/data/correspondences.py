@@ -15,8 +15,8 @@ import numpy as np
 
 from fgsn.data.find_image import MissingImageError, find_image
 from fgsn.errors import FgsnError
-from fgsn.files import inside, written_whole
-from fgsn.hdf5 import stored_array
+from fgsn.files import atomic_write, inside
+from fgsn.formats.hdf5 import stored_array
 
 LONGEST_NAME = 4096
 
@@ -151,7 +151,7 @@ def write_correspondences(
         inside(path.parent, name)
         if _breaks_lines(name):
             raise FgsnError(f"{path}: the image path {name!r} holds control characters")
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         with h5py.File(aside, "w", userblock_size=512, libver="earliest") as file:
             for key, name in (("im_i_path", reference), ("im_j_path", target)):
                 codes = np.frombuffer(name.encode("utf-16-le"), np.uint16)

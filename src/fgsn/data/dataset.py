@@ -13,7 +13,7 @@ import numpy as np
 from fgsn.data.correspondences import read_correspondences
 from fgsn.errors import FgsnError
 from fgsn.files import inside, is_file, read_json, read_lines, read_yaml
-from fgsn.hdf5 import stored_array
+from fgsn.formats.hdf5 import stored_array
 
 Split = Literal["train", "validation", "all"]
 
@@ -191,4 +191,4 @@ def _advice(root: Path) -> str:
     found = sorted(folder.name for folder in root.iterdir() if all((folder / name).is_dir() for name in FOLDERS))
     if found:
         return f"it holds the data sets {', '.join(found)}: name them, fgsn train takes several"
-    return "fgsn correspond makes one of photographs"
+    return "fgsn correspond makes one of images"

@@ -26,7 +26,7 @@ from fgsn.data.dataset import (
 )
 from fgsn.data.find_image import MissingImageError
 from fgsn.errors import FgsnError
-from fgsn.files import write_json, write_text, write_yaml, written_whole
+from fgsn.files import atomic_write, write_json, write_text, write_yaml
 from fgsn.progress import say, tracked
 
 
@@ -224,7 +224,7 @@ def write_reference_points(dataset: Dataset, training: Iterable[Pair]) -> int:
         files[pair.reference].append(pair.file)
     total = 0
     with (
-        written_whole(dataset.root / REFERENCE_POINTS) as aside,
+        atomic_write(dataset.root / REFERENCE_POINTS) as aside,
         h5py.File(aside, "w", libver="earliest") as output,
     ):
         for image in tracked(sorted(files), "gathering key points", len(files), unit=" images"):

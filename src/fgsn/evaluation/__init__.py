@@ -1,1 +1,1 @@
-"""Figures about labels and poses."""
+"""Metrics about labels and poses."""

@@ -4,9 +4,9 @@ from typing import Any
 
 from fgsn.config import EvaluateSettings
 from fgsn.evaluation.inputs import open_inputs
-from fgsn.evaluation.label_figures import collapse_note
+from fgsn.evaluation.label_metrics import collapse_note
 from fgsn.evaluation.measure import measure
-from fgsn.evaluation.semantic import annotated_images, semantic_figures
+from fgsn.evaluation.semantic import annotated_images, semantic_metrics
 from fgsn.files import write_json, write_yaml
 
 
@@ -14,10 +14,10 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     """Segment the images of a split once, and measure the labels at its correspondences.
 
     Writes `labels/`, `results.json` and `config.yaml` to the output folder. Works for cluster models and for base
-    networks alike. docs/label_figures.md tells how to read the figures.
+    networks alike. docs/label_metrics.md tells how to read the metrics.
 
     Returns:
-        What `results.json` holds: the label figures, the same under `conditions`, the figures of `semantic_figures`
+        What `results.json` holds: the label metrics, the same under `conditions`, the metrics of `semantic_metrics`
         where the data set has annotated images, and `failed`, the images that could not be read; their pairs are left
         out.
 
@@ -29,7 +29,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     annotated = annotated_images(dataset.root, settings.split)
     failed = cache.fill(model, [image for pair in inputs.pairs for image in (pair.reference, pair.target)])
     pairs = [pair for pair in inputs.pairs if not {pair.reference, pair.target} & failed.keys()]
-    figures = measure(
+    metrics = measure(
         cache.labels,
         pairs,
         model.clusters,
@@ -44,15 +44,15 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         "split": settings.split,
         "pairs": len(pairs),
         "clusters": model.clusters,
-        **figures,
+        **metrics,
     }
-    semantic, unread = semantic_figures(model, annotated)
+    semantic, unread = semantic_metrics(model, annotated)
     results |= semantic
     notes: list[str] = []
-    if settings.resamples and figures["information_bits_interval"] is None:
-        notes.append(f"no interval: it takes 4 places or more, and there are {figures['places']}")
+    if settings.resamples and metrics["information_bits_interval"] is None:
+        notes.append(f"no interval: it takes 4 places or more, and there are {metrics['places']}")
     if model.classes is None:
-        notes.append(collapse_note(figures["clusters_used"], model.clusters))
+        notes.append(collapse_note(metrics["clusters_used"], model.clusters))
     if any(notes):
         results["note"] = "; ".join(filter(None, notes))
     results["failed"] = [*failed.values(), *unread]

@@ -1,7 +1,7 @@
 """How much one label tells about the other: estimates of the mutual information, in bits.
 
 The plain estimate is too high when the points are few and the labels many; the others remove that bias, each in its own
-way. `benchmarks/information_estimators.py` measures them on channels of known information; docs/label_figures.md shows
+way. `benchmarks/information_estimators.py` measures them on channels of known information; docs/label_metrics.md shows
 the table. The held-out one is the headline: no other stayed below the truth when points repeat each other.
 All take labels a and b of the same points, (N,) integers from 0.
 """

@@ -8,11 +8,11 @@ import numpy as np
 
 from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError
-from fgsn.files import Claim, read_json, write_json
-from fgsn.inference.fast import faster
+from fgsn.files import FolderLock, read_json, write_json
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import Model, fingerprint
 from fgsn.inference.segment import segment_images
+from fgsn.inference.segmenter import faster
 
 FINGERPRINT = "made_from.json"
 
@@ -41,7 +41,7 @@ class LabelCache:
             FgsnError: another process works in the folder, or its label maps are of unknown origin.
         """
         self.clusters = model.clusters
-        self._claimed = Claim(self.out)  # for as long as its labels are read and figures written
+        self._claimed = FolderLock(self.out)  # for as long as its labels are read and metrics written
         if not self._claimed.alone():
             raise FgsnError(f"another fgsn is writing to {self.out}: wait for it, or choose another --out")
         self._check_origin()

@@ -1,4 +1,4 @@
-"""Labels at correspondences: read once per image, then turned into figures."""
+"""Labels at correspondences: read once per image, then turned into metrics."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from fgsn import ranks
 from fgsn.data.correspondences import Correspondences
 from fgsn.errors import FgsnError
-from fgsn.evaluation.label_figures import label_figures
+from fgsn.evaluation.label_metrics import label_metrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,19 +72,19 @@ def measure(
     resamples: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The label figures of a model on pairs of images.
+    """The label metrics of a model on pairs of images.
 
     Args:
         label_of: gives the (H, W) label map of an image at the image's own size; called once per image.
         pairs: the pairs of images with their points.
         clusters: number of labels K.
         place_of: gives the place that a reference image shows (`Dataset.place`).
-        condition_of: gives the condition of a target image (`Dataset.condition`); the figures are repeated for each.
-        resamples: as in `label_figures`.
+        condition_of: gives the condition of a target image (`Dataset.condition`); the metrics are repeated for each.
+        resamples: as in `label_metrics`.
         seed: of all that is random here.
 
     Returns:
-        The figures of `label_figures`, with `points_outside`, the correspondences that lie outside their images.
+        The metrics of `label_metrics`, with `points_outside`, the correspondences that lie outside their images.
 
     Raises:
         FgsnError: there is no correspondence, or a label map does not go with the number of labels.
@@ -94,5 +94,5 @@ def measure(
         raise FgsnError(f"the {len(pairs)} pairs of images hold no correspondences to measure labels at")
     places = None if place_of is None else np.array([place_of(pair.reference) for pair in pairs])[found.pair]
     conditions = None if condition_of is None else np.array([condition_of(pair.target) for pair in pairs])[found.pair]
-    figures = label_figures(found.reference, found.target, clusters, places, conditions, resamples, seed)
-    return {"points_outside": found.outside, **figures}
+    metrics = label_metrics(found.reference, found.target, clusters, places, conditions, resamples, seed)
+    return {"points_outside": found.outside, **metrics}

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from fgsn.config import ScorePosesSettings
 from fgsn.errors import FgsnError
-from fgsn.evaluation.pose_figures import THRESHOLDS, pose_errors, pose_figures
+from fgsn.evaluation.pose_metrics import THRESHOLDS, pose_errors, pose_metrics
+from fgsn.formats.ground_truth import Truth, read_truth
+from fgsn.formats.poses import Endings, PoseList, read_results
+from fgsn.formats.queries import read_queries
 from fgsn.geometry.pose import Pose
-from fgsn.localization.queries import read_queries
-from fgsn.localization.result_files import Endings, PoseList, read_results
-from fgsn.localization.truth import Truth, read_truth
 from fgsn.progress import say
 
 SUSPICIOUS = 10.0
@@ -22,7 +22,7 @@ def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
     """Recall and medians over all queries and per condition.
 
     Returns:
-        Figures as `fgsn.evaluation.pose_figures.pose_figures` gives them, under `all` and each condition's name.
+        Metrics as `fgsn.evaluation.pose_metrics.pose_metrics` gives them, under `all` and each condition's name.
 
     Raises:
         FgsnError: a file is missing or broken (with its line), a pose is of no known query, or nothing can be compared.
@@ -38,7 +38,7 @@ def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
     conditions = np.array(truth.conditions)
     groups = {"all": np.ones(len(truth.names), bool)}
     groups |= {name: conditions == name for name in sorted(set(truth.conditions)) if name}
-    return {name: pose_figures(distances[mine] * scale, angles[mine], THRESHOLDS) for name, mine in groups.items()}
+    return {name: pose_metrics(distances[mine] * scale, angles[mine], THRESHOLDS) for name, mine in groups.items()}
 
 
 def only_queries(truth: Truth, names: list[str], settings: ScorePosesSettings) -> Truth:

@@ -7,8 +7,8 @@ import numpy as np
 
 from fgsn.data.labelled import CITYSCAPES_CLASSES, LANE_MARKING, LabelledSet, annotated_set
 from fgsn.errors import FgsnError
+from fgsn.evaluation.confusion_matrix import confusion_metrics, confusion_of
 from fgsn.evaluation.information import entropy
-from fgsn.evaluation.overlap import confusion_of, overlap_figures
 from fgsn.inference.model import Model
 from fgsn.progress import tracked
 
@@ -33,16 +33,16 @@ def annotated_images(root: Path, split: Literal["train", "validation", "all"]) -
     return None
 
 
-def semantic_figures(model: Model, annotated: LabelledSet | None) -> tuple[dict[str, Any], list[str]]:
+def semantic_metrics(model: Model, annotated: LabelledSet | None) -> tuple[dict[str, Any], list[str]]:
     """What labels have to do with the 19 classes of Cityscapes, over all annotated pixels.
 
     Args:
         model: a cluster model or a base network.
-        annotated: the annotated images; None or none of them readable gives no figures.
+        annotated: the annotated images; None or none of them readable gives no metrics.
 
     Returns:
         `semantic_images`, and `semantic_nmi`: mutual information of labels and classes over the mean of their
-        entropies, 0 to 1. For a base network that knows these classes also those of `overlap_figures`; lane markings,
+        entropies, 0 to 1. For a base network that knows these classes also those of `confusion_metrics`; lane markings,
         if it knows them, count as road. Then one line for each image that cannot be read.
     """
     if annotated is None:
@@ -59,12 +59,12 @@ def semantic_figures(model: Model, annotated: LabelledSet | None) -> tuple[dict[
         images += 1
     if not counts.any():
         return {}, failed
-    figures: dict[str, Any] = {"semantic_images": images, "semantic_nmi": normalised_information(counts)}
+    metrics: dict[str, Any] = {"semantic_images": images, "semantic_nmi": normalised_information(counts)}
     if model.classes in (CITYSCAPES_CLASSES, (*CITYSCAPES_CLASSES, LANE_MARKING)):
         confusion = counts[:, : len(CITYSCAPES_CLASSES)].copy()
         confusion[:, CITYSCAPES_CLASSES.index("road")] += counts[:, len(CITYSCAPES_CLASSES) :].sum(axis=1)
-        figures |= overlap_figures(confusion, CITYSCAPES_CLASSES)
-    return figures, failed
+        metrics |= confusion_metrics(confusion, CITYSCAPES_CLASSES)
+    return metrics, failed
 
 
 def normalised_information(counts: np.ndarray) -> float:

@@ -76,7 +76,7 @@ def stationary_threshold(pixels: NDArray[np.integer], carrying: NDArray[np.integ
     """Share of a cluster's pixels with a correspondence from which on it is stationary.
 
     The published 0.01, for correspondences as dense as the published ones; half of what all clusters together have
-    where that is less, as with a few hundred matches in a photograph.
+    where that is less, as with a few hundred matches in an image.
 
     Args:
         pixels: of each cluster (K,).

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fgsn.data.images import read_image
 from fgsn.data.resize import resized_shape, scaled_points
 from fgsn.errors import FgsnError
-from fgsn.files import inside, written_whole
+from fgsn.files import atomic_write, inside
 from fgsn.inference.model import Model
 from fgsn.localization.labelled_map import labels_at
 from fgsn.models.layers import STRIDE
@@ -40,7 +40,7 @@ def write_hloc_features(model: Model, images: Path, keypoints: Path, out: Path) 
     if keypoints.resolve() == out.resolve():
         raise FgsnError(f"{out} would replace the key points that are read; choose another --out")
     points = 0
-    with _opened(keypoints) as given, written_whole(out) as aside, h5py.File(aside, "w") as file:
+    with _opened(keypoints) as given, atomic_write(out) as aside, h5py.File(aside, "w") as file:
         names = _names(given)
         if not names:
             raise FgsnError(f"{keypoints} holds no image with keypoints; is it a features.h5 of hloc?")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fgsn.files import write_text, written_whole
+from fgsn.files import atomic_write, write_text
 from fgsn.geometry.colmap import write_model
 from fgsn.localization.labelled_map import NO_LABEL, LabelledMap
 
@@ -33,7 +33,7 @@ def write_ply(path: Path, labelled: LabelledMap, palette: NDArray[np.uint8]) -> 
     points = np.empty(len(labelled.points), _VERTEX)
     points["xyz"], points["rgb"] = labelled.points, label_colours(labelled, palette)
     points["label"], points["confidence"] = labelled.labels, labelled.confidence
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(_HEADER.format(points=len(points)).encode() + points.tobytes())
 
 

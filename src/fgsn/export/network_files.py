@@ -17,7 +17,7 @@ from fgsn.config import ExportSettings
 from fgsn.data.images import list_images, read_image
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.export.portable import Portable
-from fgsn.files import written_whole
+from fgsn.files import atomic_write
 from fgsn.inference.model import Model
 from fgsn.models.layers import STRIDE
 from fgsn.progress import say, tracked
@@ -48,7 +48,7 @@ def write_networks(model: Model, settings: ExportSettings) -> dict[str, Any]:
     results: dict[str, Any] = {}
     if "torch" in settings.format:
         path = settings.out / "model.pt2"
-        with written_whole(path) as aside, warnings.catch_warnings(action="ignore"):
+        with atomic_write(path) as aside, warnings.catch_warnings(action="ignore"):
             torch.export.save(program, aside.with_suffix(".pt2"))
             aside.with_suffix(".pt2").replace(aside)
         results["torch"] = {"file": str(path)}
@@ -100,7 +100,7 @@ def _write_onnx(
         raise FgsnError(f"the network cannot be written as ONNX: {_line(error)}") from None
     assert written is not None
     written.model.metadata_props.update(_metadata(model, settings))
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         written.save(aside)
 
 

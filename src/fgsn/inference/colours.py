@@ -9,7 +9,7 @@ import numpy as np
 CANDIDATES = 20_000
 GREEDY = 1024
 LIGHTNESS = (0.35, 0.92)
-STRONGEST = 0.22  # chroma; stronger colours glare over a photograph
+STRONGEST = 0.22  # chroma; stronger colours glare over an image
 
 # The customary colours of street scenes (Cityscapes), which readers of the field know by heart.
 CITYSCAPES = {

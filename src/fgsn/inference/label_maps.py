@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from fgsn.data.images import opened_image
 from fgsn.errors import FgsnError
-from fgsn.files import written_whole
+from fgsn.files import atomic_write
 from fgsn.inference.colours import palette as default_palette
 
 LARGEST = 65536
@@ -45,7 +45,7 @@ def write_label_map(path: Path | str, labels: np.ndarray, clusters: int, palette
     else:
         image = Image.fromarray(labels.astype(np.uint16))
         info.add_text(PALETTE_KEY, base64.b64encode(colours.tobytes()).decode("ascii"))
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         image.save(aside, format="PNG", pnginfo=info)
 
 

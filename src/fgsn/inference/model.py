@@ -18,7 +18,7 @@ from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.files import write_text
 from fgsn.inference.colours import class_palette, palette, published_palette
 from fgsn.inference.hub import MODEL_FILE, downloaded, on_hub
-from fgsn.inference.published import published_labels
+from fgsn.inference.published_windows import published_labels
 from fgsn.inference.similar_colours import similar_palette
 from fgsn.inference.tiles import blended
 from fgsn.inference.upsample import labels_at_pixels
@@ -54,7 +54,7 @@ class Model:
     batch: int = 4
     """Windows computed at once; not stored."""
     predictor: Predictor | None = None
-    """Stands in for the network when label maps are made (`fgsn.inference.fast`); not stored."""
+    """Stands in for the network when label maps are made (`fgsn.inference.segmenter`); not stored."""
 
     @property
     def clusters(self) -> int:

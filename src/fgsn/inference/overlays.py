@@ -1,4 +1,4 @@
-"""Pictures of label maps: the labels' colours over the photograph, with a legend of the most frequent ones."""
+"""Pictures of label maps: the labels' colours over the image, with a legend of the most frequent ones."""
 
 from collections.abc import Sequence
 

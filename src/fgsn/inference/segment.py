@@ -17,12 +17,12 @@ from fgsn.config import SegmentSettings
 from fgsn.config.base import OnBadImage
 from fgsn.data.images import list_images, read_image
 from fgsn.errors import FgsnError
-from fgsn.files import Claim, read_json, write_json, write_yaml, written_whole
-from fgsn.inference.fast import chosen_precision, faster
+from fgsn.files import FolderLock, atomic_write, read_json, write_json, write_yaml
 from fgsn.inference.label_maps import write_label_map
 from fgsn.inference.model import Model, fingerprint, load
 from fgsn.inference.overlays import overlay
-from fgsn.inference.predicted import Predicted, predicted
+from fgsn.inference.predictions import Predicted, predicted
+from fgsn.inference.segmenter import chosen_precision, faster
 from fgsn.progress import Meter
 
 ENDINGS = {"labels": ".png", "overlay": ".jpg", "features": ".npy", "scores": ".npy"}
@@ -56,7 +56,7 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
     images = [pair for pair in list_images(settings.images) if not _written_by_us(pair[0], settings.out)]
     made_from: dict[str, Any] = {}
     if ranks.rank() == 0:
-        claim = Claim(settings.out)
+        claim = FolderLock(settings.out)
         alone = claim.alone()
         if not alone:
             claim.beside_others()  # when the other has said which model it is
@@ -164,12 +164,12 @@ def _write(model: Model, image: Predicted, paths: Mapping[str, Path]) -> None:
             write_label_map(path, labels, model.clusters, model.palette)
         elif kind == "overlay":
             picture = overlay(image.pixels, labels, model.palette, classes=model.classes)
-            with written_whole(path) as aside:
+            with atomic_write(path) as aside:
                 Image.fromarray(picture).save(aside, format="JPEG", quality=90)
         else:
             cells = image.scores if kind == "scores" else image.features
             assert cells is not None
-            with written_whole(path) as aside, aside.open("wb") as file:
+            with atomic_write(path) as aside, aside.open("wb") as file:
                 np.save(file, np.ascontiguousarray(cells.half().cpu().numpy()), allow_pickle=False)
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
+from fgsn.geometry.gravity import UP, upright_rotation
+from fgsn.inference.undistort import pinhole_labels
 from fgsn.localization.circles import Circles, Search, circles_of
-from fgsn.localization.pinhole_labels import pinhole_labels
-from fgsn.localization.upright import UP, upright_rotation
 from fgsn.localization.voters import VoteCounter, Voters
 
 Array = NDArray[np.float64]

@@ -16,8 +16,8 @@ from fgsn.errors import FgsnError
 from fgsn.files import is_file
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
+from fgsn.geometry.visibility import visibility_of
 from fgsn.inference.label_maps import read_label_map
-from fgsn.localization.visibility import visibility_of
 from fgsn.progress import say, tracked
 
 SMALLEST_HALF_ANGLE = 10.0

@@ -16,12 +16,17 @@ from numpy.typing import ArrayLike, NDArray
 from fgsn.config import LocalizeSettings
 from fgsn.errors import FgsnError
 from fgsn.files import write_json, write_yaml
+from fgsn.formats.hloc import open_hloc_matches
+from fgsn.formats.hloc_folder import find_hloc_files
+from fgsn.formats.poses import write_results
+from fgsn.formats.priors import Priors, read_priors
+from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.colmap import read_model
+from fgsn.geometry.gravity import up_of_cameras
 from fgsn.geometry.pose import Pose
 from fgsn.inference.model import choose_device, load
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
-from fgsn.localization.hloc import open_hloc_matches
-from fgsn.localization.hloc_files import find_hloc_files
+from fgsn.localization.label_histograms import Surroundings
 from fgsn.localization.labelled_map import (
     LabelledMap,
     find_label_map,
@@ -32,14 +37,9 @@ from fgsn.localization.labelled_map import (
 )
 from fgsn.localization.map_folder import open_labelled_map
 from fgsn.localization.matches import Matches2D3D, NoMatchesError
-from fgsn.localization.own_matches import OwnMatches
-from fgsn.localization.priors import Priors, read_priors
-from fgsn.localization.queries import Query, read_queries
-from fgsn.localization.result_files import write_results
+from fgsn.localization.matching_pipeline import OwnMatches
 from fgsn.localization.robust_pose import PoseEstimate, estimate_pose
 from fgsn.localization.ssmc import consistent
-from fgsn.localization.surroundings import Surroundings
-from fgsn.localization.upright import up_of_cameras
 from fgsn.localization.voters import Voters
 from fgsn.progress import say, tracked
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fgsn.errors import FgsnError
-from fgsn.files import write_json, written_whole
+from fgsn.files import atomic_write, write_json
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.pose import Pose
@@ -58,7 +58,7 @@ def save_map(folder: Path | str, labelled: LabelledMap) -> None:
             for camera in labelled.cameras
         ],
     }
-    with written_whole(folder / ARRAYS) as aside:
+    with atomic_write(folder / ARRAYS) as aside:
         aside.write_bytes(save(arrays, {_KEY: json.dumps(header)}))
     write_json(folder / FACTS, map_facts(labelled))
 

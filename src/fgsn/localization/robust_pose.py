@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.geometry.camera import Camera
+from fgsn.geometry.gravity import UP, upright_rotation
 from fgsn.geometry.pose import Pose
-from fgsn.localization.upright import UP, upright_rotation
 
 Array = NDArray[np.float64]
 

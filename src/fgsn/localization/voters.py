@@ -57,7 +57,7 @@ class Voters:
 
 
 class VoteCounter:
-    """Counts votes for poses of one query by one set of voters, all in upright frames (`fgsn.localization.upright`)."""
+    """Counts votes for poses of one query by one set of voters, all in upright frames (`fgsn.geometry.gravity`)."""
 
     def __init__(
         self,

@@ -74,7 +74,7 @@ def densify(points_ref: Points, points_tgt: Points, view: TwoView, sizes: Sizes)
 
 
 def _error(found: Prediction, noise: float) -> Float[np.ndarray, " points"]:
-    """What about two thirds of the points keep below; the numbers are a fit to the embedded world of seed 7."""
+    """What about two thirds of the points keep below; the numbers are a fit to the synthetic town of seed 7."""
     return np.hypot(0.4 * found.spread + 0.26 * found.spread**2 / noise, 0.02 * found.reach)
 
 

@@ -11,8 +11,8 @@ from jaxtyping import Float32, Int64
 
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
-from fgsn.files import inside, written_whole
-from fgsn.hdf5 import stored_array
+from fgsn.files import atomic_write, inside
+from fgsn.formats.hdf5 import stored_array
 from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints
 from fgsn.matching.matcher import Matcher, extract_scaled, make_matcher
 from fgsn.processes import processes
@@ -192,7 +192,7 @@ def write_matches(path: Path, a: str, b: str, count: int, matches: Matches, stam
     rows, scores = matches
     partner, certainty = np.full(count, -1, np.int32), np.zeros(count, np.float32)
     partner[rows[:, 0]], certainty[rows[:, 0]] = rows[:, 1], scores
-    with written_whole(path) as aside, h5py.File(aside, "w") as file:
+    with atomic_write(path) as aside, h5py.File(aside, "w") as file:
         file.attrs["stamp"] = stamp
         group = file.create_group(_pair(a, b))
         group["matches0"], group["matching_scores0"] = partner, certainty

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from fgsn.errors import FgsnError
-from fgsn.files import written_whole
-from fgsn.hdf5 import stored_array
+from fgsn.files import atomic_write
+from fgsn.formats.hdf5 import stored_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ def write_keypoints(path: Path | str, keypoints: Mapping[str, Keypoints], stamp:
         keypoints: by image name; folders in a name become groups.
         stamp: kept as an attribute, to tell later whether the file still belongs to its image.
     """
-    with written_whole(path) as aside, h5py.File(aside, "w") as file:
+    with atomic_write(path) as aside, h5py.File(aside, "w") as file:
         file.attrs["stamp"] = stamp
         for name, found in keypoints.items():
             group = file.create_group(name)

@@ -1,4 +1,4 @@
-"""From pairs of photographs to correspondences: matched, verified, made exact, and denser where asked."""
+"""From pairs of images to correspondences: matched, verified, made exact, and denser where asked."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -6,25 +6,25 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import KDTree
 
-from fgsn.correspond.pair import MatchedPair, Refused
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.matching.densify import densify, largest_good_error, smoothed
 from fgsn.matching.features import Features
+from fgsn.matching.pair import MatchedPair, Refused
 from fgsn.matching.two_view import LEAST_MATCHES, TwoView, verify
 from fgsn.progress import Meter
 
 _APART = 0.005  # of the diagonal: what a point of the grid keeps from a match
 
 
-def match_photographs(
+def match_images(
     features: Features,
     pairs: Sequence[tuple[str, str]],
     dense: bool = False,
     cameras: Mapping[str, Camera] | None = None,
     workers: int = 1,
 ) -> Iterator[MatchedPair | Refused]:
-    """Find the correspondences of pairs of photographs, with progress; what was matched before is not matched again.
+    """Find the correspondences of pairs of images, with progress; what was matched before is not matched again.
 
     Args:
         features: of the images.
@@ -47,7 +47,7 @@ def match_photographs(
 def match_pair(
     features: Features, reference: str, target: str, dense: bool = False, cameras: Mapping[str, Camera] | None = None
 ) -> MatchedPair | Refused:
-    """Find the correspondences of one pair; see `match_photographs`."""
+    """Find the correspondences of one pair; see `match_images`."""
     try:
         view, points_ref, points_tgt = verified_matches(features, reference, target, cameras)
     except FgsnError as error:

@@ -20,7 +20,7 @@ from torch import Tensor
 from fgsn.clustering.codebook import Codebook
 from fgsn.clustering.whitening import Whitening
 from fgsn.errors import FgsnError
-from fgsn.hdf5 import stored_array
+from fgsn.formats.hdf5 import stored_array
 from fgsn.models.backbones import backbone_names
 from fgsn.models.pspnet import Architecture, PSPNet
 

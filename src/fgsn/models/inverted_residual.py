@@ -1,7 +1,7 @@
 """Light backbones of inverted residual blocks, in the layout of EfficientNet-Lite.
 
 `lite` has exactly the layout of EfficientNet-Lite0 (3.4 M parameters without its classifier), so that its ImageNet
-weights fit; `tiny` (0.3 M) is ours, for the embedded world and for tests. Both give maps at strides 8, 16 and 32:
+weights fit; `tiny` (0.3 M) is ours, for the synthetic town and for tests. Both give maps at strides 8, 16 and 32:
 three cheap maps instead of one dilated one, which costs a fifth of the arithmetic at the same resolution.
 Source of the block: Sandler et al., CVPR 2018.
 """
@@ -98,7 +98,7 @@ def lite() -> InvertedResidualNet:
 
 @backbone("tiny")
 def tiny() -> InvertedResidualNet:
-    """A tenth of `lite`, for the embedded world and for tests."""
+    """A tenth of `lite`, for the synthetic town and for tests."""
     return InvertedResidualNet(
         16,
         (

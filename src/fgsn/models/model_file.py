@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fgsn.errors import FgsnError
-from fgsn.files import written_whole
+from fgsn.files import atomic_write
 
 VERSION = 1
 
@@ -25,7 +25,7 @@ def write_model_file(path: Path | str, tensors: Mapping[str, Tensor], header: Ma
     metadata = {"format": "fgsn", "version": str(VERSION), "fgsn": json.dumps(header)}
     # Not the library's own writer: a killed process leaves its temporary files under names that nobody clears away.
     data = _in_order(save(plain, metadata))
-    with written_whole(path) as aside, aside.open("wb") as file:
+    with atomic_write(path) as aside, aside.open("wb") as file:
         file.writelines(data)
 
 

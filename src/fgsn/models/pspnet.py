@@ -58,7 +58,7 @@ class Output(NamedTuple):
     aux_features: Float[Tensor, "batch aux_dim height width"] | None = None
 
 
-class Kept(NamedTuple):
+class DropoutMasks(NamedTuple):
     """What each channel of each image is multiplied by in training: 0, or what makes up for those that are dropped."""
 
     features: Float[Tensor, "batch dim 1 1"]
@@ -81,12 +81,12 @@ class PSPNet(nn.Module):
         self.classifier = nn.Conv2d(architecture.feature_dim, architecture.classes, 1)
         self.aux_classifier = nn.Conv2d(architecture.aux_dim, architecture.classes, 1)
 
-    def forward(self, images: Float[Tensor, "batch 3 height width"], kept: Kept | None = None) -> Output:
+    def forward(self, images: Float[Tensor, "batch 3 height width"], kept: DropoutMasks | None = None) -> Output:
         """Logits and features of normalised images; the auxiliary ones only in training mode.
 
         Args:
             images: the batch.
-            kept: rows of `draw_kept`, which channels to drop in training; None draws anew.
+            kept: rows of `draw_dropout_masks`, which channels to drop in training; None draws anew.
         """
         maps = self.backbone(images)
         features = self.head(maps)
@@ -96,10 +96,10 @@ class PSPNet(nn.Module):
         aux = self.aux(maps[self._aux_map], features.shape[-2:])
         return Output(logits, features, self.aux_classifier(self._dropped(aux, kept and kept.aux_features)), aux)
 
-    def draw_kept(self, images: int, generator: torch.Generator) -> Kept:
+    def draw_dropout_masks(self, images: int, generator: torch.Generator) -> DropoutMasks:
         """Draw which channels of a batch of images are dropped in training: what dropout does with that generator."""
         share = 1.0 - self.dropout.p
-        return Kept(
+        return DropoutMasks(
             *(
                 torch.empty(images, dim, 1, 1).bernoulli_(share, generator=generator).div_(share)
                 for dim in (self.architecture.feature_dim, self.architecture.aux_dim)

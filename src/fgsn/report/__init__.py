@@ -1,1 +1,1 @@
-"""One page about a run: figures, curves, places, clusters and poses."""
+"""One page about a run: metrics, curves, places, clusters and poses."""

@@ -32,7 +32,7 @@ CONFUSED = 3
 
 
 class Patch(NamedTuple):
-    """A piece of a photograph."""
+    """A piece of an image."""
 
     condition: str
     picture: str
@@ -81,7 +81,7 @@ def clusters(sources: Sources, points: PointLabels) -> list[Cluster]:
     """The clusters that cover the most, the largest first.
 
     Raises:
-        FgsnError: a photograph or label map is missing or broken.
+        FgsnError: an image or label map is missing or broken.
     """
     model, dataset = sources.model, sources.dataset
     assert model is not None

@@ -1,4 +1,4 @@
-"""Matches that labels keep and drop, on real pairs of photographs."""
+"""Matches that labels keep and drop, on real pairs of images."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from fgsn.config import LocalizeSettings, from_plain
 from fgsn.errors import FgsnError
 from fgsn.files import read_yaml
+from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.pose import Pose
 from fgsn.localization.labelled_map import LabelledMap
 from fgsn.localization.localize import judged_matches
 from fgsn.localization.matches import Matches2D3D, NoMatchesError
-from fgsn.localization.queries import Query, read_queries
-from fgsn.report.pictures import photograph
+from fgsn.report.pictures import image_uri
 from fgsn.report.poses import Scored
 from fgsn.report.sources import Sources
 
@@ -71,7 +71,7 @@ def match_pictures(sources: Sources, found: list[Scored]) -> list[MatchPicture]:
                 sources, method, settings, queries, labelled, find, lambda query, all: judge(query, all).matches
             )
     except FgsnError as error:  # the files lie elsewhere now
-        sources.left_out.append(f"matches on photographs: {error}")
+        sources.left_out.append(f"matches on images: {error}")
         return []
 
 
@@ -132,8 +132,8 @@ def _picture(
         condition,
         query.name,
         labelled.names[image],
-        photograph(images / query.name, WIDTH),
-        photograph(images / labelled.names[image], WIDTH),
+        image_uri(images / query.name, WIDTH),
+        image_uri(images / labelled.names[image], WIDTH),
         lines,
         {
             "kept": int(is_kept.sum()),

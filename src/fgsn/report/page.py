@@ -60,11 +60,11 @@ def report(settings: ReportSettings) -> dict[str, Any]:
 
 def gathered(sources: Sources) -> dict[str, Any]:
     """The parts of the page, empty where there is nothing to show."""
-    figures = {labelled.name: labelled.figures for labelled in sources.labelled}
+    metrics = {labelled.name: labelled.metrics for labelled in sources.labelled}
     points = point_labels(sources) if sources.main else None
     poses = scored(sources)
     return {
-        "figures": figures,
+        "metrics": metrics,
         "charts": charts(sources.metrics),
         "places": places(sources, PICTURE_BYTES),
         "clusters": clusters(sources, points) if points else [],
@@ -94,7 +94,7 @@ def about(sources: Sources) -> dict[str, Any]:
     facts |= {f"seconds, {key}": value for key, value in (sources.results.get("seconds") or {}).items()}
     stationary = sum(model.stationary) if model is not None and model.stationary is not None else None
     conditions = list(
-        dict.fromkeys(name for labelled in sources.labelled for name in labelled.figures.get("conditions", {}))
+        dict.fromkeys(name for labelled in sources.labelled for name in labelled.metrics.get("conditions", {}))
     )
     return {
         "title": "Labels that survive the seasons",
@@ -104,13 +104,13 @@ def about(sources: Sources) -> dict[str, Any]:
         "models": [labelled.name for labelled in sources.labelled],
         "label_names": [_names_by_colour(labelled) for labelled in sources.labelled],
         "conditions": conditions,
-        "places_measured": main.figures.get("places") if main else None,
+        "places_measured": main.metrics.get("places") if main else None,
         "base": sources.labelled[0] if len(sources.labelled) > 1 else None,
         "stationary": stationary,
         "label_count": model.clusters if model is not None else None,
         "facts": facts,
         "line_ends": curves.ENDS,
-        "best": best_rows({labelled.name: labelled.figures for labelled in sources.labelled}),
+        "best": best_rows({labelled.name: labelled.metrics for labelled in sources.labelled}),
         "most_bits": _most_bits(sources),
     }
 
@@ -122,7 +122,7 @@ def _names_by_colour(labelled: Labelled) -> dict[str, str]:
 
 def _most_bits(sources: Sources) -> float:
     """The end of the axis of information."""
-    rows = [row for one in sources.labelled for row in (one.figures, *one.figures.get("conditions", {}).values())]
+    rows = [row for one in sources.labelled for row in (one.metrics, *one.metrics.get("conditions", {}).values())]
     ends = [(row.get("information_bits_interval") or [0, row.get("information_bits") or 0])[1] for row in rows]
     return curves.ticks(0, max([*ends, 0.1]), 4)[-1]
 
@@ -141,18 +141,18 @@ def _template() -> Any:
     return environment.get_template("report.html.j2")
 
 
-def best_rows(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Which row has the largest value of each figure where larger is better."""
+def best_rows(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Which row has the largest value of each metric where larger is better."""
     best = {}
     for key in ("information_bits", "kappa", "agreement", "match_lift"):
-        values = {name: row[key] for name, row in figures.items() if row.get(key) is not None}
+        values = {name: row[key] for name, row in metrics.items() if row.get(key) is not None}
         if len(values) > 1:
             best[key] = max(values, key=lambda name: values[name])
     return best
 
 
 def number(value: Any, digits: int = 2) -> str:
-    """A figure for people: a dash for what is not known, thousands apart, few digits."""
+    """A value for people: a dash for what is not known, thousands apart, few digits."""
     if value is None:
         return "–"
     if isinstance(value, int) or abs(value) >= 1000:

@@ -1,4 +1,4 @@
-"""Photographs and label maps as data URIs, small enough that a page with many of them stays light."""
+"""Images and label maps as data URIs, small enough that a page with many of them stays light."""
 
 import base64
 import io
@@ -14,8 +14,8 @@ from fgsn.inference.label_maps import read_label_map, read_palette
 JPEG_QUALITY = 80
 
 
-def photograph(path: Path, width: int) -> str:
-    """A photograph as a JPEG data URI, at most `width` pixels wide.
+def image_uri(path: Path, width: int) -> str:
+    """An image as a JPEG data URI, at most `width` pixels wide.
 
     Raises:
         FgsnError: it is missing or broken.

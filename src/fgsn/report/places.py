@@ -1,10 +1,10 @@
-"""The same places in every condition, as photographs with the label maps of every model."""
+"""The same places in every condition, as images with the label maps of every model."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fgsn.report.pictures import label_picture, photograph
+from fgsn.report.pictures import image_uri, label_picture
 from fgsn.report.sources import Sources
 
 PLACES = 4
@@ -13,10 +13,10 @@ WIDTHS = (480, 360, 270, 200, 140)
 
 
 class View(NamedTuple):
-    """One photograph of a place, as data URIs."""
+    """One image of a place, as data URIs."""
 
     condition: str
-    photograph: str
+    image: str
     labels: list[str | None]
     """Its label map by each model, in the order of the page; None where there is none."""
 
@@ -33,7 +33,7 @@ def places(sources: Sources, budget: int) -> list[Place]:
     """Some places, evenly along the drive, at the largest width at which all fit into `budget` bytes.
 
     Raises:
-        FgsnError: a photograph or label map is broken.
+        FgsnError: an image or label map is broken.
     """
     dataset = sources.dataset
     if dataset is None or not sources.labelled:
@@ -50,7 +50,7 @@ def places(sources: Sources, budget: int) -> list[Place]:
         found = [
             Place(dataset.place(images[0]), [_view(sources, image, width) for image in images]) for images in chosen
         ]
-        pictures = (uri for place in found for view in place.views for uri in (view.photograph, *view.labels) if uri)
+        pictures = (uri for place in found for view in place.views for uri in (view.image, *view.labels) if uri)
         if sum(map(len, pictures)) <= budget:
             break
     return found
@@ -69,4 +69,4 @@ def _view(sources: Sources, image: Path, width: int) -> View:
     assert sources.dataset is not None
     files = [(labelled, sources.label_map(labelled, image)) for labelled in sources.labelled]
     labels = [None if file is None else label_picture(file, width, labelled.palette) for labelled, file in files]
-    return View(sources.dataset.condition(image), photograph(image, width), labels)
+    return View(sources.dataset.condition(image), image_uri(image, width), labels)

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from fgsn.config import ScorePosesSettings
 from fgsn.errors import FgsnError
-from fgsn.evaluation.pose_figures import THRESHOLDS, pose_errors, pose_figures
+from fgsn.evaluation.pose_metrics import THRESHOLDS, pose_errors, pose_metrics
 from fgsn.evaluation.score_poses import in_order, only_queries
 from fgsn.files import read_yaml
+from fgsn.formats.ground_truth import Truth, read_truth
+from fgsn.formats.poses import read_results
+from fgsn.formats.queries import read_queries
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.pose import Pose
-from fgsn.localization.queries import read_queries
-from fgsn.localization.result_files import read_results
-from fgsn.localization.truth import Truth, read_truth
 from fgsn.report.sources import Sources
 
 METHODS = {
@@ -58,12 +58,12 @@ class Scored:
     distances: NDArray[np.float64]
     angles: NDArray[np.float64]
 
-    def figures(self) -> dict[str, dict[str, Any]]:
+    def metrics(self) -> dict[str, dict[str, Any]]:
         """Recall over all queries and per condition."""
         conditions = np.array(self.truth.conditions)
         groups = {"all": np.ones(len(conditions), bool)}
         groups |= {name: conditions == name for name in sorted(set(self.truth.conditions)) if name}
-        return {name: pose_figures(self.distances[mine], self.angles[mine]) for name, mine in groups.items()}
+        return {name: pose_metrics(self.distances[mine], self.angles[mine]) for name, mine in groups.items()}
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def recall_bars(sources: Sources, found: list[Scored]) -> dict[str, list[Bar]]:
     bars: dict[str, list[Bar]] = {}
     if found:
         for method in found:
-            for condition, row in method.figures().items():
+            for condition, row in method.metrics().items():
                 bars.setdefault(condition, []).append(Bar(method.name, row["recall"], row["interval"], row["queries"]))
         return {"all": bars["all"]} if len(bars) == 2 else bars  # one condition is all there is
     stored = sources.results.get("localization")

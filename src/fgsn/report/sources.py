@@ -36,7 +36,7 @@ class Labelled:
     """What it is called on the page."""
     folder: Path
     """Its label maps."""
-    figures: dict[str, Any]
+    metrics: dict[str, Any]
     """Results of `fgsn.evaluation.evaluate.evaluate`."""
     model: Model | None = None
     """What made them; None where it is not at hand any more."""
@@ -133,9 +133,9 @@ def open_sources(settings: ReportSettings) -> Sources:
 
 
 def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path | None) -> Sources:
-    run, figures = settings.run, results["labels"]
-    order = [key for key in DEMO_MODELS if key in figures] or list(figures)
-    names = {key: DEMO_MODELS.get(key, key).format(clusters=figures[key].get("clusters", "")) for key in order}
+    run, metrics = settings.run, results["labels"]
+    order = [key for key in DEMO_MODELS if key in metrics] or list(metrics)
+    names = {key: DEMO_MODELS.get(key, key).format(clusters=metrics[key].get("clusters", "")) for key in order}
     dataset = Dataset.open(settings.data or run / "world")
     stationary = run / "stationary" / "model.safetensors"
     model = load(stationary if stationary.is_file() else run / order[-1], settings.device)
@@ -151,7 +151,7 @@ def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path 
         dataset=dataset,
         pairs=_pairs(dataset, evaluations[order[-1]], left_out),
         labelled=[
-            Labelled(names[key], evaluations[key], figures[key], model if key == order[-1] else _maker(figures[key]))
+            Labelled(names[key], evaluations[key], metrics[key], model if key == order[-1] else _maker(metrics[key]))
             for key in order
         ],
         localization=localization,
@@ -159,9 +159,9 @@ def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path 
     )
 
 
-def _maker(figures: dict[str, Any]) -> Model | None:
-    """The model that figures are of, if it is still there."""
-    path = Path(str(figures.get("model", "")))
+def _maker(metrics: dict[str, Any]) -> Model | None:
+    """The model that metrics are of, if it is still there."""
+    path = Path(str(metrics.get("model", "")))
     return load(path, "cpu") if path.is_file() else None
 
 
@@ -182,13 +182,13 @@ def _run(settings: ReportSettings, results: dict[str, Any], localization: Path |
         return base
     model = load(run, settings.device)
     folder = settings.labels or run / "evaluate"
-    figures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     if settings.labels is None:
         common: dict[str, Any] = {"seed": settings.seed, "device": settings.device}
-        figures = evaluate(EvaluateSettings(model=run, data=dataset.root, out=folder, **common))
+        metrics = evaluate(EvaluateSettings(model=run, data=dataset.root, out=folder, **common))
     pairs = _pairs(dataset, folder, base.left_out)
-    figures = figures or _figures(folder, dataset, pairs, model)
-    labelled = Labelled(f"{model.clusters} {'classes' if model.classes else 'labels'}", folder, figures, model)
+    metrics = metrics or _metrics(folder, dataset, pairs, model)
+    labelled = Labelled(f"{model.clusters} {'classes' if model.classes else 'labels'}", folder, metrics, model)
     return replace(base, dataset=dataset, pairs=pairs, labelled=[labelled])
 
 
@@ -220,9 +220,9 @@ def _pairs(dataset: Dataset, folder: Path, left_out: list[str]) -> list[Correspo
     return there
 
 
-def _figures(folder: Path, dataset: Dataset, pairs: list[Correspondences], model: Model) -> dict[str, Any]:
-    """Figures of label maps that somebody else made."""
+def _metrics(folder: Path, dataset: Dataset, pairs: list[Correspondences], model: Model) -> dict[str, Any]:
+    """Metrics of label maps that somebody else made."""
     shown = Labelled("", folder, {}, model)
     labels = Sources(Path(), {}, {}, {}, dataset, labelled=[shown]).labels
-    figures = measure(labels, pairs, model.clusters, dataset.place, dataset.condition, RESAMPLES)
-    return {"clusters": model.clusters, **figures}
+    metrics = measure(labels, pairs, model.clusters, dataset.place, dataset.condition, RESAMPLES)
+    return {"clusters": model.clusters, **metrics}

@@ -17,7 +17,7 @@ from fgsn.data.labelled import IGNORE, LabelledSet, Sample, open_labelled
 from fgsn.data.pairs import PairSample
 from fgsn.data.resize import resized
 from fgsn.errors import FgsnError
-from fgsn.evaluation.overlap import confusion_of, overlap_figures
+from fgsn.evaluation.confusion_matrix import confusion_metrics, confusion_of
 from fgsn.files import write_json
 from fgsn.inference.model import Model, choose_device, load
 from fgsn.models.imagenet import load_imagenet_weights
@@ -38,7 +38,7 @@ AUX_DIM = {"tiny": 64}
 
 
 def pretrain(settings: PretrainSettings) -> dict[str, Any]:
-    """Train a base network; writes the run folder and returns its figures.
+    """Train a base network; writes the run folder and returns its metrics.
 
     Raises:
         FgsnError: a labelled set is missing or incomplete, the sets have different classes, or a data set of
@@ -62,10 +62,10 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
         lambda name: settings.backbone_lr if name.startswith("backbone") else 1.0,
     )
 
-    step, figures = 0, {}
+    step, metrics = 0, {}
     if settings.resume and (saved := run.load_checkpoint()):
         step, tensors, extra = saved
-        figures = extra["figures"]
+        metrics = extra["metrics"]
         restore(network, optimiser, tensors)
 
     steps = _Steps(training, across, settings, step)
@@ -95,32 +95,32 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
                 run.log({"step": step, **{k: v.item() for k, v in losses.items()}, "lr": settings.lr * rate})
             if validation and (step % settings.validate_every == 0 or last):
                 network.eval()
-                figures = segmentation_figures(model, validation, settings.on_bad_image)
-                run.log({"step": step, "validation": {key: figures[key] for key in ("mean_iou", "pixel_accuracy")}})
+                metrics = segmentation_metrics(model, validation, settings.on_bad_image)
+                run.log({"step": step, "validation": {key: metrics[key] for key in ("mean_iou", "pixel_accuracy")}})
             if saving:
-                run.save_checkpoint(step, network, optimiser, {"figures": figures})
+                run.save_checkpoint(step, network, optimiser, {"metrics": metrics})
             meter.step(" ".join(f"{k} {v.item():.3f}" for k, v in losses.items()))
     run.close()
     network.eval()
     model.save(settings.out / "model.safetensors")
     results = {"model": str(settings.out / "model.safetensors"), "classes": len(classes), "images": len(training)}
     results |= {"pairs": len(across.pairs)} if across else {}
-    results |= figures
+    results |= metrics
     write_json(settings.out / "results.json", results)
     return results
 
 
-def segmentation_figures(
+def segmentation_metrics(
     model: Model, samples: Sequence[Labelled], on_bad_image: Literal["skip", "stop"] = "stop"
 ) -> dict[str, Any]:
-    """The figures of `fgsn.evaluation.overlap` of a base network on labelled images."""
+    """The metrics of `fgsn.evaluation.confusion_matrix` of a base network on labelled images."""
     classes = model.classes or ()
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     for labelled, sample in samples:
         with OnBadImage(on_bad_image).passed_over():
             truth = labelled.read_label(sample)
             confusion += confusion_of(truth, model.segment(sample.image), *confusion.shape)
-    return overlap_figures(confusion, classes)
+    return confusion_metrics(confusion, classes)
 
 
 class Batch(NamedTuple):

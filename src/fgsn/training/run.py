@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from fgsn import ranks
 from fgsn.config import Settings
 from fgsn.errors import FgsnError
-from fgsn.files import Claim, read_yaml, write_yaml
+from fgsn.files import FolderLock, read_yaml, write_yaml
 from fgsn.inference.model import Model
 from fgsn.models.model_file import read_model_file, write_model_file
 from fgsn.progress import say
@@ -42,7 +42,7 @@ class Run:
         self._board = None
         self._skipped = 0
         self._told: set[str] = set()
-        self._claim = Claim(folder) if ranks.rank() == 0 else None
+        self._claim = FolderLock(folder) if ranks.rank() == 0 else None
         if self._claim and not self._claim.alone():
             raise FgsnError(f"another fgsn is training in {folder}: wait for it, or choose another --out")
         if resume:

@@ -23,27 +23,27 @@ from fgsn.data.dataset import Dataset
 from fgsn.data.images import OnBadImage
 from fgsn.data.pairs import PairSample
 from fgsn.errors import FgsnError
-from fgsn.evaluation.label_figures import collapse_note
+from fgsn.evaluation.label_metrics import collapse_note
 from fgsn.evaluation.measure import measure
-from fgsn.files import write_json, written_whole
+from fgsn.files import atomic_write, write_json
 from fgsn.inference.model import Model, load
 from fgsn.models.layers import STRIDE
-from fgsn.models.pspnet import Kept
+from fgsn.models.pspnet import DropoutMasks
 from fgsn.progress import Meter, say
 from fgsn.training.batches import matches_of, pair_samples, stacked
 from fgsn.training.clusters import Labeller, autocast, cluster_features
 from fgsn.training.feature_loss import draw_negatives, feature_loss
 from fgsn.training.losses import at_cells, cluster_loss, correspondence_loss
-from fgsn.training.parts import Batch, gradients_stay_here, made_ready, pair_lots, slots_of_rank
+from fgsn.training.micro_batches import Batch, negatives_generator, no_sync, slots_of_rank, wrap_for_training
 from fgsn.training.run import LOG_EVERY, Run, finite_step, loaded, restore, set_rate, sgd, stop_requests
 
 FRESH = ("classifier", "aux_classifier")
 """The layers that are new after every clustering."""
-VALIDATION_FIGURES = ("information_bits", "information_bits_permutation", "kappa", "agreement", "clusters_used")
+VALIDATION_METRICS = ("information_bits", "information_bits_permutation", "kappa", "agreement", "clusters_used")
 
 
 def train(settings: TrainSettings) -> dict[str, Any]:
-    """Train fine-grained labels on prepared data sets; writes the run folder and returns its figures.
+    """Train fine-grained labels on prepared data sets; writes the run folder and returns its metrics.
 
     Raises:
         FgsnError: data or start model are missing or broken, or there are fewer features than clusters.
@@ -77,7 +77,7 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
         restore(network, optimiser, tensors)
         model, labeller = _labeller_of(run, clustered, model, settings)
 
-    learner = made_ready(network, settings)
+    learner = wrap_for_training(network, settings)
     steps = _Steps(training, settings, step, [slot for part in parts for slot in part])
     loader = loaded(steps, settings.workers)
     stopping = False
@@ -105,11 +105,11 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
             if good and (step % LOG_EVERY == 0 or last):
                 run.log({"step": step, **{k: v.item() for k, v in losses.items()}, "lr": settings.lr * rate})
             if due and validation:
-                figures = _validate(model, validation, settings)
-                run.log({"step": step, "validation": figures})
+                metrics = _validate(model, validation, settings)
+                run.log({"step": step, "validation": metrics})
                 # Information stays comparable across clusterings, the losses do not.
-                if figures["information_bits"] >= best.get("information_bits", -math.inf):
-                    best = {"step": step, **figures}
+                if metrics["information_bits"] >= best.get("information_bits", -math.inf):
+                    best = {"step": step, **metrics}
                     run.save_model(_finished(model, settings, best), "checkpoints/best.safetensors")
             if saving:
                 run.save_checkpoint(step, network, optimiser, {"clustered": clustered, "best": best})
@@ -123,7 +123,7 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
         results["note"] = note
     if ranks.rank() == 0:
         if best:
-            with written_whole(path) as aside:
+            with atomic_write(path) as aside:
                 shutil.copyfile(settings.out / "checkpoints" / "best.safetensors", aside)
         else:
             say("there are no validation pairs: the last weights are taken")
@@ -201,11 +201,11 @@ def train_step(
     parts = slots_of_rank(settings)
     batch = Batch.drawn(settings, step)
     batch.count(samples, [slot for part in parts for slot in part], model.device)
-    kept = model.network.draw_kept(batch.crops, torch.Generator().manual_seed((settings.seed << 32) + step))
+    kept = model.network.draw_dropout_masks(batch.crops, torch.Generator().manual_seed((settings.seed << 32) + step))
     total: dict[str, Tensor] = {}
     for number, slots in enumerate(parts):
         some = samples[number * len(slots) : (number + 1) * len(slots)]
-        with gradients_stay_here(learner, number + 1 < len(parts)):
+        with no_sync(learner, number + 1 < len(parts)):
             losses = _losses(model, learner, labeller, some, settings, step, batch, slots, kept)
             (losses["loss"] * ranks.world()).backward()  # gradients of ranks are averaged
         for name, value in losses.items():
@@ -223,7 +223,7 @@ def _losses(
     step: int,
     batch: Batch,
     slots: range,
-    kept: Kept,
+    kept: DropoutMasks,
 ) -> dict[str, Tensor]:
     """What some pairs add to the losses of their batch; only the images that carry gradient are computed."""
     in_ref, in_tgt = batch.of_reference(slots), batch.of_target(slots)
@@ -234,7 +234,7 @@ def _losses(
     crops = [samples[n].reference for n in from_ref] + [samples[n].target for n in from_tgt]
     rows = batch.rows(in_ref, in_tgt)
     with autocast(model.device, settings.precision):
-        output = learner(stacked(model, crops), Kept(*(mask[rows].to(model.device) for mask in kept)))
+        output = learner(stacked(model, crops), DropoutMasks(*(mask[rows].to(model.device) for mask in kept)))
     zero = torch.zeros((), device=model.device)
     losses: dict[str, Tensor] = {"loss": zero, "loss_class": zero, "loss_corr": zero}
     inside = _inside([samples[n] for n in from_ref], labels.shape[1:], model.device)
@@ -253,7 +253,7 @@ def _losses(
                 losses["loss_corr"] = losses["loss_corr"] + weight * loss
     losses["loss"] = settings.class_weight * losses["loss_class"] + settings.corr_weight * losses["loss_corr"]
     if settings.feature_weight > 0:
-        lots = [pair_lots(settings.seed, step, slot) for slot in slots]
+        lots = [negatives_generator(settings.seed, step, slot) for slot in slots]
         in_ref, in_tgt = output.features.split([len(from_ref), len(from_tgt)])
         wrong = draw_negatives(matches, settings.feature_negatives, STRIDE, in_tgt.shape[2:], lots)
         loss = feature_loss(settings.feature_loss, in_ref, in_tgt, matches, wrong, batch.matched_in_reference)
@@ -270,7 +270,7 @@ def _inside(samples: Sequence[PairSample], size: torch.Size, device: torch.devic
 
 
 def _validate(model: Model, pairs: Sequence[tuple[Dataset, Path]], settings: TrainSettings) -> dict[str, float]:
-    """Figures on (at most `validation_pairs`, always the same) validation pairs."""
+    """Metrics on (at most `validation_pairs`, always the same) validation pairs."""
     every = max(1, -(-len(pairs) // settings.validation_pairs))
     model.network.eval()
     on_bad = OnBadImage(settings.on_bad_image)
@@ -285,8 +285,8 @@ def _validate(model: Model, pairs: Sequence[tuple[Dataset, Path]], settings: Tra
             return model.segment(image)
         return np.zeros((0, 0), np.int64)  # no point lies inside
 
-    figures = measure(labels, [pair for _, pair in read.values()], model.clusters, places.__getitem__)
-    return {key: figures[key] for key in VALIDATION_FIGURES}
+    metrics = measure(labels, [pair for _, pair in read.values()], model.clusters, places.__getitem__)
+    return {key: metrics[key] for key in VALIDATION_METRICS}
 
 
 def _finished(model: Model, settings: TrainSettings, best: dict[str, Any]) -> Model:

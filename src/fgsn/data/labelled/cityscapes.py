@@ -36,7 +36,7 @@ def open_segmented(root: Path) -> LabelledSet:
 
 @labelled_format("world")
 def open_world(root: Path) -> LabelledSet:
-    """Open segmented_images/ of an embedded world in Cityscapes' 19 classes."""
+    """Open segmented_images/ of an synthetic town in Cityscapes' 19 classes."""
     return _open_segmented("world", root)
 
 

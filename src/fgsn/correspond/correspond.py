@@ -1,0 +1,159 @@
+"""Make a data set with correspondences from what a user has: images, COLMAP models, or depth maps with poses."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fgsn.config import CorrespondSettings, PrepareSettings
+from fgsn.correspond.by_position import by_position
+from fgsn.correspond.depth_maps import DepthMaps
+from fgsn.correspond.from_depth import from_depth
+from fgsn.correspond.from_model import from_model
+from fgsn.correspond.inputs import only, read_map, read_poses, require_sizes
+from fgsn.correspond.views import require_conditions, rows_by_condition
+from fgsn.correspond.write import PAIRS, REFUSED, Writer, condition_of, link_images
+from fgsn.correspond.write_map import Map, write_map
+from fgsn.data.completed import finished
+from fgsn.data.dataset import named_condition
+from fgsn.data.images import image_size, walk_images
+from fgsn.data.prepare import prepare
+from fgsn.errors import FgsnError
+from fgsn.files import write_json, write_yaml
+from fgsn.geometry.posed import join
+from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.progress import say, tracked
+
+WORK = "work"
+"""Folder in the data set that keeps features and matches, so that a run goes on where it was stopped."""
+GIVEN = "as they were given"
+_FREE = ("out", "device", "workers", "validation_share", "split")  # settings that do not change what is found
+Found = Iterator[MatchedPair | Refused]
+
+
+def correspond(settings: CorrespondSettings) -> dict[str, Any]:
+    """Find correspondences between a reference condition and the others, and write them as a prepared data set.
+
+    Returns:
+        Counts and metrics per condition; `doubts` in words; under `failed`, images that cannot be read.
+
+    Raises:
+        FgsnError: there is one condition only, nothing trustworthy was found, or an input is missing or broken.
+    """
+    made_with = {key: value for key, value in settings.as_dict().items() if key not in _FREE}
+    results = finished(settings.out, made_with, "data set with correspondences", spare=[WORK, PAIRS, REFUSED])
+    if results is None:
+        results = _make(settings, made_with)
+    prepared, doubts = _prepared(settings)
+    kept = ("train_pairs", "validation_pairs", "left_out_pairs", "places", "places_from")
+    results = {**results, "doubts": results["doubts"] + doubts, **{key: prepared[key] for key in kept}}
+    write_yaml(settings.out / "config.yaml", settings.as_dict())
+    write_json(settings.out / "results.json", results)
+    for doubt in results["doubts"]:
+        say(f"fgsn: {doubt}")
+    return results
+
+
+def _prepared(settings: CorrespondSettings) -> tuple[dict[str, Any], list[str]]:
+    """Split the data set by place; where all pairs hang together, keep all of them for training, and say so."""
+    split = {"dataset": settings.out, "split": settings.split, "seed": settings.seed}
+    try:
+        return prepare(PrepareSettings(**split, validation_share=settings.validation_share)), []
+    except FgsnError:
+        if not settings.validation_share:
+            raise
+    doubt = "all pairs show the same place, so none is kept for validation; fewer --per-condition may part them"
+    return prepare(PrepareSettings(**split, validation_share=0.0)), [doubt]
+
+
+def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, Any]:
+    sizes, failed = _images(settings.images)
+    conditions = sorted({condition_of(name) for name in sizes})
+    if settings.reference not in conditions:
+        raise FgsnError(
+            f"{settings.images} has no images of the reference condition '{settings.reference}'; "
+            f"its subfolders with images are: {', '.join(conditions)}"
+        )
+    if len(conditions) < 2:
+        raise FgsnError(
+            f"{settings.images} holds one condition only, {conditions[0]}; correspondences want another: "
+            "put the images of every condition in a subfolder of its own"
+        )
+    writer = Writer(settings.out, sizes)
+    found_map, found = _found(settings, sizes, failed)
+    first = next(found, None)  # so that wrong input is told before the folder belongs to these settings
+    write_yaml(settings.out / "config.yaml", settings.as_dict())
+    writer.take(itertools.chain([] if first is None else [first], found))
+    results = writer.results(sum(condition_of(name) == settings.reference for name in sizes)) | {"failed": failed}
+    if not writer.rows:
+        (settings.out / "config.yaml").unlink()  # the folder may be tried again with other settings
+        reasons = "; ".join(f"{reason} ({count} x)" for reason, count in writer.refusals().items())
+        unread = f"; {len(failed)} images cannot be read, first: {failed[0]}" if failed else ""
+        raise FgsnError(
+            f"no pair of images of {settings.images} has trustworthy correspondences: "
+            f"{reasons or 'there were no pairs to look at'}{unread}"
+        )
+    link_images(settings.images, settings.out, conditions)
+    if found_map:
+        write_map(settings.out, found_map, settings.reference, condition_of)
+    description = {
+        "name": settings.out.resolve().name,
+        "reference": settings.reference,
+        "conditions": [condition for condition in conditions if condition != settings.reference],
+        # Only those that a data set would take for another condition by their names.
+        "condition_of": {name: condition_of(name) for name in sizes if named_condition(name) != condition_of(name)},
+        "made_with": made_with,
+        "results": results,
+    }
+    write_yaml(settings.out / "dataset.yaml", description)
+    return results
+
+
+def _images(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    """Width and height of every image in a subfolder of `root` by its name, and what cannot be read."""
+    if not root.is_dir():
+        raise FgsnError(f"{root} is not a folder; --images wants one with a subfolder of images per condition")
+    files = [file for file in walk_images(root) if file.parent != root]
+    if not files:
+        raise FgsnError(f"{root} has no subfolders with images; put the images of every condition in one of its own")
+    sizes, failed = {}, []
+    for file in tracked(files, "images", len(files)):
+        try:
+            sizes[file.relative_to(root).as_posix()] = image_size(file)
+        except FgsnError as error:
+            failed.append(str(error))
+    return sizes, failed
+
+
+def _found(
+    settings: CorrespondSettings, sizes: Mapping[str, tuple[int, int]], failed: list[str]
+) -> tuple[Map | None, Found]:
+    """The map of all images if there is one, and the pairs, from the source that the settings name."""
+    reference, points, each = settings.reference, settings.points, settings.per_condition
+    if len(settings.maps) == 1 and "=" not in settings.maps[0]:
+        model = read_map(Path(settings.maps[0]), sizes)
+        return Map(model, model, GIVEN), from_model(model, reference, condition_of, points, each)
+    if settings.maps:
+        maps = {name: read_map(Path(path), sizes, name) for name, path in (one.split("=", 1) for one in settings.maps)}
+        require_conditions(maps, reference)
+        return Map(join(list(maps.values())), maps[reference], GIVEN), by_position(maps, reference, points, each)
+    posed = read_poses(settings.poses, settings.intrinsics) if settings.poses else None
+    if posed:
+        require_sizes(posed, sizes, ", ".join(map(str, settings.poses)))
+        if settings.depth:
+            depth_maps = DepthMaps(settings.depth, settings.depth_unit)
+            return Map(posed, None, GIVEN), from_depth(posed, depth_maps, reference, condition_of, points, each)
+
+    from fgsn.correspond.from_images import ImageCollection, from_images, from_reconstruction  # brings torch
+
+    images = ImageCollection(settings, settings.out / WORK, sizes, failed)
+    if posed:
+        known = only(posed, [row for row, name in enumerate(posed.names) if name in images.names])
+        rows = rows_by_condition([condition_of(name) for name in known.names])
+        require_conditions(rows, reference)
+        maps = {name: images.triangulate(only(known, those)) for name, those in rows.items()}
+        return Map(posed, maps[reference], GIVEN), by_position(maps, reference, points, each)
+    if settings.reconstruct:
+        models, found = from_reconstruction(images)
+        return Map(models[0], models[0], "from one model of all images, so they are no independent truth"), found
+    return None, from_images(images)

@@ -1,0 +1,204 @@
+"""Correspondences from images alone: which images to match, matched in two views or through one model of all."""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fgsn.config import CorrespondSettings
+from fgsn.correspond.from_model import from_model
+from fgsn.correspond.inputs import read_map
+from fgsn.correspond.select_points import settle
+from fgsn.correspond.write import condition_of
+from fgsn.errors import FgsnError
+from fgsn.geometry.camera import Camera
+from fgsn.geometry.colmap import Reconstruction
+from fgsn.geometry.posed import PosedImages, camera_key, read_intrinsics
+from fgsn.inference.model import choose_device
+from fgsn.matching.candidates import (
+    Pairs,
+    all_pairs,
+    listed_pairs,
+    neighbours_in_order,
+    pairs_by_position,
+    pairs_in_order,
+    read_positions,
+)
+from fgsn.matching.features import Features
+from fgsn.matching.matcher import make_matcher
+from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pairwise import match_images
+from fgsn.matching.reconstruct import reconstruct
+from fgsn.matching.similar import similar_pairs
+from fgsn.matching.triangulate import triangulate
+from fgsn.progress import say
+
+Found = Iterator[MatchedPair | Refused]
+CANDIDATES = 3
+"""Images that look alike are tried for each that is wanted."""
+POINT_COLUMNS = ("points_ref", "points_tgt", "errors")
+NEIGHBOURS = 4
+"""Images of its own traversal that each is matched with for a model, and of every other condition."""
+
+
+class ImageCollection:
+    """The images of a folder with their features and, where known, their cameras."""
+
+    def __init__(
+        self, settings: CorrespondSettings, work: Path, sizes: Mapping[str, tuple[int, int]], failed: list[str]
+    ) -> None:
+        """Find the features of all images; those that are broken are left out and told in `failed`.
+
+        Args:
+            settings: what to do.
+            work: folder for features, matches and models.
+            sizes: width and height of every image, by name.
+            failed: gets a line for each broken image.
+        """
+        self.settings, self.work, self.sizes, names = settings, work, sizes, list(sizes)
+        device = choose_device(settings.device).type
+        self.workers = settings.workers if device == "cpu" else 1
+        matcher = make_matcher(settings.matcher, settings.keypoints, device)
+        images = {name: settings.images / name for name in names}
+        self.features = Features(images, matcher, work)
+        broken = self.features.extract(names, self.workers)
+        failed += broken.values()
+        self.names = [name for name in names if name not in broken]
+        self.by_condition: dict[str, list[str]] = defaultdict(list)
+        for name in self.names:
+            self.by_condition[condition_of(name)].append(name)
+        self.cameras = self._cameras()
+
+    def _cameras(self) -> dict[str, Camera]:
+        known = read_intrinsics(self.settings.intrinsics)
+        keys = {name: camera_key(known, name) for name in self.names} if known else {}
+        return {name: known[key] for name, key in keys.items() if key is not None}
+
+    def across(self) -> Pairs:
+        """The pairs of a reference and a target image that --pairs asks for.
+
+        Raises:
+            FgsnError: a list or file of positions is missing or broken.
+        """
+        reference = self.by_condition[self.settings.reference]
+        pairs: Pairs = []
+        for condition, targets in self.by_condition.items():
+            if condition != self.settings.reference and reference and targets:
+                pairs += self._between(reference, targets)
+        return pairs
+
+    def _between(self, reference: list[str], targets: list[str]) -> Pairs:
+        kind, count = self.settings.pairs, self.settings.per_condition
+        if kind == "all":
+            return all_pairs(reference, targets)
+        if kind == "order":
+            return pairs_in_order(reference, targets, count)
+        if kind == "similar":
+            return similar_pairs(self.features, reference, targets, CANDIDATES * count, self.settings.seed)
+        if kind.startswith("positions:"):
+            positions = read_positions(Path(kind.partition(":")[2]))
+            return pairs_by_position(reference, targets, positions, count, farthest=np.inf)
+        return listed_pairs(Path(kind), reference, targets)
+
+    def within(self, names: Sequence[str]) -> Pairs:
+        """Each image with the next ones of its own camera and traversal."""
+        by_camera: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            by_camera[str(Path(name).parent)].append(name)
+        return [pair for some in by_camera.values() for pair in neighbours_in_order(some, NEIGHBOURS)]
+
+    def triangulate(self, images: PosedImages) -> Reconstruction:
+        """Points for images of one condition that have poses only.
+
+        Raises:
+            FgsnError: no point comes out.
+        """
+        row = {name: number for number, name in enumerate(images.names)}
+        key_points = [self.features[name].pixels.astype(np.float64) for name in images.names]
+        pairs = self.within(images.names)
+        self.features.match_all(pairs, self.workers)
+        return triangulate(images, key_points, ((row[a], row[b], self.features.match(a, b)[0]) for a, b in pairs))
+
+
+def from_images(images: ImageCollection) -> Found:
+    """Match images two by two."""
+    settings = images.settings
+    found = match_images(images.features, images.across(), settings.densify, images.cameras, images.workers)
+    yield from best_of_each((_settled(images, pair) for pair in found), settings.per_condition)
+
+
+def from_reconstruction(images: ImageCollection) -> tuple[list[Reconstruction], Found]:
+    """Build models over all conditions, and take the correspondences from them.
+
+    Returns:
+        The models, largest first, and the pairs.
+
+    Raises:
+        FgsnError: no model holds images of the reference and of another condition.
+    """
+    settings = images.settings
+    features, workers = images.features, images.workers
+    pairs = images.within(images.names) + images.across()
+    shutil.rmtree(images.work / "models", ignore_errors=True)  # of other settings, or of a run that was stopped
+    made = reconstruct(features, pairs, images.work / "models", images.cameras, workers, settings.seed)
+    models = [read_map(model.folder, images.sizes) for model in made]
+    useful = [model for model in models if _joins(model, settings.reference)]
+    registered = {name for model in models for name in model.names}
+    say(
+        f"fgsn: {len(models)} models hold {len(registered)} of {len(images.names)} images, "
+        f"{len(useful)} of them join the reference with another condition"
+    )
+    if not useful:
+        raise FgsnError(
+            f"none of the {len(models)} models joins '{settings.reference}' with another condition; leave "
+            "--reconstruct out to match images two by two"
+        )
+    by_model = [
+        pair
+        for model in useful
+        for pair in from_model(model, settings.reference, condition_of, settings.points, settings.per_condition)
+    ]
+    return useful, _with_two_views(images, by_model)
+
+
+def _with_two_views(images: ImageCollection, by_model: Sequence[MatchedPair | Refused]) -> Found:
+    """The pairs of a model, with what matching the two images alone adds: the model keeps what it is sure of only."""
+    settings = images.settings
+    pairs = [(pair.reference, pair.target) for pair in by_model if pair.target in images.sizes]
+    matched = match_images(images.features, pairs, settings.densify, images.cameras, images.workers)
+    in_two_views = dict(zip(pairs, matched, strict=True))
+    for pair in by_model:
+        parts = [pair, in_two_views.get((pair.reference, pair.target), pair)]
+        parts = [part for part in dict.fromkeys(parts) if isinstance(part, MatchedPair)]
+        if not parts:
+            yield pair
+            continue
+        columns = [np.concatenate([getattr(part, name) for part in parts]) for name in POINT_COLUMNS]
+        yield _settled(images, MatchedPair(pair.reference, pair.target, *columns))
+
+
+def best_of_each(found: Iterable[MatchedPair | Refused], count: int) -> Found:
+    """Of the pairs of one reference image and one condition, the `count` ones with the most points; all refusals."""
+    groups: dict[tuple[str, str], list[MatchedPair]] = defaultdict(list)
+    for pair in found:
+        if isinstance(pair, Refused):
+            yield pair
+        else:
+            groups[pair.reference, condition_of(pair.target)].append(pair)
+    for group in groups.values():
+        yield from sorted(group, key=lambda pair: -len(pair.points_ref))[:count]
+
+
+def _settled(images: ImageCollection, pair: MatchedPair | Refused) -> MatchedPair | Refused:
+    if isinstance(pair, Refused):
+        return pair
+    names = (pair.reference, pair.target)
+    sizes = (images.sizes[pair.reference], images.sizes[pair.target])
+    return settle(names, sizes, pair.points_ref, pair.points_tgt, pair.errors, images.settings.points)
+
+
+def _joins(model: Reconstruction, reference: str) -> bool:
+    conditions = {condition_of(name) for name in model.names}
+    return reference in conditions and len(conditions) > 1

@@ -1,5 +1,0 @@
-"""The embedded world: a procedural town, driven in several conditions, with exact poses, depths and labels."""
-
-from fgsn.data.world.make import make_world
-
-__all__ = ["make_world"]

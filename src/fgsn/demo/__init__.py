@@ -1,0 +1,1 @@
+"""fgsn demo: the whole chain on the synthetic town."""

@@ -1,0 +1,151 @@
+"""fgsn demo: the whole chain on the synthetic town, from images of several seasons to labels and a page about them."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fgsn.config import (
+    CONDITIONS,
+    DemoSettings,
+    EvaluateSettings,
+    PrepareSettings,
+    ReportSettings,
+    SegmentSettings,
+    StationarySettings,
+    TrainSettings,
+    WorldSettings,
+)
+from fgsn.data.prepare import prepare
+from fgsn.demo.poses import demo_poses
+from fgsn.errors import MissingExtraError
+from fgsn.evaluation.evaluate import evaluate
+from fgsn.evaluation.stationary import stationary
+from fgsn.files import write_json
+from fgsn.inference.import_model import world_base
+from fgsn.inference.segment import segment
+from fgsn.progress import say
+from fgsn.report.page import report
+from fgsn.training.train import train
+from fgsn.world import make_world
+
+VALIDATION_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a demo is."""
+
+    places: int
+    size: tuple[int, int]
+    conditions: tuple[str, ...]
+    clusters: int
+    iterations: int
+    batch: int
+    crop: int
+
+
+FULL = Size(24, (384, 288), CONDITIONS, 100, 400, 4, 257)
+QUICK = Size(10, (256, 192), ("autumn", "snow", "night"), 50, 150, 4, 161)
+
+
+def demo(settings: DemoSettings) -> dict[str, Any]:
+    """Make a world, train labels on part of it, measure them on the rest, and write `results.json` and `report.html`.
+
+    Three models are compared on places that none of them has seen: the base network's own classes, fine-grained labels
+    learnt without correspondences across conditions, and fine-grained labels learnt with them.
+    """
+    chosen = QUICK if settings.quick else FULL
+    common: dict[str, Any] = {"seed": settings.seed, "device": settings.device}
+    world, seconds = settings.out / "world", {}
+
+    def timed(title: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        say(f"== {title}")
+        began = time.monotonic()
+        results = work()
+        seconds[title] = round(time.monotonic() - began, 1)
+        return results
+
+    timed(
+        "world: a town, driven in several conditions",
+        lambda: make_world(
+            WorldSettings(out=world, places=chosen.places, size=chosen.size, conditions=chosen.conditions, **common)
+        ),
+    )
+    # The last places of the drive are for measuring: neighbours overlap, so random ones would have been seen.
+    timed(
+        "prepare: split by place",
+        lambda: prepare(PrepareSettings(dataset=world, split="end", validation_share=VALIDATION_SHARE, **common)),
+    )
+    runs = {"fgsn_without_corr": 0.0, "fgsn": 1.0}
+    for name, weight in runs.items():
+        timed(
+            f"train {name}: {chosen.clusters} labels, weight of L_corr {weight:g}",
+            lambda name=name, weight=weight: _train(settings, chosen, world, name, weight),
+        )
+    models = {"base": world_base(), **{name: settings.out / name / "model.safetensors" for name in runs}}
+    labels = {}
+    for name, model in models.items():
+        out = settings.out / f"evaluate_{name}"
+        labels[name] = timed(
+            f"evaluate {name}",
+            lambda model=model, out=out: evaluate(EvaluateSettings(model=model, data=world, out=out, **common)),
+        )
+    found = timed(
+        "stationary: clusters that carry correspondences",
+        lambda: stationary(
+            StationarySettings(
+                model=models["fgsn"], data=world, out=settings.out / "stationary", split="train", **common
+            )
+        ),
+    )
+    maps = {"base": settings.out / "segment_base", "fgsn": settings.out / "segment"}
+    for name, model in (("base", world_base()), ("fgsn", settings.out / "stationary" / "model.safetensors")):
+        timed(
+            f"segment: label maps of all images, {name}",
+            lambda name=name, model=model: segment(
+                SegmentSettings(model=model, images=world / "images", out=maps[name], save="labels,overlay", **common)
+            ),
+        )
+    try:
+        poses = timed(
+            "localize: the last places, in every condition",
+            lambda: demo_poses(settings.out / "localization", world, chosen.conditions, maps, **common),
+        )
+    except MissingExtraError as missing:
+        say(f"fgsn: poses are left out: {missing}")
+        poses = {}
+    results = {
+        "labels": labels,
+        "localization": poses,
+        "stationary": {"stationary": found["stationary"], "clusters": chosen.clusters},
+        "seconds": seconds,
+        "report": str(settings.out / "report.html"),
+    }
+    write_json(settings.out / "results.json", results)
+    report(ReportSettings(run=settings.out, **common))
+    say(f"== done: open {settings.out / 'report.html'}")
+    return results
+
+
+def _train(settings: DemoSettings, chosen: Size, world: Path, name: str, corr_weight: float) -> dict[str, Any]:
+    out = settings.out / name
+    return train(
+        TrainSettings(
+            data=(world,),
+            init=world_base(),
+            out=out,
+            clusters=chosen.clusters,
+            iterations=chosen.iterations,
+            batch=chosen.batch,
+            crop=chosen.crop,
+            corr_weight=corr_weight,
+            backbone_lr=1.0,  # the small backbone has seen fair weather only, and has much to learn
+            # Validated once, at the end: choosing the best by the places that are reported would flatter the metrics.
+            validate_every=chosen.iterations,
+            resume=(out / "config.yaml").exists(),
+            seed=settings.seed,
+            device=settings.device,
+        )
+    )

@@ -1,0 +1,109 @@
+"""The demo's poses: images of places that no network has trained on are localized in the map of the reference drive."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fgsn.config import LocalizeSettings, ScorePosesSettings, TrackSettings
+from fgsn.data.correspondences import stored_paths
+from fgsn.data.dataset import Dataset
+from fgsn.errors import FgsnError, MissingExtraError
+from fgsn.evaluation.score_poses import score_poses
+from fgsn.files import write_text
+from fgsn.formats.lists import numbered_lines
+from fgsn.formats.poses import read_results, write_results
+from fgsn.localization.localize import localize
+from fgsn.progress import say
+from fgsn.tracking.track import track_sequences
+
+MATCHER = "xfeat-loose"
+MAX_ERROR = 4.0
+"""In pixels: the demo's images are small."""
+METHODS: dict[str, tuple[Literal["p3p", "ssmc", "gsmc"], str | None]] = {
+    "p3p": ("p3p", None),
+    "ssmc_base": ("ssmc", "base"),
+    "ssmc_fgsn": ("ssmc", "fgsn"),
+    "gsmc_fgsn": ("gsmc", "fgsn"),
+}
+TRACK = "pfsl_fgsn"
+_STAYS = "1 0 0 0 0 0 0"
+
+
+def demo_poses(
+    out: Path, world: Path, conditions: Sequence[str], labels: Mapping[str, Path], **common: Any
+) -> dict[str, dict[str, list[float]]]:
+    """Localize the validation places of a world in every condition, by every method.
+
+    Args:
+        out: folder for poses, lists and matches.
+        world: the prepared world.
+        conditions: its conditions.
+        labels: folders with label maps of all images, by the networks `base` and `fgsn`.
+        common: seed and device.
+
+    Returns:
+        For each method and each condition, and `all`: recall in percent within the three thresholds. A method that
+        finds no pose at all has none.
+    """
+    lists = {kind: _validation_lists(world, conditions, kind, out / "lists") for kind in ("queries", "odometry")}
+    priors = tuple(world / "priors" / f"{condition}.txt" for condition in conditions)
+    recall: dict[str, dict[str, list[float]]] = {}
+
+    def score(name: str) -> None:
+        given = ScorePosesSettings(poses=out / f"{name}.txt", truth=world / "truth", queries=out / "lists" / "queries")
+        recall[name] = {key: metrics["recall"] for key, metrics in score_poses(given).items()}
+
+    for name, (method, network) in METHODS.items():
+        folder = labels[network] if network else None
+        try:
+            localize(
+                LocalizeSettings(
+                    map=world / "sparse", queries=lists["queries"], priors=priors, images=world / "images",
+                    map_labels=folder, query_labels=folder, method=method, matcher=MATCHER, max_error=MAX_ERROR,
+                    out=out / f"{name}.txt", work=out / "work", workers=1, **common,
+                )
+            )  # fmt: skip
+            score(name)
+        except MissingExtraError:
+            raise
+        except FgsnError as error:  # a tiny world may leave nothing to match
+            say(f"fgsn: {name} is left out: {error}")
+    known = [name for name in ("ssmc_fgsn", "p3p") if name in recall]
+    if known and (drives := _starts(lists, out / f"{known[0]}.txt", out / "start.txt")):
+        track_sequences(
+            TrackSettings(
+                map=world / "sparse", map_labels=labels["fgsn"], query_labels=labels["fgsn"], priors=priors,
+                queries=tuple(lists["queries"][row] for row in drives),
+                odometry=tuple(lists["odometry"][row] for row in drives), start=out / "start.txt", data=world,
+                data_labels=labels["fgsn"], out=out / f"{TRACK}.txt",
+                start_metres=1.0, start_degrees=2.0, **common,  # the start is a single-shot pose, not a guess
+            )
+        )  # fmt: skip
+        score(TRACK)
+    return recall
+
+
+def _validation_lists(world: Path, conditions: Sequence[str], kind: str, out: Path) -> tuple[Path, ...]:
+    """The lines of the validation places, in lists of their own; a drive's first image has not moved."""
+    wanted = {stored_paths(pair)[1] for pair in Dataset.open(world).pairs("validation")}
+    files = []
+    for condition in conditions:
+        lines = [line for _, line in numbered_lines(world / kind / f"{condition}.txt") if line.split()[0] in wanted]
+        if kind == "odometry":
+            lines[0] = f"{lines[0].split()[0]} {_STAYS}"
+        files.append(out / kind / f"{condition}.txt")
+        write_text(files[-1], "".join(f"{line}\n" for line in lines))
+    return tuple(files)
+
+
+def _starts(lists: Mapping[str, tuple[Path, ...]], poses: Path, out: Path) -> list[int]:
+    """Write the single-shot pose of the first image of every drive that has one; returns the rows of these drives."""
+    found = read_results(poses)
+    first = [next(line for _, line in numbered_lines(path)).split()[0] for path in lists["queries"]]
+    drives = [row for row, name in enumerate(first) if name in found.names]
+    if drives:
+        rows = np.array([found.names.index(first[row]) for row in drives])
+        write_results(out, [first[row] for row in drives], found.camera_from_world[rows])
+    return drives

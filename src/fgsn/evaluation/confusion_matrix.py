@@ -1,0 +1,45 @@
+"""How well predicted classes overlap with the true ones: accuracies and intersections over union."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def confusion_of(truth: np.ndarray, predicted: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Counts of (true class, predicted label) over pixels.
+
+    Args:
+        truth: integers of any shape; pixels outside 0 … rows - 1 are left out (255 = ignore).
+        predicted: integers 0 … columns - 1, of the same shape.
+        rows: number of true classes.
+        columns: number of labels.
+
+    Returns:
+        (rows, columns) int64.
+    """
+    known = (truth >= 0) & (truth < rows)
+    cells = truth[known].astype(np.int64) * columns + predicted[known]
+    return np.bincount(cells, minlength=rows * columns).reshape(rows, columns)
+
+
+def confusion_metrics(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """The usual metrics of a square confusion matrix (rows: truth), over the classes that the truth holds.
+
+    Returns:
+        `mean_iou`, `pixel_accuracy`, `mean_accuracy` (of a class's pixels), `weighted_iou` (by the class's share of the
+        pixels), all 0 to 1, and `iou` by class; 0 and {} without a pixel.
+    """
+    hits, true = confusion.diagonal().astype(np.float64), confusion.sum(axis=1).astype(np.float64)
+    present = true > 0
+    if not present.any():
+        return {"mean_iou": 0.0, "pixel_accuracy": 0.0, "mean_accuracy": 0.0, "weighted_iou": 0.0, "iou": {}}
+    union = true + confusion.sum(axis=0) - hits
+    iou = hits[present] / union[present]
+    return {
+        "mean_iou": float(iou.mean()),
+        "pixel_accuracy": float(hits.sum() / true.sum()),
+        "mean_accuracy": float((hits[present] / true[present]).mean()),
+        "weighted_iou": float((true[present] / true.sum() * iou).sum()),
+        "iou": dict(zip([name for name, has in zip(classes, present, strict=True) if has], iou.tolist(), strict=True)),
+    }

@@ -1,0 +1,130 @@
+"""Metrics of labels at correspondences: do they survive the change of condition, and how much do they say?
+
+docs/label_metrics.md tells how to read them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fgsn.errors import FgsnError
+from fgsn.evaluation import information
+
+CONFIDENCE = 1.96
+# Each half must hold two places, or nothing could be held out.
+FEWEST_PLACES = 4
+
+
+def label_metrics(
+    a: np.ndarray,
+    b: np.ndarray,
+    clusters: int,
+    places: Sequence[Any] | np.ndarray | None = None,
+    conditions: Sequence[str] | np.ndarray | None = None,
+    resamples: int = 0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure how well labels survive between two images of the same points.
+
+    Args:
+        a: (N,) labels in the reference images, integers in [0, clusters).
+        b: (N,) labels of the same points in the target images.
+        clusters: number of labels K.
+        places: (N,) the place of each point, of any type; wanted for the interval and for honest held-out metrics.
+        conditions: (N,) the condition of each target image; the metrics are repeated for each of them.
+        resamples: random halves of the places to draw for the interval of information_bits; 0 for none.
+        seed: of all that is random here.
+
+    Returns:
+        The keys of `results.json` (see docs/label_metrics.md). `information_bits_interval` is [low, high] of a 95 %
+        interval, or None without places to resample.
+
+    Raises:
+        FgsnError: there is no point, or the labels do not fit.
+    """
+    a, b = _labels(a, clusters), _labels(b, clusters)
+    groups = None if places is None else np.unique(np.asarray(places), return_inverse=True)[1]
+    names = None if conditions is None else np.asarray(conditions)
+    for other in (b, groups, names):
+        if other is not None and other.shape != a.shape:
+            raise FgsnError(f"label metrics want one value per point: {a.shape} and {other.shape} differ")
+    if len(a) == 0:
+        raise FgsnError("there are no correspondences to measure labels at")
+    metrics = _metrics(a, b, clusters, groups, resamples, seed)
+    if names is not None:
+        metrics["conditions"] = {}
+        for name in np.unique(names):
+            here = names == name
+            some = None if groups is None else groups[here]
+            metrics["conditions"][str(name)] = _metrics(a[here], b[here], clusters, some, resamples, seed)
+    return metrics
+
+
+def collapse_note(used: int, clusters: int) -> str:
+    """What to say of `clusters` labels of which `used` are seen at correspondences; nothing where most are.
+
+    Where few are used, training has failed: all the others say nothing, and the metrics are not worth comparing.
+    """
+    if 3 * used >= clusters:
+        return ""
+    return (
+        f"only {used} of {clusters} labels are used: the start was too poor, the correspondences too few or the "
+        "training too short (docs/troubleshooting.md)"
+    )
+
+
+def _metrics(
+    a: np.ndarray, b: np.ndarray, clusters: int, groups: np.ndarray | None, resamples: int, seed: int
+) -> dict[str, Any]:
+    count_a, count_b = np.bincount(a, minlength=clusters), np.bincount(b, minlength=clusters)
+    agreement = float(np.mean(a == b))
+    chance = float(count_a / len(a) @ (count_b / len(b)))
+    plain = information.plain(a, b)
+    held_out = information.held_out(a, b, groups, seed)
+    return {
+        "points": len(a),
+        "places": None if groups is None else len(np.unique(groups)),
+        "agreement": agreement,
+        "kappa": (agreement - chance) / (1 - chance) if chance < 1 else 0.0,
+        "match_lift": agreement / chance if chance > 0 else 0.0,
+        "information_bits": held_out,
+        "information_bits_interval": _interval(held_out, a, b, groups, resamples, seed),
+        "information_bits_heldout": held_out,
+        "information_bits_permutation": plain - information.permutation_floor(a, b, seed),
+        "information_bits_plain": plain,
+        "entropy_bits_reference": information.entropy(count_a),
+        "entropy_bits_target": information.entropy(count_b),
+        "clusters_used": int(np.count_nonzero(count_a + count_b)),
+        "perplexity": 2 ** information.entropy(count_a + count_b),
+    }
+
+
+def _interval(
+    estimate: float, a: np.ndarray, b: np.ndarray, groups: np.ndarray | None, resamples: int, seed: int
+) -> list[float] | None:
+    """A 95 % interval from the spread of the metric over random halves of the places (delete-half jackknife).
+
+    Halves, not draws with replacement: a place that is drawn twice would be learnt from and scored on at once.
+    """
+    if groups is None or resamples < 2 or len(present := np.unique(groups)) < FEWEST_PLACES:
+        return None
+    rng = np.random.default_rng(seed)
+    half = len(present) // 2
+    values = []
+    for _ in range(resamples):
+        here = np.isin(groups, rng.choice(present, half, replace=False))
+        values.append(information.held_out(a[here], b[here], groups[here], seed))
+    # The spread over parts of size m of n places is sqrt((n - m) / m) times the standard error of the whole.
+    error = float(np.std(values) * (half / (len(present) - half)) ** 0.5)
+    return [max(estimate - CONFIDENCE * error, 0.0), estimate + CONFIDENCE * error]
+
+
+def _labels(labels: np.ndarray, clusters: int) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
+        raise FgsnError(f"labels at points should be (N,) integers, not {labels.dtype} {labels.shape}")
+    labels = labels.astype(np.int64)
+    if labels.size and not 0 <= labels.min() <= labels.max() < clusters:
+        raise FgsnError(f"labels range from {labels.min()} to {labels.max()}, but there are {clusters}")
+    return labels

@@ -1,0 +1,79 @@
+"""How good poses are: errors in metres and degrees, and the share of queries within the benchmark's thresholds.
+
+A query without a pose counts as a failure, as on visuallocalization.net (Sattler et al., CVPR 2018, section 6).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgsn.geometry.pose import Pose
+
+THRESHOLDS = ((0.25, 2.0), (0.5, 5.0), (5.0, 10.0))
+"""Fine, medium and coarse: metres and degrees."""
+_Z95 = 1.959963984540054
+
+
+def pose_errors(estimated: Pose, truth: Pose) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Errors of N poses `camera_from_world`.
+
+    Returns:
+        (N,) distances of the camera centres in the unit of the world, and (N,) angles of rotation in degrees, both
+        infinite where the estimate is not finite.
+    """
+    distances = np.linalg.norm(estimated.centre - truth.centre, axis=-1)
+    # |R1 - R2| (Frobenius) = 2 sqrt(2) sin(angle / 2), which stays exact for small angles where the trace does not.
+    chord = np.linalg.norm(estimated.rotation - truth.rotation, axis=(-2, -1)) / np.sqrt(8)
+    angles = np.degrees(2 * np.arcsin(np.clip(chord, 0, 1)))
+    bad = ~np.isfinite(distances) | ~np.isfinite(angles)
+    return np.where(bad, np.inf, distances), np.where(bad, np.inf, angles)
+
+
+def pose_metrics(
+    distances: NDArray[np.float64],
+    angles: NDArray[np.float64],
+    thresholds: Sequence[tuple[float, float]] = THRESHOLDS,
+) -> dict[str, Any]:
+    """Recall and medians of N queries, N at least 1.
+
+    Args:
+        distances: (N,) in metres, infinite for a query without a pose.
+        angles: (N,) in degrees, likewise.
+        thresholds: metres and degrees, both inclusive.
+
+    Returns:
+        `queries`, `localized`; `recall`: percent of the queries within each threshold; `interval`: for each its 95 %
+        Wilson interval, in percent; `median_metres` and `median_degrees` over all queries, None where most have no
+        pose; `median_metres_localized` and `median_degrees_localized` over those with a pose.
+    """
+    found = np.isfinite(distances) & np.isfinite(angles)
+    distances, angles = np.where(found, distances, np.inf), np.where(found, angles, np.inf)
+    hits = [int(((distances <= metres) & (angles <= degrees)).sum()) for metres, degrees in thresholds]
+    return {
+        "queries": len(distances),
+        "localized": int(found.sum()),
+        "recall": [round(100 * hit / len(distances), 2) for hit in hits],
+        "interval": [[round(100 * share, 2) for share in wilson(hit, len(distances))] for hit in hits],
+        "median_metres": _median(distances),
+        "median_degrees": _median(angles),
+        "median_metres_localized": _median(distances[found]),
+        "median_degrees_localized": _median(angles[found]),
+    }
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share, 0 to 1 (E. B. Wilson, 1927); it holds for few queries and at 0 and 100 %."""
+    share, z2 = hits / count, _Z95**2 / count
+    centre = (share + z2 / 2) / (1 + z2)
+    spread = np.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
+    return max(0.0, float(centre - spread)), min(1.0, float(centre + spread))
+
+
+def _median(values: NDArray[np.float64]) -> float | None:
+    # The upper of the two middle values of an even number: a mean with infinity would say nothing.
+    if not len(values):
+        return None
+    middle = float(np.sort(values)[len(values) // 2]) if not np.isfinite(values).all() else float(np.median(values))
+    return round(middle, 6) if np.isfinite(middle) else None

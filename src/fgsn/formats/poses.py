@@ -1,0 +1,142 @@
+"""Result files of visuallocalization.net: one line per localized query, `name qw qx qy qz tx ty tz`.
+
+Rotation and translation go from the world to the camera; the translation is not the camera's centre.
+"""
+
+import difflib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgsn.errors import FgsnError
+from fgsn.files import write_text
+from fgsn.formats.lists import CMU_NAME, pose_numbers, poses_of, read_list
+from fgsn.geometry.pose import Pose
+
+Naming = Literal["as is", "cmu", "robotcar"]
+
+
+@dataclass(frozen=True, eq=False)
+class PoseList:
+    """N images with poses, without cameras."""
+
+    names: list[str]
+    camera_from_world: Pose
+    """N poses."""
+
+
+def write_results(path: Path | str, names: Sequence[str], poses: Pose, naming: Naming = "as is") -> int:
+    """Write poses as the benchmark wants them, whole or not at all.
+
+    Args:
+        path: the text file.
+        names: N paths of the localized queries; queries without a pose are simply not there.
+        poses: N poses `camera_from_world`.
+        naming: `cmu` writes base names, once for an image that two slices share; `robotcar` writes
+            `rear/<timestamp>.jpg` and leaves the other cameras out, which the benchmark does not score; `as is` writes
+            the paths.
+
+    Returns:
+        How many poses were written.
+
+    Raises:
+        FgsnError: numbers do not fit, a pose is not finite or no rotation, or two images get one name.
+    """
+    names = list(names)
+    rotation, translation = poses.rotation.reshape(-1, 3, 3), poses.translation.reshape(-1, 3)
+    if not len(names) == len(rotation) == len(translation):
+        raise FgsnError(f"{path}: {len(names)} names do not fit {len(rotation)} poses")
+    good = np.isfinite(rotation).all(axis=(1, 2)) & np.isfinite(translation).all(axis=1)
+    drift = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max(axis=(1, 2), initial=0.0)
+    good &= (drift < 1e-3) & (np.linalg.det(np.where(np.isfinite(rotation), rotation, 0)) > 0)
+    if not good.all():
+        raise FgsnError(f"{path}: the pose of '{names[int(np.argmin(good))]}' is not finite or no rotation")
+    quaternions = Pose(rotation, translation).quaternion if names else np.zeros((0, 4))
+    written: dict[str, str] = {}
+    lines = []
+    for name, numbers in zip(names, np.concatenate([quaternions, translation], axis=1), strict=True):
+        short = _result_name(name, naming)
+        if short is None:
+            continue
+        if naming == "cmu" and short in written and CMU_NAME.fullmatch(short):
+            continue  # an image at the border of two slices; its name tells the time to the microsecond
+        if short in written:
+            raise FgsnError(f"{path}: '{written[short]}' and '{name}' would both be called '{short}'")
+        if not short.strip() or short.startswith("#") or "\n" in short or short != short.strip():
+            raise FgsnError(f"{path}: '{short}' cannot be the name of an image in a list")
+        written[short] = name
+        lines.append(f"{short} {' '.join(f'{number:.12g}' for number in numbers)}\n")
+    write_text(path, "".join(lines))
+    return len(lines)
+
+
+def read_results(path: Path | str, known: Collection[str] | None = None) -> PoseList:
+    """Read poses back, of a file or of every .txt file in a folder.
+
+    Args:
+        path: the file or folder.
+        known: names or paths that the queries can have; a name in the file is one of them, or the end of one.
+
+    Raises:
+        FgsnError: a line has another form, a quaternion that is none, a name twice, or one that is not known; the
+            message names file and line.
+    """
+    ends = None if known is None else Endings(known)
+
+    def parse(line: str) -> tuple[str, NDArray[np.float64]]:
+        name, numbers = pose_numbers(line)
+        if ends is not None:
+            ends.find(name)
+        return name, numbers
+
+    table = read_list(path, parse, may_be_empty=True)
+    return PoseList(list(table), poses_of(table.values()))
+
+
+class Endings:
+    """Finds the path that a shortened name means: `x.jpg` is `slice7/query/x.jpg` where no other path ends so.
+
+    The ending of the file counts for nothing: RobotCar's images are .png in some lists and .jpg in others.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = set(names)
+        self._paths: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        for name in sorted(self.names):
+            parts = PurePosixPath(name).with_suffix("").parts
+            self._paths.setdefault(parts[-1], []).append((parts, name))
+
+    def find(self, name: str) -> str:
+        """The one path that is `name` or ends with it, or that `name` ends with.
+
+        Raises:
+            FgsnError: there is none, or there are several.
+        """
+        if name in self.names:
+            return name
+        parts = PurePosixPath(name).with_suffix("").parts if PurePosixPath(name).name else ("",)
+        fitting = [path for known, path in self._paths.get(parts[-1], []) if _end_alike(known, parts)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            raise FgsnError(f"'{name}' could be {fitting[0]} or {fitting[1]}; write more of the path")
+        close = difflib.get_close_matches(name, sorted(self.names)[:2000], n=1)
+        raise FgsnError(f"'{name}' is no known query" + (f"; did you mean '{close[0]}'?" if close else ""))
+
+
+def _end_alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    count = min(len(one), len(other))
+    return one[-count:] == other[-count:]
+
+
+def _result_name(name: str, naming: Naming) -> str | None:
+    parts = PurePosixPath(name).parts
+    if naming == "cmu":
+        return parts[-1]
+    if naming == "robotcar":
+        return "/".join(parts[-2:]) if len(parts) > 1 and parts[-2] == "rear" else None
+    return name

@@ -1,0 +1,47 @@
+"""Query lists of hloc: the images to localize, each with its camera."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fgsn.errors import FgsnError, nearest
+from fgsn.formats.lists import is_number, read_list, shortened
+from fgsn.geometry.camera import PARAMETER_COUNTS, Camera
+
+FORM = "name MODEL width height parameters..."
+
+
+@dataclass(frozen=True)
+class Query:
+    """An image to localize."""
+
+    name: str
+    """Path of the image relative to the folder of images, with forward slashes."""
+    camera: Camera
+
+
+def read_queries(path: Path | str) -> list[Query]:
+    """Read `name MODEL width height parameters...` per line, in COLMAP's models, pixel centres at +0.5.
+
+    Args:
+        path: a list, or a folder of lists (`queries/<condition>.txt`).
+
+    Raises:
+        FgsnError: a line has no or broken intrinsics, an unknown model, or a name that was there before.
+    """
+    return [Query(name, camera) for name, camera in read_list(path, _parse).items()]
+
+
+def _parse(line: str) -> tuple[str, Camera]:
+    fields = line.split()
+    at = next((row for row, field in enumerate(fields) if row and field in PARAMETER_COUNTS), 0)
+    if not at:
+        number = next((row for row, field in enumerate(fields) if row and is_number(field)), 0)
+        if number < 2:
+            raise FgsnError(f"'{shortened(line)}' has no intrinsics; expected '{FORM}'")
+        word = fields[number - 1]
+        raise FgsnError(f"unknown camera model '{word}'; {nearest(word, PARAMETER_COUNTS)}")
+    numbers = [float(field) for field in fields[at + 1 :] if is_number(field)]
+    if len(numbers) < len(fields) - at - 1 or len(numbers) < 2 or not all(size.is_integer() for size in numbers[:2]):
+        raise FgsnError(f"expected '{FORM}': {shortened(line)}")
+    width, height, *parameters = numbers
+    return " ".join(fields[:at]), Camera.from_parameters(int(width), int(height), parameters, fields[at])

@@ -1,0 +1,86 @@
+"""How labels change from the map's condition to another: p(label in an image | label of the map point)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+
+from fgsn.data.correspondences import Correspondences
+from fgsn.errors import FgsnError
+from fgsn.evaluation.confusion_matrix import confusion_of
+from fgsn.evaluation.measure import correspondence_labels
+from fgsn.models.model_file import read_model_file, write_model_file
+
+KIND = "label confusion"
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Counts of label pairs at training correspondences."""
+
+    counts: Int64[np.ndarray, "labels labels"]
+    """Row: label in the reference image, column: label of the same spot in the target image."""
+
+    @classmethod
+    def count(
+        cls, label_of: Callable[[Path], np.ndarray], pairs: Sequence[Correspondences], labels: int
+    ) -> "Confusion":
+        """Count at the correspondences of pairs of images; those of the training split, or the truth leaks.
+
+        Args:
+            label_of: gives the (H, W) label map of an image at the image's own size; called once per image. Labels
+                from `labels` on are left out (255 = ignore).
+            pairs: the pairs of images with their points.
+            labels: number of labels K.
+
+        Raises:
+            FgsnError: no correspondence has a label at both ends.
+        """
+        found = correspondence_labels(label_of, pairs)
+        known = found.target < labels
+        counts = confusion_of(found.reference[known], found.target[known], labels, labels)
+        if not counts.any():
+            raise FgsnError(f"the {len(pairs)} pairs of images hold no labelled correspondences to count confusions at")
+        return cls(counts)
+
+    @property
+    def labels(self) -> int:
+        """Number of labels K."""
+        return len(self.counts)
+
+    def probabilities(self, strength: float = 10.0) -> Float[torch.Tensor, "labels labels"]:
+        """p(label in the image | label of the point): rows that sum to 1, float32.
+
+        Every row gets `strength` counts in the proportions of the target images' labels: a label that was never seen
+        in the reference images says nothing, and nothing is impossible.
+
+        Args:
+            strength: counts added to every row, above 0.
+        """
+        counts = self.counts.astype(np.float64)
+        target = counts.sum(axis=0) + 1 / self.labels
+        rows = counts + strength * target / target.sum()
+        return torch.from_numpy((rows / rows.sum(axis=1, keepdims=True)).astype(np.float32))
+
+    def save(self, path: Path | str) -> None:
+        """Write the counts as .safetensors, whole or not at all."""
+        write_model_file(path, {"counts": torch.from_numpy(self.counts)}, {"kind": KIND})
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Confusion":
+        """Read what `save` wrote.
+
+        Raises:
+            FgsnError: the file is missing or broken, or holds something else.
+        """
+        tensors, header = read_model_file(path)
+        counts = tensors.get("counts", torch.zeros(0)).numpy()
+        if header.get("kind") != KIND:
+            raise FgsnError(f"{path} holds no label confusions; count them again on the training correspondences")
+        square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] > 0
+        if not square or counts.dtype.kind != "i" or (counts < 0).any() or not counts.any():
+            raise FgsnError(f"{path}: label confusions should be (K, K) counts; it is damaged")
+        return cls(counts)

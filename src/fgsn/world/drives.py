@@ -1,0 +1,100 @@
+"""Drives: where the camera was at every place, and what stood and moved around it that day."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from fgsn.config import CONDITIONS
+from fgsn.geometry.camera import Camera
+from fgsn.geometry.pose import Pose
+from fgsn.world.conditions import LOOKS, Condition
+from fgsn.world.meshes import Builder, Mesh, Part
+from fgsn.world.scene import RayMesh, Scene
+from fgsn.world.town import KERB, KERB_HEIGHT, LANE, PAVED, SPACING, Town
+from fgsn.world.traffic import car, person
+
+DRIVES = ("reference", *CONDITIONS, "reference2")
+CAMERA_HEIGHT = 1.65
+# Purposes of random numbers, beside those of the town.
+TRAJECTORY, PARKED, MOVING, SENSOR, PAIRS, MAP, NOISE = range(10, 17)
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """One traversal of the street."""
+
+    name: str
+    look: Condition
+    camera_from_world: Pose
+    """One pose per place."""
+
+
+def stream(seed: int, purpose: int, drive: str, place: int = 0) -> np.random.Generator:
+    """The random numbers of one purpose, drive and place."""
+    return np.random.default_rng((seed, purpose, DRIVES.index(drive), place))
+
+
+def make_camera(size: tuple[int, int]) -> Camera:
+    """The one camera, with a horizontal field of view of about 65 degrees."""
+    width, height = size
+    focal = 0.78 * width
+    return Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
+
+
+def make_drive(town: Town, seed: int, name: str, places: int, heading: float = 0.0) -> Drive:
+    """Drive along the street: decimetres beside the other drives, a few degrees turned, swaying smoothly.
+
+    The camera looks `heading` degrees to the right of where the car goes.
+    """
+    rng = stream(seed, TRAJECTORY, name)
+    sway = np.zeros((places, 6))
+    deviation = np.array([0.5, 0.35, 0.04, 1.6, 0.7, 0.5])  # along, left, up in metres; yaw, pitch, roll in degrees
+    state = rng.normal(size=6)
+    for place in range(places):
+        sway[place] = np.clip(state, -2.2, 2.2) * deviation
+        state = 0.7 * state + (1 - 0.7**2) ** 0.5 * rng.normal(size=6)
+    along = np.arange(places) * SPACING + sway[:, 0]
+    points, street = town.route.at(along, -LANE / 2 + sway[:, 1])
+    centres = np.column_stack([points, CAMERA_HEIGHT + sway[:, 2]])
+    # Look at where the street is a few metres ahead, as a car does.
+    ahead, _ = town.route.at(along + 6.0, -LANE / 2)
+    yaw = np.arctan2(*(ahead - points).T[::-1]) * 0.5 + street * 0.5 + np.deg2rad(sway[:, 3])
+    tilt = np.deg2rad(sway[:, 4:])
+    world_from_car = Rotation.from_euler("ZYX", np.column_stack([yaw, tilt]))
+    car_from_camera = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], float)  # x right, y down, z ahead
+    turned = Rotation.from_euler("Z", -heading, degrees=True).as_matrix() @ car_from_camera
+    rotation = np.swapaxes(world_from_car.as_matrix() @ turned, 1, 2)
+    return Drive(name, LOOKS[name], Pose.from_centre(rotation, centres))
+
+
+def make_scene(town: Town, seed: int, drive: Drive) -> Scene:
+    """The town on the day of a drive: its leaves and its parked cars."""
+    rng = stream(seed, PARKED, drive.name)
+    standing = town.mesh.take(town.mesh.keep < drive.look.leaves)
+    build = Builder(first=len(town.parts))
+    for place in town.parking:
+        taken, shift, turn = rng.random(), rng.normal(0, 0.3), rng.normal(0, 0.02)
+        if taken < drive.look.parked:
+            car(build, place.at(shift, rng.normal(0, 0.08), turn), rng)
+    parked = build.mesh()
+    joined = Mesh(*(np.concatenate(both) for both in zip(vars(standing).values(), vars(parked).values(), strict=True)))
+    return Scene(RayMesh(joined), town.parts + build.parts)
+
+
+def moving_things(town: Town, seed: int, drive: Drive, place: int, first: int) -> tuple[Mesh, list[Part]]:
+    """Cars and people around one place at the moment of its image."""
+    rng = stream(seed, MOVING, drive.name, place)
+    build = Builder(first=first)
+    here = place * SPACING
+    if rng.random() < 0.55:
+        car(build, town.route.frame(here + rng.uniform(12, 60), LANE / 2 + rng.normal(0, 0.15), np.pi), rng, lit=True)
+    if rng.random() < 0.3:
+        car(build, town.route.frame(here + rng.uniform(14, 45), -LANE / 2 + rng.normal(0, 0.15)), rng, lit=True)
+    for _ in range(rng.poisson(2.5)):
+        hand = rng.choice([-1, 1])
+        at = town.route.frame(
+            here + rng.uniform(5, 35), hand * rng.uniform(KERB + 0.7, PAVED - 0.4), rng.choice([0, np.pi])
+        )
+        person(build, at.at(0, 0, rng.normal(0, 0.2), KERB_HEIGHT), rng)
+    return build.mesh(), build.parts

@@ -1,0 +1,131 @@
+"""Make a world: share the images out to processes, then write map, lists and the description of the whole."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fgsn.config import WorldSettings
+from fgsn.data.completed import finished
+from fgsn.data.correspondences import read_correspondences
+from fgsn.data.prepare import split_places
+from fgsn.files import write_json, write_yaml
+from fgsn.geometry.colmap import Reconstruction, write_model
+from fgsn.processes import processes
+from fgsn.progress import Meter
+from fgsn.world.drives import NOISE, make_camera, stream
+from fgsn.world.lists import write_lists
+from fgsn.world.pairs import MapPiece
+from fgsn.world.studio import (
+    REFERENCE,
+    World,
+    drive_of,
+    image_files,
+    image_name,
+    make_image,
+    make_map_piece,
+    place_name,
+)
+
+VALIDATION_SHARE, SPLIT_SEED = 0.15, 0  # as `fgsn prepare` splits by default
+_FREE = ("out", "workers", "device")  # settings that do not change what is made
+
+
+def make_world(settings: WorldSettings) -> dict[str, object]:
+    """Make the synthetic town as a data set under `settings.out`; what is there already is not made again.
+
+    Returns:
+        Counts: places, images, correspondences, map_points.
+
+    Raises:
+        FgsnError: the folder holds another world or something else.
+    """
+    root = settings.out
+    made_with = {key: value for key, value in settings.as_dict().items() if key not in _FREE}
+    done = finished(root, made_with, "world")
+    if done is not None:
+        return done
+    write_yaml(root / "config.yaml", settings.as_dict())
+    names = [place_name(place) for place in range(settings.places)]
+    validation = set(split_places(names, VALIDATION_SHARE, SPLIT_SEED)[1])
+    splits = tuple("validation" if name in validation else "training" for name in names)
+    world = World(root, settings.seed, settings.places, settings.size, settings.points, splits, settings.heading)
+    drives = (REFERENCE, *settings.conditions)
+    jobs = [(world, drive, place) for drive in drives for place in range(settings.places)]
+    with processes(settings.workers) as run, Meter("world", len(jobs) + settings.places, unit=" images") as meter:
+        for _ in run(make_image, jobs):
+            meter.step()
+        pieces = []
+        for piece in run(make_map_piece, [(world, place) for place in range(settings.places)]):
+            pieces.append(piece)
+            meter.step("map")
+    map_size = _write_map(world, pieces)
+    _write_lists(world, settings.conditions)
+    pairs = [image_files(world, drive, place)["pairs"] for _, drive, place in jobs if drive != REFERENCE]
+    results: dict[str, object] = {
+        "places": settings.places,
+        "images": len(jobs),
+        "correspondences": sum(len(read_correspondences(pair).points_ref) for pair in pairs),
+        "map_points": map_size,
+    }
+    write_json(root / "results.json", results)
+    write_yaml(root / "dataset.yaml", _description(settings, made_with, results))
+    return results
+
+
+def _write_map(world: World, pieces: Sequence[MapPiece]) -> int:
+    """Join the pieces of all places and write sparse/; returns the number of points."""
+    first = np.cumsum([0, *(len(piece.points) for piece in pieces)])
+    model = Reconstruction(
+        names=[image_name(REFERENCE, place) for place in range(world.places)],
+        cameras=[make_camera(world.size)],
+        camera_of=np.zeros(world.places, np.int64),
+        camera_from_world=drive_of(world.seed, world.places, REFERENCE, world.heading).camera_from_world,
+        points=np.concatenate([piece.points for piece in pieces]),
+        colours=np.concatenate([piece.colours for piece in pieces]),
+        track_point=np.concatenate(
+            [piece.track_point + start for piece, start in zip(pieces, first[:-1], strict=True)]
+        ),
+        track_image=np.concatenate([piece.track_place for piece in pieces]),
+        track_pixels=np.concatenate([piece.track_pixels for piece in pieces]),
+    )
+    write_model(world.root / "sparse", model)
+    return len(model.points)
+
+
+def _write_lists(world: World, conditions: Sequence[str]) -> None:
+    for condition in conditions:
+        names = [image_name(condition, place) for place in range(world.places)]
+        poses = drive_of(world.seed, world.places, condition, world.heading).camera_from_world
+        rng = stream(world.seed, NOISE, condition)
+        write_lists(world.root, condition, names, make_camera(world.size), poses, rng)
+
+
+def _description(settings: WorldSettings, made_with: dict[str, Any], results: dict[str, object]) -> dict[str, object]:
+    camera = make_camera(settings.size)
+    drives = (REFERENCE, *settings.conditions)
+    return {
+        "name": f"synthetic town {settings.seed}",
+        "seed": settings.seed,
+        "reference": REFERENCE,
+        "conditions": list(settings.conditions),
+        "cameras": {
+            "c0": {
+                "model": "PINHOLE",
+                "width": camera.width,
+                "height": camera.height,
+                "params": [float(value) for value in camera.parameters],
+            }
+        },
+        "frames": {
+            "world": "metres, right-handed, z up; the road lies at z = 0",
+            "camera": "x right, y down, z forward",
+            "poses": "camera_from_world, quaternion scalar first",
+            "pixels": "pixel centres at integers in .mat files; at +0.5 in params, sparse/ and queries/",
+            "depth": "along the optical axis in centimetres, 16 bits, 0 = none",
+            "up": [0, 0, 1],
+        },
+        "made_with": made_with,
+        "results": results,
+        "places": {image_name(drive, place): place_name(place) for drive in drives for place in range(settings.places)},
+    }

@@ -1,0 +1,130 @@
+"""One process's view of a world: builds town and scenes once, and makes the files of any image."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fgsn.data.correspondences import centre_distance, write_correspondences
+from fgsn.files import atomic_write
+from fgsn.world.conditions import LOOKS
+from fgsn.world.drives import MAP, PAIRS, SENSOR, Drive, make_camera, make_drive, make_scene, moving_things, stream
+from fgsn.world.pairs import Eye, MapPiece, correspond, map_points
+from fgsn.world.render import View, render
+from fgsn.world.scene import Scene
+from fgsn.world.town import Town, build_town
+
+REFERENCE = "reference"
+MAP_POINTS = 300  # per place, at most
+_NEIGHBOURS = 7  # places before and after that may see a map point
+
+
+@dataclass(frozen=True)
+class World:
+    """What decides how a world looks; equal worlds share their town and scenes within a process."""
+
+    root: Path
+    seed: int
+    places: int
+    size: tuple[int, int]
+    points: int
+    splits: tuple[str, ...]
+    """'training' or 'validation' for every place."""
+    heading: float = 0.0
+    """Where the camera looks, in degrees to the right of the car's way."""
+
+
+def place_name(place: int) -> str:
+    """Name of a place."""
+    return f"place_{place:04d}"
+
+
+def image_name(drive: str, place: int) -> str:
+    """Path of an image relative to images/."""
+    return f"{drive}/c0/{place_name(place)}.jpg"
+
+
+@lru_cache(maxsize=1)
+def town_of(seed: int, places: int) -> Town:
+    """The town, built once per process."""
+    return build_town(seed, places)
+
+
+@lru_cache(maxsize=1)
+def drive_of(seed: int, places: int, name: str, heading: float = 0.0) -> Drive:
+    """A drive."""
+    return make_drive(town_of(seed, places), seed, name, places, heading)
+
+
+@lru_cache(maxsize=2)  # the reference, and the condition at work
+def _scene_of(seed: int, places: int, name: str) -> Scene:
+    return make_scene(town_of(seed, places), seed, drive_of(seed, places, name))
+
+
+def eye_of(seed: int, places: int, size: tuple[int, int], name: str, place: int, heading: float = 0.0) -> Eye:
+    """The camera of a drive at a place, in the scene as it is at that moment."""
+    scene, drive = _scene_of(seed, places, name), drive_of(seed, places, name, heading)
+    mesh, parts = moving_things(town_of(seed, places), seed, drive, place, len(scene.parts))
+    return Eye(scene.with_moving(mesh, parts), make_camera(size), drive.camera_from_world[place])
+
+
+def picture(
+    seed: int, places: int, size: tuple[int, int], name: str, place: int, heading: float = 0.0
+) -> tuple[Eye, View]:
+    """Render the image of a drive at a place."""
+    eye = eye_of(seed, places, size, name, place, heading)
+    rng = stream(seed, SENSOR, name, place)
+    return eye, render(eye.scene, LOOKS[name], town_of(seed, places).lamps, eye.camera, eye.pose, rng)
+
+
+def image_files(world: World, drive: str, place: int) -> Mapping[str, Path]:
+    """Where the files of one image go."""
+    flat = f"{drive}_c0_{place_name(place)}.png"
+    split = world.root / "segmented_images" / world.splits[place]
+    files = {
+        "depth": world.root / "depth" / drive / "c0" / f"{place_name(place)}.png",
+        "img": split / "imgs" / flat,
+        "anno": split / "annos" / flat,
+        "image": world.root / "images" / image_name(drive, place),
+    }
+    if drive != REFERENCE:
+        name = f"correspondence_{REFERENCE}_{drive}_{place_name(place)}.mat"
+        files["pairs"] = world.root / "correspondence_data" / name
+    return files
+
+
+def make_image(world: World, drive: str, place: int) -> None:
+    """Render one image and write it with its depth, labels and correspondences; what exists is left."""
+    files = image_files(world, drive, place)
+    if all(file.exists() for file in files.values()):
+        return
+    eye, view = picture(world.seed, world.places, world.size, drive, place, world.heading)
+    metric = np.where(view.depth < 655, view.depth, 0)
+    _save(files["depth"], np.rint(metric * 100).astype(np.uint16), "PNG", compress_level=1)
+    _save(files["anno"], view.labels, "PNG", compress_level=6)
+    _save(files["img"], view.image, "PNG", compress_level=1)
+    _save(files["image"], view.image, "JPEG", quality=92)
+    if drive != REFERENCE:
+        reference = eye_of(world.seed, world.places, world.size, REFERENCE, place, world.heading)
+        rng = stream(world.seed, PAIRS, drive, place)
+        pixels, others = correspond(reference, eye, world.points, rng)
+        names = image_name(REFERENCE, place), image_name(drive, place)
+        write_correspondences(files["pairs"], *names, pixels, others, centre_distance(pixels, eye.camera.size))
+
+
+def make_map_piece(world: World, place: int) -> MapPiece:
+    """Map points of one place of the reference drive; its image must be there."""
+    near = range(max(0, place - _NEIGHBOURS), min(world.places, place + _NEIGHBOURS + 1))
+    eyes = {other: eye_of(world.seed, world.places, world.size, REFERENCE, other, world.heading) for other in near}
+    with Image.open(world.root / "images" / image_name(REFERENCE, place)) as file:
+        image = np.asarray(file.convert("RGB"))
+    return map_points(image, place, eyes, MAP_POINTS, stream(world.seed, MAP, REFERENCE, place))
+
+
+def _save(path: Path, pixels: NDArray[np.generic], kind: str, **options: int) -> None:
+    with atomic_write(path) as aside:
+        Image.fromarray(pixels).save(aside, kind, **options)

