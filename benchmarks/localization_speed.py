@@ -19,8 +19,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from fgsn.bench.gsmc import CAMERA, make_scene
+from fgsn.inference.label_lookup import labels_at
 from fgsn.localization.gsmc import match_votes, sampling_weights
-from fgsn.localization.labelled_map import labels_at
 from fgsn.localization.robust_pose import estimate_pose
 from fgsn.localization.ssmc import consistent
 

@@ -48,8 +48,9 @@ from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.gravity import up_of_cameras
 from fgsn.geometry.pose import Pose
+from fgsn.inference.label_lookup import labels_at, read_image_labels
 from fgsn.inference.segment import segment
-from fgsn.localization.labelled_map import labels_at, make_labelled_map, read_image_labels
+from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.localize import localize
 from fgsn.localization.matches import Matches2D3D
 from fgsn.localization.robust_pose import estimate_pose
@@ -207,7 +208,7 @@ def localized(road: Road, matcher: str, method: str) -> dict[str, Any]:
             out=out,
             method=method.split()[0],  # type: ignore[arg-type]
             hloc=folder,
-            window=WINDOW if method.endswith("around") else 0.0,
+            label_window=WINDOW if method.endswith("around") else 0.0,
             map_labels=shown,
             query_labels=shown,
             priors=(folder / "priors.txt",),

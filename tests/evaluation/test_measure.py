@@ -5,8 +5,10 @@ import pytest
 
 from fgsn.data.correspondences import Correspondences
 from fgsn.errors import FgsnError
-from fgsn.evaluation.measure import correspondence_labels, labels_at, measure
+from fgsn.evaluation.measure import measure
 from fgsn.evaluation.stationary import count_pixels
+from fgsn.inference.correspondence_labels import correspondence_labels
+from fgsn.inference.label_lookup import labels_at
 
 MAPS = {
     Path("ref"): np.arange(12).reshape(3, 4),

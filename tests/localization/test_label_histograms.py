@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from fgsn.inference.label_lookup import read_image_labels
 from fgsn.inference.label_maps import write_label_map
 from fgsn.localization.label_histograms import Surroundings, shares_around
-from fgsn.localization.labelled_map import make_labelled_map, read_image_labels
+from fgsn.localization.labelled_map import make_labelled_map
 from localization.toy import toy_model
 
 K = 5

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fgsn.errors import FgsnError
+from fgsn.inference.label_lookup import find_label_map, labels_at
 from fgsn.inference.label_maps import write_label_map
-from fgsn.localization.labelled_map import find_label_map, labels_at, make_labelled_map, vote
+from fgsn.localization.labelled_map import make_labelled_map, vote
 from localization.toy import CAMERA, observed, toy_model
 
 K = 7

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fgsn.bench.street import CAMERA, make_map, make_matches, make_query
+from fgsn.inference.label_lookup import labels_at
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
-from fgsn.localization.labelled_map import labels_at
 from fgsn.localization.robust_pose import estimate_pose
 from fgsn.localization.ssmc import consistent
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fgsn.errors import FgsnError
-from fgsn.localization.labelled_map import labels_at
+from fgsn.inference.label_lookup import labels_at
 from fgsn.localization.ssmc import consistent
 
 MAP_LABELS = np.array([3, 5, -1, 7])

@@ -6,8 +6,9 @@ from scipy.spatial.transform import Rotation
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
+from fgsn.inference.undistort import undistorted
 from fgsn.tracking import likelihood as evidence
-from fgsn.tracking.likelihood import LabelEvidence, undistorted
+from fgsn.tracking.likelihood import LabelEvidence
 
 CAMERA = Camera(40, 30, 35.0, 34.0, 19.5, 14.5)
 LABELS, POINTS, OCCLUSION = 6, 300, 0.2

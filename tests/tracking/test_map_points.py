@@ -4,7 +4,8 @@ import torch
 
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
-from fgsn.tracking.map_points import MapPoints, PointsInView, Visibility
+from fgsn.geometry.visibility import Visibility
+from fgsn.tracking.map_points import MapPoints, PointsInView
 
 CAMERA = Camera(40, 30, 35.0, 34.0, 19.5, 14.5)
 
@@ -31,7 +32,7 @@ def test_cones_and_reach():
         nearest=np.array([4.0, 4.0, 8.0, 1.0]),
         farthest=np.array([6.0, 6.0, 9.0, 2.0]),
         axis=np.array([[0, 0, -1.0], [0, 0, 1.0], [0, 0, -1.0], [0, 0, -1.0]]),
-        opening=np.zeros(count),
+        half_angle=np.zeros(count, np.float32),
     )
     points = MapPoints(np.tile([0.0, 0.0, 5.0], (count, 1)), np.zeros(count, int), seen_from)
     assert in_view(points) == [0]  # the others: from behind, too near, too far

@@ -13,10 +13,11 @@ from fgsn.config import BenchSettings
 from fgsn.geometry import rotations
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
+from fgsn.geometry.visibility import Visibility
 from fgsn.inference.model import choose_device
 from fgsn.tracking.confusion import Confusion
 from fgsn.tracking.likelihood import LabelEvidence
-from fgsn.tracking.map_points import MapPoints, Visibility
+from fgsn.tracking.map_points import MapPoints
 from fgsn.tracking.particle_filter import FilterSettings, ParticleFilter, Spread
 
 CAMERA = Camera(1024, 768, 869.0, 866.0, 525.0, 419.5)

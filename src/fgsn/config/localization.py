@@ -36,9 +36,9 @@ class LocalizeSettings(Settings):
     """Label maps of the queries."""
     model: Path | None = None
     """Model that made the label maps: labels that it knows not to be stationary are left out (fgsn stationary)."""
-    window: float = 0.02
+    label_window: float = 0.02
     """Deviation of ssmc's window around key points as a share of the longer side; 0: the pixel alone, as published."""
-    alike: float = 0.3
+    similarity: float = 0.3
     """How alike the labels around a match must be at both ends for ssmc to keep it: 0 not at all, 1 equal shares."""
     priors: tuple[Path, ...] = ()
     """Lists `name gx gy gz height`: direction of gravity in the camera frame and camera height; wanted by gsmc."""
@@ -77,15 +77,17 @@ class LocalizeSettings(Settings):
         require(
             not matched_here, f"{self.map} is a map folder, without images: give --hloc, or a COLMAP model as --map"
         )
-        inside = is_map_folder(self.map) and (self.method == "gsmc" or self.window == 0)
+        inside = is_map_folder(self.map) and (self.method == "gsmc" or self.label_window == 0)
         labels = self.method == "p3p" or ((inside or self.map_labels is not None) and self.query_labels is not None)
         require(labels, f"--method {self.method} wants --map-labels and --query-labels")
         require(self.method != "gsmc" or bool(self.priors), "--method gsmc wants --priors")
         require(self.solver != "gravity" or bool(self.priors), "--solver gravity wants --priors")
         require(any(self.up), "--up must be a direction, not 0 0 0")
-        at_least(self, keypoints=100, retrieved=1, workers=0, gravity_noise=0, height_noise=0, window=0)
-        require(self.window <= 0.5, f"--window is a share of the image's longer side, not {self.window:g}")
-        require(0 <= self.alike <= 1, f"--alike must lie between 0 and 1, not {self.alike:g}")
+        at_least(self, keypoints=100, retrieved=1, workers=0, gravity_noise=0, height_noise=0, label_window=0)
+        require(
+            self.label_window <= 0.5, f"--label-window is a share of the image's longer side, not {self.label_window:g}"
+        )
+        require(0 <= self.similarity <= 1, f"--similarity must lie between 0 and 1, not {self.similarity:g}")
         require(self.max_error > 0, "--max-error must be above 0")
 
 

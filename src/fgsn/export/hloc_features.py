@@ -16,8 +16,8 @@ from fgsn.data.images import read_image
 from fgsn.data.resize import resized_shape, scaled_points
 from fgsn.errors import FgsnError
 from fgsn.files import atomic_write, inside
+from fgsn.inference.label_lookup import labels_at
 from fgsn.inference.model import Model
-from fgsn.localization.labelled_map import labels_at
 from fgsn.models.layers import STRIDE
 from fgsn.progress import tracked
 

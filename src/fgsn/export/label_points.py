@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from fgsn.files import atomic_write, write_text
 from fgsn.geometry.colmap import write_model
-from fgsn.localization.labelled_map import NO_LABEL, LabelledMap
+from fgsn.inference.label_lookup import NO_LABEL
+from fgsn.localization.labelled_map import LabelledMap
 
 UNLABELLED = np.array([128, 128, 128], np.uint8)
 _VERTEX = np.dtype([("xyz", "<f8", 3), ("rgb", "u1", 3), ("label", "<i4"), ("confidence", "<f4")])

@@ -70,27 +70,27 @@ def write_priors(path: Path | str, priors: Priors) -> None:
     write_text(Path(path), "".join(f"{line}\n" for line in [f"# {PRIOR_FORM}", *lines]))
 
 
-def priors_like(map_images: PosedImages, up: ArrayLike, alike: Mapping[str, Sequence[str]]) -> Priors:
+def priors_like(map_images: PosedImages, up: ArrayLike, retrieved: Mapping[str, Sequence[str]]) -> Priors:
     """Priors of queries from the map images that look alike: for a vehicle that drives where the map's drove.
 
     Args:
         map_images: images of the map with their poses.
         up: (3,) direction opposite to gravity in the map (`fgsn.geometry.gravity.up_of_cameras`).
-        alike: names of map images for every query, the most alike first: that one's gravity and height are taken.
+        retrieved: names of map images for every query, the most similar first: that one's gravity and height are taken.
 
     Raises:
         FgsnError: a query has no such image in the map.
     """
     row_of = {name: row for row, name in enumerate(map_images.names)}
     rows = []
-    for query, names in alike.items():
+    for query, names in retrieved.items():
         known = [row_of[name] for name in names if name in row_of]
         if not known:
             raise FgsnError(f"no image that '{query}' resembles is in the map")
         rows.append(known[0])
     up = np.asarray(up, np.float64) / np.linalg.norm(up)
     poses = map_images.camera_from_world[np.array(rows, np.int64)]
-    return Priors(list(alike), -poses.rotation @ up, poses.centre @ up)
+    return Priors(list(retrieved), -poses.rotation @ up, poses.centre @ up)
 
 
 def read_odometry(path: Path | str) -> Odometry:

@@ -10,7 +10,7 @@ from torch import Tensor
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.gravity import UP, upright_rotation
-from fgsn.inference.undistort import pinhole_labels
+from fgsn.inference.undistort import undistorted
 from fgsn.localization.circles import Circles, Search, circles_of
 from fgsn.localization.voters import VoteCounter, Voters
 
@@ -108,7 +108,7 @@ def gsmc_scores(
     noise = search.noise * np.deg2rad(gravity_noise), search.noise * height_noise
     circles = circles_of(rays, points_upright, -height, match_range, noise, search)
 
-    labels = pinhole_labels(camera, labels)
+    labels, _ = undistorted(labels.astype(np.int64), camera)
     small = max(int(labels.max()), int(voters.labels.max())) <= torch.iinfo(torch.int16).max
     label_map = torch.as_tensor(labels.astype(np.int16 if small else np.int32), device=device)
     intrinsics = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])

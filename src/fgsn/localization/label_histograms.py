@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float32, Int64, Integer
 from numpy.typing import NDArray
 
+from fgsn.inference.label_lookup import find_label_map, labels_at
 from fgsn.inference.label_maps import read_label_map
-from fgsn.localization.labelled_map import LabelledMap, find_label_map, labels_at
+from fgsn.localization.labelled_map import LabelledMap
 from fgsn.progress import tracked
 
 _CUT = 2.0  # standard deviations at which the window ends

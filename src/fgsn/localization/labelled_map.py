@@ -11,17 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fgsn.data.images import opened_image
 from fgsn.errors import FgsnError
-from fgsn.files import is_file
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
 from fgsn.geometry.visibility import visibility_of
+from fgsn.inference.label_lookup import NO_LABEL, find_label_map, labels_at
 from fgsn.inference.label_maps import read_label_map
 from fgsn.progress import say, tracked
 
 SMALLEST_HALF_ANGLE = 10.0
-NO_LABEL = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,53 +152,6 @@ def vote(
     return labels, confidence
 
 
-def find_label_map(folder: Path | str, name: str) -> Path | None:
-    """The label map of an image in a folder as `fgsn segment` fills it, None where there is none.
-
-    Args:
-        folder: the --out of `fgsn segment`, or its subfolder labels/.
-        name: path of the image, relative to the folder that was segmented.
-    """
-    stems = (f"{name}.png", str(Path(name).with_suffix(".png")))  # the longer only where two images share a stem
-    found = (Path(folder) / below / stem for below in ("", "labels") for stem in stems)
-    return next((path for path in found if is_file(path)), None)
-
-
-def fitting_label_map(folder: Path, name: str, size: tuple[int, int]) -> Path:
-    """The label map of an image, by its header of the camera's size (width, height).
-
-    Raises:
-        FgsnError: it is missing, no PNG, or has another size.
-    """
-    file = find_label_map(folder, name)
-    if file is None:
-        raise FgsnError(f"{folder} has no label map of '{name}'; run fgsn segment on it")
-    with opened_image(file, ["PNG"]) as image:
-        width, height = image.size
-    if (width, height) != tuple(size):
-        raise FgsnError(f"{file} is {width} x {height} pixels, but the camera is {size[0]} x {size[1]}")
-    return file
-
-
-def read_image_labels(folder: Path, name: str, size: tuple[int, int], clusters: int) -> NDArray[np.int64]:
-    """The label map of an image, which must fit its camera and the map's labels.
-
-    Args:
-        folder: see `find_label_map`.
-        name: of the image.
-        size: width and height of its camera.
-        clusters: number of labels K of the map.
-
-    Raises:
-        FgsnError: it is missing, or has another size or another number of labels.
-    """
-    file = fitting_label_map(folder, name, size)
-    labels, found = read_label_map(file)
-    if found != clusters:
-        raise FgsnError(f"{file} has {found} labels, but those of the map have {clusters}; use one model for both")
-    return labels.astype(np.int64)
-
-
 def _observed_labels(
     model: PosedImages, folder: Path, track_image: NDArray[np.int64], track_pixels: NDArray[np.float64]
 ) -> tuple[int, NDArray[np.int32]]:
@@ -233,15 +184,6 @@ def _observed_labels(
         mine = slice(bounds[image], bounds[image + 1])
         labels[mine] = labels_at(label_map, track_pixels[mine])
     return clusters, labels
-
-
-def labels_at(label_map: NDArray[np.integer], pixels: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Labels (N,) of the pixels nearest to x, y (N, 2), pixel centres at integers; -1 outside the image."""
-    height, width = label_map.shape
-    nearest = np.floor(np.nan_to_num(pixels, nan=-1.0, posinf=-1.0, neginf=-1.0) + 0.5)
-    inside = np.all((nearest >= 0) & (nearest < (width, height)), axis=1)
-    x, y = np.where(inside[:, None], nearest, 0).astype(np.int64).T
-    return np.where(inside, label_map[y, x].astype(np.int32), np.int32(NO_LABEL))
 
 
 def _some(names: Iterable[str]) -> str:

@@ -24,17 +24,11 @@ from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.gravity import up_of_cameras
 from fgsn.geometry.pose import Pose
+from fgsn.inference.label_lookup import find_label_map, fitting_label_map, labels_at, read_image_labels
 from fgsn.inference.model import choose_device, load
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.label_histograms import Surroundings
-from fgsn.localization.labelled_map import (
-    LabelledMap,
-    find_label_map,
-    fitting_label_map,
-    labels_at,
-    make_labelled_map,
-    read_image_labels,
-)
+from fgsn.localization.labelled_map import LabelledMap, make_labelled_map
 from fgsn.localization.map_folder import open_labelled_map
 from fgsn.localization.matches import Matches2D3D, NoMatchesError
 from fgsn.localization.matching_pipeline import OwnMatches
@@ -170,8 +164,8 @@ class _Judge:
     def __init__(self, settings: LocalizeSettings, labelled: LabelledMap, priors: PriorsByName, device: str) -> None:
         self.settings, self.labelled, self.priors, self.device = settings, labelled, priors, device
         self.surroundings: Surroundings | None = None
-        if settings.method == "ssmc" and settings.window > 0 and settings.map_labels:
-            self.surroundings = Surroundings(labelled, settings.map_labels, settings.window)
+        if settings.method == "ssmc" and settings.label_window > 0 and settings.map_labels:
+            self.surroundings = Surroundings(labelled, settings.map_labels, settings.label_window)
         good = labelled.labels >= 0
         if labelled.stationary is not None:
             good &= labelled.stationary[np.maximum(labelled.labels, 0)]
@@ -209,7 +203,7 @@ class _Judge:
         if self.surroundings is None:
             at = labels_at(labels, matches.pixels)
             return consistent(matches.points, self.labelled.labels, at, self.labelled.stationary)
-        return self.surroundings.likeness(labels, matches.pixels, matches.points) >= self.settings.alike
+        return self.surroundings.likeness(labels, matches.pixels, matches.points) >= self.settings.similarity
 
 
 def _localized(query: Query, find: Finder, judge: Judge, labelled: LabelledMap, settings: LocalizeSettings) -> Row:

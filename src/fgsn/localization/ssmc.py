@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fgsn.errors import FgsnError
-from fgsn.localization.labelled_map import NO_LABEL
+from fgsn.inference.label_lookup import NO_LABEL
 
 
 def consistent(

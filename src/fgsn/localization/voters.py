@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from fgsn.localization.labelled_map import NO_LABEL
+from fgsn.inference.label_lookup import NO_LABEL
 
 Array = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fgsn.data.images import read_image
-from fgsn.evaluation.measure import PointLabels, correspondence_labels
 from fgsn.evaluation.stationary import count_pixels, stationary_threshold
+from fgsn.inference.correspondence_labels import PointLabels, correspondence_labels
 from fgsn.inference.model import Model
 from fgsn.models.layers import STRIDE
 from fgsn.progress import tracked

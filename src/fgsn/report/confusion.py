@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from fgsn.evaluation.measure import PointLabels
+from fgsn.inference.correspondence_labels import PointLabels
 from fgsn.inference.similar_colours import distances
 from fgsn.report.pictures import hexadecimal
 from fgsn.report.sources import Sources

@@ -15,9 +15,9 @@ from fgsn.errors import FgsnError
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.evaluation.measure import measure
 from fgsn.files import read_json, read_yaml
+from fgsn.inference.label_lookup import find_label_map
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import Model, load
-from fgsn.localization.labelled_map import find_label_map
 
 RESAMPLES = 200
 DEMO_MODELS = {

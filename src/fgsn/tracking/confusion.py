@@ -10,8 +10,7 @@ from jaxtyping import Float, Int64
 
 from fgsn.data.correspondences import Correspondences
 from fgsn.errors import FgsnError
-from fgsn.evaluation.confusion_matrix import confusion_of
-from fgsn.evaluation.measure import correspondence_labels
+from fgsn.inference.correspondence_labels import correspondence_labels
 from fgsn.models.model_file import read_model_file, write_model_file
 
 KIND = "label confusion"
@@ -40,8 +39,9 @@ class Confusion:
             FgsnError: no correspondence has a label at both ends.
         """
         found = correspondence_labels(label_of, pairs)
-        known = found.target < labels
-        counts = confusion_of(found.reference[known], found.target[known], labels, labels)
+        known = (found.reference < labels) & (found.target < labels)
+        cells = found.reference[known].astype(np.int64) * labels + found.target[known]
+        counts = np.bincount(cells, minlength=labels**2).reshape(labels, labels)
         if not counts.any():
             raise FgsnError(f"the {len(pairs)} pairs of images hold no labelled correspondences to count confusions at")
         return cls(counts)

@@ -10,25 +10,12 @@ from torch import Tensor
 
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
+from fgsn.geometry.visibility import Visibility
 
 SLACK = 0.1
 """By this share a point may be nearer or farther than it ever was when the map was made."""
 NARROWEST = 0.7
 """Half opening in radians (40 degrees) of the narrowest cone: a point that was seen once can be seen from around."""
-
-
-@dataclass(frozen=True, eq=False)
-class Visibility:
-    """From where N map points were seen when the map was made."""
-
-    nearest: NDArray[np.floating]
-    """(N,) distance of the nearest camera that observed the point."""
-    farthest: NDArray[np.floating]
-    """(N,) distance of the farthest."""
-    axis: NDArray[np.floating]
-    """(N, 3) unit vector from the point to where it was seen from, in the middle."""
-    opening: NDArray[np.floating]
-    """(N,) angle in radians between the two most separated viewing directions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +52,7 @@ class PointsInView:
         if points.visibility is not None:
             seen = points.visibility
             columns = [
-                *seen.axis.T, np.cos(np.maximum(seen.opening / 2, NARROWEST)),
+                *seen.axis.T, np.cos(np.maximum(seen.half_angle, NARROWEST)),
                 seen.nearest * (1 - SLACK), seen.farthest * (1 + SLACK),
             ]  # fmt: skip
             self.cones = torch.from_numpy(np.stack(columns, axis=1)[known].astype(np.float32)).to(device)

@@ -18,13 +18,15 @@ from fgsn.formats.priors import Priors, read_odometry, read_priors
 from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
+from fgsn.geometry.visibility import Visibility
+from fgsn.inference.label_lookup import find_label_map, read_image_labels
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import choose_device
-from fgsn.localization.labelled_map import LabelledMap, find_label_map, read_image_labels
+from fgsn.localization.labelled_map import LabelledMap
 from fgsn.localization.map_folder import open_labelled_map
 from fgsn.progress import Meter
 from fgsn.tracking.confusion import Confusion
-from fgsn.tracking.map_points import MapPoints, Visibility
+from fgsn.tracking.map_points import MapPoints
 from fgsn.tracking.particle_filter import Estimate, FilterSettings, PosePrior, Spread, track
 
 Frame = tuple[Pose, NDArray[np.integer], Camera, PosePrior | None]
@@ -40,8 +42,7 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
         FgsnError: an input is missing or broken, or a sequence has no start.
     """
     labelled = open_labelled_map(settings.map, settings.map_labels)
-    opening = 2 * labelled.half_angle
-    seen_from = Visibility(labelled.nearest, labelled.farthest, labelled.axis, opening)
+    seen_from = Visibility(labelled.nearest, labelled.farthest, labelled.axis, labelled.half_angle)
     points = MapPoints(labelled.points, labelled.labels, seen_from)
     confusion = _confusion(settings, labelled.clusters)
     starts = read_results(settings.start)

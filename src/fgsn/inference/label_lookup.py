@@ -1,0 +1,70 @@
+"""Find the label map of an image, check that it fits, and read labels at pixels."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgsn.data.images import opened_image
+from fgsn.errors import FgsnError
+from fgsn.files import is_file
+from fgsn.inference.label_maps import read_label_map
+
+NO_LABEL = -1
+"""Stands where there is no label: outside the image, or at a map point that no label map shows."""
+
+
+def labels_at(label_map: NDArray[np.integer], pixels: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Labels (N,) of the pixels nearest to x, y (N, 2), pixel centres at integers; -1 outside the image."""
+    height, width = label_map.shape
+    nearest = np.floor(np.nan_to_num(pixels, nan=-1.0, posinf=-1.0, neginf=-1.0) + 0.5)
+    inside = np.all((nearest >= 0) & (nearest < (width, height)), axis=1)
+    x, y = np.where(inside[:, None], nearest, 0).astype(np.int64).T
+    return np.where(inside, label_map[y, x].astype(np.int32), np.int32(NO_LABEL))
+
+
+def find_label_map(folder: Path | str, name: str) -> Path | None:
+    """The label map of an image in a folder as `fgsn segment` fills it, None where there is none.
+
+    Args:
+        folder: the --out of `fgsn segment`, or its subfolder labels/.
+        name: path of the image, relative to the folder that was segmented.
+    """
+    stems = (f"{name}.png", str(Path(name).with_suffix(".png")))  # the longer only where two images share a stem
+    found = (Path(folder) / below / stem for below in ("", "labels") for stem in stems)
+    return next((path for path in found if is_file(path)), None)
+
+
+def fitting_label_map(folder: Path, name: str, size: tuple[int, int]) -> Path:
+    """The label map of an image, by its header of the camera's size (width, height).
+
+    Raises:
+        FgsnError: it is missing, no PNG, or has another size.
+    """
+    file = find_label_map(folder, name)
+    if file is None:
+        raise FgsnError(f"{folder} has no label map of '{name}'; run fgsn segment on it")
+    with opened_image(file, ["PNG"]) as image:
+        width, height = image.size
+    if (width, height) != tuple(size):
+        raise FgsnError(f"{file} is {width} x {height} pixels, but the camera is {size[0]} x {size[1]}")
+    return file
+
+
+def read_image_labels(folder: Path, name: str, size: tuple[int, int], clusters: int) -> NDArray[np.int64]:
+    """The label map of an image, which must fit its camera and the map's labels.
+
+    Args:
+        folder: see `find_label_map`.
+        name: of the image.
+        size: width and height of its camera.
+        clusters: number of labels K of the map.
+
+    Raises:
+        FgsnError: it is missing, or has another size or another number of labels.
+    """
+    file = fitting_label_map(folder, name, size)
+    labels, found = read_label_map(file)
+    if found != clusters:
+        raise FgsnError(f"{file} has {found} labels, but those of the map have {clusters}; use one model for both")
+    return labels.astype(np.int64)
