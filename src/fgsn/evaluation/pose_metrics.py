@@ -1,4 +1,4 @@
-"""How good poses are: errors in metres and degrees, and the share of queries within the benchmark's thresholds.
+"""Pose errors in metres and degrees, and recall at the benchmark's thresholds.
 
 A query without a pose counts as a failure, as on visuallocalization.net (Sattler et al., CVPR 2018, section 6).
 """
