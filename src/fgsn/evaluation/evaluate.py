@@ -17,9 +17,9 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     networks. docs/label_metrics.md explains the metrics.
 
     Returns:
-        The contents of `results.json`: the label metrics, the same under `conditions`, the metrics of `semantic_metrics`
-        where the data set has annotated images, and `failed`, the images that could not be read; their pairs are left
-        out.
+        The contents of `results.json`: the label metrics, the same under `conditions`, the metrics of
+        `semantic_metrics` where the data set has annotated images, and `failed`, the images that could not be read;
+        their pairs are left out.
 
     Raises:
         FgsnError: model or data set are broken, or the split has no correspondences.
