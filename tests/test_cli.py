@@ -198,7 +198,7 @@ def test_interruptions(capsys, command, number, code):
     command(lambda settings: os.kill(os.getpid(), number) or time.sleep(5))
     assert called("info", "x") == code
     err = capsys.readouterr().err
-    assert err.startswith("fgsn: interrupted; what was finished is saved, and ")
+    assert err == "fgsn: interrupted; finished work is saved: run the same command again to continue\n"
     assert err.count("\n") == 1
 
 
@@ -247,10 +247,10 @@ def test_the_file_may_give_what_must_be_given(tmp_path):
         ("clusters: many", "'clusters' should be a whole number, not 'many'"),
         ("clusters: 2.5", "'clusters' should be a whole number, not 2.5"),
         ("clusters: true", "'clusters' should be a whole number, not True"),
-        ("resume: 1", "'resume' should be bool, not 1"),
+        ("resume: 1", "'resume' should be true or false, not 1"),
         ("gradient: neither", "'gradient' should be one of coin, both, not 'neither'"),
         ("init: 3", "'init' should be a path, not 3"),
-        ("- clusters", "should hold a YAML mapping"),
+        ("- clusters", "should contain a YAML mapping"),
         ("a: [", "is not valid YAML"),
     ],
 )

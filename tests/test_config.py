@@ -18,7 +18,7 @@ from fgsn.config import (
     StationarySettings,
     TrainSettings,
     WorldSettings,
-    from_plain,
+    from_yaml_values,
 )
 from fgsn.errors import UsageError
 
@@ -55,7 +55,7 @@ def test_every_field_is_declared_once_and_explained_in_one_line():
 def test_settings_survive_yaml(settings):
     made = settings(**GIVEN[settings])
     plain = yaml.safe_load(yaml.safe_dump(made.as_dict()))
-    assert settings(**from_plain(settings, plain, "x.yaml")) == made
+    assert settings(**from_yaml_values(settings, plain, "x.yaml")) == made
 
 
 WRONG = [
@@ -95,8 +95,8 @@ WRONG = [
     (TrainSettings, {"save_every": 0}),
     (TrainSettings, {"validation_pairs": 0}),
     (TrainSettings, {"workers": -1}),
-    (SegmentSettings, {"save": "labels,depth"}),
-    (SegmentSettings, {"save": ""}),
+    (SegmentSettings, {"save": ("labels", "depth")}),
+    (SegmentSettings, {"save": ()}),
     (SegmentSettings, {"window": 64}),
     (SegmentSettings, {"window": -7}),
     (SegmentSettings, {"window": 1}),
@@ -139,15 +139,15 @@ def test_the_edges_of_ranges_are_allowed():
 )
 def test_values_of_a_file_become_those_of_the_fields(value, told):
     if told is None:
-        assert from_plain(WorldSettings, value, "f.yaml") == {"conditions": ("sun",)}
+        assert from_yaml_values(WorldSettings, value, "f.yaml") == {"conditions": ("sun",)}
         return
     with pytest.raises(UsageError, match=r"^f\.yaml: ") as error:
-        from_plain(WorldSettings, value, "f.yaml")
+        from_yaml_values(WorldSettings, value, "f.yaml")
     assert told in str(error.value)
 
 
 def test_none_where_a_field_allows_it():
-    assert from_plain(SegmentSettings, {"short_side": None}, "f") == {"short_side": None}
-    assert from_plain(SegmentSettings, {"short-side": 480}, "f") == {"short_side": 480}
+    assert from_yaml_values(SegmentSettings, {"short_side": None}, "f") == {"short_side": None}
+    assert from_yaml_values(SegmentSettings, {"short-side": 480}, "f") == {"short_side": 480}
     with pytest.raises(UsageError, match="'short_side' should be a whole number"):
-        from_plain(SegmentSettings, {"short_side": "x"}, "f")
+        from_yaml_values(SegmentSettings, {"short_side": "x"}, "f")

@@ -20,7 +20,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_results_come_in_order(workers):
     with processes(workers) as run:
         assert list(run(divmod, [(number, 3) for number in range(7)])) == [divmod(number, 3) for number in range(7)]
@@ -31,7 +31,7 @@ def test_other_processes_do_the_work():
         assert os.getpid() not in set(run(os.getpid, [()] * 4))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_failure_reaches_the_caller(workers):
     with pytest.raises(ZeroDivisionError), processes(workers) as run:
         list(run(divmod, [(1, 0)]))

@@ -131,7 +131,7 @@ def test_commands_that_work_alone_say_so(monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         main(["info", "x"])
     assert end.value.code == 2
-    assert "fgsn info works in one process: start it without torchrun" in capsys.readouterr().err
+    assert "fgsn info runs in one process: start it without torchrun" in capsys.readouterr().err
 
 
 def test_alone_there_is_nothing_to_share():
