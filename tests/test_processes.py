@@ -27,8 +27,16 @@ def test_results_come_in_order(workers):
 
 
 def test_other_processes_do_the_work():
-    with processes(2) as run:
-        assert os.getpid() not in set(run(os.getpid, [()] * 4))
+    for workers in (1, 2):
+        with processes(workers) as run:
+            assert os.getpid() not in set(run(os.getpid, [()] * 4))
+
+
+def test_no_process_is_started_for_0_workers_or_a_single_core(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    for workers in (0, None):
+        with processes(workers) as run:
+            assert set(run(os.getpid, [()] * 4)) == {os.getpid()}
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

@@ -185,7 +185,7 @@ def test_a_list_that_is_not_there_is_said_in_one_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_small_sweep_on_the_embedded_world_shows_what_l_corr_is_for(tmp_path, capsys):
+def test_a_small_sweep_on_the_synthetic_town_shows_what_l_corr_is_for(tmp_path, capsys):
     """Four runs through the command: the loss across seasons makes labels more stable, at both numbers of labels."""
     from fgsn.inference.import_model import world_base
 

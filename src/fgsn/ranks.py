@@ -64,7 +64,7 @@ def joined(device: str) -> Iterator[None]:
                 "lower --nproc-per-node, or give --device cpu"
             )
         torch.cuda.set_device(local)
-    # If the first optimiser imported it later, it would keep the threads of the group alive and abort when Python exits.
+    # Imported later, by the first optimiser, it would keep the threads of the group alive and abort when Python exits.
     import torch._dynamo
 
     distributed.init_process_group("nccl" if on_gpu else "gloo")

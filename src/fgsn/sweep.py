@@ -66,7 +66,7 @@ def sweep(settings: SweepSettings) -> dict[str, Any]:
     each finished run.
 
     Returns:
-        `runs`: a short row for each finished run; `failed`: one line for each of the others; `table`: path of the table.
+        `runs`: a short row for each finished run; `failed`: one line for each other run; `table`: path of the table.
 
     Raises:
         FgsnError: the list is missing, or a setting in it is unknown or out of range; nothing has run then.
@@ -177,7 +177,9 @@ def _finished(experiment: Experiment) -> dict[str, Any]:
         before, now = read_yaml(experiment.train.out / "config.yaml"), experiment.train.as_dict()
         changed = [key for key in now if key not in MAY_DIFFER and before.get(key) != now[key]]
         if changed:
-            raise FgsnError(f"{done} was made with other settings ({', '.join(changed)}): choose another --out, or delete it")
+            raise FgsnError(
+                f"{done} was made with other settings ({', '.join(changed)}): choose another --out, or delete it"
+            )
         return read_json(done)
     wall, cpu = time.monotonic(), time.process_time()
     train(experiment.train)

@@ -65,7 +65,7 @@ class LocalizeSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(bool(self.queries), "--queries requires at least one list")
-        require((self.hloc is None) != (self.images is None), "give either --hloc, or --images to match them here")
+        require((self.hloc is None) != (self.images is None), "give --hloc, or --images to match here")
         require(
             self.method == "p3p" or self.query_labels is not None,
             f"--method {self.method} requires --map-labels and --query-labels",
