@@ -48,8 +48,8 @@ def reference() -> str:
         "# Commands and settings",
         MADE,
         "Each setting is a flag (`--short-side 480`) and a key in the YAML file of `--config` (`short_side: 480`). "
-        "Flags override the file, and an unknown key is an error. Flags with `…` take several values. Ranges are checked "
-        "before any work starts.",
+        "Flags override the file, and an unknown key is an error. Flags with `…` take several values. Ranges are "
+        "checked before any work starts.",
         "## Every command",
         _flags([*fields(Settings), *fields(Output)], Settings, Output),
     ]

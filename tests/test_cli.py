@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -82,7 +83,7 @@ def test_a_value_without_a_flag_is_shown_with_its_name(capsys, monkeypatch):
     assert called("prepare", "--help") == 0
     usage, *lines = capsys.readouterr().out.splitlines()
     assert usage == "usage: fgsn prepare [-h] [OPTIONS] DATASET"
-    (line,) = [line for line in lines if line.startswith("│ DATASET ")]
+    (line,) = [line for line in lines if re.match(r"\W*DATASET ", line)]
     assert "The data set: a folder with images/ and correspondence_data/. (required)" in line
 
 

@@ -1,4 +1,4 @@
-"""Sweeps: the table holds what the commands by hand give, finished runs stay, broken ones do not stop the rest."""
+"""Sweeps: the table contains the results of the single commands, finished runs stay, failures do not stop the rest."""
 
 import csv
 import json
@@ -56,7 +56,7 @@ def same_but_time(row):
     return {key: value for key, value in row.items() if "seconds" not in key and key != "resumed"}
 
 
-def test_the_table_holds_what_the_commands_by_hand_give(settings, common, tmp_path):
+def test_the_table_contains_the_results_of_the_single_commands(settings, common, tmp_path):
     grid = {"clusters": [3, 4], "corr_weight": {"without": 0, "with": 1}}
     results = sweep(settings(grid=grid, runs={"five": {"clusters": 5}}))
     names = ["clusters3-without", "clusters3-with", "clusters4-without", "clusters4-with", "five"]

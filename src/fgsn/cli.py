@@ -141,10 +141,9 @@ def parse(name: str, arguments: list[str]) -> tuple[config.Settings, Output]:
         description=inspect.cleandoc(settings.__doc__ or ""),
         args=arguments,
     )
-    given = vars(invocation)
-    common = {one.name for one in fields(Output)}
-    output = Output(**{key: value for key, value in given.items() if key in common})
-    return settings(**{key: value for key, value in given.items() if key not in common}), output
+    given = dict(vars(invocation))
+    output = Output(**{one.name: given.pop(one.name) for one in fields(Output)})
+    return settings(**given), output
 
 
 def documented_fields(node: ast.AST) -> Iterator[tuple[str, str, str]]:

@@ -254,7 +254,7 @@ def test_a_broken_image_may_stop_the_run(model, make_image, tmp_path):
 def test_wrong_usage(tmp_path):
     with pytest.raises(UsageError, match="--save must be among labels, overlay, features, scores, not depth"):
         SegmentSettings(model=tmp_path, images=tmp_path, out=tmp_path, save=("labels", "depth"))
-    with pytest.raises(UsageError, match="take 97 instead of 100"):
+    with pytest.raises(UsageError, match="use 97 instead of 100"):
         SegmentSettings(model=tmp_path, images=tmp_path, out=tmp_path, window=100)
 
 
