@@ -41,7 +41,7 @@ class LabelCache:
         """
         self.clusters = model.clusters
         self._lock = FolderLock(self.out)  # held while labels are read and metrics written
-        if not self._lock.alone():
+        if not self._lock.lock_exclusively():
             raise FgsnError(f"another fgsn is writing to {self.out}: wait for it, or choose another --out")
         self._check_origin()
         names = {image: self.dataset.name(image) for image in images}

@@ -43,7 +43,7 @@ class Run:
         self._skipped = 0
         self._reported: set[str] = set()
         self._lock = FolderLock(folder) if ranks.rank() == 0 else None
-        if self._lock and not self._lock.alone():
+        if self._lock and not self._lock.lock_exclusively():
             raise FgsnError(f"another fgsn is training in {folder}: wait for it, or choose another --out")
         if resume:
             self._check_same(settings)
