@@ -303,7 +303,7 @@ Mean difference over all settings of the other choices, and in how many of them 
 
 ## The paper's table
 
-Percent of queries within 0.25 m 2° / 0.5 m 5° / 5 m 10°, matches filtered by labels (SSMC). Beside each row our label
+Percent of queries within 0.25 m 2° / 0.5 m 5° / 5 m 10°, matches filtered by labels (SSMC). Next to each row, our label
 metrics of the corresponding run; compare within columns, never across.
 
 {paper_table(results, paper, base)}
