@@ -264,7 +264,7 @@ def page() -> str:
 
 The paper asks how many labels to learn, whether the loss across seasons (L_corr) helps, whether to cluster once or
 again, and from which network to start. `configs/paper/` contains its experiments for the real data and a GPU.
-`configs/small/paper.yaml` asks the same on the synthetic town with a network of 0.3 million weights; this page shows the
+`configs/small/paper.yaml` asks the same on the synthetic town with a network of 0.3 million weights; here are the
 results. `benchmarks/experiments.py` writes it from `docs/results/`; the sweep file explains how to repeat it.
 
 ## What can be compared, and what cannot
@@ -276,10 +276,10 @@ results. `benchmarks/experiments.py` writes it from `docs/results/`; the sweep f
   network with random weights, its batch norms measured on the images; the paper's other start has seen all of
   ImageNet, so ours knows far less. Column E has no counterpart: the world is one data set.
 - A run is 420 steps of four pairs, the paper's 60,000 of one. Clustered again means at steps 140 and 280 as well, so
-  that the last labels are learnt for a third of the steps, as the learning rate falls to 0; the paper's for a sixth.
+  that the last labels are learnt for a third of the steps, as the rate falls to 0; the paper's for a sixth.
 - The networks are trained at 20 places in five conditions and measured at 8 later ones of the same drive,
-  {base["points"]:,} points: few for 1000 labels. `information_bits` is predicted on held-out places and so errs low with
-  many labels and few points; kappa ignores which labels correspond to each other, and falls as labels get finer.
+  {base["points"]:,} points: few for 1000 labels. `information_bits` is predicted on held-out places and so errs low
+  with many labels and few points; kappa ignores which labels correspond to each other, and falls as labels get finer.
 {point(f"{seeds[0].upper()}{seeds[1:]}. {spread or 'Small differences may be chance.'}")}
 {point(collapses(fallen, len(rows)))}
 
