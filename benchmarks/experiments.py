@@ -201,7 +201,7 @@ def findings(results: Results) -> str:
             [best in (100, 200), max(bits[100], bits[200]) - max(bits[20], bits[1000]) > chance],
             f"From seg, with L_corr, bits are {series('information_bits', '{:.2f}')}: the most at {best}; "
             f"by permutation {series('information_bits_permutation', '{:.2f}')}. "
-            f"Kappa is {series('kappa', '{:.3f}')}: it alone cannot say how many labels are best.",
+            f"Kappa is {series('kappa', '{:.3f}')}: it alone cannot determine the best number of labels.",
         ),
         (
             "clustering once is as good as or better than clustering again",
@@ -211,7 +211,7 @@ def findings(results: Results) -> str:
         (
             "the start network matters most",
             [start[how] > max(corr[how], abs(once["seg"])) for how in CLUSTERED],
-            f"Clustered once, seg is worth {start['once']:+.2f} bits beside scratch and L_corr {corr['once']:+.2f}; "
+            f"Clustered once, seg gains {start['once']:+.2f} bits over scratch and L_corr {corr['once']:+.2f}; "
             f"clustered again, {start['again']:+.2f} and {corr['again']:+.2f}.",
         ),
         (
@@ -242,7 +242,7 @@ def collapses(fallen: Sequence[tuple[Key, dict[str, Any]]], runs: int) -> str:
     )
     return (
         f"In {len(fallen)} of {runs} runs the labels collapsed (fewer than {COLLAPSED} bits), {again} of them "
-        f"clustered again, {without} without L_corr: {named}. The means below hold them."
+        f"clustered again, {without} without L_corr: {named}. The means below include them."
     )
 
 
@@ -263,23 +263,23 @@ def page() -> str:
     return f"""# Experiments
 
 The paper asks how many labels to learn, whether the loss across seasons (L_corr) helps, whether to cluster once or
-again, and from which network to start. `configs/paper/` holds its experiments for the real data and a GPU.
-`configs/small/paper.yaml` asks the same on the synthetic town with a network of 0.3 million weights; this page is what
-came out. `benchmarks/experiments.py` writes it from `docs/results/`; the file of the sweep says how to repeat it.
+again, and from which network to start. `configs/paper/` contains its experiments for the real data and a GPU.
+`configs/small/paper.yaml` asks the same on the synthetic town with a network of 0.3 million weights; here are the
+results. `benchmarks/experiments.py` writes it from `docs/results/`; the sweep file explains how to repeat it.
 
 ## What can be compared, and what cannot
 
 - The paper's metrics are **queries localized**, in percent; ours are **label metrics** at correspondences: what the
-  label of a point in one condition tells about its label in another ([how to read them](label_metrics.md)). No number
-  of one kind can be set against a number of the other. What can be compared is the order of the rows.
+  label of a point in one condition tells about its label in another ([how to read them](label_metrics.md)). A number
+  of one kind cannot be compared with a number of the other; only the order of the rows can.
 - Seg here is the base network of the package, trained on 19 classes of the world in fair weather. Scratch is the same
   network with random weights, its batch norms measured on the images; the paper's other start has seen all of
-  ImageNet, so ours begins with far less. There is no counterpart to column E: the world is one data set.
+  ImageNet, so ours knows far less. Column E has no counterpart: the world is one data set.
 - A run is 420 steps of four pairs, the paper's 60,000 of one. Clustered again means at steps 140 and 280 as well, so
-  that the last labels are learnt for a third of the steps, as the rate falls to 0; the paper's are for a sixth.
-- Trained at 20 places in five conditions and measured at 8 later ones of the same drive, {base["points"]:,} points:
-  few for 1000 labels. `information_bits` is predicted on held-out places and so errs low where labels are many and
-  points few; kappa does not know which labels answer each other, and falls as labels get finer.
+  that the last labels are learnt for a third of the steps, as the rate falls to 0; the paper's for a sixth.
+- The networks are trained at 20 places in five conditions and measured at 8 later ones of the same drive,
+  {base["points"]:,} points: few for 1000 labels. `information_bits` is predicted on held-out places and so errs low
+  with many labels and few points; kappa ignores which labels correspond to each other, and falls as labels get finer.
 {point(f"{seeds[0].upper()}{seeds[1:]}. {spread or 'Small differences may be chance.'}")}
 {point(collapses(fallen, len(rows)))}
 
@@ -303,8 +303,8 @@ Mean difference over all settings of the other choices, and in how many of them 
 
 ## The paper's table
 
-Percent of queries within 0.25 m 2° / 0.5 m 5° / 5 m 10°, matches filtered by labels (SSMC). Beside each row our label
-metrics of the run that asks the same; read down the columns, never across.
+Percent of queries within 0.25 m 2° / 0.5 m 5° / 5 m 10°, matches filtered by labels (SSMC). Next to each row, our label
+metrics of the corresponding run; compare within columns, never across.
 
 {paper_table(results, paper, base)}
 """

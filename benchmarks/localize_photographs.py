@@ -68,7 +68,7 @@ MATCHERS = {
     "sift": ("sift", 2048),
     "sift, no ratio test": ("sift-loose", 2048),
     "xfeat": ("xfeat", 1024),
-    "xfeat, any likeness": ("xfeat-loose", 1024),
+    "xfeat, any similarity": ("xfeat-loose", 1024),
     "xfeat-lighterglue": ("xfeat-lighterglue", 1024),
 }
 METHODS = {
@@ -316,7 +316,7 @@ def of_weighed_matches(one: Judged) -> Pose | None:
 
 OTHERS: dict[str, Callable[[Judged], Pose | None]] = {
     "pycolmap": by_pycolmap,
-    "all alike": of_even_matches,
+    "equal weights": of_even_matches,
     "fgsn, none dropped": of_weighed_matches,
     "right matches": of_right_matches,
 }
