@@ -1,9 +1,9 @@
-"""Write docs/experiments.md: the paper's experiments in small on the synthetic town, the paper's metrics beside them.
+"""Write docs/experiments.md: small versions of the paper's experiments on the synthetic town, and its results.
 
     python benchmarks/experiments.py [--sweep SWEEP ... --base BASE]
 
-SWEEP are folders of `fgsn sweep configs/small/paper.yaml`, one per seed, and BASE that of `fgsn evaluate` on the base
-network; their results are first copied to docs/results, from which the page is made.
+SWEEP: folders of `fgsn sweep configs/small/paper.yaml`, one per seed. BASE: the folder of `fgsn evaluate` on the base
+network. Their results are copied to docs/results; the page is made from there.
 """
 
 import argparse
@@ -33,15 +33,14 @@ PAPER_ROWS = {
     (1000, "without_corr", "again", "seg"): "FGSN 1000, E, no L_corr",
     (200, "with_corr", "again", "scratch"): "FGSN 200, ImageNet start",
 }
-"""Our runs and the rows of the paper's table that ask the same."""
-
+"""Our runs and the corresponding rows of the paper's table."""
 
 COLLAPSED = 0.5
-"""Bits below which labels say less than the base network's classes by far."""
+"""Bits below which labels have collapsed: far fewer than the classes of the base network."""
 
 
 class Key(NamedTuple):
-    """Where a run stands in the grid."""
+    """Position of a run in the grid."""
 
     clusters: int
     corr: str
@@ -58,33 +57,33 @@ class Results:
             key = Key(row["clusters"], row["corr_weight"], row["recluster_every"], row["init"])
             self.rows.setdefault(key, []).append(row)
 
-    def mean(self, key: tuple[Any, ...], figure: str) -> float:
-        return fmean(row[figure] for row in self.rows[Key(*key)])
+    def mean(self, key: tuple[Any, ...], metric: str) -> float:
+        return fmean(row[metric] for row in self.rows[Key(*key)])
 
-    def noise(self, figure: str, start: str) -> float | None:
+    def noise(self, metric: str, start: str) -> float | None:
         """Standard deviation between seeds, the median over all runs from this start; None with one seed.
 
-        The median, since a run whose labels collapse with one seed only would speak for all.
+        The median, because a single run whose labels collapse would dominate the mean.
         """
         several = [
-            stdev(row[figure] for row in rows)
+            stdev(row[metric] for row in rows)
             for key, rows in self.rows.items()
             if len(rows) > 1 and key.start == start
         ]
         return median(several) if several else None
 
-    def differences(self, axis: str, first: Any, second: Any, figure: str, **fixed: Any) -> list[float]:
+    def differences(self, axis: str, first: Any, second: Any, metric: str, **fixed: Any) -> list[float]:
         """First minus second on one axis, for every setting of the others."""
         keys = [key for key in self.rows if all(getattr(key, name) == value for name, value in fixed.items())]
         return [
-            self.mean(key, figure) - self.mean(key._replace(**{axis: second}), figure)
+            self.mean(key, metric) - self.mean(key._replace(**{axis: second}), metric)
             for key in keys
             if getattr(key, axis) == first
         ]
 
 
 def grid_table(results: Results) -> str:
-    """Every run, from both starts."""
+    """Table of all runs, from both starts."""
     lines = [
         "| K | L_corr | clustered | seg: bits | kappa | lift | used | scratch: bits | kappa | lift | used |",
         "| --- " * 11 + "|",
@@ -93,13 +92,13 @@ def grid_table(results: Results) -> str:
         cells = [str(setting[0]), YES_NO[setting[1]], setting[2]]
         for start in STARTS:
             key = (*setting, start)
-            for figure, form in (
+            for metric, form in (
                 ("information_bits", "{:.2f}"),
                 ("kappa", "{:.3f}"),
                 ("match_lift", "{:.1f}"),
                 ("clusters_used", "{:.0f}"),
             ):
-                cells.append(form.format(results.mean(key, figure)))
+                cells.append(form.format(results.mean(key, metric)))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -121,7 +120,7 @@ def paper_table(results: Results, paper: dict[str, Any], base: dict[str, Any]) -
 
 
 def contrast_table(results: Results) -> str:
-    """What each choice is worth: mean difference over the settings of the others, and in how many it is above 0."""
+    """Effect of each choice: mean difference over the settings of the others, and how often it is positive."""
     lines = [
         "| choice | runs compared | bits | kappa | better in bits | better in kappa |",
         "| --- " * 6 + "|",
@@ -159,37 +158,37 @@ def contrast_table(results: Results) -> str:
 
 
 def findings(results: Results) -> str:
-    """What the paper found, and whether these runs show it too, judged by the numbers alone.
+    """Findings of the paper, and whether these runs reproduce them, by the numbers alone.
 
-    Each finding is put as two statements; both hold: seen, one: partly seen.
+    Each finding is two statements. Both true: seen; one true: partly seen.
     """
 
-    def value(clusters: int, figure: str) -> float:
-        return fmean(results.mean((clusters, "with_corr", how, "seg"), figure) for how in CLUSTERED)
+    def value(clusters: int, metric: str) -> float:
+        return fmean(results.mean((clusters, "with_corr", how, "seg"), metric) for how in CLUSTERED)
 
-    def series(figure: str, form: str) -> str:
-        return ", ".join(f"{form.format(value(k, figure))} at {k}" for k in LABELS)
+    def series(metric: str, form: str) -> str:
+        return ", ".join(f"{form.format(value(k, metric))} at {k}" for k in LABELS)
 
-    def effect(axis: str, first: str, second: str, figure: str = "information_bits", **fixed: Any) -> float:
-        return fmean(results.differences(axis, first, second, figure, **fixed))
+    def effect(axis: str, first: str, second: str, metric: str = "information_bits", **fixed: Any) -> float:
+        return fmean(results.differences(axis, first, second, metric, **fixed))
 
     chance = 2 * (results.noise("information_bits", "seg") or 0.0)
     bits = {k: value(k, "information_bits") for k in LABELS}
     best = max(bits, key=lambda k: bits[k])
     gains = {
-        (figure, how): [
-            effect("corr", "with_corr", "without_corr", figure, start="seg", clustered=how, clusters=k) for k in LABELS
+        (metric, how): [
+            effect("corr", "with_corr", "without_corr", metric, start="seg", clustered=how, clusters=k) for k in LABELS
         ]
-        for figure in ("information_bits", "kappa")
+        for metric in ("information_bits", "kappa")
         for how in CLUSTERED
     }
 
-    def rise(figure: str) -> bool:
-        return all(max(gains[figure, how]) == gains[figure, how][-1] > gains[figure, how][0] for how in CLUSTERED)
+    def rise(metric: str) -> bool:
+        return all(max(gains[metric, how]) == gains[metric, how][-1] > gains[metric, how][0] for how in CLUSTERED)
 
-    def listed(figure: str, form: str) -> str:
+    def listed(metric: str, form: str) -> str:
         return ", ".join(
-            f"{' '.join(form.format(gain) for gain in gains[figure, how])} clustered {how}" for how in CLUSTERED
+            f"{' '.join(form.format(gain) for gain in gains[metric, how])} clustered {how}" for how in CLUSTERED
         )
 
     once = {start: effect("clustered", "once", "again", start=start) for start in STARTS}
@@ -226,12 +225,12 @@ def findings(results: Results) -> str:
 
 
 def point(text: str) -> str:
-    """A point of a list, its lines broken."""
+    """A list item, wrapped."""
     return textwrap.fill(text, 120, initial_indent="- ", subsequent_indent="  ")
 
 
 def collapses(fallen: Sequence[tuple[Key, dict[str, Any]]], runs: int) -> str:
-    """A sentence about the runs whose labels say next to nothing."""
+    """A sentence about the runs whose labels collapsed."""
     if not fallen:
         return f"In none of the {runs} runs did the labels collapse (fewer than {COLLAPSED} bits)."
     again, without = (sum(word in key for key, _ in fallen) for word in ("again", "without_corr"))
@@ -251,7 +250,7 @@ def page() -> str:
     results = Results([read_json(path) for path in stored])
     paper, base = (read_json(DOCS / "results" / f"{name}.json") for name in ("paper", "small_base"))
     rows = [row for rows in results.rows.values() for row in rows]
-    noise = {start: [results.noise(figure, start) for figure in ("information_bits", "kappa")] for start in STARTS}
+    noise = {start: [results.noise(metric, start) for metric in ("information_bits", "kappa")] for start in STARTS}
     spread = " ".join(
         f"From {start}, the standard deviation between seeds is {bits:.2f} bits and {kappa:.3f} kappa (median)."
         for start, (bits, kappa) in noise.items()

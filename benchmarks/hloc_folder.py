@@ -1,10 +1,10 @@
-"""A folder as hloc leaves it, made of images and a posed model with fgsn's own matchers.
+"""Write a folder in hloc's layout from images and a posed model, with fgsn's matchers.
 
     python benchmarks/hloc_folder.py --map MODEL --images IMAGES --queries QUERIES.txt --matcher sift --out FOLDER
 
-FOLDER then holds sfm/ (the map, triangulated anew from these key points), features.h5, matches.h5 and pairs.txt (each
-query with the map images that look most like it): what `fgsn localize --hloc FOLDER --map FOLDER/sfm` takes. For trying
-the way from hloc without hloc, and for comparing methods on the very same matches.
+FOLDER then contains sfm/ (the map, triangulated from these keypoints), features.h5, matches.h5 and pairs.txt (the most
+similar map images of each query): the input of `fgsn localize --hloc FOLDER --map FOLDER/sfm`. For trying this input
+without hloc, and for comparing methods on identical matches.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from fgsn.matching.keypoints import write_keypoints
 def make_hloc_folder(
     out: Path, model: Path, images: Path, queries: Path, matcher: str, work: Path, *, keypoints: int, retrieved: int
 ) -> None:
-    """Match, triangulate, and write the folder; a finished one is left as it is.
+    """Match, triangulate and write the folder, unless it is complete.
 
-    Loose matches are for the queries only: the map is made with the matcher as it should be.
+    Unfiltered matches are for the queries only: the map is made with filtered ones.
     """
     if (out / "pairs.txt").exists():
         return

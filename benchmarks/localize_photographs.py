@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from hloc_folder import make_hloc_folder
-from real_photographs import subset
+from real_images import subset
 
 from fgsn.config import (
     EvaluateSettings,

@@ -1,10 +1,10 @@
-"""Recall of every way to localize, on an synthetic town that no network has seen.
+"""Recall of every localization method, on a synthetic town that no network was trained on.
 
     python benchmarks/localize_world.py --out OUT --train 201 203 --test 202 --places 36
 
-Networks are trained on the worlds of the --train seeds; the --test world is then driven in all conditions: its
-reference drive is the map, and all other images are queries. Seeds from 10,000 on are for final metrics:
-choose nothing by them. What is in OUT from before is not made again. Ends with a table and OUT/poses_SEED/results.json.
+Networks are trained on the towns of the --train seeds. In the town of the --test seed, the reference drive is the map, and
+all other images are queries. Seeds from 10,000 on are for final results: choose nothing by them. Existing files in OUT
+are reused. Prints a table and writes OUT/poses_SEED/results.json.
 """
 
 import argparse
@@ -59,8 +59,8 @@ def methods_of(matcher: str) -> dict[str, dict[str, Any]]:
     return {
         "p3p": common | {"method": "p3p"},
         ALONE: common | {"method": "p3p"},
-        "ssmc base, as published": common | {"method": "ssmc", "labels": "base", "window": 0.0},
-        "ssmc fgsn, as published": common | {"method": "ssmc", "labels": "fgsn", "window": 0.0},
+        "ssmc base, as published": common | {"method": "ssmc", "labels": "base", "label_window": 0.0},
+        "ssmc fgsn, as published": common | {"method": "ssmc", "labels": "fgsn", "label_window": 0.0},
         "ssmc base": common | {"method": "ssmc", "labels": "base"},
         "ssmc fgsn": common | {"method": "ssmc", "labels": "fgsn"},
         "gsmc base": common | {"method": "gsmc", "labels": "base"},
