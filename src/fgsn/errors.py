@@ -29,6 +29,10 @@ class MissingExtraError(FgsnError):
         super().__init__(f"this needs the package '{package}': install it with pip install 'fgsn[{extra}]'")
 
 
+class NoMatchesError(FgsnError):
+    """The matches of one query cannot be found; other queries may have theirs."""
+
+
 def one_line(text: str) -> str:
     """A text as one line that a terminal can show: what a broken file made us quote is escaped, and cut in its middle.
 
