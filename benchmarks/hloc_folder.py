@@ -16,7 +16,7 @@ import numpy as np
 from fgsn.files import atomic_write, write_text
 from fgsn.formats.queries import read_queries
 from fgsn.geometry.colmap import read_model, write_model
-from fgsn.localization.matching_pipeline import OwnMatches
+from fgsn.localization.matching_pipeline import extract_and_match, triangulated_map
 from fgsn.matching.keypoints import write_keypoints
 
 
@@ -30,17 +30,18 @@ def make_hloc_folder(
     if (out / "pairs.txt").exists():
         return
     names = [query.name for query in read_queries(queries)]
-    own = OwnMatches(
-        read_model(model, points_needed=False), names, images, work, matcher,
+    map_images = read_model(model, points_needed=False)
+    matched = extract_and_match(
+        map_images, names, images, work, matcher,
         keypoints=keypoints, retrieved=retrieved, workers=0, device="cpu", seed=0,
     )  # fmt: skip
-    write_model(out / "sfm", own.model)
-    features = own.features
-    write_keypoints(out / "features.h5", {name: features[name] for name in [*own.model.names, *names]})
-    pairs = [(query, name) for query in names for name in own.retrieved.get(query, [])]
+    write_model(out / "sfm", triangulated_map(map_images, matched))
+    features = matched.features
+    write_keypoints(out / "features.h5", {name: features[name] for name in [*map_images.names, *names]})
+    pairs = [(query, name) for query in names for name in matched.retrieved.get(query, [])]
     with atomic_write(out / "matches.h5") as aside, h5py.File(aside, "w") as file:
         for query, name in pairs:
-            (rows, scores), count = own.match(query, name), len(features[query])
+            (rows, scores), count = matched.query_features.match(query, name), len(features[query])
             partner, certainty = np.full(count, -1, np.int32), np.zeros(count, np.float32)
             partner[rows[:, 0]], certainty[rows[:, 0]] = rows[:, 1], scores
             group = file.create_group("/".join(one.replace("/", "-") for one in (query, name)))

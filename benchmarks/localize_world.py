@@ -34,7 +34,7 @@ from fgsn.formats.poses import read_results, write_results
 from fgsn.formats.queries import read_queries
 from fgsn.geometry.pose import Pose
 from fgsn.inference.segment import segment
-from fgsn.localization.localize import judged_matches, localize
+from fgsn.localization.localize import localize, match_with_map
 from fgsn.localization.robust_pose import estimate_pose
 from fgsn.tracking.track import track_sequences
 from fgsn.training.train import train
@@ -77,13 +77,13 @@ def without_labels(settings: LocalizeSettings) -> None:
     """Poses by the estimator that gsmc uses, all matches alike: what the labels add is measured against this too."""
     queries = [query for path in settings.queries for query in read_queries(path)]
     found: dict[str, Pose] = {}
-    with judged_matches(settings, queries) as (labelled, find, _):
-        for query in queries:
-            matches = find(query.name)
-            points, ones = labelled.points[matches.points], np.ones(len(matches))
-            pose = estimate_pose(query.camera, matches.pixels, points, ones, max_error=settings.max_error)
-            if pose.camera_from_world is not None:
-                found[query.name] = pose.camera_from_world
+    source = match_with_map(settings, queries)
+    for query in queries:
+        matches = source.of(query.name)
+        points, ones = source.map.points[matches.points], np.ones(len(matches))
+        pose = estimate_pose(query.camera, matches.pixels, points, ones, max_error=settings.max_error)
+        if pose.camera_from_world is not None:
+            found[query.name] = pose.camera_from_world
     poses = Pose(np.stack([p.rotation for p in found.values()]), np.stack([p.translation for p in found.values()]))
     write_results(settings.out, list(found), poses)
 

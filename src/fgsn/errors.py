@@ -29,6 +29,10 @@ class MissingExtraError(FgsnError):
         super().__init__(f"this needs the package '{package}': install it with pip install 'fgsn[{extra}]'")
 
 
+class NoMatchesError(FgsnError):
+    """The matches of one query cannot be found; other queries may have theirs."""
+
+
 def one_line(text: str) -> str:
     """A text as one printable line: characters that cannot be printed are escaped, a long text is cut in the middle.
 

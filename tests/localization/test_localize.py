@@ -151,7 +151,7 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     assert "'snow/c0/000.jpg' has no prior" in wrong(method="gsmc", priors=tmp_path / "priors.txt")
     assert "--method gsmc requires --priors" in wrong(code=2, method="gsmc", priors=None)
     assert "give --hloc, or --images" in wrong(code=2, hloc=None)
-    assert "holds no *.txt file with the list of pairs" in wrong(hloc=tmp_path / "small")
+    assert "contains no *.txt file with the list of pairs" in wrong(hloc=tmp_path / "small")
     (tmp_path / "bad.txt").write_text("snow/c0/000.jpg 2 0 0 0 1 2 3\n")
     line = call("score-poses", tmp_path / "bad.txt", "--truth", scene / "truth.txt", capsys=capsys, code=1)
     assert "bad.txt:1" in line

@@ -10,6 +10,7 @@ from fgsn.errors import FgsnError, UsageError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import write_model
 from fgsn.geometry.pose import Pose
+from fgsn.geometry.visibility import Visibility
 from fgsn.inference.label_maps import write_label_map
 from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.map_folder import ARRAYS, FACTS, check_map, load_map, open_labelled_map, save_map
@@ -31,6 +32,8 @@ def assert_same(one, two):
         if isinstance(a, Pose):
             np.testing.assert_array_equal(a.rotation, b.rotation)
             np.testing.assert_array_equal(a.translation, b.translation)
+        elif isinstance(a, Visibility):
+            assert_same(a, b)
         elif isinstance(a, np.ndarray):
             np.testing.assert_array_equal(a, b)
             assert a.dtype == b.dtype
@@ -60,7 +63,7 @@ def test_equal_maps_give_equal_bytes_and_arrays_go_to_torch(tmp_path, labelled):
 
 
 def test_what_is_no_map(tmp_path, labelled):
-    with pytest.raises(FgsnError, match="is no map folder"):
+    with pytest.raises(FgsnError, match="is not a map folder"):
         load_map(tmp_path)
     for content in (b"", b"\x00" * 100, b"\x80\x04", b"PK\x03\x04"):
         (tmp_path / ARRAYS).write_bytes(content)

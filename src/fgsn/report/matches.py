@@ -1,6 +1,5 @@
 """Matches that labels keep and drop, drawn on pairs of images."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.config import LocalizeSettings, from_yaml_values
-from fgsn.errors import FgsnError
+from fgsn.errors import FgsnError, NoMatchesError
 from fgsn.files import read_yaml
 from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.pose import Pose
 from fgsn.localization.labelled_map import LabelledMap
-from fgsn.localization.localize import judged_matches
-from fgsn.localization.matches import Matches2D3D, NoMatchesError
+from fgsn.localization.localize import (
+    MethodContext,
+    match_with_map,
+    prepare_method,
+    priors_by_name,
+    weigh_matches,
+)
+from fgsn.localization.matches import Matches2D3D, MatchSource
 from fgsn.report.pictures import image_uri
 from fgsn.report.poses import ScoredPoses
 from fgsn.report.sources import ReportSources
@@ -66,11 +71,10 @@ def match_pictures(sources: ReportSources, found: list[ScoredPoses]) -> list[Mat
         if settings.hloc is None and not any(work.glob("matches*")):
             raise FgsnError(f"{work} no longer contains matches; run fgsn localize again")
         queries = [query for path in settings.queries for query in read_queries(path)]
-        with judged_matches(settings, queries) as (labelled, find, judge):
-            return _pictures(
-                sources, method, settings, queries, labelled, find, lambda query, all: judge(query, all).matches
-            )
-    except FgsnError as error:  # files were moved or deleted
+        priors = priors_by_name(settings, queries)
+        source = match_with_map(settings, queries)
+        return _pictures(sources, method, queries, source, prepare_method(settings, source.map, priors))
+    except FgsnError as error:  # the files lie elsewhere now
         sources.left_out.append(f"matches on images: {error}")
         return []
 
@@ -81,27 +85,25 @@ def _method(scored: ScoredPoses) -> str:
 
 def _pictures(
     sources: ReportSources,
-    method: ScoredPoses,
-    settings: LocalizeSettings,
+    scored: ScoredPoses,
     queries: list[Query],
-    labelled: LabelledMap,
-    find: Callable[[str], Matches2D3D],
-    judge: Callable[[Query, Matches2D3D], Matches2D3D],
+    source: MatchSource,
+    method: MethodContext,
 ) -> list[MatchPicture]:
     assert sources.dataset is not None
-    images = settings.images or sources.dataset.images
-    row_of = {name: row for row, name in enumerate(method.truth.names)}
+    images = method.settings.images or sources.dataset.images
+    row_of = {name: row for row, name in enumerate(scored.truth.names)}
     groups: dict[str, list[tuple[int, str, Query, Matches2D3D]]] = {}
     for query in (query for query in queries if query.name in row_of):
         with suppress(NoMatchesError):
-            if len(matches := find(query.name)):
-                condition = method.truth.conditions[row_of[query.name]]
+            if len(matches := source.of(query.name)):
+                condition = scored.truth.conditions[row_of[query.name]]
                 groups.setdefault(condition, []).append((len(matches), query.name, query, matches))
     pictures = []
     for condition, rows in list(groups.items())[:PAIRS]:
         _, _, query, matches = sorted(rows, key=lambda row: row[:2])[len(rows) // 2]
-        pose = method.truth.camera_from_world[row_of[query.name]]
-        pictures.append(_picture(condition, query, pose, matches, judge(query, matches), labelled, images, settings))
+        pose, kept = scored.truth.camera_from_world[row_of[query.name]], weigh_matches(query, matches, method).matches
+        pictures.append(_picture(condition, query, pose, matches, kept, source.map, images, method.settings))
     return pictures
 
 

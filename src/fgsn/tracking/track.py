@@ -18,7 +18,6 @@ from fgsn.formats.priors import Priors, read_odometry, read_priors
 from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
-from fgsn.geometry.visibility import Visibility
 from fgsn.inference.label_lookup import find_label_map, read_image_labels
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import choose_device
@@ -43,8 +42,7 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     """
     check_map(settings)
     labelled = open_labelled_map(settings.map, settings.map_labels)
-    seen_from = Visibility(labelled.nearest, labelled.farthest, labelled.axis, labelled.half_angle)
-    points = MapPoints(labelled.points, labelled.labels, seen_from)
+    points = MapPoints(labelled.points, labelled.labels, labelled.visibility)
     confusion = _confusion(settings, labelled.clusters)
     starts = read_results(settings.start)
     priors = [read_priors(path) for path in settings.priors]
