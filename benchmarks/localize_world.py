@@ -2,9 +2,9 @@
 
     python benchmarks/localize_world.py --out OUT --train 201 203 --test 202 --places 36
 
-Networks are trained on the towns of the --train seeds. In the town of the --test seed, the reference drive is the map, and
-all other images are queries. Seeds from 10,000 on are for final results: choose nothing by them. Existing files in OUT
-are reused. Prints a table and writes OUT/poses_SEED/results.json.
+Networks are trained on the towns of the --train seeds. In the town of the --test seed, the reference drive is the map,
+and all other images are queries. Seeds from 10,000 on are for final results: choose nothing by them. Existing files in
+OUT are reused. Prints a table and writes OUT/poses_SEED/results.json.
 """
 
 import argparse
