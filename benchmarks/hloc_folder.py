@@ -25,7 +25,7 @@ def make_hloc_folder(
 ) -> None:
     """Match, triangulate, and write the folder; a finished one is left as it is.
 
-    Loose matches are for the queries only: the map is made with the matcher as it should be.
+    Unfiltered matches are for the queries only: the map is made with the matcher as it should be.
     """
     if (out / "pairs.txt").exists():
         return

@@ -53,7 +53,7 @@ class LocalizeSettings(Settings):
     images: Path | None = None
     """Folder of all images, for matching here; names of map and queries are relative to it."""
     matcher: str = "xfeat-lighterglue"
-    """xfeat-lighterglue, xfeat (faster), aliked, disk or sift; with -loose behind it more matches, mostly wrong."""
+    """xfeat-lighterglue, xfeat (faster), aliked, disk or sift; -unfiltered appended: more, mostly wrong matches."""
     keypoints: int = 2048
     """Local features per image, at most."""
     retrieved: int = 10

@@ -15,8 +15,9 @@ from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
 from fgsn.localization.labelled_map import LabelledMap
 from fgsn.localization.matches import Matches2D3D, NoMatchesError, points_at, unique_matches
-from fgsn.matching.features import Features, Matches
-from fgsn.matching.matcher import LOOSE, make_matcher
+from fgsn.matching.feature_matches import FeatureMatches
+from fgsn.matching.features import Features
+from fgsn.matching.matcher import UNFILTERED, current_name, make_matcher
 from fgsn.matching.similar import similar_pairs
 from fgsn.matching.triangulate import triangulate
 from fgsn.progress import say
@@ -41,7 +42,7 @@ class OwnMatches:
             queries: names of the queries.
             images: folder that all names are relative to.
             work: folder for features and matches.
-            matcher: see `fgsn.matching.matcher`; a loose one matches queries only.
+            matcher: see `fgsn.matching.matcher`; an unfiltered one matches queries only.
             settings: keypoints, retrieved, workers, device, seed.
 
         Raises:
@@ -50,11 +51,12 @@ class OwnMatches:
         """
         workers = settings["workers"] if settings["device"] == "cpu" else 1
         files = {name: images / name for name in [*database.names, *queries]}
-        # The map is made as well as can be; loose matches are for its queries.
-        strict = make_matcher(matcher.removesuffix(LOOSE), settings["keypoints"], settings["device"])
+        # The map is made as well as can be; unfiltered matches are for its queries.
+        matcher = current_name(matcher)
+        strict = make_matcher(matcher.removesuffix(UNFILTERED), settings["keypoints"], settings["device"])
         self.features = Features(files, strict, work)
         self._across = self.features
-        if matcher.endswith(LOOSE):
+        if matcher.endswith(UNFILTERED):
             self._across = Features(files, make_matcher(matcher, settings["keypoints"], settings["device"]), work)
         self.broken = self.features.extract(files, workers)
         names = [name for name in database.names if name not in self.broken]
@@ -77,7 +79,7 @@ class OwnMatches:
         )
         say(f"fgsn: {len(self.model.points)} map points from {len(names)} images, {self.model.errors().mean():.2f} px")
 
-    def match(self, query: str, name: str) -> Matches:
+    def match(self, query: str, name: str) -> FeatureMatches:
         """Rows of key points of a query and of a map image that were matched, and scores."""
         return self._across.match(query, name)
 
