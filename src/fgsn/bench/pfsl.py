@@ -16,7 +16,7 @@ from fgsn.geometry.pose import Pose
 from fgsn.geometry.visibility import Visibility
 from fgsn.inference.model import choose_device
 from fgsn.tracking.confusion import Confusion
-from fgsn.tracking.likelihood import LabelEvidence
+from fgsn.tracking.likelihood import LabelLikelihood
 from fgsn.tracking.map_points import MapPoints
 from fgsn.tracking.particle_filter import FilterSettings, ParticleFilter, Spread
 
@@ -36,7 +36,7 @@ def pfsl(settings: BenchSettings) -> dict[str, Any]:
         began = time.perf_counter()
         tracker.step(STILL, shown, CAMERA)
         steps.append(time.perf_counter() - began)
-    evidence, middle, _ = tracker._look(shown, CAMERA)
+    evidence, middle, _ = tracker._likelihood(shown, CAMERA)
     rotation, centre = rotations.to_matrix(tracker._quaternions), tracker._centres - middle
     found: dict[str, np.ndarray] = {}
 
@@ -79,7 +79,7 @@ def _street(count: int, labels: int) -> tuple[MapPoints, np.ndarray]:
     return MapPoints(positions, point_labels, seen), shown
 
 
-def plain_scores(tracker: ParticleFilter, evidence: LabelEvidence, middle: torch.Tensor) -> np.ndarray:
+def plain_scores(tracker: ParticleFilter, evidence: LabelLikelihood, middle: torch.Tensor) -> np.ndarray:
     """The score of one particle after the other, each over all points at once, in NumPy."""
     assert evidence.cones is not None
     points, symbols = evidence.points.cpu().numpy().T.astype(np.float64), evidence.symbols.cpu().numpy()

@@ -1,12 +1,12 @@
-"""True poses of queries: our own lists, Extended CMU Seasons' and RobotCar Seasons v2's.
+"""Ground-truth poses: our own lists, and those of Extended CMU Seasons and RobotCar Seasons v2.
 
-Three forms, one image per line:
+Three formats, one image per line:
 
-- `name qw qx qy qz tx ty tz`, from the world to the camera: ours, hloc's and the benchmark's results,
-- `name qw qx qy qz cx cy cz`, the rotation likewise but the camera's centre C = -R^T t: Extended CMU Seasons
+- `name qw qx qy qz tx ty tz`, from the world to the camera: ours, hloc's, and result files,
+- `name qw qx qy qz cx cy cz`, the same rotation with the camera centre C = -R^T t: Extended CMU Seasons
   (`camera-poses/*.txt`, `ground-truth-database-images-slice<N>.txt`),
-- `name` and a 4 x 4 matrix from the camera to the world, row by row: RobotCar Seasons v2 (`robotcar_v2_train.txt`; the
-  importer of kapture inverts it likewise).
+- `name` and a 4 x 4 matrix from the camera to the world, row by row: RobotCar Seasons v2 (`robotcar_v2_train.txt`;
+  kapture's importer inverts it, too).
 """
 
 import re
@@ -43,30 +43,30 @@ _CMU_FOLDER = re.compile(r"slice\d+|database|query")
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """True poses of N images, and the condition that each was taken in."""
+    """Ground-truth poses of N images, and the condition of each."""
 
     names: list[str]
     camera_from_world: Pose
     """N poses."""
     conditions: list[str]
-    """N names of conditions; '' where nothing tells."""
+    """N names of conditions; '' if unknown."""
 
 
 def read_truth(path: Path | str, convention: Convention = "auto") -> Truth:
-    """Read true poses of a list or of every .txt file in a folder.
+    """Read the ground-truth poses of a list or of every .txt file in a folder.
 
     Args:
         path: the file or folder.
-        convention: what the numbers are (see above). `auto` takes lines of 17 fields for matrices, and lines of 8 for
-            centres where a comment in the list names cx, or where the file is named as in Extended CMU Seasons; else
-            for translations.
+        convention: meaning of the numbers (see above). `auto` reads lines of 17 fields as matrices, lines of 8 as
+            centres if a comment in the list names cx or the file is named as in Extended CMU Seasons, and as
+            translations otherwise.
 
     Returns:
-        The poses. An image's condition is the first folder of its path (`snow/c0/x.jpg`), or the day it was taken on
-        where it is named as in Extended CMU Seasons, or the name of its list in a folder of lists.
+        The poses. An image's condition is the first folder of its path (`snow/c0/x.jpg`), the day of capture if it is
+        named as in Extended CMU Seasons, or the name of its list in a folder of lists.
 
     Raises:
-        FgsnError: a file is missing, a line is broken, or a name stands there twice; with file and line.
+        FgsnError: a file is missing, a line is malformed, or a name occurs twice; with file and line.
     """
     files = list_files(path)
     names: dict[str, str] = {}  # with their conditions
@@ -74,21 +74,21 @@ def read_truth(path: Path | str, convention: Convention = "auto") -> Truth:
     for file in files:
         kind = _guess(file) if convention == "auto" else convention
         form = _FORMS[kind]
-        found = read_list(file, form.parse, may_be_empty=True)  # as some of Extended CMU Seasons
+        found = read_list(file, form.parse, may_be_empty=True)  # as are some of Extended CMU Seasons
         for name in found:
             if name in names:
-                raise FgsnError(f"{file}: '{name}' stands in another file of {path} too; keep one")
+                raise FgsnError(f"{file}: '{name}' is in another file of {path}, too; keep one")
             names[name] = condition_of(name, file.stem if Path(path).is_dir() else "")
         poses.append(form.poses(np.array(list(found.values()), np.float64).reshape(-1, form.columns)))
     if not names:
-        raise FgsnError(f"{path} holds no pose")
+        raise FgsnError(f"{path} contains no poses")
     rotation = np.concatenate([part.rotation for part in poses])
     translation = np.concatenate([part.translation for part in poses])
     return Truth(list(names), Pose(rotation, translation), list(names.values()))
 
 
 def condition_of(name: str, otherwise: str = "") -> str:
-    """The condition that an image's path tells of: its first folder, or the day in an Extended CMU name."""
+    """The condition in an image's path: its first folder, or the day in a name of Extended CMU Seasons."""
     parts = PurePosixPath(name).parts
     if len(parts) > 1 and not _CMU_FOLDER.fullmatch(parts[0]):
         return parts[0]
@@ -99,7 +99,7 @@ def condition_of(name: str, otherwise: str = "") -> str:
 
 
 def _guess(file: Path) -> Convention:
-    """What the numbers of a list are, from the number of fields, its comments and its name."""
+    """The convention of a list, guessed from its number of fields, comments and file name."""
     first = next((line for _, line in numbered_lines(file)), "")
     if len(first.split()) >= 17:
         return "matrix"
@@ -126,7 +126,7 @@ def _matrix_numbers(line: str) -> tuple[str, Floats]:
     if not np.allclose(matrix[3], (0, 0, 0, 1)):
         raise FgsnError("the last row of the 4 x 4 matrix should be 0 0 0 1")
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > UNIT_TOLERANCE or np.linalg.det(rotation) < 0:
-        raise FgsnError("the 3 x 3 part of the matrix is no rotation")
+        raise FgsnError("the 3 x 3 part of the matrix is not a rotation")
     return name, numbers
 
 
@@ -141,7 +141,7 @@ def _poses_of_matrices(table: Floats) -> Pose:
 
 
 class _Form(NamedTuple):
-    """How one kind of list is read: its lines to numbers, and N lines of `columns` numbers to poses."""
+    """How to read one kind of list: lines to numbers, and N rows of `columns` numbers to poses."""
 
     columns: int
     parse: Callable[[str], tuple[str, Floats]]
