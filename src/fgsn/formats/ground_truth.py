@@ -10,11 +10,12 @@ Three formats, one image per line:
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +31,13 @@ from fgsn.formats.lists import (
     pose_numbers,
     poses_of,
     read_list,
-    unit_quaternion,
 )
 from fgsn.geometry.pose import Pose
 
 Floats = NDArray[np.float64]
 Convention = Literal["auto", "translation", "centre", "matrix"]
-CENTRE_FORM = "name qw qx qy qz cx cy cz"
-MATRIX_FORM = "name " + " ".join(f"m{row}{column}" for row in range(1, 5) for column in range(1, 5))
+_CENTRE_FORM = "name qw qx qy qz cx cy cz"
+_MATRIX_FORM = "name " + " ".join(f"m{row}{column}" for row in range(1, 5) for column in range(1, 5))
 _CMU_FOLDER = re.compile(r"slice\d+|database|query")
 
 
@@ -72,19 +72,16 @@ def read_truth(path: Path | str, convention: Convention = "auto") -> Truth:
     names: dict[str, str] = {}  # with their conditions
     poses = []
     for file in files:
-        kind = _guess(file) if convention == "auto" else convention
-        form = _FORMS[kind]
-        found = read_list(file, form.parse, may_be_empty=True)  # as are some of Extended CMU Seasons
+        parse, to_poses = _FORMS[_guess(file) if convention == "auto" else convention]
+        found = read_list(file, parse, may_be_empty=True)  # as are some of Extended CMU Seasons
         for name in found:
             if name in names:
                 raise FgsnError(f"{file}: '{name}' is in another file of {path}, too; keep one")
             names[name] = condition_of(name, file.stem if Path(path).is_dir() else "")
-        poses.append(form.poses(np.array(list(found.values()), np.float64).reshape(-1, form.columns)))
+        poses.append(to_poses(found.values()))
     if not names:
         raise FgsnError(f"{path} contains no poses")
-    rotation = np.concatenate([part.rotation for part in poses])
-    translation = np.concatenate([part.translation for part in poses])
-    return Truth(list(names), Pose(rotation, translation), list(names.values()))
+    return Truth(list(names), Pose.concatenate(poses), list(names.values()))
 
 
 def condition_of(name: str, otherwise: str = "") -> str:
@@ -113,14 +110,8 @@ def _guess(file: Path) -> Convention:
     return "translation"
 
 
-def _centre_numbers(line: str) -> tuple[str, Floats]:
-    name, numbers = numbers_after_name(line, CENTRE_FORM)
-    numbers[:4] = unit_quaternion(numbers[:4])
-    return name, numbers
-
-
 def _matrix_numbers(line: str) -> tuple[str, Floats]:
-    name, numbers = numbers_after_name(line, MATRIX_FORM)
+    name, numbers = numbers_after_name(line, _MATRIX_FORM)
     matrix = numbers.reshape(4, 4)
     rotation = matrix[:3, :3]
     if not np.allclose(matrix[3], (0, 0, 0, 1)):
@@ -130,26 +121,19 @@ def _matrix_numbers(line: str) -> tuple[str, Floats]:
     return name, numbers
 
 
-def _poses_of_centres(table: Floats) -> Pose:
-    rotation = Pose.from_quaternion(table[:, :4], np.zeros((len(table), 3))).rotation
-    return Pose.from_centre(rotation, table[:, 4:])
+def _poses_of_centres(numbers: Iterable[Floats]) -> Pose:
+    camera_at_centre = poses_of(numbers)
+    return Pose.from_centre(camera_at_centre.rotation, camera_at_centre.translation)
 
 
-def _poses_of_matrices(table: Floats) -> Pose:
-    world_from_camera = table.reshape(-1, 4, 4)
+def _poses_of_matrices(numbers: Iterable[Floats]) -> Pose:
+    world_from_camera = np.array(list(numbers), np.float64).reshape(-1, 4, 4)
     return Pose(world_from_camera[:, :3, :3], world_from_camera[:, :3, 3]).inverse()
 
 
-class _Form(NamedTuple):
-    """How to read one kind of list: lines to numbers, and N rows of `columns` numbers to poses."""
-
-    columns: int
-    parse: Callable[[str], tuple[str, Floats]]
-    poses: Callable[[Floats], Pose]
-
-
-_FORMS: dict[Convention, _Form] = {
-    "translation": _Form(7, pose_numbers, poses_of),
-    "centre": _Form(7, _centre_numbers, _poses_of_centres),
-    "matrix": _Form(16, _matrix_numbers, _poses_of_matrices),
+# Of each convention, the parser of a line, and the function from the numbers of all lines to poses.
+_FORMS: dict[Convention, tuple[Callable[[str], tuple[str, Floats]], Callable[[Iterable[Floats]], Pose]]] = {
+    "translation": (pose_numbers, poses_of),
+    "centre": (partial(pose_numbers, form=_CENTRE_FORM), _poses_of_centres),
+    "matrix": (_matrix_numbers, _poses_of_matrices),
 }

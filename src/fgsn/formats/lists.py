@@ -116,13 +116,13 @@ def unit_quaternion(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     return numbers / length
 
 
-def pose_numbers(line: str) -> tuple[str, NDArray[np.float64]]:
-    """Name and numbers (7,) of a line `name qw qx qy qz tx ty tz`, with the quaternion normalised.
+def pose_numbers(line: str, form: str = POSE_FORM) -> tuple[str, NDArray[np.float64]]:
+    """Name and numbers (7,) of a line that starts with `name qw qx qy qz`, with the quaternion normalised.
 
     Raises:
         FgsnError: the line has another form, or the quaternion's length is not 1.
     """
-    name, numbers = numbers_after_name(line, POSE_FORM)
+    name, numbers = numbers_after_name(line, form)
     numbers[:4] = unit_quaternion(numbers[:4])
     return name, numbers
 

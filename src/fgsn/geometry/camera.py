@@ -70,6 +70,11 @@ class Camera:
         return self.width, self.height
 
     @property
+    def matrix(self) -> Array:
+        """The intrinsic matrix (3, 3), without distortion."""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
+
+    @property
     def is_pinhole(self) -> bool:
         """Whether the camera has no distortion."""
         return self.model.endswith("PINHOLE")

@@ -45,7 +45,5 @@ def up_of_cameras(camera_from_world: Pose) -> NDArray[np.float64]:
     level = x.T @ x / len(x) + steps.T @ steps / max(1, len(steps))
     spread, axes = np.linalg.eigh(level)
     if spread[1] < 0.02:
-        raise FgsnError(
-            "the cameras do not determine which direction is up: their x axes and motion lie along one line"
-        )
+        raise FgsnError("the cameras do not determine which direction is up: all lie and move along one line")
     return axes[:, 0] * -np.sign(axes[:, 0] @ down.mean(axis=0))

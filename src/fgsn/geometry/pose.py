@@ -1,5 +1,6 @@
 """Rigid motions, named by the frames they connect: `camera_from_world` maps world points into the camera."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,12 @@ class Pose:
         """`camera_from_world` of a camera with this rotation (..., 3, 3) and this centre (..., 3) in the world."""
         rotation = np.asarray(rotation, np.float64)
         return cls(rotation, -_apply(rotation, np.asarray(centre, np.float64)))
+
+    @classmethod
+    def concatenate(cls, poses: Iterable["Pose"]) -> "Pose":
+        """One batch (N) of all poses, each of which is a single one or a batch."""
+        parts = [(pose.rotation.reshape(-1, 3, 3), pose.translation.reshape(-1, 3)) for pose in poses]
+        return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     @property
     def quaternion(self) -> Array:

@@ -52,10 +52,7 @@ def join(parts: Sequence[PosedImages]) -> PosedImages:
         names,
         [camera for part in parts for camera in part.cameras],
         np.concatenate([part.camera_of + start for part, start in zip(parts, first[:-1], strict=True)]),
-        Pose(
-            np.concatenate([part.camera_from_world.rotation for part in parts]),
-            np.concatenate([part.camera_from_world.translation for part in parts]),
-        ),
+        Pose.concatenate(part.camera_from_world for part in parts),
     )
 
 

@@ -135,9 +135,7 @@ def route_order(name: str) -> tuple[tuple[int, int | str], ...]:
 def _metres(positions: dict[str, Float[np.ndarray, " axes"]]) -> dict[str, Float[np.ndarray, " axes"]]:
     """Convert degrees to metres on the tangent plane at the first position."""
     first = np.radians(next(iter(positions.values()))[:2])
-    found = {}
-    for name, position in positions.items():
-        north, east = np.radians(position[:2]) - first
-        east = (east + np.pi) % (2 * np.pi) - np.pi
-        found[name] = _EARTH_RADIUS * np.array([east * np.cos(first[0]), north])
-    return found
+    north, east = (np.radians([position[:2] for position in positions.values()]) - first).T
+    east = (east + np.pi) % (2 * np.pi) - np.pi
+    metres = _EARTH_RADIUS * np.stack([east * np.cos(first[0]), north], axis=1)
+    return dict(zip(positions, metres, strict=True))

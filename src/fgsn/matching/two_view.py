@@ -142,7 +142,7 @@ def _epipolar(
     pose, _ = poselib.estimate_relative_pose(points_ref, points_tgt, *(_pinhole(c) for c in cameras), options, {})
     x, y, z = pose.t
     essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ pose.R
-    inverse = [np.linalg.inv(_matrix(camera)) for camera in cameras]
+    inverse = [np.linalg.inv(camera.matrix) for camera in cameras]
     return "essential", inverse[1].T @ essential @ inverse[0]
 
 
@@ -171,10 +171,6 @@ def _spread(points: Points, size: tuple[int, int]) -> float:
 def _undistorted(camera: Camera, points: Points) -> Points:
     """The pixels of points in a pinhole camera of the same focal lengths."""
     return points if camera.is_pinhole else camera.rays(points)[:, :2] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
-
-
-def _matrix(camera: Camera) -> Float[np.ndarray, "3 3"]:
-    return np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
 
 
 def _pinhole(camera: Camera) -> dict[str, Any]:

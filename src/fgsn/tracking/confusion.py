@@ -43,9 +43,7 @@ class Confusion:
         cells = found.reference[known].astype(np.int64) * labels + found.target[known]
         counts = np.bincount(cells, minlength=labels**2).reshape(labels, labels)
         if not counts.any():
-            raise FgsnError(
-                f"the {len(pairs)} pairs of images contain no labelled correspondences to count confusions at"
-            )
+            raise FgsnError(f"the {len(pairs)} pairs of images contain no labelled correspondences to count")
         return cls(counts)
 
     @property

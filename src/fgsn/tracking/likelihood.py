@@ -116,7 +116,7 @@ class LabelLikelihood:
     def _entries(self, rotation: Tensor, centre: Tensor) -> Tensor:
         """Entries (poses, points) of `table`, by the label of each point and the symbol of its pixel."""
         camera = self.camera
-        intrinsics = rotation.new_tensor([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
+        intrinsics = rotation.new_tensor(camera.matrix)
         projection = intrinsics @ rotation
         x, y, depth = torch.baddbmm(
             -projection @ centre[..., None], projection, self.points.expand(len(rotation), -1, -1)

@@ -181,19 +181,19 @@ class ParticleFilter:
 
     def predict(self, odometry: Pose) -> None:
         """Move the particles by the odometry (camera from the previous image's camera) and its noise."""
-        settings, translation = self.settings, self._tensor(odometry.translation)
+        settings = self.settings
         metres = settings.odometry_share * float(np.linalg.norm(odometry.translation)) + settings.odometry_metres
         noise = torch.tensor([math.radians(settings.odometry_degrees)] * 3 + [metres] * 3, device=self.device)
         self._noise = (noise.square() + self._start_noise.square()).sqrt()
         self._start_noise = torch.zeros_like(noise)
-        self._odometry_translation = translation
+        self._odometry_translation = self._tensor(odometry.translation)
         self._predicted_quaternions = rotations.multiply(self._tensor(odometry.quaternion), self._quaternions)
         self._previous_centres = self._centres
         slipping = torch.rand(len(self._centres), 1, generator=self._generator) < settings.slip_share
         factor = torch.where(slipping, settings.slip_factor, 1.0).to(self.device)
         drawn = self._normal(len(self._centres), 6) * factor * self._noise
         self._quaternions = rotations.multiply(rotations.from_vector(drawn[:, :3]), self._predicted_quaternions)
-        backward = rotations.to_matrix(self._quaternions).mT @ (translation + drawn[:, 3:])[..., None]
+        backward = rotations.to_matrix(self._quaternions).mT @ (self._odometry_translation + drawn[:, 3:])[..., None]
         self._centres = self._previous_centres - backward[..., 0]
 
     def update(self, score: Score) -> tuple[float, int]:
@@ -209,9 +209,8 @@ class ParticleFilter:
             exponent = affordable_exponent(self._log_weights, scores, 1 - used, settings.effective * count)
             self._log_weights = self._log_weights + exponent * scores
             used += exponent
-            if used >= 1 and effective_size(self._log_weights) >= settings.effective * count:
-                break
-            scores = self._resample_and_move(score, scores, used)
+            if not (used >= 1 and effective_size(self._log_weights) >= settings.effective * count):
+                scores = self._resample_and_move(score, scores, used)
             if used >= 1:
                 break
         return used, int(scores.argmax())
@@ -245,9 +244,8 @@ class ParticleFilter:
         quaternion, centre = self._mean(weights)
         deviation = (weights @ self._offsets(quaternion, centre).square()).sqrt()
         radians, metres = 2 * float(deviation[:3].max()), 2 * float(deviation[3:].max())
-        rows = points.in_view(
-            rotations.to_matrix(quaternion), centre, camera, metres, radians, settings.points, self._generator
-        )
+        pose = rotations.to_matrix(quaternion), centre
+        rows = points.in_view(*pose, camera, metres, radians, settings.points, self._generator)
         likelihood = LabelLikelihood.of(
             points.positions[rows] - centre, None if points.cones is None else points.cones[rows], points.labels[rows],
             self._probabilities, labels, camera, settings.occlusion,

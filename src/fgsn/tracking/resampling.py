@@ -40,9 +40,7 @@ def affordable_exponent(
     if effective_size(log_weights + target * scores) >= effective:
         return target
     low, high = 0.0, target
-    for _ in range(
-        24
-    ):  # bisection; the effective size nearly always falls as the exponent grows, otherwise any root will do
+    for _ in range(24):  # bisection: the effective size falls as the exponent grows; in rare exceptions, any root does
         middle = (low + high) / 2
         low, high = (middle, high) if effective_size(log_weights + middle * scores) >= effective else (low, middle)
     return max(low, 1e-6 * target)

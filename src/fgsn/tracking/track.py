@@ -71,15 +71,11 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
             }
     finally:
         torch.set_num_threads(threads)
-    poses = [one.pose for one in estimates]
-    write_results(settings.out, names, Pose(*(np.stack([getattr(p, k) for p in poses]) for k in _POSE)))
+    write_results(settings.out, names, Pose.concatenate(one.pose for one in estimates))
     write_yaml(settings.out.with_suffix(".config.yaml"), settings.as_dict())
     summary = {"map_points": int((labelled.labels >= 0).sum()), "sequences": results, "poses": str(settings.out)}
     write_json(settings.out.with_suffix(".results.json"), summary)
     return summary
-
-
-_POSE = ("rotation", "translation")
 
 
 def _frames(
