@@ -124,7 +124,7 @@ def miller_madow(counts: np.ndarray) -> float:
 
 def estimates(points: Labels) -> Iterator[tuple[str, float]]:
     a, b, places = points
-    plain, floor = information.plain(a, b), information.permutation_floor(a, b)
+    plain, floor = information.plug_in(a, b), information.permutation_bias(a, b)
     largest = min(information.entropy(np.bincount(a)), information.entropy(np.bincount(b)))
     yield "plain", plain
     yield "Miller-Madow", from_entropies(miller_madow, a, b)

@@ -122,7 +122,7 @@ def test_the_batch_must_be_dealt_out_evenly(monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit) as end:
         main(["train", *flags])
     assert end.value.code == 2
-    assert "--batch 4 cannot be dealt out evenly to 3 processes with 2 parts each" in capsys.readouterr().err
+    assert "--batch 4 does not divide into 3 processes of 2 micro-batches each" in capsys.readouterr().err
 
 
 def test_commands_that_work_alone_say_so(monkeypatch, capsys):
