@@ -143,7 +143,7 @@ def from_reconstruction(images: ImageCollection) -> tuple[list[Reconstruction], 
     pairs = images.within(images.names) + images.across()
     shutil.rmtree(images.work / "models", ignore_errors=True)  # of other settings, or of a run that was stopped
     made = reconstruct(features, pairs, images.work / "models", images.cameras, workers, settings.seed)
-    models = [read_map(model.folder, images.sizes) for model in made]
+    models = [read_map(folder, images.sizes) for folder in made]
     useful = [model for model in models if _joins(model, settings.reference)]
     registered = {name for model in models for name in model.names}
     say(
