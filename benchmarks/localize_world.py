@@ -2,9 +2,9 @@
 
     python benchmarks/localize_world.py --out OUT --train 201 203 --test 202 --places 36
 
-Networks are trained on the towns of the --train seeds. In the town of the --test seed, the reference drive is the map, and
-all other images are queries. Seeds from 10,000 on are for final results: choose nothing by them. Existing files in OUT
-are reused. Prints a table and writes OUT/poses_SEED/results.json.
+Networks are trained on the towns of the --train seeds. In the town of the --test seed, the reference drive is the map,
+and all other images are queries. Seeds from 10,000 on are for final results: choose nothing by them. Existing files in
+OUT are reused. Prints a table and writes OUT/poses_SEED/results.json.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def lists(world: Path, kind: str) -> tuple[Path, ...]:
 
 
 def without_labels(settings: LocalizeSettings) -> None:
-    """Poses by the estimator that gsmc uses, all matches alike: what the labels add is measured against this too."""
+    """Poses by the estimator of gsmc with equal weights for all matches: a baseline for what the labels add."""
     queries = [query for path in settings.queries for query in read_queries(path)]
     found: dict[str, Pose] = {}
     with judged_matches(settings, queries) as (labelled, find, _):
