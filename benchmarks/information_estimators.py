@@ -124,12 +124,12 @@ def miller_madow(counts: np.ndarray) -> float:
 
 def estimates(points: Labels) -> Iterator[tuple[str, float]]:
     a, b, places = points
-    plain, floor = information.plug_in(a, b), information.permutation_bias(a, b)
+    plug_in, bias = information.plug_in(a, b), information.permutation_bias(a, b)
     largest = min(information.entropy(np.bincount(a)), information.entropy(np.bincount(b)))
-    yield "plain", plain
+    yield "plain", plug_in
     yield "Miller-Madow", from_entropies(miller_madow, a, b)
-    yield "permutation", plain - floor
-    yield "permutation, rescaled", largest * (plain - floor) / (largest - floor)
+    yield "permutation", plug_in - bias
+    yield "permutation, rescaled", largest * (plug_in - bias) / (largest - bias)
     yield "Chao-Shen", from_entropies(chao_shen, a, b)
     yield "Grassberger", from_entropies(grassberger, a, b)
     yield "held-out, names unknown", information.held_out(a, b, places, same_names=False)

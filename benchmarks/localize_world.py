@@ -74,7 +74,7 @@ def lists(world: Path, kind: str) -> tuple[Path, ...]:
 
 
 def without_labels(settings: LocalizeSettings) -> None:
-    """Poses by the estimator that gsmc uses, all matches alike: what the labels add is measured against this too."""
+    """Poses by the estimator of gsmc with equal weights for all matches: a baseline for what the labels add."""
     queries = [query for path in settings.queries for query in read_queries(path)]
     found: dict[str, Pose] = {}
     source = match_with_map(settings, queries)

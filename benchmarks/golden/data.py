@@ -70,7 +70,7 @@ def row(case: str, what: str, tolerance: float, *given: Any) -> Callable[[Callab
 
 
 def rows(cases: dict[str, tuple[Any, ...]], case: str, what: str, tolerance: float) -> Callable[..., Any]:
-    """One row for each of `cases`: what → what else the function wants."""
+    """One row for each of `cases`: its name → further arguments of the function."""
 
     def add(error: Callable[..., float]) -> Callable[..., float]:
         for name, given in cases.items():
