@@ -162,7 +162,7 @@ def test_one_point_matched_many_times_gives_no_pose_or_one_that_is_finite(weight
 def test_bad_arrays_are_refused():
     with pytest.raises(FgsnError, match=r"pixels \(N, 2\) and points \(N, 3\)"):
         estimate_pose(PINHOLE, np.zeros((4, 2)), np.zeros((5, 3)))
-    with pytest.raises(FgsnError, match="4 matches want 4 weights of at least 0"):
+    with pytest.raises(FgsnError, match="4 matches require 4 weights of at least 0"):
         estimate_pose(PINHOLE, np.zeros((4, 2)), np.zeros((4, 3)), [1, 1, 1, -1])
     with pytest.raises(FgsnError, match="gravity wants three numbers"):
         estimate_pose(PINHOLE, np.zeros((4, 2)), np.zeros((4, 3)), None, [0, 0, 0])

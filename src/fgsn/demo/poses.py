@@ -1,4 +1,4 @@
-"""The demo's poses: images of places that no network has trained on are localized in the map of the reference drive."""
+"""The demo's poses: images of places that no network was trained on, localized in the map of the reference drive."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ METHODS: dict[str, tuple[Literal["p3p", "ssmc", "gsmc"], str | None]] = {
     "gsmc_fgsn": ("gsmc", "fgsn"),
 }
 TRACK = "pfsl_fgsn"
-_STAYS = "1 0 0 0 0 0 0"
+_IDENTITY = "1 0 0 0 0 0 0"
 
 
 def demo_poses(
@@ -44,8 +44,8 @@ def demo_poses(
         common: seed and device.
 
     Returns:
-        For each method and each condition, and `all`: recall in percent within the three thresholds. A method that
-        finds no pose at all has none.
+        For each method and each condition, and `all`: recall in percent at the three thresholds. A method without
+        any pose is left out.
     """
     lists = {kind: _validation_lists(world, conditions, kind, out / "lists") for kind in ("queries", "odometry")}
     priors = tuple(world / "priors" / f"{condition}.txt" for condition in conditions)
@@ -69,7 +69,7 @@ def demo_poses(
         except MissingExtraError:
             raise
         except FgsnError as error:  # a tiny world may leave nothing to match
-            say(f"fgsn: {name} is left out: {error}")
+            say(f"fgsn: {name} is skipped: {error}")
     known = [name for name in ("ssmc_fgsn", "p3p") if name in recall]
     if known and (drives := _starts(lists, out / f"{known[0]}.txt", out / "start.txt")):
         track_sequences(
@@ -86,20 +86,20 @@ def demo_poses(
 
 
 def _validation_lists(world: Path, conditions: Sequence[str], kind: str, out: Path) -> tuple[Path, ...]:
-    """The lines of the validation places, in lists of their own; a drive's first image has not moved."""
-    wanted = {stored_paths(pair)[1] for pair in Dataset.open(world).pairs("validation")}
+    """Write lists with the validation places only; the odometry of a drive's first image is the identity."""
+    validation = {stored_paths(pair)[1] for pair in Dataset.open(world).pairs("validation")}
     files = []
     for condition in conditions:
-        lines = [line for _, line in numbered_lines(world / kind / f"{condition}.txt") if line.split()[0] in wanted]
+        lines = [line for _, line in numbered_lines(world / kind / f"{condition}.txt") if line.split()[0] in validation]
         if kind == "odometry":
-            lines[0] = f"{lines[0].split()[0]} {_STAYS}"
+            lines[0] = f"{lines[0].split()[0]} {_IDENTITY}"
         files.append(out / kind / f"{condition}.txt")
         write_text(files[-1], "".join(f"{line}\n" for line in lines))
     return tuple(files)
 
 
 def _starts(lists: Mapping[str, tuple[Path, ...]], poses: Path, out: Path) -> list[int]:
-    """Write the single-shot pose of the first image of every drive that has one; returns the rows of these drives."""
+    """Write the pose of every drive's first image, if it was localized; returns the rows of these drives."""
     found = read_results(poses)
     first = [next(line for _, line in numbered_lines(path)).split()[0] for path in lists["queries"]]
     drives = [row for row, name in enumerate(first) if name in found.names]
