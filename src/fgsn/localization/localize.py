@@ -106,13 +106,8 @@ def match_with_map(settings: LocalizeSettings, queries: list[Query]) -> MatchSou
     if settings.hloc:
         labelled = open_labelled_map(settings.map, labels, stationary)
         return open_hloc_matches(labelled, *find_hloc_files(settings.hloc, names))
-    assert settings.images is not None
     map_images = read_model(settings.map, points_needed=False)
-    matched = extract_and_match(
-        map_images, names, settings.images, settings.work or settings.out.parent / "work", settings.matcher,
-        keypoints=settings.keypoints, retrieved=settings.retrieved, workers=settings.workers, device=device,
-        seed=settings.seed,
-    )  # fmt: skip
+    matched = extract_and_match(map_images, names, settings, device)
     model = triangulated_map(map_images, matched)
     return PipelineMatches(make_labelled_map(model, labels, stationary), matched)
 

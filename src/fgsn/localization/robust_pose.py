@@ -114,13 +114,7 @@ class _PoseProblem:
     """Matches prepared for the solvers, and the errors of poses on them."""
 
     def __init__(
-        self,
-        camera: Camera,
-        rays: Array,
-        points: Array,
-        votes: Array | None,
-        max_error: float,
-        poselib: ModuleType,
+        self, camera: Camera, rays: Array, points: Array, votes: Array | None, max_error: float, poselib: ModuleType
     ) -> None:
         self.poselib, self.max_error = poselib, max_error
         self.votes = np.ones(len(points), np.float32) if votes is None else votes.astype(np.float32)
