@@ -118,19 +118,14 @@ def gsmc_scores(
     azimuth = np.arctan2(rays[:, 0], rays[:, 2])
     for matches, near in _neighbourhoods(points, voters, search):
         origin = points_upright[matches].mean(axis=0)
-
-        def counter(chosen: Voters, origin: Array = origin) -> VoteCounter:
-            return VoteCounter(
-                chosen, label_map, pixels_from_upright, upright_from_world, origin, torch.device(device), dtype
-            )
-
         own = np.isin(circles.match, matches)
         if not own.any():
             continue
         renumbered = np.searchsorted(matches, circles.match[own])
         local = Circles(renumbered, circles.radius[own], circles.level[own] - origin[1])
-        counters = [counter(voters[near])]
-        counters = [counter(voters[near[:: search.every]])] * (len(search.angles) - 1) + counters
+        scene = label_map, pixels_from_upright, upright_from_world, origin, torch.device(device), dtype
+        coarse, fine = (VoteCounter(voters[rows], *scene) for rows in (near[:: search.every], near))
+        counters = [coarse] * (len(search.angles) - 1) + [fine]
         scores[matches] = _search(points_upright[matches] - origin, azimuth[matches], local, counters, search)
     return scores
 

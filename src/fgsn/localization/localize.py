@@ -38,7 +38,6 @@ from fgsn.progress import say, tracked
 
 SLANT = 20.0
 """Degrees between --up and the up of the map's cameras that are reported; hills and handheld cameras stay below."""
-NO_MATCHES = "no matches"
 PriorsByName = dict[str, tuple[NDArray[np.float64], float]]
 """Gravity in the camera frame and height of every query."""
 
@@ -221,7 +220,7 @@ def localize_query(query: Query, source: MatchSource, method: MethodContext) -> 
     try:
         matches = source.of(query.name)
     except NoMatchesError as error:
-        estimate = PoseEstimate(None, np.zeros(0, bool), reason=NO_MATCHES)
+        estimate = PoseEstimate(None, np.zeros(0, bool), reason="no matches")
         return LocalizedQuery(query.name, 0, 0, estimate, failure=str(error))
     began = time.perf_counter()
     kept, weights, votes, gravity = weigh_matches(query, matches, method)
