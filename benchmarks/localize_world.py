@@ -59,8 +59,8 @@ def methods_of(matcher: str) -> dict[str, dict[str, Any]]:
     return {
         "p3p": common | {"method": "p3p"},
         ALONE: common | {"method": "p3p"},
-        "ssmc base, as published": common | {"method": "ssmc", "labels": "base", "window": 0.0},
-        "ssmc fgsn, as published": common | {"method": "ssmc", "labels": "fgsn", "window": 0.0},
+        "ssmc base, as published": common | {"method": "ssmc", "labels": "base", "label_window": 0.0},
+        "ssmc fgsn, as published": common | {"method": "ssmc", "labels": "fgsn", "label_window": 0.0},
         "ssmc base": common | {"method": "ssmc", "labels": "base"},
         "ssmc fgsn": common | {"method": "ssmc", "labels": "fgsn"},
         "gsmc base": common | {"method": "gsmc", "labels": "base"},

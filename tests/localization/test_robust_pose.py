@@ -137,7 +137,7 @@ def test_no_pose_has_a_reason():
     assert not few.inliers.any()
     _, pixels, points, right = scene(9, 0, 30)
     broken = estimate_pose(PINHOLE, np.where(np.arange(30)[:, None] < 2, pixels, np.nan), points, right + 1.0)
-    assert broken.reason == "only 2 matches are sound"
+    assert broken.reason == "only 2 matches are finite"
     nothing = estimate_pose(PINHOLE, pixels, points, right + 1.0, max_error=1, min_inliers=9, max_samples=1000)
     assert "of 30 matches agree with any pose" in nothing.reason
 
