@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from fgsn.config import LocalizeSettings
 from fgsn.files import atomic_write, write_text
 from fgsn.formats.queries import read_queries
 from fgsn.geometry.colmap import read_model, write_model
@@ -31,10 +32,11 @@ def make_hloc_folder(
         return
     names = [query.name for query in read_queries(queries)]
     map_images = read_model(model, points_needed=False)
-    matched = extract_and_match(
-        map_images, names, images, work, matcher,
-        keypoints=keypoints, retrieved=retrieved, workers=0, device="cpu", seed=0,
+    settings = LocalizeSettings(
+        map=model, queries=(queries,), out=out / "poses.txt", method="p3p", images=images, work=work, matcher=matcher,
+        keypoints=keypoints, retrieved=retrieved, workers=0,
     )  # fmt: skip
+    matched = extract_and_match(map_images, names, settings, "cpu")
     write_model(out / "sfm", triangulated_map(map_images, matched))
     features = matched.features
     write_keypoints(out / "features.h5", {name: features[name] for name in [*map_images.names, *names]})

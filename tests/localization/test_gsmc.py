@@ -207,8 +207,8 @@ def test_matches_that_the_priors_rule_out_score_nothing():
     assert not len(circles_of(up, below, 0.0, (1.0, 50.0), (0.02, 0.3), Search()).match)
 
 
-def test_weights_keep_a_floor_and_survive_scores_of_nothing():
-    weights = sampling_weights([0.0, 0.2, 0.4], power=1, floor=0.3)
+def test_weights_keep_a_uniform_share_and_survive_scores_of_nothing():
+    weights = sampling_weights([0.0, 0.2, 0.4], power=1, uniform=0.3)
     np.testing.assert_allclose(weights, [0.1, 0.1 + 0.7 / 3, 0.1 + 1.4 / 3])
     np.testing.assert_allclose(sampling_weights([0.0, 0.0]), [0.5, 0.5])
     assert sampling_weights([]).shape == (0,)
@@ -228,7 +228,7 @@ def test_nothing_in_gives_nothing_out():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"pixels": np.zeros((3, 2))}, "matches want pixels"),
+        ({"pixels": np.zeros((3, 2))}, "matches require pixels"),
         ({"labels": np.zeros((240, 321), int)}, "label map of \\(321, 240\\) pixels for a camera of 320 x 240"),
         ({"height": np.nan}, "height nan"),
         ({"gravity": np.zeros(3)}, "gravity should be a direction of three"),

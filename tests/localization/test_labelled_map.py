@@ -121,5 +121,7 @@ def test_the_order_of_the_observations_does_not_matter(labels):
     shuffled = np.random.default_rng(0).permutation(len(model.track_point))
     other = observed(model, shuffled)
     one, two = make_labelled_map(model, labels), make_labelled_map(other, labels)
-    for name in ("labels", "confidence", "track_point", "track_labels", "axis", "half_angle", "nearest"):
+    for name in ("labels", "confidence", "track_point", "track_labels"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    for name in ("axis", "half_angle", "nearest", "farthest"):
+        np.testing.assert_array_equal(getattr(one.visibility, name), getattr(two.visibility, name))

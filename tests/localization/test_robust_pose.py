@@ -137,7 +137,7 @@ def test_no_pose_has_a_reason():
     assert not few.inliers.any()
     _, pixels, points, right = scene(9, 0, 30)
     broken = estimate_pose(PINHOLE, np.where(np.arange(30)[:, None] < 2, pixels, np.nan), points, right + 1.0)
-    assert broken.reason == "only 2 matches are sound"
+    assert broken.reason == "only 2 matches are finite"
     nothing = estimate_pose(PINHOLE, pixels, points, right + 1.0, max_error=1, min_inliers=9, max_samples=1000)
     assert "of 30 matches agree with any pose" in nothing.reason
 
@@ -162,7 +162,7 @@ def test_one_point_matched_many_times_gives_no_pose_or_one_that_is_finite(weight
 def test_bad_arrays_are_refused():
     with pytest.raises(FgsnError, match=r"pixels \(N, 2\) and points \(N, 3\)"):
         estimate_pose(PINHOLE, np.zeros((4, 2)), np.zeros((5, 3)))
-    with pytest.raises(FgsnError, match="4 matches want 4 weights of at least 0"):
+    with pytest.raises(FgsnError, match="4 matches require 4 weights of at least 0"):
         estimate_pose(PINHOLE, np.zeros((4, 2)), np.zeros((4, 3)), [1, 1, 1, -1])
     with pytest.raises(FgsnError, match="gravity should be a direction of three"):
         estimate_pose(PINHOLE, np.zeros((4, 2)), np.zeros((4, 3)), None, [0, 0, 0])

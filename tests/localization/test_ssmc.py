@@ -28,7 +28,7 @@ def test_moving_things_can_be_left_out():
     ("call", "says"),
     [
         (lambda: consistent([0, 1], MAP_LABELS, [3]), "2 matches have 1 labels"),
-        (lambda: consistent([4], MAP_LABELS, [3]), "a map of 4 labelled points does not have"),
+        (lambda: consistent([4], MAP_LABELS, [3]), "points outside a map of 4 points"),
         (lambda: consistent([3], MAP_LABELS, [7], stationary=np.ones(7, bool)), "label 7"),
     ],
 )

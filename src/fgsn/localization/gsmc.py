@@ -17,30 +17,30 @@ from fgsn.localization.voters import VoteCounter, Voters
 Array = NDArray[np.float64]
 
 GRAVITY_NOISE, HEIGHT_NOISE = 1.0, 0.3
-"""Standard deviations of the priors where none are declared: degrees, metres."""
+"""Default standard deviations of the priors: degrees, metres."""
 
 
-def sampling_weights(scores: ArrayLike, power: float = 2.0, floor: float = 0.1) -> Array:
+def sampling_weights(scores: ArrayLike, power: float = 2.0, uniform: float = 0.1) -> Array:
     """Turn scores (N,) into probabilities (N,) of being drawn.
 
     Args:
         scores: of `gsmc_scores`.
-        power: 1 draws matches in proportion to their scores, as published; more trusts the scores more.
-        floor: part of the draws that are uniform.
+        power: 1 draws matches in proportion to their scores, as published; larger values trust the scores more.
+        uniform: share of the draws that are uniform.
     """
     raised = np.asarray(scores, np.float64) ** power
-    uniform = np.full(len(raised), 1 / max(len(raised), 1))
-    return uniform if raised.sum() <= 0 else (1 - floor) * raised / raised.sum() + floor * uniform
+    even = np.full(len(raised), 1 / max(len(raised), 1))
+    return even if raised.sum() <= 0 else (1 - uniform) * raised / raised.sum() + uniform * even
 
 
-def match_votes(scores: ArrayLike, floor: float = 0.25) -> Array:
-    """Turn scores (N,) into votes (N,) from `floor` to 1, for `estimate_pose`.
+def match_votes(scores: ArrayLike, least: float = 0.25) -> Array:
+    """Turn scores (N,) into votes (N,) from `least` to 1, for `estimate_pose`.
 
-    Nothing is thrown away: every match has a vote. Equal votes, as published, let chance decide between poses where
-    right matches are few; without the floor, wrong priors would.
+    No match is dropped: each has a vote. With equal votes, as published, chance decides between poses if correct
+    matches are few; with `least` = 0, wrong priors would.
     """
     scores = np.asarray(scores, np.float64)
-    return floor + (1 - floor) * scores / max(float(scores.max(initial=0.0)), 1e-12)
+    return least + (1 - least) * scores / max(float(scores.max(initial=0.0)), 1e-12)
 
 
 def gsmc_scores(
@@ -62,42 +62,44 @@ def gsmc_scores(
 ) -> Array:
     """Score 2D-3D matches by the labels around them (GSMC: Toft et al., ECCV 2018, section 4).
 
-    With gravity and height known, a match leaves the camera on a circle about its point, and every place on it gives a
-    full pose. Map points that could be seen from there vote: they agree where the query shows their label. A match's
-    score is the largest share of agreeing voters. Where the noise of the priors leaves the radius open, several
-    circles are searched, within the distances from which the point was observed.
+    With gravity and height known, a match restricts the camera to a circle about its point, and every place on it
+    determines a full pose. Map points that are visible from there vote: they agree if the query shows their label. A
+    match's score is the largest share of agreeing voters. If the noise of the priors leaves the radius uncertain,
+    several circles are searched, within the distances from which the point was observed.
 
     Args:
         camera: of the query, any model.
         pixels: (N, 2) of the matches.
         match_points: (N, 3) their map points, in the world.
         voters: labelled map points; those near a match vote for it.
-        query_labels: (H, W) label map of the query, of the camera's size; negative where there is no label.
-        gravity: (3,) direction of gravity (down) in the camera frame. A prior: never from the truth.
-        height: of the camera along `up` in the world. A prior, too.
+        query_labels: (H, W) label map of the query, of the camera's size; negative means no label.
+        gravity: (3,) direction of gravity (down) in the camera frame. A prior, never taken from the truth.
+        height: of the camera along `up` in the world. Also a prior.
         gravity_noise: standard deviation of gravity about each axis, degrees.
         height_noise: standard deviation of the height, metres.
         match_range: nearest and farthest distance, (N,) or one for all, from which the map observed the match's point.
         up: (3,) direction in the world that is opposite to gravity.
         search: how the circles are searched.
-        device: that counts.
+        device: that votes are counted on.
         dtype: of the geometry.
 
     Returns:
-        Scores (N,) from 0 to 1; 0 where priors and observing distances leave no place for the camera.
+        Scores (N,) from 0 to 1; 0 if priors and observing distances leave no place for the camera.
 
     Raises:
-        FgsnError: arrays do not belong together, or priors are no numbers.
+        FgsnError: arrays do not fit together, or priors are not finite.
     """
     search = search or Search()
     pixels, points = np.asarray(pixels, np.float64), np.asarray(match_points, np.float64)
     labels = np.asarray(query_labels)
     if pixels.shape != (len(points), 2) or points.shape != (len(pixels), 3):
-        raise FgsnError(f"matches want pixels (N, 2) and points (N, 3), not {pixels.shape} and {points.shape}")
+        raise FgsnError(f"matches require pixels (N, 2) and points (N, 3), not {pixels.shape} and {points.shape}")
     if labels.shape != (camera.height, camera.width):
         raise FgsnError(f"label map of {labels.shape[::-1]} pixels for a camera of {camera.width} x {camera.height}")
     if not (np.isfinite(height) and gravity_noise >= 0 and height_noise >= 0):
-        raise FgsnError(f"height {height} with noise {height_noise} and gravity with noise {gravity_noise} cannot be")
+        raise FgsnError(
+            f"invalid priors: height {height} with noise {height_noise}, gravity with noise {gravity_noise}"
+        )
     scores = np.zeros(len(points))
     if not len(points) or not len(voters):
         return scores
@@ -116,25 +118,20 @@ def gsmc_scores(
     azimuth = np.arctan2(rays[:, 0], rays[:, 2])
     for matches, near in _neighbourhoods(points, voters, search):
         origin = points_upright[matches].mean(axis=0)
-
-        def counter(chosen: Voters, origin: Array = origin) -> VoteCounter:
-            return VoteCounter(
-                chosen, label_map, pixels_from_upright, upright_from_world, origin, torch.device(device), dtype
-            )
-
         own = np.isin(circles.match, matches)
         if not own.any():
             continue
         renumbered = np.searchsorted(matches, circles.match[own])
         local = Circles(renumbered, circles.radius[own], circles.level[own] - origin[1])
-        counters = [counter(voters[near])]
-        counters = [counter(voters[near[:: search.every]])] * (len(search.angles) - 1) + counters
+        scene = label_map, pixels_from_upright, upright_from_world, origin, torch.device(device), dtype
+        coarse, fine = (VoteCounter(voters[rows], *scene) for rows in (near[:: search.every], near))
+        counters = [coarse] * (len(search.angles) - 1) + [fine]
         scores[matches] = _search(points_upright[matches] - origin, azimuth[matches], local, counters, search)
     return scores
 
 
 def _search(points: Array, azimuth: Array, circles: Circles, counters: Sequence[VoteCounter], search: Search) -> Array:
-    """Scores (M,) of matches by their circles, from coarse angles to fine; one counter for each step of angles."""
+    """Scores (M,) of matches by their circles, from coarse to fine angles; one counter for each step size."""
     like = counters[0].points
 
     def tensor(values: Array) -> Tensor:
@@ -200,9 +197,9 @@ def _best_places(share: Tensor, match: Tensor, angles: Tensor, kept: int) -> tup
 def _neighbourhoods(
     points: Array, voters: Voters, search: Search
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Rows of matches that lie together, with rows of the voters around them.
+    """Rows of neighbouring matches, with rows of the voters around them.
 
-    Matches of a cell share their voters, so that all their poses are counted at once.
+    Matches of a cell share their voters, so the votes for all their poses are counted at once.
     """
     if len(voters) <= search.voters:
         yield np.arange(len(points)), np.arange(len(voters))

@@ -67,7 +67,7 @@ class LabelHistograms:
         pixels: NDArray[np.float64],
         points: Int64[np.ndarray, " n"],
     ) -> Float32[np.ndarray, " n"]:
-        """Similarity of label histograms around query pixels and around map points (Bhattacharyya coefficient).
+        """Bhattacharyya coefficient of the label histograms around pixels of a query and around map points.
 
         Args:
             label_map: of the query.

@@ -4,7 +4,7 @@ From where each point was seen, which estimators need as well, is computed here 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError
 from fgsn.geometry.colmap import Reconstruction
-from fgsn.geometry.posed import PosedImages
 from fgsn.geometry.visibility import Visibility, visibility_of
 from fgsn.inference.label_lookup import NO_LABEL, find_label_map, labels_at
 from fgsn.inference.label_maps import read_label_map
@@ -73,25 +72,17 @@ def make_labelled_map(
     if not len(model.points):
         raise FgsnError("the map has no points; triangulate them first")
     order = np.lexsort((model.track_point, model.track_image))
-    track_image, track_point = model.track_image[order], model.track_point[order]
-    track_pixels = model.track_pixels[order]
+    track_point, track_image = model.track_point[order], model.track_image[order]
+    ordered = replace(model, track_point=track_point, track_image=track_image, track_pixels=model.track_pixels[order])
     clusters, track_labels = 0, np.full(len(track_image), NO_LABEL, np.int32)
     if label_maps is not None:
-        clusters, track_labels = _observed_labels(model, Path(label_maps), track_image, track_pixels)
+        clusters, track_labels = _observed_labels(ordered, Path(label_maps))
     if stationary is not None and len(stationary) != clusters:
         raise FgsnError(f"{len(stationary)} stationary flags do not fit label maps of {clusters} labels")
     offset = model.camera_from_world.centre[track_image] - model.points[track_point]
     labels, confidence = vote(track_point, track_labels, np.linalg.norm(offset, axis=1), len(model.points), clusters)
     return LabelledMap(
-        names=model.names,
-        cameras=model.cameras,
-        camera_of=model.camera_of,
-        camera_from_world=model.camera_from_world,
-        points=model.points,
-        colours=model.colours,
-        track_point=track_point,
-        track_image=track_image,
-        track_pixels=track_pixels,
+        **vars(ordered),
         clusters=clusters,
         labels=labels,
         confidence=confidence,
@@ -140,9 +131,7 @@ def vote(
     return labels, confidence
 
 
-def _observed_labels(
-    model: PosedImages, folder: Path, track_image: NDArray[np.int64], track_pixels: NDArray[np.float64]
-) -> tuple[int, NDArray[np.int32]]:
+def _observed_labels(model: Reconstruction, folder: Path) -> tuple[int, NDArray[np.int32]]:
     """Number of labels, and the label (T,) at every observation; observations in the order of the images."""
     files = [find_label_map(folder, name) for name in model.names]
     missing = [name for name, file in zip(model.names, files, strict=True) if file is None]
@@ -151,8 +140,8 @@ def _observed_labels(
         raise FgsnError(f"{folder} has no label map of any image of the map; expected for example {expected}")
     if missing:
         say(f"{len(missing)} of {len(files)} images of the map have no label map in {folder}: {_some(missing)}")
-    labels = np.full(len(track_image), NO_LABEL, np.int32)
-    bounds = np.searchsorted(track_image, np.arange(len(files) + 1))
+    labels = np.full(len(model.track_image), NO_LABEL, np.int32)
+    bounds = np.searchsorted(model.track_image, np.arange(len(files) + 1))
     clusters, first = 0, Path()
     for image, file in tracked(list(enumerate(files)), "label the map", len(files)):
         if file is None:
@@ -170,7 +159,7 @@ def _observed_labels(
         if count != clusters:
             raise FgsnError(f"{file} has {count} labels, but {first} {clusters}; segment all images with one model")
         rows = slice(bounds[image], bounds[image + 1])
-        labels[rows] = labels_at(label_map, track_pixels[rows])
+        labels[rows] = labels_at(label_map, model.track_pixels[rows])
     return clusters, labels
 
 

@@ -38,7 +38,6 @@ from fgsn.progress import say, tracked
 
 SLANT = 20.0
 """Degrees between --up and the up of the map's cameras that are reported; hills and handheld cameras stay below."""
-NO_MATCHES = "no matches"
 PriorsByName = dict[str, tuple[NDArray[np.float64], float]]
 """Gravity in the camera frame and height of every query."""
 
@@ -107,13 +106,8 @@ def match_with_map(settings: LocalizeSettings, queries: list[Query]) -> MatchSou
     if settings.hloc:
         labelled = open_labelled_map(settings.map, labels, stationary)
         return open_hloc_matches(labelled, *find_hloc_files(settings.hloc, names))
-    assert settings.images is not None
     map_images = read_model(settings.map, points_needed=False)
-    matched = extract_and_match(
-        map_images, names, settings.images, settings.work or settings.out.parent / "work", settings.matcher,
-        keypoints=settings.keypoints, retrieved=settings.retrieved, workers=settings.workers, device=device,
-        seed=settings.seed,
-    )  # fmt: skip
+    matched = extract_and_match(map_images, names, settings, device)
     model = triangulated_map(map_images, matched)
     return PipelineMatches(make_labelled_map(model, labels, stationary), matched)
 
@@ -227,7 +221,7 @@ def localize_query(query: Query, source: MatchSource, method: MethodContext) -> 
     try:
         matches = source.of(query.name)
     except NoMatchesError as error:
-        estimate = PoseEstimate(None, np.zeros(0, bool), reason=NO_MATCHES)
+        estimate = PoseEstimate(None, np.zeros(0, bool), reason="no matches")
         return LocalizedQuery(query.name, 0, 0, estimate, failure=str(error))
     began = time.perf_counter()
     kept, weights, votes, gravity = weigh_matches(query, matches, method)

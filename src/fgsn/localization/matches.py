@@ -1,7 +1,7 @@
 """Matches between the pixels of a query and the points of a map."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
@@ -45,6 +45,7 @@ class MatchSource(ABC):
 
     map: LabelledMap
     reach: ClassVar[float] = REACH
+    _points: dict[str, Rows] = field(default_factory=dict, init=False)
 
     @abstractmethod
     def partners(self, query: str) -> list[str]:
@@ -82,10 +83,6 @@ class MatchSource(ABC):
     def row_of(self) -> dict[str, int]:
         """Row of every map image."""
         return {name: row for row, name in enumerate(self.map.names)}
-
-    @cached_property
-    def _points(self) -> dict[str, Rows]:
-        return {}
 
     def _points_of(self, name: str) -> Rows:
         """The map point (P,) at every key point of a map image, -1 for none; found once."""

@@ -6,12 +6,12 @@ triangulated from them (as hloc does), and queries are matched with those.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from scipy.spatial import KDTree
 
+from fgsn.config import LocalizeSettings
 from fgsn.errors import NoMatchesError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
@@ -45,48 +45,34 @@ class MatchedImages:
 
 
 def extract_and_match(
-    map_images: PosedImages,
-    queries: Sequence[str],
-    images: Path,
-    work: Path,
-    matcher: str,
-    *,
-    keypoints: int,
-    retrieved: int,
-    workers: int | None,
-    device: str,
-    seed: int,
+    map_images: PosedImages, queries: Sequence[str], settings: LocalizeSettings, device: str
 ) -> MatchedImages:
     """Find features of all images, and match map images with their neighbours and queries with similar map images.
 
     Args:
         map_images: the map's images.
         queries: names of the queries.
-        images: folder that all names are relative to.
-        work: folder for features and matches; those that it already contains are not computed again.
-        matcher: see `fgsn.matching.matcher`; an unfiltered one matches queries only.
-        keypoints: features per image, at most.
-        retrieved: map images that each query is matched with.
-        workers: processes on the CPU; None takes one per core.
+        settings: matcher, its limits and folders. What the work folder already contains is not computed again.
         device: `cpu` or `cuda`.
-        seed: of the retrieval.
 
     Raises:
-        FgsnError: unknown matcher.
+        FgsnError: the matcher is unknown.
         MissingExtraError: the matcher's package is not installed.
     """
-    workers = workers if device == "cpu" else 0
-    matcher = current_name(matcher)
-    files = {name: images / name for name in [*map_images.names, *queries]}
+    assert settings.images is not None
+    work, matcher = settings.work or settings.out.parent / "work", current_name(settings.matcher)
+    workers = settings.workers if device == "cpu" else 0
+    files = {name: settings.images / name for name in [*map_images.names, *queries]}
     # The map needs reliable matches; unfiltered ones are for its queries.
-    features = query_features = Features(files, make_matcher(matcher.removesuffix(UNFILTERED), keypoints, device), work)
+    filtered = make_matcher(matcher.removesuffix(UNFILTERED), settings.keypoints, device)
+    features = query_features = Features(files, filtered, work)
     if matcher.endswith(UNFILTERED):
-        query_features = Features(files, make_matcher(matcher, keypoints, device), work)
+        query_features = Features(files, make_matcher(matcher, settings.keypoints, device), work)
     broken = features.extract(files, workers)
     names = [name for name in map_images.names if name not in broken]
     queries = [name for name in queries if name not in broken]
     map_pairs = [pair for pair in _neighbours(map_images) if not broken.keys() & set(pair)]
-    query_pairs = similar_pairs(features, queries, names, retrieved, seed)
+    query_pairs = similar_pairs(features, queries, names, settings.retrieved, settings.seed)
     features.match_all(map_pairs, workers)
     query_features.match_all(query_pairs, workers)
     partners: dict[str, list[str]] = {name: [] for name in queries}

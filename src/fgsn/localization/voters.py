@@ -1,4 +1,4 @@
-"""Labelled map points that vote on a camera pose by what the query shows where they fall."""
+"""Labelled map points that vote on a camera pose: they agree if the query shows their label where they project."""
 
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -14,7 +14,7 @@ from fgsn.inference.label_lookup import NO_LABEL
 Array = NDArray[np.float64]
 
 ELEMENTS = 2**17
-"""Poses times voters that are looked at together: small enough for the caches of a processor."""
+"""Poses times voters processed at once: small enough for the caches of a processor."""
 DISTANCE_SLACK = 1.1
 """A point may be seen from 10 % nearer and farther than in the map (Toft et al. 2018)."""
 
@@ -40,12 +40,12 @@ class Voters:
         return len(self.points)
 
     def __getitem__(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "Voters":
-        """Select some of them."""
+        """Some of the voters."""
         return Voters(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @cached_property
     def tree(self) -> KDTree:
-        """For the neighbours of a point; made once per map."""
+        """For the neighbours of a point; built once per map."""
         return KDTree(self.points)
 
 
@@ -65,17 +65,17 @@ class VoteCounter:
         """Prepare.
 
         Args:
-            voters: all with labels.
-            labels: (H, W) of the query's pinhole image, NO_LABEL where it has none.
+            voters: the voters.
+            labels: (H, W) of the query's pinhole image, NO_LABEL if there is none.
             pixels_from_upright: (3, 3) homogeneous pixels of directions in the camera's upright frame.
             upright_from_world: (3, 3).
             origin: (3,) of the upright world, subtracted from all points and centres.
-            device: that counts.
-            dtype: float32, or float64 to agree with a slow loop in every vote.
+            device: that votes are counted on.
+            dtype: float32, or float64 to agree with the reference implementation in every vote.
         """
         self.count = len(voters)
         height, width = labels.shape
-        # A frame of pixels without label takes all points that leave the image, and the half pixel of rounding.
+        # A border of pixels without labels catches all points outside the image, and the half pixel of rounding.
         self.labels = torch.nn.functional.pad(labels, (1, 1, 1, 1), value=NO_LABEL).contiguous().view(-1)
         self.limits = width + 1, height + 1
         shift = np.array([[1, 0, 1.5], [0, 1, 1.5], [0, 0, 1]])
@@ -93,13 +93,13 @@ class VoteCounter:
         self.cosine = tensor(np.cos(voters.half_angle))
         self.near = tensor((voters.nearest / DISTANCE_SLACK) ** 2)
         self.far = tensor((voters.farthest * DISTANCE_SLACK) ** 2)
-        self.wanted = torch.as_tensor(voters.labels, device=device).to(labels.dtype)
+        self.own_labels = torch.as_tensor(voters.labels, device=device).to(labels.dtype)
 
     def count_votes(self, centres: Tensor, yaw: Tensor) -> tuple[Tensor, Tensor]:
         """Count for B poses with centres (B, 3) and yaws (B,), a turn about the downward axis.
 
         Args:
-            centres: less the origin.
+            centres: relative to the origin.
             yaw: radians, from the upright world to the upright camera frame.
 
         Returns:
@@ -126,11 +126,11 @@ class VoteCounter:
         view = (square >= self.near) & (square <= self.far)
         view &= along >= square.clamp_(min=0).sqrt_().mul_(self.cosine)
         view &= depth > 1e-3
-        # Behind the camera anything may come out, as long as it is a number.
+        # Behind the camera any finite number will do.
         depth = depth.clamp_(min=1e-3).reciprocal_()
         column = x.mul_(depth).clamp_(0, self.limits[0]).int()
         row = y.mul_(depth).clamp_(0, self.limits[1]).int()
         place = row.mul_(self.limits[0] + 1).add_(column).mul_(view)
         label = self.labels.index_select(0, place.view(-1)).view_as(place)
-        agree = (label == self.wanted) & view
+        agree = (label == self.own_labels) & view
         return agree.sum(dim=1), (label != NO_LABEL).sum(dim=1)
