@@ -85,7 +85,7 @@ def image(golden: Golden, number: str) -> Path:
 def segmenter(golden: Golden) -> Model:
     network = start(golden, 5)
     network.classifier.bias.copy_(torch.from_numpy(golden["11_segmentation.npz"]["conv6_bias_used"]))
-    return Model(network, CAFFE, 1024, SIDE, windows="published")
+    return Model(network, CAFFE, 1024, SIDE, tiling="published")
 
 
 PHOTOGRAPHS = {"a": ("a", "00011"), "b": ("b", "00014")}

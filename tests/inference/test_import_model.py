@@ -47,7 +47,7 @@ def test_nineteen_labels_are_the_classes_of_cityscapes(theirs, tmp_path):
     model = fgsn.load(tmp_path / "model.safetensors", "cpu")
     assert results["kind"] == model.facts["kind"] == "base network"
     assert model.classes == CITYSCAPES_CLASSES
-    assert (model.normalisation, model.short_side, model.window, model.windows) == (CAFFE, 1024, 713, "published")
+    assert (model.normalisation, model.short_side, model.window, model.tiling) == (CAFFE, 1024, 713, "published")
 
 
 def test_any_other_number_is_a_cluster_model_with_its_codebook(theirs, tmp_path):
@@ -91,7 +91,7 @@ def test_weights_of_torchvision_are_fed_what_they_were_trained_on_and_start_a_tr
     settings = {"clusters": 3, "iterations": 1, "batch": 1, "crop": 65, "pca_dim": 8, "device": "cpu"}
     train(TrainSettings(data=(data,), init=tmp_path / "model.safetensors", out=tmp_path / "run", **settings))
     trained = fgsn.load(tmp_path / "run", "cpu")
-    assert (trained.clusters, trained.windows, trained.normalisation) == (3, "aligned", TORCHVISION)
+    assert (trained.clusters, trained.tiling, trained.normalisation) == (3, "aligned", TORCHVISION)
 
 
 def test_the_network_that_comes_with_the_package(tmp_path):

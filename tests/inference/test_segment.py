@@ -14,7 +14,7 @@ from fgsn.errors import FgsnError, UsageError
 from fgsn.inference import segment as module
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.segment import segment
-from fgsn.inference.segmenter import faster
+from fgsn.inference.segmenter import Segmenter
 
 
 @pytest.fixture
@@ -188,15 +188,15 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_no_part(model, make_ima
 def test_an_interruption_leaves_whole_maps_only(model, make_image, tmp_path, monkeypatch):
     for n in range(4):
         make_image(tmp_path / "images" / f"{n}.png")
-    found = module.predicted
+    many = Segmenter.many
 
     def interrupted(*args):
-        for number, image in enumerate(found(*args)):
+        for number, image in enumerate(many(*args)):
             if number == 2:
                 raise KeyboardInterrupt
             yield image
 
-    monkeypatch.setattr(module, "predicted", interrupted)
+    monkeypatch.setattr(Segmenter, "many", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert files(tmp_path / "out" / "labels") == ["0.png", "1.png"]
@@ -293,15 +293,15 @@ def test_label_maps_of_two_precisions_are_not_mixed(model, make_image, tmp_path)
         run(tmp_path, precision="bfloat16")
     assert run(tmp_path, precision="bfloat16", out=tmp_path / "half")["segmented"] == 2
     assert json.loads((tmp_path / "half" / "made_from.json").read_text())["precision"] == "bfloat16"
-    expected = faster(model, "bfloat16").segment(tmp_path / "images" / "1.png")
+    expected = Segmenter(model, "bfloat16").labels(read_image(tmp_path / "images" / "1.png"))
     np.testing.assert_array_equal(read_label_map(tmp_path / "half" / "labels" / "1.png")[0], expected)
 
 
-@pytest.mark.parametrize("windows", ["aligned", "published"])
-def test_all_kinds_at_once_are_those_that_are_made_alone(model, make_image, tmp_path, windows):
+@pytest.mark.parametrize("tiling", ["aligned", "published"])
+def test_all_kinds_at_once_are_those_that_are_made_alone(model, make_image, tmp_path, tiling):
     image = make_image(tmp_path / "images" / "street.png", 101, 70)
-    run(tmp_path, windows=windows, save="labels,overlay,features,scores")
-    out, alone = tmp_path / "out", replace(model, windows=windows)
+    run(tmp_path, windows=tiling, save="labels,overlay,features,scores")
+    out, alone = tmp_path / "out", replace(model, tiling=tiling)
     np.testing.assert_array_equal(read_label_map(out / "labels" / "street.png")[0], alone.segment(image))
     np.testing.assert_allclose(np.load(out / "features" / "street.npy"), alone.features(image), rtol=1e-2, atol=0.05)
     scores = alone.scores(read_image(image))

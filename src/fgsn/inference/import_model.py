@@ -71,7 +71,7 @@ def _from_file(path: Path, settings: ImportSettings) -> Model:
         network = torchvision_backbone(weights, path, START_CLASSES)
         return _start(Model(network, TORCHVISION, 1024, 713), f"{path.name}, ImageNet")
     network = published_network(weights, path)
-    model = Model(network, CAFFE, short_side=1024, window=713, windows="published", facts={"start": path.name})
+    model = Model(network, CAFFE, short_side=1024, window=713, tiling="published", facts={"start": path.name})
     if settings.codebook is not None:
         codebook = read_published_codebook(settings.codebook)
         if codebook.clusters != model.clusters or codebook.whitening.mean.shape != (512,):

@@ -13,22 +13,20 @@ from torch import Tensor
 
 from fgsn.clustering.codebook import Codebook
 from fgsn.data.images import read_image
-from fgsn.data.resize import resized, resized_shape
+from fgsn.data.resize import resized
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.files import write_text
 from fgsn.inference.colours import class_palette, palette, published_palette
 from fgsn.inference.hub import MODEL_FILE, downloaded, on_hub
-from fgsn.inference.published_windows import published_labels
+from fgsn.inference.model_card import model_card
+from fgsn.inference.segmenter import Segmenter
 from fgsn.inference.similar_colours import similar_palette
-from fgsn.inference.tiles import blended
-from fgsn.inference.upsample import labels_at_pixels
 from fgsn.models.layers import STRIDE
 from fgsn.models.model_file import read_model_file, write_model_file
 from fgsn.models.normalisation import Normalisation
-from fgsn.models.predictor import Predictor
-from fgsn.models.pspnet import Architecture, Output, PSPNet
+from fgsn.models.pspnet import Architecture, PSPNet
 
-Windows = Literal["aligned", "published"]
+Tiling = Literal["aligned", "published"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Model:
     """Images are resized to this shorter side before the network sees them; 0 leaves them."""
     window: int
     """Side of the sliding windows, which is the side of the training crops."""
-    windows: Windows = "aligned"
+    tiling: Tiling = "aligned"
     """How label maps are put together: by windows on feature cells, or exactly as the authors' code does it."""
     codebook: Codebook | None = None
     """Whitening and centroids, for cluster models."""
@@ -51,10 +49,6 @@ class Model:
     """Which clusters carry correspondences, once `fgsn stationary` has counted."""
     facts: dict[str, Any] = field(default_factory=dict)
     """How it was trained, in plain values."""
-    batch: int = 4
-    """Windows computed at once; not stored."""
-    predictor: Predictor | None = None
-    """Stands in for the network when label maps are made (`fgsn.inference.segmenter`); not stored."""
 
     @property
     def clusters(self) -> int:
@@ -67,7 +61,7 @@ class Model:
         models that work as theirs, else such that clusters with similar features look alike."""
         if self.classes:
             return class_palette(self.classes)
-        if self.windows == "published":
+        if self.tiling == "published":
             return published_palette(self.clusters)
         if self.codebook is None:
             return palette(self.clusters)
@@ -80,17 +74,7 @@ class Model:
 
     def segment(self, image: Path | str | UInt8[np.ndarray, "height width 3"]) -> Integer[np.ndarray, "height width"]:
         """Label of every pixel of an image: the class with the largest score."""
-        pixels = _pixels(image)
-        size = pixels.shape[:2]
-        if self.windows == "published":
-            return published_labels(self.logits, self.prepared(pixels), self.window, self.batch, size).cpu().numpy()
-        return self.labels(self.scores(pixels), size)
-
-    def labels(
-        self, scores: Float[Tensor, "classes h w"], size: tuple[int, int]
-    ) -> Integer[np.ndarray, "height width"]:
-        """Label of every pixel of an image of `size` (height, width), from its scores at the feature cells."""
-        return labels_at_pixels(scores, size, resized_shape(size, self.short_side)).cpu().numpy()
+        return Segmenter(self, precision=None).labels(_pixels(image))
 
     def features(self, image: Path | str | UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "dim h w"]:
         """Features of an image, a cell every 8 pixels (of the resized image): what the codebook clusters."""
@@ -98,25 +82,40 @@ class Model:
 
     def scores(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "classes h w"]:
         """Scores of all labels at the feature cells, on the model's device."""
-        return blended(self.logits, self.prepared(pixels), self.window, self.batch)
+        return Segmenter(self, precision=None).scores(pixels)
 
     def feature_map(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "dim h w"]:
         """Features at the feature cells, on the model's device."""
-        return blended(lambda tiles: self.output(tiles).features, self.prepared(pixels), self.window, self.batch)
-
-    def output(self, tiles: Float[Tensor, "batch 3 height width"]) -> Output:
-        """What the network, or what stands in for it, says about normalised windows."""
-        return (self.predictor or self.network)(tiles)
-
-    def logits(self, tiles: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes h w"]:
-        """The scores of normalised windows."""
-        return self.output(tiles).logits
+        return Segmenter(self, precision=None).features(pixels)
 
     def prepared(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "3 height width"]:
         """The image resized and normalised, on the model's device."""
         # Pixels travel to the device as bytes, a quarter of what floats would take.
         seen = torch.from_numpy(np.ascontiguousarray(resized(pixels, self.short_side).transpose(2, 0, 1)))
         return self.normalisation.apply(seen.to(self.device).float())
+
+    def describe(self) -> dict[str, Any]:
+        """The model in plain values, as `fgsn info` prints it."""
+        architecture = self.network.architecture
+        facts: dict[str, Any] = {
+            "kind": "base network" if self.classes else "fine-grained labels",
+            "labels": self.clusters,
+            "backbone": architecture.backbone,
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "feature_dim": architecture.feature_dim,
+            "window": f"{self.window} px",
+            "windows": self.tiling,
+            "short_side": f"{self.short_side} px" if self.short_side else "as the image",
+            "input": f"{self.normalisation.order}, mean {self.normalisation.mean}, std {self.normalisation.std}",
+        }
+        if self.classes:
+            facts["classes"] = ", ".join(self.classes)
+        if self.codebook is not None:
+            facts["codebook"] = f"{self.codebook.clusters} centroids of {self.codebook.centroids.shape[1]} dimensions"
+        if self.stationary is not None:
+            facts["stationary"] = f"{sum(self.stationary)} of {self.clusters} clusters"
+        facts["training"] = {key: str(value) for key, value in self.facts.items()}
+        return facts
 
     def save(self, path: Path | str) -> None:
         """Write the model as one `.safetensors` file."""
@@ -128,7 +127,7 @@ class Model:
             "normalisation": self.normalisation.as_dict(),
             "short_side": self.short_side,
             "window": self.window,
-            "windows": self.windows,
+            "windows": self.tiling,
             "classes": self.classes,
             "stationary": self.stationary,
             "facts": self.facts,
@@ -137,10 +136,8 @@ class Model:
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write a folder for the Hugging Face Hub: the model file and a model card; `load` takes the folder, too."""
-        from fgsn.inference.model_card import model_card
-
         self.save(Path(folder) / MODEL_FILE)
-        write_text(Path(folder) / "README.md", model_card(self))
+        write_text(Path(folder) / "README.md", model_card(self.describe(), self.facts))
 
 
 def load(path: Path | str, device: str = "auto") -> Model:
@@ -160,7 +157,7 @@ def load(path: Path | str, device: str = "auto") -> Model:
             normalisation=Normalisation.from_dict(header["normalisation"]),
             short_side=header["short_side"],
             window=header["window"],
-            windows=header.get("windows", "aligned"),
+            tiling=header.get("windows", "aligned"),
             codebook=Codebook.from_tensors(codebook).to(place) if codebook else None,
             classes=tuple(header["classes"]) if header["classes"] is not None else None,
             stationary=tuple(header["stationary"]) if header["stationary"] is not None else None,
@@ -215,8 +212,8 @@ def _check(model: Model) -> None:
     """Raise ValueError unless the parts of a model that came from a file go with each other."""
     if type(model.window) is not int or model.window < STRIDE + 1 or model.window % STRIDE != 1:
         raise ValueError(f"window {model.window}")
-    if model.windows not in get_args(Windows):
-        raise ValueError(f"windows {model.windows}")
+    if model.tiling not in get_args(Tiling):
+        raise ValueError(f"windows {model.tiling}")
     if type(model.short_side) is not int or model.short_side < 0:
         raise ValueError(f"short_side {model.short_side}")
     if not isinstance(model.facts, dict):

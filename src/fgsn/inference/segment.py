@@ -21,8 +21,7 @@ from fgsn.files import FolderLock, atomic_write, read_json, write_json, write_ya
 from fgsn.inference.label_maps import write_label_map
 from fgsn.inference.model import Model, fingerprint, load
 from fgsn.inference.overlays import overlay
-from fgsn.inference.predictions import Predicted, predicted
-from fgsn.inference.segmenter import chosen_precision, faster
+from fgsn.inference.segmenter import Prediction, Segmenter
 from fgsn.progress import Meter
 
 ENDINGS = {"labels": ".png", "overlay": ".jpg", "features": ".npy", "scores": ".npy"}
@@ -48,11 +47,10 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
     changes = {
         "short_side": settings.short_side,
         "window": settings.window or None,
-        "windows": settings.windows,
+        "tiling": settings.windows,
     }
     model = replace(model, **{key: value for key, value in changes.items() if value is not None})
-    model = faster(model, settings.precision, settings.memory)
-    model = replace(model, batch=settings.batch or model.batch)
+    segmenter = Segmenter(model, settings.precision, settings.memory, settings.batch)
     images = [pair for pair in list_images(settings.images) if not _written_by_us(pair[0], settings.out)]
     made_from: dict[str, Any] = {}
     if ranks.rank() == 0:
@@ -60,12 +58,12 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
         alone = claim.alone()
         if not alone:
             claim.beside_others()  # when the other has said which model it is
-        made_from = _claim(settings, model, alone)
+        made_from = _claim(settings, segmenter, alone)
         if alone:
             claim.beside_others()
     ranks.gathered(None)  # nobody writes before the folder is claimed
     kinds = set(settings.save.split(","))
-    results = segment_images(model, images, settings.out, kinds, settings.overwrite, settings.on_bad_image)
+    results = segment_images(segmenter, images, settings.out, kinds, settings.overwrite, settings.on_bad_image)
     if ranks.rank() > 0:
         return results
     write_json(settings.out / MADE_FROM, made_from)
@@ -75,7 +73,7 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
 
 
 def segment_images(
-    model: Model,
+    segmenter: Segmenter,
     images: Sequence[tuple[Path, str]],
     out: Path,
     save: Collection[str],
@@ -85,7 +83,7 @@ def segment_images(
     """Write label maps and what else is wanted of many images; several ranks share them.
 
     Args:
-        model: the model.
+        segmenter: the model, and how it is computed.
         images: image files and their names, relative paths that the output mirrors.
         out: folder; each kind gets a subfolder of its own: labels/, overlay/, features/, scores/.
         save: kinds to write: labels (PNG), overlay (JPEG), features and scores (NumPy, float16, at feature cells).
@@ -125,11 +123,11 @@ def segment_images(
                 yield name, pixels
 
         writing: deque[Future[None]] = deque()
-        for image in predicted(model, pictures(), save):
+        for image in segmenter.many(pictures(), save):
             mark = time.perf_counter()
             while len(writing) >= _room(image):
                 writing.popleft().result()  # a full disk ends the run here
-            writing.append(writers.submit(_write, model, image, outputs[image.name]))
+            writing.append(writers.submit(_write, segmenter.model, image, outputs[image.name]))
             seconds["write"] += time.perf_counter() - mark
             meter.step()
         while writing:
@@ -151,14 +149,14 @@ def segment_images(
     }
 
 
-def _room(image: Predicted) -> int:
+def _room(image: Prediction) -> int:
     """How many images like this one may wait for their labels and files: one always, more while they are small."""
-    return max(1, min(THREADS, HELD // max(1, image.bytes_held)))
+    return max(1, min(THREADS, HELD // max(1, image.nbytes)))
 
 
-def _write(model: Model, image: Predicted, paths: Mapping[str, Path]) -> None:
+def _write(model: Model, image: Prediction, paths: Mapping[str, Path]) -> None:
     """Make the files of an image from what the network said about it."""
-    labels = image.labels(model) if {"labels", "overlay"} & paths.keys() else np.empty((0, 0), np.int64)
+    labels = image.labels() if {"labels", "overlay"} & paths.keys() else np.empty((0, 0), np.int64)
     for kind, path in paths.items():
         if kind == "labels":
             write_label_map(path, labels, model.clusters, model.palette)
@@ -200,19 +198,19 @@ def _written_by_us(image: Path, out: Path) -> bool:
     return any(image.is_relative_to((out / kind).absolute()) for kind in ENDINGS)
 
 
-def _claim(settings: SegmentSettings, model: Model, alone: bool) -> dict[str, Any]:
+def _claim(settings: SegmentSettings, segmenter: Segmenter, alone: bool) -> dict[str, Any]:
     """Refuse a folder that holds label maps of another model, so that two are never mixed; returns what to remember.
 
     Others may write into it at the same time, but then it must be label maps of the same model.
 
     While the label maps of another model are written over, the folder says so, so that it stays refused after a stop.
     """
-    precision = chosen_precision(model, settings.precision)
+    model, precision = segmenter.model, segmenter.precision
     made_from = {
         "model": fingerprint(settings.model),
         "short_side": model.short_side,
         "window": model.window,
-        "windows": model.windows,
+        "windows": model.tiling,
         # Folders of float32 say nothing about it, as before there was a choice.
         **({"precision": precision} if precision != "float32" else {}),
     }
