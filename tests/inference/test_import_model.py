@@ -12,7 +12,7 @@ from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError, UsageError
 from fgsn.inference.import_model import import_model
 from fgsn.models import backbones
-from fgsn.models.foreign import their_name
+from fgsn.models.imported_weights import published_name
 from fgsn.models.normalisation import CAFFE, SIGNED, TORCHVISION
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.models.resnet import DilatedResNet, PlainResNet
@@ -32,7 +32,7 @@ def theirs(tmp_path):
     def write(labels):
         torch.manual_seed(0)
         state = PSPNet(Architecture("resnet-mini", labels)).state_dict()
-        torch.save({their_name(name): value for name, value in state.items()}, tmp_path / "theirs.pth")
+        torch.save({published_name(name): value for name, value in state.items()}, tmp_path / "theirs.pth")
         return str(tmp_path / "theirs.pth")
 
     return write
@@ -113,6 +113,6 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys):
         main(["import", str(tmp_path / "notes.pth"), "--out", str(tmp_path / "model.safetensors")])
     assert stop.value.code == 1
     assert capsys.readouterr().err.strip().splitlines() == [
-        f"fgsn: {tmp_path / 'notes.pth'} is no checkpoint of torch, or it is truncated"
+        f"fgsn: {tmp_path / 'notes.pth'} is not a torch checkpoint, or it is truncated"
     ]
     assert not (tmp_path / "model.safetensors").exists()

@@ -12,8 +12,8 @@ from fgsn.data.labelled import CITYSCAPES_CLASSES, VISTAS_CLASSES
 from fgsn.errors import FgsnError, UsageError
 from fgsn.files import read_lines
 from fgsn.inference.model import Model, load
-from fgsn.models.foreign import published_network, read_published_codebook, read_weights, torchvision_backbone
 from fgsn.models.imagenet import load_imagenet_weights
+from fgsn.models.imported_weights import published_network, read_published_codebook, read_weights, torchvision_backbone
 from fgsn.models.normalisation import CAFFE, SIGNED, TORCHVISION
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.models.timm_net import timm_backbone, timm_normalisation
