@@ -150,7 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = WorldSettings(
         out=options.out, seed=options.seed, places=options.places, size=tuple(options.size),
-        conditions=tuple(options.conditions), workers=1,
+        conditions=tuple(options.conditions), workers=0,
     )  # fmt: skip
     make_world(settings)
     truth, results = Truth(settings), {}

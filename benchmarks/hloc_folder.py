@@ -32,7 +32,7 @@ def make_hloc_folder(
     names = [query.name for query in read_queries(queries)]
     own = OwnMatches(
         read_model(model, points_needed=False), names, images, work, matcher,
-        keypoints=keypoints, retrieved=retrieved, workers=1, device="cpu", seed=0,
+        keypoints=keypoints, retrieved=retrieved, workers=0, device="cpu", seed=0,
     )  # fmt: skip
     write_model(out / "sfm", own.model)
     features = own.features

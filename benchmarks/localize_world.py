@@ -47,7 +47,7 @@ ALONE = "no labels, our sampler"
 def made_world(out: Path, seed: int, places: int) -> Path:
     """The world of a seed, prepared."""
     world = out / f"world_{seed}"
-    make_world(WorldSettings(out=world, seed=seed, places=places, size=SIZE, heading=HEADING, workers=1))
+    make_world(WorldSettings(out=world, seed=seed, places=places, size=SIZE, heading=HEADING, workers=0))
     if not (world / "places.json").exists():
         prepare(PrepareSettings(dataset=world, split="end", validation_share=0.1))
     return world
@@ -125,7 +125,7 @@ def main() -> None:
     for name, model in (("base", base), ("fgsn", run)):
         for seed, folder in {**worlds, options.test: world}.items():
             labels[name, seed] = options.out / f"labels_{name}_{seed}"
-            segment(SegmentSettings(model=model, images=folder / "images", out=labels[name, seed], save="labels"))
+            segment(SegmentSettings(model=model, images=folder / "images", out=labels[name, seed], save=("labels",)))
 
     out = options.out / f"poses_{options.test}"
     results: dict[str, dict[str, Any]] = read_json(out / "results.json") if (out / "results.json").exists() else {}
@@ -145,7 +145,7 @@ def main() -> None:
                 given |= {"map_labels": labels[kind, options.test], "query_labels": labels[kind, options.test]}
             settings = LocalizeSettings(
                 map=world / "sparse", queries=lists(world, "queries"), images=world / "images", work=out / "work",
-                out=out / f"{key.replace(': ', '_').replace(', ', '_').replace(' ', '_')}.txt", workers=1,
+                out=out / f"{key.replace(': ', '_').replace(', ', '_').replace(' ', '_')}.txt", workers=0,
                 priors=lists(world, "priors"), max_error=options.max_error, **given,
             )  # fmt: skip
             if method == ALONE:

@@ -256,8 +256,8 @@ def test_wrong_files_are_one_line_each(weights, tmp_path):
     cases = {
         "truncated.pth": (whole[: len(whole) // 2], "broken|truncated"),
         "empty.pth": (b"", "not a torch checkpoint, or it is truncated"),
-        "text.pth": (b"hello, world", "no checkpoint of torch"),
-        "legacy.tar": (archive.getvalue(), "no checkpoint of torch"),
+        "text.pth": (b"hello, world", "not a torch checkpoint"),
+        "legacy.tar": (archive.getvalue(), "not a torch checkpoint"),
         "broken.safetensors": (b"hello, world", "broken or truncated"),
     }
     for name, (content, message) in cases.items():

@@ -356,7 +356,7 @@ def test_two_trainings_do_not_write_into_one_folder(settings):
     try:
         other = subprocess.run(
             [sys.executable, "-c", "import sys; from pathlib import Path; from fgsn.files import FolderLock; "
-             "sys.exit(FolderLock(Path(sys.argv[1])).alone())", wanted.out],
+             "sys.exit(FolderLock(Path(sys.argv[1])).lock_exclusively())", wanted.out],
             check=False,
         )  # fmt: skip
         assert other.returncode == 0
@@ -557,7 +557,7 @@ def test_a_killed_process_goes_on_with_the_same_bits(settings, without_a_break, 
     assert process.returncode == {"SIGKILL": -9, "SIGTERM": 143}.get(kind, 130), told
     assert "Traceback" not in told
     if kind != "SIGKILL":
-        assert told.splitlines()[-1].startswith("fgsn: interrupted; what was finished is saved, and --resume")
+        assert told.splitlines()[-1].startswith("fgsn: interrupted; finished work is saved: continue with --resume")
     assert not (wanted.out / "model.safetensors").exists()
     train(settings(**PROCESS, resume=True))
     leftovers = {str(path.relative_to(wanted.out)) for path in wanted.out.rglob("*.part")}

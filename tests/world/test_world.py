@@ -28,7 +28,7 @@ STATIC = {4, 7, 8, 11, 12, 13, 17, 19, 20, 21, 22}
 
 
 def settings(out: Path, **changes) -> WorldSettings:
-    values = {"seed": 3, "places": PLACES, "size": SIZE, "conditions": CONDITIONS, "points": 300, "workers": 1}
+    values = {"seed": 3, "places": PLACES, "size": SIZE, "conditions": CONDITIONS, "points": 300, "workers": 0}
     return WorldSettings(out=out, **{**values, **changes})
 
 

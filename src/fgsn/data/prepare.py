@@ -5,7 +5,6 @@ streets that training has not seen.
 """
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from fgsn.data.dataset import (
 )
 from fgsn.data.find_image import MissingImageError
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, write_json, write_text, write_yaml
+from fgsn.files import atomic_write, natural_order, write_json, write_text, write_yaml
 from fgsn.progress import say, tracked
 
 
@@ -193,7 +192,7 @@ def split_end(places: Sequence[str], share: float) -> tuple[list[str], list[str]
 
     Honest for a drive along a road, where neighbouring places overlap: only the border has neighbours on both sides.
     """
-    ordered = sorted(set(places), key=lambda name: (_by_number(name), name))
+    ordered = sorted(set(places), key=lambda name: (natural_order(name), name))
     count = len(ordered) - _validation_count(len(ordered), share)
     return sorted(ordered[:count]), sorted(ordered[count:])
 
@@ -258,11 +257,6 @@ def _validation_count(places: int, share: float) -> int:
     if share == 0:
         return 0
     return min(max(round(share * places), 1), places - 1) if places >= 2 else 0
-
-
-def _by_number(name: str) -> list[tuple[int, str]]:
-    """A sorting key that puts frame9 before frame10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def _images(pairs: Iterable[Pair]) -> set[str]:

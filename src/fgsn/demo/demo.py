@@ -105,7 +105,9 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
         timed(
             f"segment: label maps of all images, {name}",
             lambda name=name, model=model: segment(
-                SegmentSettings(model=model, images=world / "images", out=maps[name], save="labels,overlay", **common)
+                SegmentSettings(
+                    model=model, images=world / "images", out=maps[name], save=("labels", "overlay"), **common
+                )
             ),
         )
     try:

@@ -62,7 +62,7 @@ def demo_poses(
                 LocalizeSettings(
                     map=world / "sparse", queries=lists["queries"], priors=priors, images=world / "images",
                     map_labels=folder, query_labels=folder, method=method, matcher=MATCHER, max_error=MAX_ERROR,
-                    out=out / f"{name}.txt", work=out / "work", workers=1, **common,
+                    out=out / f"{name}.txt", work=out / "work", workers=0, **common,
                 )
             )  # fmt: skip
             score(name)

@@ -42,7 +42,7 @@ class LabelCache:
         """
         self.clusters = model.clusters
         self._claimed = FolderLock(self.out)  # for as long as its labels are read and metrics written
-        if not self._claimed.alone():
+        if not self._claimed.lock_exclusively():
             raise FgsnError(f"another fgsn is writing to {self.out}: wait for it, or choose another --out")
         self._check_origin()
         names = {image: self.dataset.name(image) for image in images}

@@ -29,7 +29,7 @@ from fgsn.inference.model import choose_device, load
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.label_histograms import Surroundings
 from fgsn.localization.labelled_map import LabelledMap, make_labelled_map
-from fgsn.localization.map_folder import open_labelled_map
+from fgsn.localization.map_folder import check_map, open_labelled_map
 from fgsn.localization.matches import Matches2D3D, NoMatchesError
 from fgsn.localization.matching_pipeline import OwnMatches
 from fgsn.localization.robust_pose import PoseEstimate, estimate_pose
@@ -55,6 +55,7 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
     Raises:
         FgsnError: an input is missing or broken; or no query has a pose.
     """
+    check_map(settings)
     queries = [query for path in settings.queries for query in read_queries(path)]
     if settings.query_labels and settings.method != "p3p":
         # What is wrong with all is told now, and not after minutes of matching; a broken image has no label map either.

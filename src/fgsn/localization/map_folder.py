@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from fgsn.errors import FgsnError
+from fgsn.config import LocalizeSettings, TrackSettings
+from fgsn.errors import FgsnError, UsageError
 from fgsn.files import atomic_write, write_json
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import read_model
@@ -134,6 +135,24 @@ def _assembled(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Label
         names=names, cameras=cameras, camera_from_world=pose, clusters=clusters,
         stationary=None if stationary is None else stationary.astype(bool), **given,
     )  # fmt: skip
+
+
+def check_map(settings: LocalizeSettings | TrackSettings) -> None:
+    """Refuse settings that do not fit what --map is, before any work.
+
+    Raises:
+        UsageError: a map folder cannot be used here, or label maps of the map's images are required.
+    """
+    is_folder = (settings.map / ARRAYS).is_file()
+    if isinstance(settings, TrackSettings):
+        if settings.map_labels is None and not is_folder:
+            raise UsageError(f"--map-labels is required: {settings.map} is not a map folder")
+        return
+    if is_folder and settings.images is not None:
+        raise UsageError(f"{settings.map} is a map folder, without images: give --hloc, or a COLMAP model as --map")
+    has_labels = is_folder and (settings.method == "gsmc" or settings.label_window == 0)
+    if settings.method != "p3p" and settings.map_labels is None and not has_labels:
+        raise UsageError(f"--method {settings.method} requires --map-labels and --query-labels")
 
 
 def open_labelled_map(path: Path, label_maps: Path | None, stationary: NDArray[np.bool_] | None = None) -> LabelledMap:

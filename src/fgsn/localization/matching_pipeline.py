@@ -48,7 +48,7 @@ class OwnMatches:
             FgsnError: no point of the map comes out; an unknown matcher.
             MissingExtraError: the matcher's package is not installed.
         """
-        workers = settings["workers"] if settings["device"] == "cpu" else 1
+        workers = settings["workers"] if settings["device"] == "cpu" else 0
         files = {name: images / name for name in [*database.names, *queries]}
         # The map is made as well as can be; loose matches are for its queries.
         strict = make_matcher(matcher.removesuffix(LOOSE), settings["keypoints"], settings["device"])

@@ -1,6 +1,5 @@
 """Which images to match: by a list, all, by order along the route, by position, or by likeness."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from jaxtyping import Float
 from scipy.spatial import KDTree
 
 from fgsn.errors import FgsnError, nearest
-from fgsn.files import read_lines
+from fgsn.files import natural_order, read_lines
 
 Pairs = list[tuple[str, str]]
 """Names of a reference image and of a target image, each pair once."""
@@ -50,7 +49,7 @@ def pairs_in_order(reference: Sequence[str], targets: Sequence[str], count: int)
 
     Where both conditions have equally many images the first belongs to the first, the second to the second, and so on.
     """
-    here, there = sorted(reference, key=route_order), sorted(targets, key=route_order)
+    here, there = sorted(reference, key=natural_order), sorted(targets, key=natural_order)
     pairs = []
     for place, name in enumerate(here):
         middle = place * (len(there) - 1) / max(len(here) - 1, 1)
@@ -61,7 +60,7 @@ def pairs_in_order(reference: Sequence[str], targets: Sequence[str], count: int)
 
 def neighbours_in_order(names: Sequence[str], count: int) -> Pairs:
     """Each image with the `count` next ones of its traversal, by the order of names."""
-    ordered = sorted(names, key=route_order)
+    ordered = sorted(names, key=natural_order)
     return [(name, other) for place, name in enumerate(ordered) for other in ordered[place + 1 : place + 1 + count]]
 
 
@@ -124,12 +123,6 @@ def read_positions(path: Path, geographic: bool = False) -> dict[str, Float[np.n
     if len({len(position) for position in positions.values()}) > 1:
         raise FgsnError(f"{path}: some lines have two numbers and some three")
     return _metres(positions) if geographic and positions else positions
-
-
-def route_order(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sorting key of image names in which numbers count as numbers: `img_9` comes before `img_10`."""
-    parts = re.split(r"(\d+)", name)
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts if part)
 
 
 def _metres(positions: dict[str, Float[np.ndarray, " axes"]]) -> dict[str, Float[np.ndarray, " axes"]]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fgsn.config import LocalizeSettings, from_plain
+from fgsn.config import LocalizeSettings, from_yaml_values
 from fgsn.errors import FgsnError
 from fgsn.files import read_yaml
 from fgsn.formats.queries import Query, read_queries
@@ -61,7 +61,7 @@ def match_pictures(sources: Sources, found: list[Scored]) -> list[MatchPicture]:
         return []
     file = method.file.with_suffix(".config.yaml")
     try:
-        settings = LocalizeSettings(**from_plain(LocalizeSettings, read_yaml(file), str(file)))
+        settings = LocalizeSettings(**from_yaml_values(LocalizeSettings, read_yaml(file), str(file)))
         work = settings.work or settings.out.parent / "work"
         if settings.hloc is None and not any(work.glob("matches*")):
             raise FgsnError(f"{work} holds no matches any more")

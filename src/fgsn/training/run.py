@@ -43,7 +43,7 @@ class Run:
         self._skipped = 0
         self._told: set[str] = set()
         self._claim = FolderLock(folder) if ranks.rank() == 0 else None
-        if self._claim and not self._claim.alone():
+        if self._claim and not self._claim.lock_exclusively():
             raise FgsnError(f"another fgsn is training in {folder}: wait for it, or choose another --out")
         if resume:
             self._check_same(settings)
