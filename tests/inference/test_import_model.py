@@ -64,7 +64,7 @@ def test_any_other_number_is_a_cluster_model_with_its_codebook(theirs, tmp_path)
     assert model.classes is None
     assert model.codebook is not None
     assert model.codebook.clusters == model.clusters == 20
-    with pytest.raises(FgsnError, match=r"has 20 clusters of 512 numbers, but .* has 7 of 512; they are not from"):
+    with pytest.raises(FgsnError, match=r"has 20 clusters of 512 numbers, but .* requires 7 clusters of 512; they are not from"):
         run(theirs(7), tmp_path, codebook=tmp_path / "centroids_0.h5")
 
 
@@ -82,9 +82,9 @@ def test_weights_of_torchvision_are_fed_what_they_were_trained_on_and_start_a_tr
     results = run(str(tmp_path / "resnet.pth"), tmp_path)
     model = fgsn.load(tmp_path / "model.safetensors", "cpu")
     assert model.normalisation == TORCHVISION
-    assert results["kind"] == model.facts["kind"] == "start of a training: its head knows nothing"
+    assert results["kind"] == model.facts["kind"] == "start of a training: untrained head"
     assert torch.equal(model.network.backbone.conv1.weight, backbone.conv1.weight)
-    with pytest.raises(UsageError, match="--codebook and --classes belong to a PSPNet"):
+    with pytest.raises(UsageError, match="--codebook and --classes require a PSPNet"):
         run(str(tmp_path / "resnet.pth"), tmp_path, classes=tmp_path / "names.txt")
     data = make_dataset(tmp_path / "data")
     prepare(PrepareSettings(dataset=data))

@@ -59,7 +59,7 @@ def test_a_base_network_too(make_model, tmp_path):
 
 
 def test_a_run_folder_stands_for_its_model(make_model, tmp_path):
-    with pytest.raises(FgsnError, match=f"{tmp_path} holds no model.safetensors: it is no run folder, or"):
+    with pytest.raises(FgsnError, match=f"{tmp_path} contains no model.safetensors: it is not a run folder, or"):
         fgsn.load(tmp_path)
     make_model().save(tmp_path / "model.safetensors")
     assert fgsn.load(tmp_path).clusters == 5

@@ -125,7 +125,7 @@ def test_another_model_or_size_is_refused_in_the_same_folder(model, make_model, 
         (f"this model with --window {model.window}, not 33 and --tiling aligned, not published",
          {"window": 33, "tiling": "published"}),
     ):  # fmt: skip
-        with pytest.raises(FgsnError, match=f"out holds label maps of {what}: choose another --out, or add"):
+        with pytest.raises(FgsnError, match=f"out contains label maps of {what}: choose another --out, or add"):
             run(tmp_path, **change)
     assert run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)["segmented"] == 1
     labels = read_label_map(tmp_path / "out" / "labels" / "street.png")[0]
@@ -281,7 +281,7 @@ def test_label_maps_half_written_over_stay_refused(model, make_model, make_image
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)
     for name in ("model", "other"):
-        with pytest.raises(FgsnError, match="holds label maps of another model or other settings, partly written over"):
+        with pytest.raises(FgsnError, match="contains label maps of another model or other settings, partly over"):
             run(tmp_path, model=tmp_path / f"{name}.safetensors")
     assert run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)["segmented"] == 1
     assert run(tmp_path, model=tmp_path / "other.safetensors")["already_there"] == 1
@@ -292,7 +292,7 @@ def test_label_maps_of_two_precisions_are_not_mixed(model, make_image, tmp_path)
         make_image(tmp_path / "images" / f"{n}.png", 101, 70, seed=n)
     run(tmp_path)
     assert "precision" not in json.loads((tmp_path / "out" / "made_from.json").read_text())
-    with pytest.raises(FgsnError, match="holds label maps of this model with --precision float32, not bfloat16: "):
+    with pytest.raises(FgsnError, match="contains label maps of this model with --precision float32, not bfloat16: "):
         run(tmp_path, precision="bfloat16")
     assert run(tmp_path, precision="bfloat16", out=tmp_path / "half")["segmented"] == 2
     assert json.loads((tmp_path / "half" / "made_from.json").read_text())["precision"] == "bfloat16"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fgsn.data.resize import resized_shape
 from fgsn.inference.published_windows import published_labels
-from fgsn.inference.tiles import blended_many
+from fgsn.inference.tiles import blended
 from fgsn.inference.upsample import labels_at_pixels
 from fgsn.models.predictor import Predictor
 from fgsn.models.pspnet import Architecture, PSPNet
@@ -113,7 +113,7 @@ class Segmenter:
         found: Iterable[tuple[tuple[str, np.ndarray], Tensor]] = ((image, torch.empty(0)) for image in images)
         if scores or features:
             prepared = ((image, model.prepared(image[1])) for image in images)
-            found = blended_many(predict, prepared, model.window, self.batch)
+            found = blended(predict, prepared, model.window, self.batch)
         for (name, pixels), maps in found:
             split = model.clusters * scores
             yield Prediction(
