@@ -28,7 +28,7 @@ from fgsn.demo.demo import demo
 from fgsn.files import write_json
 from fgsn.geometry import rotations
 from fgsn.inference.model import choose_device
-from fgsn.inference.segmenter import faster
+from fgsn.inference.segmenter import Segmenter
 from fgsn.progress import say
 
 BEGIN_WITHIN = {"parity": 1.0, "training": 0.6, "bench": 0.5}
@@ -44,10 +44,10 @@ def parity(device: torch.device, small: bool, folder: Path) -> dict[str, float]:
     models = [random_model(BenchSettings(device=name), backbone, window) for name in ("cpu", device.type)]
     scores, labels = models[0].scores(pixels), models[0].segment(pixels)
     for precision in ("float32", "bfloat16"):
-        model = faster(models[1], precision)
-        off = (model.scores(pixels).cpu() - scores).abs().mean() / scores.std()
+        segmenter = Segmenter(models[1], precision)
+        off = (segmenter.scores(pixels).cpu() - scores).abs().mean() / scores.std()
         found[f"segment_{precision}_score_error"] = float(off)
-        found[f"segment_{precision}_equal"] = float(np.mean(model.segment(pixels) == labels))
+        found[f"segment_{precision}_equal"] = float(np.mean(segmenter.labels(pixels) == labels))
 
     samples = blobs(0, 20_000, 128, 100)
     codebook = Codebook.fit(samples, 100)

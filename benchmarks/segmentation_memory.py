@@ -16,7 +16,7 @@ from pathlib import Path
 from fgsn.bench.segmentation import random_model, textures
 from fgsn.config import BenchSettings
 from fgsn.inference.segment import segment_images
-from fgsn.inference.segmenter import faster
+from fgsn.inference.segmenter import Segmenter
 
 
 def main() -> None:
@@ -29,16 +29,16 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--memory", type=float, default=2.0)
     options = parser.parse_args()
-    float32 = random_model(BenchSettings(device="cpu"), options.backbone, options.window, options.labels)
-    model = faster(float32, options.precision, options.memory)
+    model = random_model(BenchSettings(device="cpu"), options.backbone, options.window, options.labels)
+    segmenter = Segmenter(model, options.precision, options.memory)
     began = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         images = textures(Path(folder), tuple(options.size), options.images, seed=0)
         ready = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        results = segment_images(model, [(path, path.name) for path in images], Path(folder) / "out", {"labels"})
+        results = segment_images(segmenter, [(path, path.name) for path in images], Path(folder) / "out", {"labels"})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     wall, processor = time.perf_counter() - began[0], time.process_time() - began[1]
-    print(f"{results['segmented']} images, {model.batch} windows at once, {wall:.0f} s, {processor:.0f} s of CPU time")
+    print(f"{results['segmented']} images, {segmenter.batch} windows at once, {wall:.0f} s, {processor:.0f} s of CPU")
     print(f"peak {peak:.2f} GiB, {ready:.2f} before the first image")
 
 

@@ -46,7 +46,7 @@ from fgsn.localization.map_folder import load_map, save_map
 from fgsn.matching.candidates import listed_pairs, read_positions
 from fgsn.matching.feature_matches import read_matches, write_matches
 from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints
-from fgsn.models.foreign import read_published_codebook, read_weights
+from fgsn.models.imported_weights import read_published_codebook, read_weights
 from fgsn.models.model_file import read_model_file
 from fgsn.models.normalisation import SIGNED
 from fgsn.models.pspnet import Architecture, PSPNet
@@ -187,7 +187,7 @@ def _pth(legacy: bool) -> Callable[[Path], None]:
     return make
 
 
-def _foreign_safetensors(folder: Path) -> None:
+def _weights_safetensors(folder: Path) -> None:
     from safetensors.torch import save_file
 
     save_file(_weights(), folder / "weights.safetensors")
@@ -403,13 +403,13 @@ FORMATS = {
     "checkpoint, header": Format(
         _model, lambda f: read_model_file(f / "model.safetensors"), ("model.safetensors",), _in_header
     ),
-    "foreign .pth": Format(_pth(False), lambda f: read_weights(f / "weights.pth"), ("weights.pth",)),
-    "foreign .pth, pickle": Format(
+    "imported .pth": Format(_pth(False), lambda f: read_weights(f / "weights.pth"), ("weights.pth",)),
+    "imported .pth, pickle": Format(
         _pth(False), lambda f: read_weights(f / "weights.pth"), ("weights.pth",), _in_pickle
     ),
-    "foreign .pth, old": Format(_pth(True), lambda f: read_weights(f / "weights.pth"), ("weights.pth",)),
-    "foreign .safetensors": Format(
-        _foreign_safetensors, lambda f: read_weights(f / "weights.safetensors"), ("weights.safetensors",), _in_header
+    "imported .pth, old": Format(_pth(True), lambda f: read_weights(f / "weights.pth"), ("weights.pth",)),
+    "imported .safetensors": Format(
+        _weights_safetensors, lambda f: read_weights(f / "weights.safetensors"), ("weights.safetensors",), _in_header
     ),
     "published codebook .h5": Format(
         _codebook, lambda f: read_published_codebook(f / "centroids.h5"), ("centroids.h5",)

@@ -24,7 +24,7 @@ from fgsn.files import read_json, read_yaml
 from fgsn.geometry.colmap import read_model
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import load
-from fgsn.models.foreign import read_published_codebook, read_weights
+from fgsn.models.imported_weights import read_published_codebook, read_weights
 
 EXAMPLES = 20
 
@@ -131,7 +131,7 @@ def safetensors(folder):
     return lambda: load(folder / "m.safetensors")
 
 
-def foreign_safetensors(folder):
+def weights_safetensors(folder):
     safetensors(folder)
     return lambda: read_weights(folder / "w.safetensors")
 
@@ -199,7 +199,7 @@ def laughing_yaml(folder):
 
 
 PROMISES = (
-    mat, mat_below_the_limit, codebook, binary_model, binary_points, safetensors, foreign_safetensors,
+    mat, mat_below_the_limit, codebook, binary_model, binary_points, safetensors, weights_safetensors,
     header_of_the_model, npy, npy_below_the_limit, npz, pfm, picture, label_map, nested_json, nested_yaml,
     laughing_yaml,
 )  # fmt: skip

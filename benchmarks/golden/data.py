@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fgsn.models import backbones
-from fgsn.models.foreign import published_network, their_name
+from fgsn.models.imported_weights import published_name, published_network
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.models.resnet import DilatedResNet, PlainResNet
 
@@ -41,7 +41,7 @@ class Golden:
         """The authors' network with weights by the rule, as imported from a checkpoint of theirs."""
         with torch.device("meta"):
             ours = PSPNet(Architecture(backbone, classes)).state_dict()
-        shapes = {their_name(name): tuple(value.shape) for name, value in ours.items() if "num_batches" not in name}
+        shapes = {published_name(name): tuple(value.shape) for name, value in ours.items() if "num_batches" not in name}
         weights = {name: torch.from_numpy(value) for name, value in self.rule["fill_state_dict"](shapes).items()}
         network = published_network(weights, Path("golden"))
         network.dropout.p = 0.0

@@ -8,7 +8,7 @@ from golden.data import Golden, differing, gap, row, rows
 from torch import nn
 
 from fgsn.models import backbones
-from fgsn.models.foreign import OLD_NAMES, their_name
+from fgsn.models.imported_weights import OLD_CLASSIFIERS, published_name
 from fgsn.models.layers import resize_map
 from fgsn.models.pspnet import Architecture, PSPNet
 
@@ -26,7 +26,7 @@ def weight_names(golden: Golden, original: bool, backbone: str) -> float:
     theirs = golden["03_state_dict_keys.json"][f"use_original_base={original}"]
     with torch.device("meta"):
         network = PSPNet(Architecture(backbone, 100))
-    ours = {their_name(name): list(value.shape) for name, value in network.state_dict().items()}
+    ours = {published_name(name): list(value.shape) for name, value in network.state_dict().items()}
     known = {name: shape for name, shape, _ in theirs["state_dict"]}
     trained = sum(value.numel() for value in network.parameters())
     return len(ours.items() ^ known.items()) if trained == theirs["n_trainable"] else np.inf  # type: ignore[operator]
@@ -35,7 +35,7 @@ def weight_names(golden: Golden, original: bool, backbone: str) -> float:
 @row("3", "names of old checkpoints", 0)
 def old_names(golden: Golden) -> float:
     rename = golden["03_state_dict_keys.json"]["older_checkpoint_keys"]["rename"]
-    ours = {old + part: new + part for old, new in OLD_NAMES.items() for part in ("weight", "bias")}
+    ours = {old + part: new + part for old, new in OLD_CLASSIFIERS.items() for part in ("weight", "bias")}
     return len(ours.items() ^ rename.items())
 
 
@@ -114,7 +114,7 @@ def learning_norms(golden: Golden, case: str) -> tuple[float, float]:
     """Errors of the scores and (relative) of the statistics where batch norms learn."""
     network, stored = golden.network(NETWORKS[case], 100), golden["03_forward.npz"]
     network.frozen_norms = False
-    norms = {their_name(f"{name}.x")[:-2]: part for name, part in network.named_modules()
+    norms = {published_name(f"{name}.x")[:-2]: part for name, part in network.named_modules()
              if isinstance(part, nn.BatchNorm2d)}  # fmt: skip
     for name, norm in norms.items():
         norm.momentum = 0.1 if case == "mini_orig" and name.startswith("fcn.") else 0.95

@@ -20,7 +20,7 @@ from fgsn.data.resize import resized
 from fgsn.evaluation.stationary import count_pixels
 from fgsn.inference.model import Model
 from fgsn.inference.published_windows import published_scores, published_starts
-from fgsn.models.foreign import their_name
+from fgsn.models.imported_weights import published_name
 from fgsn.models.normalisation import CAFFE
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.training.losses import MatchedCells, at_cells, cluster_loss, correspondence_loss
@@ -85,7 +85,7 @@ def image(golden: Golden, number: str) -> Path:
 def segmenter(golden: Golden) -> Model:
     network = start(golden, 5)
     network.classifier.bias.copy_(torch.from_numpy(golden["11_segmentation.npz"]["conv6_bias_used"]))
-    return Model(network, CAFFE, 1024, SIDE, windows="published")
+    return Model(network, CAFFE, 1024, SIDE, tiling="published")
 
 
 PHOTOGRAPHS = {"a": ("a", "00011"), "b": ("b", "00014")}
@@ -193,7 +193,7 @@ def replay(golden: Golden) -> dict[str, float]:
     network.requires_grad_(True).reset_classifiers(5, torch.Generator())
     for layer, name in ((network.classifier, "conv6"), (network.aux_classifier, "conv6_1")):
         layer.weight.data.copy_(torch.from_numpy(stored[f"r0_{name}_weight"])[:, :, None, None])
-    before = {their_name(name): value.detach().clone() for name, value in network.named_parameters()}
+    before = {published_name(name): value.detach().clone() for name, value in network.named_parameters()}
     network.train()
     optimiser = sgd(network, 2.5e-5, 1e-4, lambda name: 1.0)
     set_rate(optimiser, 0, 8, 1.0)
@@ -234,7 +234,10 @@ def replay(golden: Golden) -> dict[str, float]:
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
-    moved = {their_name(name): value.detach() - before[their_name(name)] for name, value in network.named_parameters()}
+    moved = {
+        published_name(name): value.detach() - before[published_name(name)]
+        for name, value in network.named_parameters()
+    }
     for name, theirs in facts["iter4_param_deltas"].items():
         if theirs["delta_l2"] > 2e-6 * theirs["weight_l2"]:
             errors["weights"].append(relative(moved[name].norm().item(), theirs["delta_l2"]))

@@ -138,7 +138,7 @@ def test_features_that_are_not_finite_are_refused(broken):
 def test_no_features_and_too_few_are_refused():
     with pytest.raises(FgsnError, match="there are no features"):
         Codebook.fit(np.zeros((0, 8), np.float32), 5)
-    with pytest.raises(FgsnError, match="5 clusters want at least as many features, but there are 4"):
+    with pytest.raises(FgsnError, match="5 clusters require at least as many features, but there are 4"):
         Codebook.fit(features_of(samples=4), 5)
 
 

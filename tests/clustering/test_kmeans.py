@@ -149,7 +149,7 @@ def test_as_many_clusters_as_samples():
 
 
 def test_more_clusters_than_samples_is_told_in_one_line():
-    with pytest.raises(FgsnError, match="65 clusters want at least as many features, but there are 64: take fewer"):
+    with pytest.raises(FgsnError, match="65 clusters require at least as many features, but there are 64: use fewer"):
         run(blobs(10, samples=64), 65)
 
 

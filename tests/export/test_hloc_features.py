@@ -57,9 +57,9 @@ def test_broken_files_are_told(keypoints, tmp_path, make_model):
     with pytest.raises(FgsnError, match=r"none\.h5 does not exist"):
         write_hloc_features(make_model(), tmp_path / "images", tmp_path / "none.h5", out)
     (tmp_path / "text.h5").write_text("no")
-    with pytest.raises(FgsnError, match=r"text\.h5 is no HDF5 file"):
+    with pytest.raises(FgsnError, match=r"text\.h5 is not an HDF5 file"):
         write_hloc_features(make_model(), tmp_path / "images", tmp_path / "text.h5", out)
-    with pytest.raises(FgsnError, match="would replace the key points"):
+    with pytest.raises(FgsnError, match="would replace the input keypoints"):
         write_hloc_features(make_model(), tmp_path / "images", keypoints, keypoints)
     (tmp_path / "images" / "b.png").unlink()
     with pytest.raises(FgsnError, match=r"b\.png does not exist"):
@@ -67,10 +67,10 @@ def test_broken_files_are_told(keypoints, tmp_path, make_model):
     assert not list(tmp_path.glob("*out.h5*"))
     with h5py.File(tmp_path / "empty.h5", "w"):
         pass
-    with pytest.raises(FgsnError, match="holds no image with keypoints"):
+    with pytest.raises(FgsnError, match="contains no image with keypoints"):
         write_hloc_features(make_model(), tmp_path / "images", tmp_path / "empty.h5", out)
     with h5py.File(keypoints, "a") as file:
         del file["b.png"]["keypoints"]
         file["b.png"]["keypoints"] = np.full((3, 2), np.nan)
-    with pytest.raises(FgsnError, match=r"key points of 'b\.png' cannot be read"):
+    with pytest.raises(FgsnError, match=r"keypoints of 'b\.png' cannot be read"):
         write_hloc_features(make_model(), tmp_path / "images", keypoints, out)

@@ -51,7 +51,7 @@ def test_ply_and_colmap(given):
 
 def test_labels_of_another_model_are_refused(given, make_model):
     make_model(classes=K + 1).save(given["model"])
-    with pytest.raises(FgsnError, match=r"5 labels, but .* has 6; give the model"):
+    with pytest.raises(FgsnError, match=r"5 labels, but .* has 6; use the model"):
         export(ExportSettings(format=("ply",), **given))
 
 

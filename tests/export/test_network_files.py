@@ -61,7 +61,7 @@ def test_onnx_for_one_size(model, tmp_path, make_image):
     assert facts["fgsn:image"].endswith("width x height: 75 x 52")
     assert json.loads(facts["fgsn:classes"]) == list(model.classes)
     assert len(json.loads(facts["fgsn:palette"])) == 30
-    with pytest.raises(FgsnError, match="none of the 2 images has the size"):
+    with pytest.raises(FgsnError, match="none of the 2 images has its input size"):
         network_files._compared(found["file"], model, ["labels"], (40, 41), images)
 
 
@@ -104,5 +104,5 @@ def test_what_torch_cannot_export_is_told(model, tmp_path, monkeypatch):
         raise RuntimeError("no\nsuch operator")
 
     monkeypatch.setattr(network_files.torch.export, "export", refuse)
-    with pytest.raises(FgsnError, match="torch cannot export this network: no such operator; give the --size"):
+    with pytest.raises(FgsnError, match="torch cannot export this network: no such operator; specify the --size"):
         export(ExportSettings(model=tmp_path, out=tmp_path / "out", format=("torch",)))

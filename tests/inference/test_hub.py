@@ -43,7 +43,7 @@ def test_a_folder_for_the_hub(make_model, tmp_path):
 
 @pytest.mark.parametrize("address", ["hf://name", "hf://a/b/c", "hf://a/b@", "hf://a b/c", "hf://", Path("hf://a")])
 def test_other_addresses_are_refused(address):
-    with pytest.raises(FgsnError, match="no address of a model; expected hf://owner/name"):
+    with pytest.raises(FgsnError, match="not the address of a model; expected hf://owner/name"):
         fgsn.load(address)
 
 
@@ -101,7 +101,7 @@ def test_a_model_is_fetched_once(make_model, tmp_path):
     try:
         first, second, none = fetched("hf://owner/name", "hf:/owner/name@v2", "hf://owner/none")
         assert (first, second) == ("9", "9")
-        assert none.startswith("model.safetensors of hf://owner/none cannot be fetched: ")
+        assert none.startswith("model.safetensors of hf://owner/none cannot be downloaded: ")
         assert any(asked.startswith("GET") for asked in _Hub.asked)
     finally:
         server.shutdown()

@@ -12,7 +12,7 @@ from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError, UsageError
 from fgsn.inference.import_model import import_model
 from fgsn.models import backbones
-from fgsn.models.foreign import their_name
+from fgsn.models.imported_weights import published_name
 from fgsn.models.normalisation import CAFFE, SIGNED, TORCHVISION
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.models.resnet import DilatedResNet, PlainResNet
@@ -32,7 +32,7 @@ def theirs(tmp_path):
     def write(labels):
         torch.manual_seed(0)
         state = PSPNet(Architecture("resnet-mini", labels)).state_dict()
-        torch.save({their_name(name): value for name, value in state.items()}, tmp_path / "theirs.pth")
+        torch.save({published_name(name): value for name, value in state.items()}, tmp_path / "theirs.pth")
         return str(tmp_path / "theirs.pth")
 
     return write
@@ -47,7 +47,7 @@ def test_nineteen_labels_are_the_classes_of_cityscapes(theirs, tmp_path):
     model = fgsn.load(tmp_path / "model.safetensors", "cpu")
     assert results["kind"] == model.facts["kind"] == "base network"
     assert model.classes == CITYSCAPES_CLASSES
-    assert (model.normalisation, model.short_side, model.window, model.windows) == (CAFFE, 1024, 713, "published")
+    assert (model.normalisation, model.short_side, model.window, model.tiling) == (CAFFE, 1024, 713, "published")
 
 
 def test_any_other_number_is_a_cluster_model_with_its_codebook(theirs, tmp_path):
@@ -64,7 +64,9 @@ def test_any_other_number_is_a_cluster_model_with_its_codebook(theirs, tmp_path)
     assert model.classes is None
     assert model.codebook is not None
     assert model.codebook.clusters == model.clusters == 20
-    with pytest.raises(FgsnError, match=r"has 20 clusters of 512 numbers, but .* has 7 of 512; they are not from"):
+    with pytest.raises(
+        FgsnError, match=r"has 20 clusters of 512 numbers, but .* requires 7 clusters of 512; they"
+    ):
         run(theirs(7), tmp_path, codebook=tmp_path / "centroids_0.h5")
 
 
@@ -82,16 +84,16 @@ def test_weights_of_torchvision_are_fed_what_they_were_trained_on_and_start_a_tr
     results = run(str(tmp_path / "resnet.pth"), tmp_path)
     model = fgsn.load(tmp_path / "model.safetensors", "cpu")
     assert model.normalisation == TORCHVISION
-    assert results["kind"] == model.facts["kind"] == "start of a training: its head knows nothing"
+    assert results["kind"] == model.facts["kind"] == "start of a training: untrained head"
     assert torch.equal(model.network.backbone.conv1.weight, backbone.conv1.weight)
-    with pytest.raises(UsageError, match="--codebook and --classes belong to a PSPNet"):
+    with pytest.raises(UsageError, match="--codebook and --classes require a PSPNet"):
         run(str(tmp_path / "resnet.pth"), tmp_path, classes=tmp_path / "names.txt")
     data = make_dataset(tmp_path / "data")
     prepare(PrepareSettings(dataset=data))
     settings = {"clusters": 3, "iterations": 1, "batch": 1, "crop": 65, "pca_dim": 8, "device": "cpu"}
     train(TrainSettings(data=(data,), init=tmp_path / "model.safetensors", out=tmp_path / "run", **settings))
     trained = fgsn.load(tmp_path / "run", "cpu")
-    assert (trained.clusters, trained.windows, trained.normalisation) == (3, "aligned", TORCHVISION)
+    assert (trained.clusters, trained.tiling, trained.normalisation) == (3, "aligned", TORCHVISION)
 
 
 def test_the_network_that_comes_with_the_package(tmp_path):
@@ -113,6 +115,6 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys):
         main(["import", str(tmp_path / "notes.pth"), "--out", str(tmp_path / "model.safetensors")])
     assert stop.value.code == 1
     assert capsys.readouterr().err.strip().splitlines() == [
-        f"fgsn: {tmp_path / 'notes.pth'} is no checkpoint of torch, or it is truncated"
+        f"fgsn: {tmp_path / 'notes.pth'} is not a torch checkpoint, or it is truncated"
     ]
     assert not (tmp_path / "model.safetensors").exists()

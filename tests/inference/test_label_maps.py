@@ -81,7 +81,7 @@ def test_a_file_that_is_no_label_map_says_so(tmp_path):
     with pytest.raises(FgsnError, match="does not exist"):
         read_label_map(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(FgsnError, match="no readable PNG"):
+    with pytest.raises(FgsnError, match="not a readable PNG"):
         read_label_map(tmp_path / "text.png")
     Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
     with pytest.raises(FgsnError, match="how many labels"):
@@ -92,6 +92,6 @@ def test_a_cut_file_says_so(tmp_path):
     path = tmp_path / "map.png"
     write_label_map(path, np.random.default_rng(0).integers(0, 900, (40, 40)), 900)
     path.write_bytes(path.read_bytes()[:-700])
-    with pytest.raises(FgsnError, match="no readable PNG") as failure:
+    with pytest.raises(FgsnError, match="not a readable PNG") as failure:
         read_label_map(path)
     assert "\n" not in str(failure.value)

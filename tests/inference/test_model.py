@@ -13,6 +13,7 @@ import fgsn
 from fgsn import Codebook
 from fgsn.errors import FgsnError
 from fgsn.inference.model import choose_device
+from fgsn.inference.segmenter import Segmenter
 from fgsn.models.model_file import read_model_file, write_model_file
 
 
@@ -58,7 +59,7 @@ def test_a_base_network_too(make_model, tmp_path):
 
 
 def test_a_run_folder_stands_for_its_model(make_model, tmp_path):
-    with pytest.raises(FgsnError, match=f"{tmp_path} holds no model.safetensors: it is no run folder, or"):
+    with pytest.raises(FgsnError, match=f"{tmp_path} contains no model.safetensors: it is not a run folder, or"):
         fgsn.load(tmp_path)
     make_model().save(tmp_path / "model.safetensors")
     assert fgsn.load(tmp_path).clusters == 5
@@ -202,9 +203,9 @@ def test_scores_and_features_are_those_of_the_network(make_model):
 def test_the_number_of_windows_computed_at_once_changes_nothing(make_model):
     scores, seen = [], []
     for batch in (1, 16):
-        model = replace(make_model(), batch=batch)
+        model = make_model()
         model.network.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
-        scores.append(model.scores(picture(200, 150)))
+        scores.append(Segmenter(model, precision=None, batch=batch).scores(picture(200, 150)))
     assert seen == [1] * 12 + [12]
     torch.testing.assert_close(*scores, rtol=1e-4, atol=1e-3)
 

@@ -135,7 +135,7 @@ def test_colours_are_theirs():
 def test_a_model_says_how_its_label_maps_are_made(make_model, make_image, tmp_path):
     image = make_image(tmp_path / "image.png", 150, 110)
     model = make_model()
-    ours, theirs = model.segment(image), replace(model, windows="published").segment(image)
+    ours, theirs = model.segment(image), replace(model, tiling="published").segment(image)
     assert ours.shape == theirs.shape == (110, 150)
     assert 0.5 < (ours == theirs).mean() < 1.0  # the same scores, put together in another way
 
@@ -172,7 +172,7 @@ def segmenter(golden, monkeypatch):
     with torch.no_grad():
         network.backbone.layer1.conv1.conv.weight.div_(64)
         network.classifier.bias.copy_(torch.from_numpy(stored["bias"]))
-    return Model(network.eval().requires_grad_(False), CAFFE, 1024, 713, windows="published"), stored
+    return Model(network.eval().requires_grad_(False), CAFFE, 1024, 713, tiling="published"), stored
 
 
 def test_the_label_map_of_a_photograph_is_theirs(segmenter):

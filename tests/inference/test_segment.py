@@ -14,7 +14,7 @@ from fgsn.errors import FgsnError, UsageError
 from fgsn.inference import segment as module
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.segment import segment
-from fgsn.inference.segmenter import faster
+from fgsn.inference.segmenter import Segmenter
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_another_model_or_size_is_refused_in_the_same_folder(model, make_model, 
         (f"this model with --window {model.window}, not 33 and --tiling aligned, not published",
          {"window": 33, "tiling": "published"}),
     ):  # fmt: skip
-        with pytest.raises(FgsnError, match=f"out holds label maps of {what}: choose another --out, or add"):
+        with pytest.raises(FgsnError, match=f"out contains label maps of {what}: choose another --out, or add"):
             run(tmp_path, **change)
     assert run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)["segmented"] == 1
     labels = read_label_map(tmp_path / "out" / "labels" / "street.png")[0]
@@ -188,15 +188,15 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_no_part(model, make_ima
 def test_an_interruption_leaves_whole_maps_only(model, make_image, tmp_path, monkeypatch):
     for n in range(4):
         make_image(tmp_path / "images" / f"{n}.png")
-    found = module.predicted
+    many = Segmenter.many
 
     def interrupted(*args):
-        for number, image in enumerate(found(*args)):
+        for number, image in enumerate(many(*args)):
             if number == 2:
                 raise KeyboardInterrupt
             yield image
 
-    monkeypatch.setattr(module, "predicted", interrupted)
+    monkeypatch.setattr(Segmenter, "many", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert files(tmp_path / "out" / "labels") == ["0.png", "1.png"]
@@ -281,7 +281,7 @@ def test_label_maps_half_written_over_stay_refused(model, make_model, make_image
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)
     for name in ("model", "other"):
-        with pytest.raises(FgsnError, match="holds label maps of another model or other settings, partly written over"):
+        with pytest.raises(FgsnError, match="contains label maps of another model or other settings, partly over"):
             run(tmp_path, model=tmp_path / f"{name}.safetensors")
     assert run(tmp_path, model=tmp_path / "other.safetensors", overwrite=True)["segmented"] == 1
     assert run(tmp_path, model=tmp_path / "other.safetensors")["already_there"] == 1
@@ -292,19 +292,19 @@ def test_label_maps_of_two_precisions_are_not_mixed(model, make_image, tmp_path)
         make_image(tmp_path / "images" / f"{n}.png", 101, 70, seed=n)
     run(tmp_path)
     assert "precision" not in json.loads((tmp_path / "out" / "made_from.json").read_text())
-    with pytest.raises(FgsnError, match="holds label maps of this model with --precision float32, not bfloat16: "):
+    with pytest.raises(FgsnError, match="contains label maps of this model with --precision float32, not bfloat16: "):
         run(tmp_path, precision="bfloat16")
     assert run(tmp_path, precision="bfloat16", out=tmp_path / "half")["segmented"] == 2
     assert json.loads((tmp_path / "half" / "made_from.json").read_text())["precision"] == "bfloat16"
-    expected = faster(model, "bfloat16").segment(tmp_path / "images" / "1.png")
+    expected = Segmenter(model, "bfloat16").labels(read_image(tmp_path / "images" / "1.png"))
     np.testing.assert_array_equal(read_label_map(tmp_path / "half" / "labels" / "1.png")[0], expected)
 
 
-@pytest.mark.parametrize("windows", ["aligned", "published"])
-def test_all_kinds_at_once_are_those_that_are_made_alone(model, make_image, tmp_path, windows):
+@pytest.mark.parametrize("tiling", ["aligned", "published"])
+def test_all_kinds_at_once_are_those_that_are_made_alone(model, make_image, tmp_path, tiling):
     image = make_image(tmp_path / "images" / "street.png", 101, 70)
-    run(tmp_path, tiling=windows, save=("labels", "overlay", "features", "scores"))
-    out, alone = tmp_path / "out", replace(model, windows=windows)
+    run(tmp_path, tiling=tiling, save=("labels", "overlay", "features", "scores"))
+    out, alone = tmp_path / "out", replace(model, tiling=tiling)
     np.testing.assert_array_equal(read_label_map(out / "labels" / "street.png")[0], alone.segment(image))
     np.testing.assert_allclose(np.load(out / "features" / "street.npy"), alone.features(image), rtol=1e-2, atol=0.05)
     scores = alone.scores(read_image(image))

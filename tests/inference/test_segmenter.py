@@ -1,4 +1,4 @@
-"""Models made ready for many images."""
+"""Scores and label maps of images, in both precisions."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fgsn.bench.segmentation import baseline_labels
-from fgsn.inference import segmenter as fast
-from fgsn.inference.segmenter import chosen_precision, faster, window_bytes
+from fgsn.inference import segmenter as module
+from fgsn.inference.segmenter import Segmenter, chosen_precision, window_bytes
 from fgsn.models.pspnet import Architecture
 
 
@@ -25,33 +25,41 @@ def test_label_maps_are_those_of_the_plain_way(make_model, pictures, short_side)
         plain = baseline_labels(model, pixels)
         assert len(np.unique(plain)) > 5
         assert (model.segment(pixels) == plain).mean() >= 0.999
-        assert (faster(model, "float32").segment(pixels) == plain).mean() >= 0.999
-        assert 0.5 < (faster(model, "bfloat16").segment(pixels) == plain).mean() < 1
+        assert (Segmenter(model, "float32").labels(pixels) == plain).mean() >= 0.999
+        assert 0.5 < (Segmenter(model, "bfloat16").labels(pixels) == plain).mean() < 1
 
 
-def test_a_faster_model_is_saved_as_the_model_it_came_from(make_model, tmp_path):
+def test_a_segmenter_leaves_its_model_as_it_is(make_model, tmp_path):
     model = make_model()
     model.save(tmp_path / "one.safetensors")
-    faster(model, "bfloat16").save(tmp_path / "other.safetensors")
+    Segmenter(model, "bfloat16").model.save(tmp_path / "other.safetensors")
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "other.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("has", [True, False])
 def test_auto_takes_16_bits_where_they_are_fast_and_allowed(make_model, monkeypatch, has):
-    monkeypatch.setattr(fast, "computes_bfloat16", lambda device: has)
+    monkeypatch.setattr(module, "computes_bfloat16", lambda device: has)
     model = make_model()
     assert chosen_precision(model, "auto") == ("bfloat16" if has else "float32")
-    assert chosen_precision(replace(model, windows="published"), "auto") == "float32"
-    assert chosen_precision(replace(model, windows="published"), "bfloat16") == "bfloat16"
+    assert chosen_precision(replace(model, tiling="published"), "auto") == "float32"
+    assert chosen_precision(replace(model, tiling="published"), "bfloat16") == "bfloat16"
     assert chosen_precision(model, "float32") == "float32"
-    assert faster(model).predictor.dtype == (torch.bfloat16 if has else torch.float32)
+    segmenter = Segmenter(model)
+    assert segmenter.network.dtype == (torch.bfloat16 if has else torch.float32)
+    assert segmenter.precision == ("bfloat16" if has else "float32")
 
 
 def test_memory_says_how_many_windows_are_computed_at_once(make_model):
     model = make_model()
     one = window_bytes(model.network.architecture, model.window, torch.float32) / 2**30
-    assert [faster(model, "float32", memory).batch for memory in (one / 9, 1.01 * one, 2.5 * one, 1e6)] == [1, 1, 2, 4]
-    assert faster(model, "bfloat16", 1.01 * one).batch == 2
+    assert [Segmenter(model, "float32", memory).batch for memory in (one / 9, 1.01 * one, 2.5 * one, 1e6)] == [
+        1,
+        1,
+        2,
+        4,
+    ]
+    assert Segmenter(model, "bfloat16", 1.01 * one).batch == 2
+    assert Segmenter(model, "float32", one / 9, batch=7).batch == 7
 
 
 def test_a_window_takes_the_memory_that_its_largest_maps_take():

@@ -6,11 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fgsn.inference.tiles import blended, blended_many, ramp, starts
+from fgsn.inference.tiles import blended, ramp, starts
 from fgsn.models.layers import cells
 
 sides = st.integers(1, 12).map(lambda n: 8 * n + 1)
 pixels = st.integers(1, 400)
+
+
+def blended_one(predict, image, side, batch):
+    [(_, result)] = blended(predict, [(None, image)], side, batch)
+    return result
 
 
 def every_eighth(tiles):
@@ -45,7 +50,7 @@ def test_windows_are_at_most_two_thirds_apart(size, side):
 @given(pixels, pixels, sides, st.integers(1, 5))
 def test_blending_the_pixels_at_the_cells_gives_them_back(height, width, side, batch):
     image = torch.rand(3, height, width, generator=torch.Generator().manual_seed(height * width))
-    result = blended(every_eighth, image, side, batch)
+    result = blended_one(every_eighth, image, side, batch)
     assert result.shape == (3, cells(height), cells(width))
     torch.testing.assert_close(result, image[:, ::8, ::8], atol=1e-6, rtol=1e-6)
 
@@ -54,7 +59,7 @@ def test_blending_the_pixels_at_the_cells_gives_them_back(height, width, side, b
 @given(pixels, pixels, sides)
 def test_blending_a_constant_is_constant(height, width, side):
     image = torch.full((3, height, width), 0.7)
-    result = blended(every_eighth, image, side, 2)
+    result = blended_one(every_eighth, image, side, 2)
     torch.testing.assert_close(result, torch.full_like(result, 0.7))
 
 
@@ -65,11 +70,11 @@ def test_all_windows_of_a_batch_have_one_size_and_no_batch_is_larger_than_asked(
         seen.append(tuple(tiles.shape))
         return every_eighth(tiles)
 
-    blended(look, torch.zeros(3, 100, 333), 65, 4)
+    blended_one(look, torch.zeros(3, 100, 333), 65, 4)
     assert {shape[1:] for shape in seen} == {(3, 65, 65)}
     assert max(shape[0] for shape in seen) == 4
     seen.clear()
-    blended(look, torch.zeros(3, 40, 333), 65, 4)
+    blended_one(look, torch.zeros(3, 40, 333), 65, 4)
     assert {shape[1:] for shape in seen} == {(3, 40, 65)}
 
 
@@ -81,7 +86,7 @@ def test_an_image_that_fits_is_one_window():
         return every_eighth(tiles)
 
     for height, width in ((65, 65), (7, 65), (1, 1), (72, 72)):
-        blended(look, torch.zeros(3, height, width), 65, 4)
+        blended_one(look, torch.zeros(3, height, width), 65, 4)
         assert seen.pop() == (1, 3, height, width)
     assert not seen
 
@@ -94,7 +99,7 @@ def test_a_disagreement_is_blended_by_the_distance_to_the_borders():
         return torch.full((len(tiles), 1, 9, 9), next(answers))
 
     left, right = starts(65 + 48, 65)
-    result = blended(number, torch.zeros(3, 65, 65 + 48), 65, 1)[0]
+    result = blended_one(number, torch.zeros(3, 65, 65 + 48), 65, 1)[0]
     weights = ramp(9, 9)[0].numpy()
     first, second = np.zeros(15), np.zeros(15)
     first[left // 8 : left // 8 + 9], second[right // 8 : right // 8 + 9] = weights, weights
@@ -114,7 +119,7 @@ def test_a_ramp_is_one_in_the_middle_third_and_never_zero(side):
 
 def test_half_precision_predictions_are_blended_in_float32():
     image = torch.rand(3, 200, 200)
-    result = blended(lambda tiles: every_eighth(tiles).bfloat16(), image, 65, 4)
+    result = blended_one(lambda tiles: every_eighth(tiles).bfloat16(), image, 65, 4)
     assert result.dtype == torch.float32
     torch.testing.assert_close(result, image[:, ::8, ::8].bfloat16().float())
 
@@ -134,7 +139,7 @@ def test_windows_of_several_images_are_computed_together_and_kept_apart():
             yield number, image
 
     found = []
-    for key, values in blended_many(look, numbered(), 65, 3):
+    for key, values in blended(look, numbered(), 65, 3):
         found.append(key)
         assert taken[-1] <= key + 3
         torch.testing.assert_close(values, images[key][:, ::8, ::8])

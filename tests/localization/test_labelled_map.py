@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_said_in_one_line(labels):
     with pytest.raises(FgsnError, match=r"002\.png has 32 x 24 pixels, but the map's image .* 64 x 48"):
         make_labelled_map(model, labels)
     path.write_bytes(b"no picture")
-    with pytest.raises(FgsnError, match="no readable PNG"):
+    with pytest.raises(FgsnError, match="not a readable PNG"):
         make_labelled_map(model, labels)
 
 

@@ -64,7 +64,7 @@ def test_only_names_of_timm(name, message):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("mixer_s32_224", "does not take images of any size"), ("inception_v4", "do not cover the image")],
+    [("mixer_s32_224", "does not accept images of any size"), ("inception_v4", "do not cover the image")],
 )
 def test_networks_that_do_not_fit_are_told(name, message):
     with pytest.raises(FgsnError, match=message):
@@ -125,7 +125,7 @@ def test_weights_that_cannot_be_fetched(tmp_path, monkeypatch):
         raise FileNotFoundError("no connection,\nand nothing kept")
 
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
-    with pytest.raises(FgsnError, match="weights of timm/test_resnet cannot be fetched: no connection, and nothing"):
+    with pytest.raises(FgsnError, match="weights of timm/test_resnet cannot be downloaded: no connection, and nothing"):
         import_model(ImportSettings(checkpoint=CONVOLUTIONAL, out=tmp_path / "start.safetensors"))
 
 

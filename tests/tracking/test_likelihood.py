@@ -152,5 +152,5 @@ def test_distorted_image_is_undone():
 def test_label_map_of_the_wrong_size():
     made = scene()
     made["labels"] = made["labels"][:-1]
-    with pytest.raises(FgsnError, match="40 x 29 pixels does not go with a camera of 40 x 30"):
+    with pytest.raises(FgsnError, match="40 x 29 pixels does not match a camera of 40 x 30"):
         prepared(made)

@@ -201,7 +201,7 @@ def test_needs_a_start_and_the_right_image():
     with pytest.raises(FgsnError, match="call start"):
         tracker.step(STILL, labels, CAMERA)
     tracker.start(STILL)
-    with pytest.raises(FgsnError, match="does not go with a camera"):
+    with pytest.raises(FgsnError, match="does not match a camera"):
         tracker.step(STILL, labels[:-1], CAMERA)
 
 

@@ -255,7 +255,7 @@ def test_pairs_come_in_another_order_in_every_epoch(settings, data):
 
 
 def test_more_clusters_than_features(run, tmp_path):
-    with pytest.raises(FgsnError, match="73 clusters want at least as many features, but there are 72: take fewer"):
+    with pytest.raises(FgsnError, match="73 clusters require at least as many features, but there are 72: use fewer"):
         run(clusters=73)
     run(clusters=72, iterations=1)
 

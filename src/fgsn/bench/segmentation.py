@@ -17,7 +17,7 @@ from fgsn.data.resize import resized_shape
 from fgsn.inference.label_maps import read_label_map, write_label_map
 from fgsn.inference.model import Model, choose_device
 from fgsn.inference.segment import segment_images
-from fgsn.inference.segmenter import chosen_precision, faster
+from fgsn.inference.segmenter import Segmenter, chosen_precision
 from fgsn.inference.tiles import ramp, starts
 from fgsn.inference.upsample import cells_around
 from fgsn.models.layers import STRIDE, cells
@@ -39,12 +39,12 @@ def segmentation(settings: BenchSettings) -> dict[str, Any]:
     backbone, window, size, count = FULL if settings.full else QUICK
     model = random_model(settings, backbone, window)
     precision = chosen_precision(model, "auto")
-    models = {name: faster(model, name) for name in dict.fromkeys((precision, "float32"))}
+    segmenters = {name: Segmenter(model, name) for name in dict.fromkeys((precision, "float32"))}
     with tempfile.TemporaryDirectory() as folder:
         images = [(path, path.name) for path in textures(Path(folder), size, count, settings.seed)]
 
         def ours(name: str) -> dict[str, Any]:
-            return segment_images(models[name], images, Path(folder) / name, {"labels"}, overwrite=True)
+            return segment_images(segmenters[name], images, Path(folder) / name, {"labels"}, overwrite=True)
 
         networks: list[float] = []
 
@@ -58,7 +58,7 @@ def segmentation(settings: BenchSettings) -> dict[str, Any]:
         if precision != "float32":
             methods["float32"] = lambda: ours("float32")
         timed = alternating(methods, settings.rounds, model.device)
-        equal = {f"equal_{name}": _equal(Path(folder), name, [name for _, name in images]) for name in models}
+        equal = {f"equal_{name}": _equal(Path(folder), name, [name for _, name in images]) for name in segmenters}
     windows = len(starts(size[1], model.window)) * len(starts(size[0], model.window))
     architecture, crops = model.network.architecture, count * windows
     # The weights are read at least once, and the scores of all labels are written once for every cell of a window.

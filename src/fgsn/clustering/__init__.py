@@ -1,1 +1,1 @@
-"""Whitening, k-means and the codebook made of both."""
+"""Whitening, k-means and the codebook that combines them."""

@@ -1,4 +1,4 @@
-"""The codebook: whitening and centroids, which turn features into cluster indices."""
+"""The codebook: whitening and centroids, which map features to cluster indices."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ from fgsn import ranks
 from fgsn.clustering.kmeans import kmeans, nearest
 from fgsn.clustering.whitening import Whitening
 
-TOGETHER = 4096
-"""Features assigned at once, at most."""
+CHUNK = 4096
+"""Maximum number of features assigned at once."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Codebook:
     whitening: Whitening
     centroids: Float[Tensor, "clusters kept"]
     objective: tuple[float, ...] = ()
-    """Sum of squared distances over the iterations of k-means."""
+    """Sum of squared distances at each iteration of k-means."""
 
     @classmethod
     def fit(
@@ -33,13 +33,13 @@ class Codebook:
         pca_dim: int = 256,
         iterations: int = 20,
     ) -> "Codebook":
-        """Whiten the features and cluster them; several ranks share the work and get the same codebook.
+        """Whiten and cluster features; several ranks share the work and get the same codebook.
 
         Args:
-            features: one row per sample, finite; all of them on every rank.
+            features: one finite row per sample; all samples on every rank.
             clusters: number of clusters K, 2 to the number of samples.
             seed: the same seed gives the same codebook.
-            pca_dim: dimensions kept by the whitening, at most.
+            pca_dim: maximum number of dimensions after whitening.
             iterations: iterations of k-means.
 
         Raises:
@@ -65,7 +65,7 @@ class Codebook:
 
     def assign_tensor(self, features: Float[Tensor, "samples dim"]) -> Int64[Tensor, " samples"]:
         """Cluster index of each feature, on the features' device."""
-        parts = features.split(TOGETHER)  # small enough to stay in the processor's cache
+        parts = features.split(CHUNK)  # small enough to stay in the processor's cache
         return torch.cat([nearest(self.whitening(part), self.centroids)[0] for part in parts])
 
     def assign_map(self, features: Float[Tensor, "batch dim height width"]) -> Int64[Tensor, "batch height width"]:
@@ -78,7 +78,7 @@ class Codebook:
         return Codebook(whitening, self.centroids.to(device), self.objective)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The numbers to store in a file."""
+        """The tensors to store in a file."""
         return {
             "mean": self.whitening.mean,
             "projection": self.whitening.projection,

@@ -1,8 +1,8 @@
-"""k-means in torch: k-means++ start on a sample, Lloyd's iterations, no cluster left empty.
+"""k-means in torch: k-means++ initialisation on a sample, Lloyd's iterations, no empty clusters.
 
-The same code runs on CPU, GPU and several ranks, and gives the same bits for any number of ranks: samples go through
-the matrix product in chunks that do not depend on who computes them, and sums are taken of values on a grid, so that
-float64 holds them without rounding, whatever their order. faiss and scikit-learn are its oracles in the tests.
+The same code runs on CPU, GPU and several ranks, and its results are bit-identical for any number of ranks: the chunks
+of the matrix product do not depend on the rank, and sums are taken of values on a grid, so that they are exact in
+float64 in any order. faiss and scikit-learn are the oracles in the tests.
 """
 
 import math
@@ -18,11 +18,11 @@ from fgsn import ranks
 from fgsn.errors import FgsnError
 
 CHUNK = 2048
-"""Samples looked at at once: what is computed of them stays in a processor's cache."""
+"""Samples processed at once, so that intermediate results stay in the processor's cache."""
 CHUNK_VALUES = 1 << 24
-"""Distances held at once, at most."""
+"""Maximum number of distances in memory at once."""
 SEEDING_SAMPLES = (16, 16384)
-"""Samples that the k-means++ start looks at: so many per cluster, and so many at least."""
+"""Samples used by the k-means++ initialisation: number per cluster, and minimum."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Clustering:
 
     centroids: Float[Tensor, "clusters dim"]
     objective: tuple[float, ...]
-    """Sum of squared distances, seen at each iteration (before its update) and at the end."""
+    """Sum of squared distances at each iteration (before its update) and at the end."""
     counts: Int64[Tensor, " clusters"]
-    """Samples of each cluster."""
+    """Number of samples of each cluster."""
 
 
 def kmeans(
@@ -47,8 +47,8 @@ def kmeans(
     count = samples.shape[0]
     if count < clusters:
         raise FgsnError(
-            f"{clusters} clusters want at least as many features, but there are {count}: "
-            "take fewer clusters, more images, or more features per image"
+            f"{clusters} clusters require at least as many features, but there are {count}: "
+            "use fewer clusters, more images, or more features per image"
         )
     centroids = _plusplus(samples, clusters, generator)
     ranks.same(centroids)
@@ -66,7 +66,7 @@ def kmeans(
 def nearest(
     samples: Float[Tensor, "samples dim"], centroids: Float[Tensor, "clusters dim"]
 ) -> tuple[Int64[Tensor, " samples"], Float[Tensor, " samples"]]:
-    """Nearest centroid of each sample (the first of equals), and the squared distance to it."""
+    """Nearest centroid of each sample (the first if several are equally near), and the squared distance to it."""
     product = _Product(centroids)
     found = [product.smallest(chunk) for chunk in product.chunks(samples)]
     ids, partial = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -74,39 +74,39 @@ def nearest(
 
 
 class _Product:
-    """|c|² - 2 x·c, by which centroids are nearer or farther, for chunks of samples."""
+    """|c|² - 2 x·c for chunks of samples: orders centroids c by their distance to a sample x."""
 
     def __init__(self, centroids: Tensor) -> None:
         self.offsets, self.weights = centroids.square().sum(dim=1), -2.0 * centroids
 
     def chunks(self, rows: Tensor) -> Sequence[Tensor]:
-        """The rows in chunks of the size for these centroids."""
+        """The rows in chunks; their size depends on the number of centroids."""
         return rows.split(max(1, min(CHUNK, CHUNK_VALUES // len(self.weights))))
 
     def smallest(self, chunk: Tensor) -> tuple[Tensor, Tensor]:
-        """Which centroid has the smallest value for each sample, and that value."""
+        """Index of the centroid with the smallest value for each sample, and that value."""
         values, ids = _affine(chunk, self.weights, self.offsets).min(dim=1)
         return ids, values
 
 
 def _affine(chunk: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
-    """offsets + chunk @ weights.T; on a CPU by a convolution, for which torch has the faster product there."""
+    """offsets + chunk @ weights.T; on a CPU as a convolution, which torch computes faster there."""
     if chunk.device.type != "cpu":
         return torch.addmm(offsets, chunk, weights.T)
     rows, dim = chunk.shape
-    # Pictures of 1 x n pixels; fewer than 16 pictures would take the slower product.
+    # A batch of 16 images of 1 x n pixels; smaller batches use a slower product.
     pixels = functional.pad(chunk, (0, 0, 0, -rows % 16)).view(16, -1, 1, dim).permute(0, 3, 1, 2)
     filters = weights[:, :, None, None].contiguous(memory_format=torch.channels_last)
     return functional.conv2d(pixels, filters, offsets).permute(0, 2, 3, 1).reshape(-1, len(weights))[:rows]
 
 
 def _on_grid(samples: Tensor) -> Tensor:
-    """The samples rounded to multiples of a step so large that float64 holds every sum of them exactly.
+    """The samples rounded to multiples of a step so large that every sum of them is exact in float64.
 
-    For 200,000 samples of length 1 the step is 2^-34, which leaves values above 2^-10 as they are.
+    For 200,000 samples of length 1 the step is 2^-34, which does not change values above 2^-10.
     """
     largest = math.frexp(max(samples.abs().max().item(), 1e-30))[1]
-    big = math.ldexp(1.5, largest + math.frexp(len(samples))[1] - 1)  # float64 near it has steps of that size
+    big = math.ldexp(1.5, largest + math.frexp(len(samples))[1] - 1)  # float64 values near it are multiples of the step
     rounded = torch.empty_like(samples)
     for chunk, place in zip(samples.split(CHUNK), rounded.split(CHUNK), strict=True):
         place[:] = chunk.double().add_(big).sub_(big)
@@ -114,7 +114,7 @@ def _on_grid(samples: Tensor) -> Tensor:
 
 
 def _assigned(samples: Tensor, squares: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Samples of each cluster, their sums, and the squared distance of every sample to its centroid."""
+    """Number and sum of the samples of each cluster, and the squared distance of every sample to its centroid."""
     product = _Product(centroids)
     counts = torch.zeros(len(centroids), dtype=torch.int64, device=samples.device)
     sums = torch.zeros(centroids.shape, dtype=torch.float64, device=samples.device)
@@ -131,13 +131,13 @@ def _assigned(samples: Tensor, squares: Tensor, centroids: Tensor) -> tuple[Tens
 
 
 def _plusplus(samples: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
-    """Start: each further centre is the best of a few candidates drawn with probability ~ squared distance.
+    """Initial centroids: each is the best of a few candidates drawn with probability ~ squared distance.
 
-    Arthur and Vassilvitskii, SODA 2007, with the greedy choice that scikit-learn uses.
+    Arthur and Vassilvitskii, SODA 2007, with scikit-learn's greedy choice.
     """
-    looked_at = max(SEEDING_SAMPLES[0] * clusters, SEEDING_SAMPLES[1])
-    if samples.shape[0] > looked_at:
-        chosen = torch.randperm(samples.shape[0], generator=generator)[:looked_at]
+    limit = max(SEEDING_SAMPLES[0] * clusters, SEEDING_SAMPLES[1])
+    if samples.shape[0] > limit:
+        chosen = torch.randperm(samples.shape[0], generator=generator)[:limit]
         samples = samples[chosen.to(samples.device)]
     candidates = 2 + int(torch.tensor(float(clusters)).log().item())
     first = int(torch.randint(samples.shape[0], (1,), generator=generator))
@@ -147,7 +147,7 @@ def _plusplus(samples: Tensor, clusters: int, generator: torch.Generator) -> Ten
     closest = (squares - 2 * (samples @ centres[0]) + squares[first]).clamp(min=0)
     for index in range(1, clusters):
         cumulative = closest.double().cumsum(0)
-        # Fewer distinct samples than clusters: all distances are 0, any sample will do.
+        # With fewer distinct samples than clusters all distances become 0, and any sample may be chosen.
         draws = torch.rand(candidates, generator=generator, dtype=torch.float64).to(samples.device) * cumulative[-1]
         drawn = torch.searchsorted(cumulative, draws, right=True).clamp(max=samples.shape[0] - 1)
         distances = torch.addmm(squares[:, None], samples, samples[drawn].T, alpha=-2.0)
@@ -158,7 +158,7 @@ def _plusplus(samples: Tensor, clusters: int, generator: torch.Generator) -> Ten
 
 
 def _means(samples: Tensor, counts: Tensor, sums: Tensor, distances: Tensor, centroids: Tensor) -> Tensor:
-    """Means of the clusters; an empty one moves to the sample that is farthest from its own centroid."""
+    """Means of the clusters; an empty cluster moves to the sample farthest from its own centroid."""
     means = (sums / counts.clamp(min=1)[:, None]).float()
     empty = (counts == 0).nonzero()[:, 0]
     if len(empty):

@@ -1,6 +1,6 @@
 """PCA whitening and L2 normalisation of features, as in the authors' code.
 
-Centred and in float64: faiss forms the scatter matrix in float32 without centring first and loses three digits.
+Centred first and in float64: faiss computes the scatter matrix uncentred in float32, which loses three digits.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 from fgsn.errors import FgsnError
 
 SMALLEST_VARIANCE = 1e-10
-"""Directions with less variance than this share of the largest carry rounding noise only and are left out."""
+"""Directions with less variance than this share of the largest contain only rounding noise and are dropped."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Whitening:
     def fit(cls, features: Float[Tensor, "samples dim"], keep: int) -> "Whitening":
         """Principal directions of the features, each scaled to equal variance.
 
-        At most `keep` directions are kept, fewer where the features have fewer.
+        At most `keep` directions are used, fewer if the features vary in fewer.
 
         Raises:
             FgsnError: no features, or values that are not finite.
@@ -34,7 +34,7 @@ class Whitening:
         if features.shape[0] == 0:
             raise FgsnError("there are no features to cluster")
         if not torch.isfinite(features).all():
-            raise FgsnError("the features hold NaN or infinite values; the network is broken")
+            raise FgsnError("the features contain NaN or infinite values; the network is broken")
         mean = features.mean(dim=0, dtype=torch.float64)
         scatter = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64, device=features.device)
         for chunk in features.split(65536):
@@ -42,7 +42,7 @@ class Whitening:
             scatter += centred.T @ centred
         variance, directions = torch.linalg.eigh(scatter)
         variance, directions = variance.flip(0)[:keep], directions.flip(1)[:, :keep]
-        # All features equal: nothing varies, and every direction is as good as another.
+        # If all features are equal there is no variance, and any direction will do.
         kept = variance > SMALLEST_VARIANCE * variance[0].clamp(min=1e-30)
         kept[0] = True
         scale = variance[kept].clamp(min=1e-30).rsqrt()

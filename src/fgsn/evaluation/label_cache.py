@@ -12,7 +12,7 @@ from fgsn.files import FolderLock, read_json, write_json
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import Model, fingerprint
 from fgsn.inference.segment import segment_images
-from fgsn.inference.segmenter import faster
+from fgsn.inference.segmenter import Segmenter
 
 FINGERPRINT = "made_from.json"
 
@@ -49,7 +49,7 @@ class LabelCache:
             stored = self.path(image)
             if stored.exists() and stored.stat().st_mtime_ns < image.stat().st_mtime_ns:
                 stored.unlink()
-        reasons = segment_images(faster(model, "float32"), list(names.items()), self.out, {"labels"})["failed"]
+        reasons = segment_images(Segmenter(model, "float32"), list(names.items()), self.out, {"labels"})["failed"]
         return {
             image: next((reason for reason in reasons if str(image) in reason), f"{image} could not be segmented")
             for image in names

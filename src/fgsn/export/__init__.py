@@ -1,1 +1,1 @@
-"""Models and maps of labels in the formats of other programs."""
+"""Models and labelled maps in the formats of other programs."""

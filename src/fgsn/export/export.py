@@ -1,4 +1,4 @@
-"""fgsn export: a model, or labels that it made, in the formats of other programs."""
+"""fgsn export: a model or its labels in the formats of other programs."""
 
 from collections.abc import Container
 from typing import Any
@@ -18,32 +18,32 @@ from fgsn.localization.map_folder import map_facts, save_map
 
 
 def export(settings: ExportSettings) -> dict[str, Any]:
-    """Write every format that is asked for; returns what was written.
+    """Write every requested format; returns what was written.
 
     Raises:
-        FgsnError: the model or what goes with a format is missing or broken, or two of them do not go together.
+        FgsnError: the model or an input of a format is missing or broken, or the inputs do not match.
     """
-    wanted = set(settings.format)
-    model = load(settings.model, "cpu" if wanted & {"onnx", "torch"} else settings.device)
+    formats = set(settings.format)
+    model = load(settings.model, "cpu" if formats & {"onnx", "torch"} else settings.device)
     results: dict[str, Any] = {}
-    if wanted & {"onnx", "torch"}:
+    if formats & {"onnx", "torch"}:
         results |= write_networks(model, settings)
-    if "hub" in wanted:
+    if "hub" in formats:
         model.save_pretrained(settings.out / "hub")
         results["hub"] = {"files": [str(settings.out / "hub" / name) for name in (MODEL_FILE, "README.md")]}
-    if "hloc" in wanted:
+    if "hloc" in formats:
         assert settings.images is not None
         assert settings.keypoints is not None
         results["hloc"] = write_hloc_features(model, settings.images, settings.keypoints, settings.out / "features.h5")
-    if wanted & {"ply", "colmap", "map"}:
-        results |= _map_of_labels(model, settings, wanted)
+    if formats & {"ply", "colmap", "map"}:
+        results |= _write_labelled_map(model, settings, formats)
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)
     return results
 
 
-def _map_of_labels(model: Model, settings: ExportSettings, wanted: Container[str]) -> dict[str, Any]:
-    """Write the map as PLY, as COLMAP model or as map folder."""
+def _write_labelled_map(model: Model, settings: ExportSettings, formats: Container[str]) -> dict[str, Any]:
+    """Write the labelled map as PLY, COLMAP model or map folder."""
     assert settings.map is not None
     assert settings.map_labels is not None
     stationary = None if model.stationary is None else np.asarray(model.stationary, bool)
@@ -51,18 +51,18 @@ def _map_of_labels(model: Model, settings: ExportSettings, wanted: Container[str
     if labelled.clusters != model.clusters:
         raise FgsnError(
             f"{settings.map_labels} has {labelled.clusters} labels, but {settings.model} has {model.clusters}; "
-            "give the model that made the label maps"
+            "use the model that made the label maps"
         )
     colours, results = model.palette, {}
     facts = map_facts(labelled)
     facts = {key: facts[key] for key in ("points", "points_with_label", "labels_used")}
-    if "ply" in wanted:
+    if "ply" in formats:
         write_ply(settings.out / "labels.ply", labelled, colours)
         results["ply"] = {"file": str(settings.out / "labels.ply"), **facts}
-    if "map" in wanted:
+    if "map" in formats:
         save_map(settings.out / "map", labelled)
         results["map"] = {"folder": str(settings.out / "map"), **facts}
-    if "colmap" in wanted:
+    if "colmap" in formats:
         write_colmap(settings.out / "colmap", labelled, colours)
         results["colmap"] = {"folder": str(settings.out / "colmap"), **facts}
     return results

@@ -1,6 +1,6 @@
-"""Labels and features of a model at key points, in the layout of hloc's feature files.
+"""Labels and features of a model at keypoints, in the layout of hloc's feature files.
 
-The file can take the place of hloc's own features: `descriptors` are the network's features. `labels` stand beside.
+The file can replace hloc's own features: `descriptors` are the network's features; `labels` are added.
 """
 
 from pathlib import Path
@@ -23,29 +23,29 @@ from fgsn.progress import tracked
 
 
 def write_hloc_features(model: Model, images: Path, keypoints: Path, out: Path) -> dict[str, Any]:
-    """Write a group for every image of a file of key points.
+    """Write a group for every image of a keypoint file.
 
-    Each holds keypoints (N, 2) and scores (N,) as they were, descriptors (D, N) of length 1, labels (N,), -1 for key
-    points outside the image, and image_size (width, height).
+    Each group contains keypoints (N, 2) and scores (N,), unchanged, descriptors (D, N) of length 1, labels (N,), -1 for
+    keypoints outside the image, and image_size (width, height).
 
     Args:
         model: the model.
         images: folder that the names in the file are relative to.
-        keypoints: hloc's features.h5, of any local features.
+        keypoints: hloc's features.h5 with any local features.
         out: file to write.
 
     Raises:
         FgsnError: the file or an image is missing or broken.
     """
     if keypoints.resolve() == out.resolve():
-        raise FgsnError(f"{out} would replace the key points that are read; choose another --out")
+        raise FgsnError(f"{out} would replace the input keypoints; choose another --out")
     points = 0
     with _opened(keypoints) as given, atomic_write(out) as aside, h5py.File(aside, "w") as file:
         names = _names(given)
         if not names:
-            raise FgsnError(f"{keypoints} holds no image with keypoints; is it a features.h5 of hloc?")
+            raise FgsnError(f"{keypoints} contains no image with keypoints; is it a features.h5 of hloc?")
         for name in tracked(names, "hloc", len(names)):
-            pixels, scores = _key_points(given, name)
+            pixels, scores = _keypoints(given, name)
             image = read_image(inside(images, name))
             group = file.create_group(name)
             group["keypoints"] = pixels.astype(np.float32)
@@ -66,7 +66,7 @@ def write_hloc_features(model: Model, images: Path, keypoints: Path, out: Path) 
 def features_at(
     model: Model, image: NDArray[np.uint8], pixels: Float[np.ndarray, "points 2"]
 ) -> Float[np.ndarray, "dim points"]:
-    """Features between the cells, at x, y in pixels of the image, each of length 1 (float16)."""
+    """Features interpolated at (x, y) in pixels of the image, each of length 1 (float16)."""
     seen = resized_shape(image.shape, model.short_side)
     features = model.feature_map(image)
     cell = torch.from_numpy(scaled_points(pixels, image.shape, seen) / STRIDE).to(features)
@@ -83,14 +83,14 @@ def _names(file: h5py.File) -> list[str]:
     return sorted(names)
 
 
-def _key_points(file: h5py.File, name: str) -> tuple[NDArray[np.float64], NDArray[Any] | None]:
+def _keypoints(file: h5py.File, name: str) -> tuple[NDArray[np.float64], NDArray[Any] | None]:
     try:
         pixels = np.asarray(file[f"{name}/keypoints"][()])[:, :2].astype(np.float64)  # type: ignore[index]
         scores = np.asarray(file[f"{name}/scores"][()]) if f"{name}/scores" in file else None  # type: ignore[index]
         if pixels.shape[1:] != (2,) or not np.isfinite(pixels).all():
             raise ValueError
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError):
-        raise FgsnError(f"{file.filename}: the key points of '{name}' cannot be read") from None
+        raise FgsnError(f"{file.filename}: the keypoints of '{name}' cannot be read") from None
     return pixels, scores
 
 
@@ -100,4 +100,4 @@ def _opened(path: Path) -> h5py.File:
     except FileNotFoundError:
         raise FgsnError(f"{path} does not exist") from None
     except (OSError, RuntimeError) as error:
-        raise FgsnError(f"{path} is no HDF5 file: {' '.join(str(error).split())}") from None
+        raise FgsnError(f"{path} is not an HDF5 file: {' '.join(str(error).split())}") from None

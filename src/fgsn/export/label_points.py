@@ -1,4 +1,4 @@
-"""A map with the colours of its labels, to look at: PLY for viewers of point clouds, COLMAP for its own."""
+"""A map in the colours of its labels: PLY for point cloud viewers, a COLMAP model for COLMAP's viewer."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,7 @@ def write_ply(path: Path, labelled: LabelledMap, palette: NDArray[np.uint8]) -> 
 
 
 def write_colmap(folder: Path, labelled: LabelledMap, palette: NDArray[np.uint8]) -> None:
-    """Write a COLMAP model whose points have their labels' colours, and labels.txt with the labels themselves."""
+    """Write a COLMAP model whose points have the colours of their labels, and the labels as labels.txt."""
     write_model(folder, replace(labelled, colours=label_colours(labelled, palette)))
     rows = zip(labelled.labels.tolist(), labelled.confidence.tolist(), strict=True)
     lines = [f"{point} {label} {confidence:.4f}" for point, (label, confidence) in enumerate(rows, 1)]
@@ -47,5 +47,5 @@ def write_colmap(folder: Path, labelled: LabelledMap, palette: NDArray[np.uint8]
 
 
 def label_colours(labelled: LabelledMap, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Colour (M, 3) of every point's label; grey without one."""
+    """Colour (M, 3) of every point's label; grey for points without a label."""
     return np.where((labelled.labels != NO_LABEL)[:, None], palette[labelled.labels], UNLABELLED)

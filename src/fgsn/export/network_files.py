@@ -1,4 +1,4 @@
-"""The network from image to label map as files: ONNX, and a program of torch.export."""
+"""Export the network from image to label map: ONNX, or a torch.export program."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ from fgsn.models.layers import STRIDE
 from fgsn.progress import say, tracked
 
 LARGEST = 65535
-WHAT = {
+OUTPUTS = {
     "labels": "int32 (height, width): the label of every pixel",
     "scores": "float32 (labels, h, w): a cell every 8 pixels of the image as the network sees it",
     "features": "float32 (dimensions, h, w): a cell every 8 pixels of the image as the network sees it",
@@ -31,17 +31,17 @@ WHAT = {
 
 
 def write_networks(model: Model, settings: ExportSettings) -> dict[str, Any]:
-    """Write model.onnx and model.pt2, as asked for; where images are given, the former is compared with PyTorch.
+    """Write model.onnx and model.pt2, as requested; on `images`, the ONNX model is compared with PyTorch.
 
     Raises:
         MissingExtraError: the packages for ONNX are not installed.
-        FgsnError: the network holds what torch cannot export, or no image has the right size.
+        FgsnError: torch cannot export the network, or no image has the right size.
     """
     if "onnx" in settings.format:
         _packages()
-    if model.windows == "published":
-        say("windows lie on feature cells in the exported network, as with fgsn segment --tiling aligned")
-        model = replace(model, windows="aligned")
+    if model.tiling == "published":
+        say("the exported network aligns windows with feature cells, like fgsn segment --tiling aligned")
+        model = replace(model, tiling="aligned")
     size = None if settings.size is None else (settings.size[1], settings.size[0])
     images = [] if settings.images is None else list_images(settings.images)
     program, example = _program(model, settings.outputs, size)
@@ -62,23 +62,23 @@ def write_networks(model: Model, settings: ExportSettings) -> dict[str, Any]:
 def _program(
     model: Model, outputs: Sequence[str], size: tuple[int, int] | None
 ) -> tuple[torch.export.ExportedProgram, torch.Tensor]:
-    """The network as torch writes it down, and an image for which it was done."""
+    """The exported network, and the example image it was traced with."""
     network = Portable(model, outputs, size).eval()
     side = model.window + STRIDE
     shapes = None
     if size is None:
         sides = {axis: torch.export.Dim(name, min=side, max=LARGEST) for axis, name in enumerate(("height", "width"))}
         shapes = (sides,)
-    # More than two windows either way, so that their number is not taken for a constant.
+    # More than two windows per side, so that their number does not become a constant.
     height, width = (2 * model.window + 3, 3 * model.window + 5) if size is None else size
     image = torch.zeros(height, width, 3, dtype=torch.uint8)
-    say("export: the network is being written down; this takes a minute")
+    say("export: tracing the network takes about a minute")
     try:
         with _silent(), torch.no_grad():
             words = {} if size else {"dynamic_shapes": shapes, "prefer_deferred_runtime_asserts_over_guards": True}
             program = torch.export.export(network, (image,), **words)
-    except Exception as error:  # of torch's compiler, of many kinds
-        hint = "" if size else "; give the --size of the images"
+    except Exception as error:  # torch's compiler raises many types
+        hint = "" if size else "; specify the --size of the images"
         raise FgsnError(f"torch cannot export this network: {_line(error)}{hint}") from None
     return program, image
 
@@ -105,12 +105,12 @@ def _write_onnx(
 
 
 def _metadata(model: Model, settings: ExportSettings) -> dict[str, str]:
-    """What a stranger must know of the file to use it; texts, as ONNX wants them."""
+    """Everything needed to use the file; strings, as ONNX requires."""
     least = model.window + STRIDE
     size = "{} x {}".format(*settings.size) if settings.size else f"any, both sides at least {least} px"
     facts = {
-        "image": f"uint8 (height, width, 3): RGB, as it is in the file; width x height: {size}",
-        **{name: WHAT[name] for name in settings.outputs},
+        "image": f"uint8 (height, width, 3): RGB, not normalised; width x height: {size}",
+        **{name: OUTPUTS[name] for name in settings.outputs},
         "classes": json.dumps(model.classes) if model.classes else f"0 to {model.clusters - 1}",
         "palette": json.dumps(model.palette.tolist()),
     }
@@ -122,7 +122,7 @@ def _metadata(model: Model, settings: ExportSettings) -> dict[str, str]:
 def _compared(
     path: Path, model: Model, outputs: Sequence[str], size: tuple[int, int] | None, images: Sequence[Path]
 ) -> dict[str, Any]:
-    """The written file's labels beside those of `Model.segment`: share of equal pixels, and seconds of each."""
+    """Compare the file's labels with those of `Model.segment`: share of equal pixels, and seconds of both."""
     if "labels" not in outputs or not images:
         return {"compared_images": 0}
     _, runtime = _packages()
@@ -135,14 +135,14 @@ def _compared(
         if pixels.shape[:2] != size if size else min(pixels.shape[:2]) < model.window + STRIDE:
             continue
         began = time.perf_counter()
-        wanted = model.segment(pixels)
+        expected = model.segment(pixels)
         between = time.perf_counter()
         (found,) = session.run(["labels"], {"image": pixels})
         seconds["pytorch"] += between - began
         seconds["onnxruntime"] += time.perf_counter() - between
-        shares.append(float((wanted == found).mean()))
+        shares.append(float((expected == found).mean()))
     if not shares:
-        raise FgsnError(f"{path} was written, but none of the {len(images)} images has the size that it takes")
+        raise FgsnError(f"{path} was written, but none of the {len(images)} images has its input size")
     return {
         "compared_images": len(shares),
         "equal_pixels": float(np.mean(shares)),
@@ -163,7 +163,7 @@ def _packages() -> tuple[Any, Any]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """torch's exporters warn of what is theirs to know."""
+    """Suppress warnings about internals of torch's exporters."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

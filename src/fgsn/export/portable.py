@@ -1,7 +1,7 @@
-"""A model as one network from an image to its label map, in operations that other programs have, too.
+"""A model as one network from an image to its label map, in operations that other runtimes support.
 
-`Model.segment` cuts windows, blends them and spreads the scores over the pixels in loops and in place. Here the same
-is said with matrices along rows and columns, so that it can be written down once, for images of one size or of any.
+`Model.segment` cuts windows, blends them and interpolates the scores in loops and in place. Here the same computation
+is expressed by matrices along rows and columns, so that it can be traced once, for one image size or for any.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from fgsn.inference.upsample import cells_around
 from fgsn.models.layers import STRIDE, cells
 
 CLASSES_AT_ONCE = 25
-"""Labels whose scores are spread over the pixels together; bounds the memory."""
+"""Labels whose scores are interpolated to pixels together; bounds the memory."""
 
 
 class Portable(nn.Module):
-    """From an RGB image (height, width, 3), 8 bits, to what is wanted of it.
+    """From an 8-bit RGB image (height, width, 3) to the requested outputs.
 
     labels: (height, width) int32, one for each pixel of the image; scores: (labels, h, w) and features: (dim, h, w),
-    float32, with a cell every 8 pixels of the image as the network sees it.
+    float32, with a cell every 8 pixels of the resized image.
     """
 
     def __init__(self, model: Model, outputs: Sequence[str], size: tuple[int, int] | None) -> None:
@@ -35,10 +35,10 @@ class Portable(nn.Module):
         Args:
             model: on the CPU.
             outputs: some of labels, scores, features, in the order in which they are returned.
-            size: (height, width) of the images, None for any larger than the model's window.
+            size: (height, width) of the images, None for any size larger than the model's window.
 
         Raises:
-            UsageError: images of any size are wanted of a model that resizes them.
+            UsageError: `size` is None, but the model resizes its images.
         """
         super().__init__()
         self.network, self.normalisation = model.network, model.normalisation
@@ -46,7 +46,9 @@ class Portable(nn.Module):
         self.seen = None if size is None else resized_shape(size, model.short_side)
         self._resizes = self.seen != size
         if size is None and model.short_side:
-            raise UsageError(f"this model resizes images to a shorter side of {model.short_side} px: give their --size")
+            raise UsageError(
+                f"the model resizes images to a shorter side of {model.short_side} px: specify their --size"
+            )
         for name, axis in (("ramp_down", 0), ("ramp_across", 1)):
             side = model.window if self.seen is None else min(model.window, self.seen[axis])
             self.register_buffer(name, ramp(1, cells(side))[0].clone())
@@ -74,11 +76,11 @@ class Portable(nn.Module):
         return self.down(self.across(pixels).transpose(1, 2)).transpose(1, 2)
 
     def _down_first(self, size: tuple[int, int], short_side: int) -> bool:
-        """Which side Pillow begins with: versions differ, and so do the roundings in between."""
+        """Whether Pillow resizes the height first: versions differ, and so do their intermediate roundings."""
         noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-        wanted = torch.from_numpy(resized(noise, short_side).transpose(2, 0, 1).copy())
+        expected = torch.from_numpy(resized(noise, short_side).transpose(2, 0, 1).copy())
         self.down_first = True
-        return bool((self._resized(torch.from_numpy(noise).permute(2, 0, 1)) == wanted).all())
+        return bool((self._resized(torch.from_numpy(noise).permute(2, 0, 1)) == expected).all())
 
     def _maps(self, image: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
         """Scores (also under labels) and features at the feature cells, blended from windows."""
@@ -102,14 +104,15 @@ class Portable(nn.Module):
 
 
 def _windows(pixels: int, side: int, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Windows along one side of the image, as `fgsn.inference.tiles` has them, their cells weighted by `weights`.
+    """Windows along one side of the image, as in `fgsn.inference.tiles`; their cells are weighted by `weights`.
 
     Returns:
-        Pixels (windows, side) of each, and weights (cells, windows · window's cells) of their cells in the image's.
+        Pixels (windows, side) of each, and the weight (cells, windows · window's cells) of their cells in each cell
+        of the image.
     """
     last = cells(pixels) - cells(side)
     step = max(1, cells(side) * 2 // 3)
-    gaps = (last + step - 1) // step  # other programs round towards 0, so nothing here is negative
+    gaps = (last + step - 1) // step  # other runtimes round towards 0, so nothing here may be negative
     first = last * torch.arange(gaps + 1) // torch.sym_max(gaps, 1)
     place = first[:, None] + torch.arange(cells(side))
     shares = (place.flatten() == torch.arange(cells(pixels))[:, None]) * weights.repeat(gaps + 1)
@@ -123,7 +126,7 @@ def _blended(values: Tensor, rows: int, columns: int, down: Tensor, across: Tens
 
 
 def _labels(scores: Tensor, size: tuple[int, int], seen: tuple[int, int]) -> Tensor:
-    """The label with the largest score at every pixel, as `labels_at_pixels` gives it."""
+    """The label with the largest score at every pixel, as in `labels_at_pixels`."""
     top, bottom, down = cells_around(size[0], seen[0], scores.shape[1])
     left, right, across = cells_around(size[1], seen[1], scores.shape[2])
     best, labels = None, None
@@ -144,14 +147,14 @@ def _labels(scores: Tensor, size: tuple[int, int], seen: tuple[int, int]) -> Ten
 
 
 class _Resize(nn.Module):
-    """Bilinear resizing with antialiasing of the last side, to whole numbers, with Pillow's rounding to the bit.
+    """Bilinear resizing of the last axis with antialiasing and rounding, bit-identical to Pillow.
 
     Pillow's weights are multiples of 2^-22, so that sums in 64 bits are exact.
     """
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        each = torch.eye(before, dtype=torch.float64)[None, None]  # what becomes of each pixel; the filter is the same
+        each = torch.eye(before, dtype=torch.float64)[None, None]  # the response to each pixel; the filter is the same
         shares = functional.interpolate(each, (before, after), mode="bilinear", antialias=True)[0, 0].T
         shares = (shares * 2**22).round() / 2**22
         near = shares.argsort(dim=1, descending=True, stable=True)[:, : int((shares > 0).sum(dim=1).max())]

@@ -1,4 +1,4 @@
-"""Colours of labels: as different from each other as they can be, and always the same."""
+"""Colours of labels: deterministic, and as different from each other as possible."""
 
 import colorsys
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import numpy as np
 CANDIDATES = 20_000
 GREEDY = 1024
 LIGHTNESS = (0.35, 0.92)
-STRONGEST = 0.22  # chroma; stronger colours glare over an image
+STRONGEST = 0.22  # chroma; stronger colours are too dominant in an overlay
 
-# The customary colours of street scenes (Cityscapes), which readers of the field know by heart.
+# The customary colours of street scenes (Cityscapes), familiar to readers of the field.
 CITYSCAPES = {
     "road": (128, 64, 128),
     "sidewalk": (244, 35, 232),
@@ -33,7 +33,7 @@ CITYSCAPES = {
     "motorcycle": (0, 0, 230),
     "bicycle": (119, 11, 32),
 }
-# Other data sets' words for the same things (CamVid's among them).
+# Names of the same classes in other data sets, CamVid among them.
 SYNONYMS = {
     "pavement": "sidewalk",
     "tree": "vegetation",
@@ -48,24 +48,20 @@ SYNONYMS = {
 def published_palette(clusters: int) -> np.ndarray:
     """The colours of the authors' label maps: (K, 3) uint8, hues evenly around the circle, saturation 0.6, value 0.65.
 
-    Neighbours in the list look alike, so ours is the better one to look at; this one is for comparing with theirs.
+    Neighbours in the list are similar, so `palette` is easier to read; this one is for comparison with their pictures.
     """
     colours = [colorsys.hsv_to_rgb(index / clusters, 0.6, 0.65) for index in range(clusters)]
     return (np.array(colours) * 256).astype(np.uint8)
 
 
 @lru_cache(maxsize=32)
-def palette(clusters: int, seed: int = 0) -> np.ndarray:
-    """Give every label a colour: (K, 3) uint8, all distinct, neighbours in the list far apart.
+def palette(clusters: int) -> np.ndarray:
+    """Colours of K labels: (K, 3) uint8, all distinct, neighbours in the list far apart.
 
-    Farthest-point sampling in OKLab, a space where distance is close to what the eye sees (B. Ottosson, 2020). The
-    palette of fewer labels is the beginning of the palette of more. The array is read-only, since it is shared.
-
-    Args:
-        clusters: number of labels K.
-        seed: another seed, another palette.
+    Farthest-point sampling in OKLab, where distances approximate perceived differences (B. Ottosson, 2020). The palette
+    of fewer labels is a prefix of the palette of more. The array is read-only, since it is shared.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     candidates = _candidates(rng, max(CANDIDATES, 2 * clusters))
     points = oklab(candidates)
     chosen = [0]
@@ -74,7 +70,7 @@ def palette(clusters: int, seed: int = 0) -> np.ndarray:
         offset = points - points[chosen[-1]]
         np.minimum(gap, np.einsum("nc,nc->n", offset, offset), out=gap)
         chosen.append(int(gap.argmax()))
-    # Beyond some thousand colours nobody can tell them apart: distinct is enough.
+    # Beyond a thousand colours nobody can tell them apart: distinct is enough.
     rest = np.setdiff1d(np.arange(len(points)), chosen)[: clusters - len(chosen)]
     colours = candidates[np.concatenate([np.array(chosen, dtype=int), rest])]
     colours.setflags(write=False)
@@ -82,10 +78,10 @@ def palette(clusters: int, seed: int = 0) -> np.ndarray:
 
 
 def class_palette(classes: Sequence[str]) -> np.ndarray:
-    """Give named classes their customary colours: (K, 3) uint8, distinct.
+    """The customary colours of named classes: (K, 3) uint8, distinct.
 
-    Cityscapes' and CamVid's names get Cityscapes' colours (case, `_` and `-` do not matter); for other names, and
-    where two names mean the same thing, a colour of `palette` is taken.
+    Cityscapes' and CamVid's names get Cityscapes' colours (case, `_` and `-` are ignored); other names, and a second
+    name for the same class, get a colour of `palette`.
     """
     spare = iter(palette(len(CITYSCAPES) + len(classes)).tolist())
     taken: set[tuple[int, ...]] = set()
@@ -101,7 +97,7 @@ def class_palette(classes: Sequence[str]) -> np.ndarray:
 
 
 def _candidates(rng: np.random.Generator, count: int) -> np.ndarray:
-    """`count` distinct colours in random order, neither too dark nor too light nor too strong to see on a page."""
+    """`count` distinct colours in random order, none of them too dark, too light or too strong."""
     colours = np.unique(rng.integers(0, 256, size=(2 * count, 3), dtype=np.uint8), axis=0)
     lightness, *chroma = oklab(colours).T
     colours = colours[(lightness > LIGHTNESS[0]) & (lightness < LIGHTNESS[1]) & (np.hypot(*chroma) < STRONGEST)]

@@ -14,24 +14,24 @@ from fgsn.inference.label_lookup import labels_at
 
 @dataclass(frozen=True, eq=False)
 class PointLabels:
-    """Labels at the matched points of many pairs, one row per correspondence that lies inside both images."""
+    """Labels at the points of many image pairs, one row per correspondence inside both images."""
 
     reference: np.ndarray
     """(N,) labels in the reference images."""
     target: np.ndarray
     """(N,) labels in the target images."""
     pair: np.ndarray
-    """(N,) number of the pair that the row comes from."""
+    """(N,) index of the pair of each row."""
     outside: int
-    """Correspondences that were left out since a point lies outside its image."""
+    """Number of correspondences dropped because a point is outside its image."""
 
 
 def correspondence_labels(label_of: Callable[[Path], np.ndarray], pairs: Sequence[Correspondences]) -> PointLabels:
     """Look up the labels at both ends of every correspondence, at the nearest pixel; several ranks share the images.
 
     Args:
-        label_of: gives the (H, W) label map of an image at the image's own size; called once per image.
-        pairs: the pairs of images with their points.
+        label_of: returns the (H, W) label map of an image at the image's own size; called once per image.
+        pairs: image pairs with their points.
     """
     ends = defaultdict(list)
     for number, pair in enumerate(pairs):

@@ -1,4 +1,4 @@
-"""fgsn import: weights that others trained become a model of ours."""
+"""fgsn import: convert weights trained elsewhere into a model file."""
 
 from dataclasses import replace
 from importlib import resources
@@ -12,31 +12,31 @@ from fgsn.data.labelled import CITYSCAPES_CLASSES, VISTAS_CLASSES
 from fgsn.errors import FgsnError, UsageError
 from fgsn.files import read_lines
 from fgsn.inference.model import Model, load
-from fgsn.models.foreign import published_network, read_published_codebook, read_weights, torchvision_backbone
 from fgsn.models.imagenet import load_imagenet_weights
+from fgsn.models.imported_weights import published_network, read_published_codebook, read_weights, torchvision_backbone
 from fgsn.models.normalisation import CAFFE, SIGNED, TORCHVISION
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.models.timm_net import timm_backbone, timm_normalisation
 
 KNOWN_CLASSES = {19: CITYSCAPES_CLASSES, 66: VISTAS_CLASSES}
 START_CLASSES = 2
-"""Labels of a network that knows none yet; training gives it new classifiers."""
+"""Labels of an untrained classifier; training replaces it."""
 
 
 def import_model(settings: ImportSettings) -> dict[str, Any]:
-    """Turn a checkpoint into a model file; returns what was found in it.
+    """Convert a checkpoint into a model file; returns a description of it.
 
     Raises:
-        FgsnError: the checkpoint is missing, broken, unsafe, or of a network that fgsn does not know.
+        FgsnError: the checkpoint is missing, broken or unsafe, or its network is unknown.
     """
-    torch.manual_seed(settings.seed)  # the heads of a network that comes without
+    torch.manual_seed(settings.seed)  # for heads that are not in the checkpoint
     if settings.checkpoint == "world:tiny":
         model = load(world_base(), "cpu")
     elif settings.checkpoint == "imagenet:lite":
-        model = _start(Model(_lite(), SIGNED, 0, 257), "EfficientNet-Lite0, ImageNet")
+        model = _untrained(Model(_lite(), SIGNED, 0, 257), "EfficientNet-Lite0, ImageNet")
     elif settings.checkpoint.startswith("timm/"):
         normalisation = timm_normalisation(settings.checkpoint)
-        model = _start(Model(_timm(settings.checkpoint), normalisation, 0, 257), settings.checkpoint)
+        model = _untrained(Model(_timm(settings.checkpoint), normalisation, 0, 257), settings.checkpoint)
     else:
         model = _from_file(Path(settings.checkpoint), settings)
     model.network.eval().requires_grad_(False)
@@ -52,14 +52,14 @@ def import_model(settings: ImportSettings) -> dict[str, Any]:
 
 
 def world_base() -> Path:
-    """The base network that comes with the package: trained on worlds of other seeds by benchmarks/world_base.py.
+    """Path of the packaged base network, trained on synthetic towns of other seeds by benchmarks/world_base.py.
 
     Raises:
-        FgsnError: the package is not whole.
+        FgsnError: the installation is incomplete.
     """
     path = Path(str(resources.files("fgsn") / "assets" / "world_base.safetensors"))
     if not path.is_file():
-        raise FgsnError(f"{path} is missing: install fgsn again")
+        raise FgsnError(f"{path} is missing: reinstall fgsn")
     return path
 
 
@@ -67,17 +67,17 @@ def _from_file(path: Path, settings: ImportSettings) -> Model:
     weights = read_weights(path)
     if "conv1.weight" in weights and "layer1.0.conv1.weight" in weights:
         if settings.codebook is not None or settings.classes is not None:
-            raise UsageError("--codebook and --classes belong to a PSPNet of the authors, and this is a plain ResNet")
+            raise UsageError("--codebook and --classes require a PSPNet of the authors, but this is a ResNet")
         network = torchvision_backbone(weights, path, START_CLASSES)
-        return _start(Model(network, TORCHVISION, 1024, 713), f"{path.name}, ImageNet")
+        return _untrained(Model(network, TORCHVISION, 1024, 713), f"{path.name}, ImageNet")
     network = published_network(weights, path)
-    model = Model(network, CAFFE, short_side=1024, window=713, windows="published", facts={"start": path.name})
+    model = Model(network, CAFFE, short_side=1024, window=713, tiling="published", facts={"start": path.name})
     if settings.codebook is not None:
         codebook = read_published_codebook(settings.codebook)
         if codebook.clusters != model.clusters or codebook.whitening.mean.shape != (512,):
             raise FgsnError(
                 f"{settings.codebook} has {codebook.clusters} clusters of {len(codebook.whitening.mean)} numbers, "
-                f"but {path} has {model.clusters} of 512; they are not from the same run"
+                f"but {path} requires {model.clusters} clusters of 512; they are not from the same run"
             )
         return replace(model, codebook=codebook, facts={"kind": "fine-grained labels", **model.facts})
     names = KNOWN_CLASSES.get(model.clusters)
@@ -89,9 +89,9 @@ def _from_file(path: Path, settings: ImportSettings) -> Model:
     return replace(model, classes=names, facts={"kind": kind, **model.facts})
 
 
-def _start(model: Model, source: str) -> Model:
+def _untrained(model: Model, source: str) -> Model:
     names = tuple(f"untrained {number}" for number in range(START_CLASSES))
-    return replace(model, classes=names, facts={"kind": "start of a training: its head knows nothing", "start": source})
+    return replace(model, classes=names, facts={"kind": "start of a training: untrained head", "start": source})
 
 
 def _lite() -> PSPNet:

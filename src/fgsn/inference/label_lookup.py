@@ -11,7 +11,7 @@ from fgsn.files import is_file
 from fgsn.inference.label_maps import read_label_map
 
 NO_LABEL = -1
-"""Stands where there is no label: outside the image, or at a map point that no label map shows."""
+"""Marks a missing label: outside the image, or at a map point that is visible in no label map."""
 
 
 def labels_at(label_map: NDArray[np.integer], pixels: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -24,22 +24,22 @@ def labels_at(label_map: NDArray[np.integer], pixels: NDArray[np.float64]) -> ND
 
 
 def find_label_map(folder: Path | str, name: str) -> Path | None:
-    """The label map of an image in a folder as `fgsn segment` fills it, None where there is none.
+    """The label map of an image in an output folder of `fgsn segment`, or None.
 
     Args:
         folder: the --out of `fgsn segment`, or its subfolder labels/.
         name: path of the image, relative to the folder that was segmented.
     """
-    stems = (f"{name}.png", str(Path(name).with_suffix(".png")))  # the longer only where two images share a stem
+    stems = (f"{name}.png", str(Path(name).with_suffix(".png")))  # the first form only if two images share a stem
     found = (Path(folder) / below / stem for below in ("", "labels") for stem in stems)
     return next((path for path in found if is_file(path)), None)
 
 
 def fitting_label_map(folder: Path, name: str, size: tuple[int, int]) -> Path:
-    """The label map of an image, by its header of the camera's size (width, height).
+    """The path of the label map of an image; its header must state the camera's size (width, height).
 
     Raises:
-        FgsnError: it is missing, no PNG, or has another size.
+        FgsnError: the label map is missing, not a PNG, or of another size.
     """
     file = find_label_map(folder, name)
     if file is None:
@@ -52,16 +52,16 @@ def fitting_label_map(folder: Path, name: str, size: tuple[int, int]) -> Path:
 
 
 def read_image_labels(folder: Path, name: str, size: tuple[int, int], clusters: int) -> NDArray[np.int64]:
-    """The label map of an image, which must fit its camera and the map's labels.
+    """Read the label map of an image, which must match its camera and the map's labels.
 
     Args:
         folder: see `find_label_map`.
-        name: of the image.
-        size: width and height of its camera.
+        name: name of the image.
+        size: (width, height) of its camera.
         clusters: number of labels K of the map.
 
     Raises:
-        FgsnError: it is missing, or has another size or another number of labels.
+        FgsnError: the label map is missing, or has another size or number of labels.
     """
     file = fitting_label_map(folder, name, size)
     labels, found = read_label_map(file)

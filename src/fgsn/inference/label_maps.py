@@ -1,7 +1,7 @@
-"""Label maps as PNG files: one label per pixel of the image, the number of labels and their colours inside.
+"""Label maps as PNG files: one label per pixel, with the number of labels and their colours in the file.
 
-Up to 256 labels the file is an ordinary 8-bit palette PNG, above it is 16-bit greyscale with the palette in a text
-chunk. No label is special: 255 is a label like any other.
+With up to 256 labels the file is an ordinary 8-bit palette PNG, with more it is 16-bit greyscale with the palette in a
+text chunk. No label is special: 255 is a label like any other.
 """
 
 import base64
@@ -22,7 +22,7 @@ COUNT_KEY, PALETTE_KEY = "fgsn:clusters", "fgsn:palette"
 
 
 def write_label_map(path: Path | str, labels: np.ndarray, clusters: int, palette: np.ndarray | None = None) -> None:
-    """Write a label map whole or not at all.
+    """Write a label map atomically.
 
     Args:
         path: the PNG file.
@@ -31,12 +31,12 @@ def write_label_map(path: Path | str, labels: np.ndarray, clusters: int, palette
         palette: (K, 3) uint8 colours; default: `fgsn.inference.colours.palette(clusters)`.
 
     Raises:
-        FgsnError: the labels do not fit, or the file cannot be written.
+        FgsnError: labels or palette are invalid, or the file cannot be written.
     """
     _check(labels, clusters, path)
     colours = np.ascontiguousarray(default_palette(clusters) if palette is None else palette, dtype=np.uint8)
     if colours.shape != (clusters, 3):
-        raise FgsnError(f"{path}: {clusters} labels want a palette of shape ({clusters}, 3), not {colours.shape}")
+        raise FgsnError(f"{path}: {clusters} labels require a palette of shape ({clusters}, 3), not {colours.shape}")
     info = PngInfo()
     info.add_text(COUNT_KEY, str(clusters))
     if clusters <= 256:
@@ -53,7 +53,7 @@ def read_label_map(path: Path | str) -> tuple[np.ndarray, int]:
     """Read a label map: (H, W) int32 labels, and the number of labels K.
 
     Raises:
-        FgsnError: the file is missing, damaged, or no label map of this package.
+        FgsnError: the file is missing, damaged, or was not written by fgsn.
     """
     image, clusters = _open(path)
     labels = np.asarray(image).astype(np.int32)
@@ -62,7 +62,7 @@ def read_label_map(path: Path | str) -> tuple[np.ndarray, int]:
 
 
 def read_palette(path: Path | str) -> np.ndarray:
-    """Read the (K, 3) uint8 colours that are stored in a label map.
+    """Read the (K, 3) uint8 colours stored in a label map.
 
     Raises:
         FgsnError: as `read_label_map`.
@@ -77,7 +77,7 @@ def read_palette(path: Path | str) -> np.ndarray:
     except binascii.Error:
         data = b""
     if len(data) < 3 * clusters:
-        raise FgsnError(f"{path}: the palette of this label map is damaged; make it again with fgsn segment")
+        raise FgsnError(f"{path}: the palette of this label map is damaged; run fgsn segment again")
     return np.frombuffer(data[: 3 * clusters], dtype=np.uint8).reshape(clusters, 3).copy()
 
 
@@ -88,19 +88,19 @@ def _open(path: Path | str) -> tuple[Image.Image, int]:
     except FgsnError as error:
         if not Path(path).exists():
             raise FgsnError(f"{path} does not exist") from None
-        raise FgsnError(f"{path} is no readable PNG; make it again with fgsn segment ({error})") from None
+        raise FgsnError(f"{path} is not a readable PNG; run fgsn segment again ({error})") from None
     count = image.info.get(COUNT_KEY, "")
     if not (isinstance(count, str) and count.isdecimal() and 1 <= int(count) <= LARGEST):
         raise FgsnError(f"{path} does not say how many labels it has: it was not written by fgsn segment")
     if image.mode != ("P" if int(count) <= 256 else "I;16"):
-        raise FgsnError(f"{path} is no label map: {count} labels do not go with the pixel type {image.mode}")
+        raise FgsnError(f"{path} is not a label map: pixel type {image.mode} does not match {count} labels")
     return image, int(count)
 
 
 def _check(labels: np.ndarray, clusters: int, path: Path | str) -> None:
     if not 1 <= clusters <= LARGEST:
-        raise FgsnError(f"{path}: a label map holds 1 to {LARGEST} different labels, not {clusters}")
+        raise FgsnError(f"{path}: a label map has 1 to {LARGEST} different labels, not {clusters}")
     if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "iu":
-        raise FgsnError(f"{path}: labels should be (height, width) integers, not {labels.dtype} {labels.shape}")
+        raise FgsnError(f"{path}: labels must be (height, width) integers, not {labels.dtype} {labels.shape}")
     if labels.min() < 0 or labels.max() >= clusters:
         raise FgsnError(f"{path}: labels range from {labels.min()} to {labels.max()}, but there are {clusters} labels")

@@ -1,4 +1,4 @@
-"""The model as a user holds it: network, input normalisation, codebook and facts; it segments images."""
+"""A model: network, input normalisation, codebook and training facts; it segments images and is saved as one file."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -13,48 +13,42 @@ from torch import Tensor
 
 from fgsn.clustering.codebook import Codebook
 from fgsn.data.images import read_image
-from fgsn.data.resize import resized, resized_shape
+from fgsn.data.resize import resized
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.files import write_text
 from fgsn.inference.colours import class_palette, palette, published_palette
 from fgsn.inference.hub import MODEL_FILE, downloaded, on_hub
-from fgsn.inference.published_windows import published_labels
+from fgsn.inference.model_card import model_card
+from fgsn.inference.segmenter import Segmenter
 from fgsn.inference.similar_colours import similar_palette
-from fgsn.inference.tiles import blended
-from fgsn.inference.upsample import labels_at_pixels
 from fgsn.models.layers import STRIDE
 from fgsn.models.model_file import read_model_file, write_model_file
 from fgsn.models.normalisation import Normalisation
-from fgsn.models.predictor import Predictor
-from fgsn.models.pspnet import Architecture, Output, PSPNet
+from fgsn.models.pspnet import Architecture, PSPNet
 
-Windows = Literal["aligned", "published"]
+Tiling = Literal["aligned", "published"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network with all that is needed to use it; saved as one file."""
+    """A network and everything needed to use it; saved as one file."""
 
     network: PSPNet
     normalisation: Normalisation
     short_side: int
-    """Images are resized to this shorter side before the network sees them; 0 leaves them."""
+    """Images are resized so that the shorter side has this many pixels; 0 keeps their size."""
     window: int
-    """Side of the sliding windows, which is the side of the training crops."""
-    windows: Windows = "aligned"
-    """How label maps are put together: by windows on feature cells, or exactly as the authors' code does it."""
+    """Side of the sliding windows in pixels, equal to the side of the training crops."""
+    tiling: Tiling = "aligned"
+    """How windows are placed and blended: aligned with feature cells, or exactly as in the authors' code."""
     codebook: Codebook | None = None
     """Whitening and centroids, for cluster models."""
     classes: tuple[str, ...] | None = None
     """Names of the classes, for base networks."""
     stationary: tuple[bool, ...] | None = None
-    """Which clusters carry correspondences, once `fgsn stationary` has counted."""
+    """Which clusters are stationary; None before `fgsn stationary`."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """How it was trained, in plain values."""
-    batch: int = 4
-    """Windows computed at once; not stored."""
-    predictor: Predictor | None = None
-    """Stands in for the network when label maps are made (`fgsn.inference.segmenter`); not stored."""
+    """How the model was trained; JSON values."""
 
     @property
     def clusters(self) -> int:
@@ -63,11 +57,11 @@ class Model:
 
     @cached_property
     def palette(self) -> UInt8[np.ndarray, "classes 3"]:
-        """Colours of the labels, the same wherever they are shown: customary ones for named classes, the authors' for
-        models that work as theirs, else such that clusters with similar features look alike."""
+        """Colours of the labels: the customary ones for named classes, the authors' for models with the published
+        tiling, otherwise similar colours for clusters with similar features."""
         if self.classes:
             return class_palette(self.classes)
-        if self.windows == "published":
+        if self.tiling == "published":
             return published_palette(self.clusters)
         if self.codebook is None:
             return palette(self.clusters)
@@ -75,48 +69,53 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.network.classifier.weight.device
 
     def segment(self, image: Path | str | UInt8[np.ndarray, "height width 3"]) -> Integer[np.ndarray, "height width"]:
-        """Label of every pixel of an image: the class with the largest score."""
-        pixels = _pixels(image)
-        size = pixels.shape[:2]
-        if self.windows == "published":
-            return published_labels(self.logits, self.prepared(pixels), self.window, self.batch, size).cpu().numpy()
-        return self.labels(self.scores(pixels), size)
-
-    def labels(
-        self, scores: Float[Tensor, "classes h w"], size: tuple[int, int]
-    ) -> Integer[np.ndarray, "height width"]:
-        """Label of every pixel of an image of `size` (height, width), from its scores at the feature cells."""
-        return labels_at_pixels(scores, size, resized_shape(size, self.short_side)).cpu().numpy()
+        """The label of every pixel of an image: the class with the largest score."""
+        return Segmenter(self, precision=None).labels(_pixels(image))
 
     def features(self, image: Path | str | UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "dim h w"]:
-        """Features of an image, a cell every 8 pixels (of the resized image): what the codebook clusters."""
+        """Features of an image, a cell every 8 pixels of the resized image; the codebook clusters these features."""
         return self.feature_map(_pixels(image)).cpu().numpy()
 
     def scores(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "classes h w"]:
         """Scores of all labels at the feature cells, on the model's device."""
-        return blended(self.logits, self.prepared(pixels), self.window, self.batch)
+        return Segmenter(self, precision=None).scores(pixels)
 
     def feature_map(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "dim h w"]:
         """Features at the feature cells, on the model's device."""
-        return blended(lambda tiles: self.output(tiles).features, self.prepared(pixels), self.window, self.batch)
-
-    def output(self, tiles: Float[Tensor, "batch 3 height width"]) -> Output:
-        """What the network, or what stands in for it, says about normalised windows."""
-        return (self.predictor or self.network)(tiles)
-
-    def logits(self, tiles: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes h w"]:
-        """The scores of normalised windows."""
-        return self.output(tiles).logits
+        return Segmenter(self, precision=None).features(pixels)
 
     def prepared(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "3 height width"]:
         """The image resized and normalised, on the model's device."""
-        # Pixels travel to the device as bytes, a quarter of what floats would take.
-        seen = torch.from_numpy(np.ascontiguousarray(resized(pixels, self.short_side).transpose(2, 0, 1)))
-        return self.normalisation.apply(seen.to(self.device).float())
+        # Pixels are copied to the device as bytes, a quarter of the size of floats.
+        image = torch.from_numpy(np.ascontiguousarray(resized(pixels, self.short_side).transpose(2, 0, 1)))
+        return self.normalisation.apply(image.to(self.device).float())
+
+    def describe(self) -> dict[str, Any]:
+        """The model in plain values, as `fgsn info` prints it."""
+        architecture = self.network.architecture
+        facts: dict[str, Any] = {
+            "kind": "base network" if self.classes else "fine-grained labels",
+            "labels": self.clusters,
+            "backbone": architecture.backbone,
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "feature_dim": architecture.feature_dim,
+            "window": f"{self.window} px",
+            "windows": self.tiling,
+            "short_side": f"{self.short_side} px" if self.short_side else "as the image",
+            "input": f"{self.normalisation.order}, mean {self.normalisation.mean}, std {self.normalisation.std}",
+        }
+        if self.classes:
+            facts["classes"] = ", ".join(self.classes)
+        if self.codebook is not None:
+            facts["codebook"] = f"{self.codebook.clusters} centroids of {self.codebook.centroids.shape[1]} dimensions"
+        if self.stationary is not None:
+            facts["stationary"] = f"{sum(self.stationary)} of {self.clusters} clusters"
+        facts["training"] = {key: str(value) for key, value in self.facts.items()}
+        return facts
 
     def save(self, path: Path | str) -> None:
         """Write the model as one `.safetensors` file."""
@@ -128,7 +127,7 @@ class Model:
             "normalisation": self.normalisation.as_dict(),
             "short_side": self.short_side,
             "window": self.window,
-            "windows": self.windows,
+            "windows": self.tiling,
             "classes": self.classes,
             "stationary": self.stationary,
             "facts": self.facts,
@@ -136,31 +135,29 @@ class Model:
         write_model_file(path, tensors, header)
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write a folder for the Hugging Face Hub: the model file and a model card; `load` takes the folder, too."""
-        from fgsn.inference.model_card import model_card
-
+        """Write a folder for the Hugging Face Hub, with the model file and a model card; `load` accepts the folder."""
         self.save(Path(folder) / MODEL_FILE)
-        write_text(Path(folder) / "README.md", model_card(self))
+        write_text(Path(folder) / "README.md", model_card(self.describe(), self.facts))
 
 
 def load(path: Path | str, device: str = "auto") -> Model:
-    """Load a model file, the model of a run folder, or that of a repository of the Hugging Face Hub, hf://owner/name.
+    """Load a model file, the model of a run folder, or a model from the Hugging Face Hub (hf://owner/name).
 
     Raises:
-        FgsnError: there is none, it is no model of fgsn, or it does not fit together.
+        FgsnError: the file is missing, is not an fgsn model, or its contents are inconsistent.
     """
     path = _file(path)
     place = choose_device(device)
     tensors, header = read_model_file(path)
     try:
-        network = _network(Architecture.from_dict(header["architecture"]), _below(tensors, "network."))
-        codebook = _below(tensors, "codebook.")
+        network = _network(Architecture.from_dict(header["architecture"]), _with_prefix(tensors, "network."))
+        codebook = _with_prefix(tensors, "codebook.")
         model = Model(
             network=network.eval().requires_grad_(False).to(place),
             normalisation=Normalisation.from_dict(header["normalisation"]),
             short_side=header["short_side"],
             window=header["window"],
-            windows=header.get("windows", "aligned"),
+            tiling=header.get("windows", "aligned"),
             codebook=Codebook.from_tensors(codebook).to(place) if codebook else None,
             classes=tuple(header["classes"]) if header["classes"] is not None else None,
             stationary=tuple(header["stationary"]) if header["stationary"] is not None else None,
@@ -171,12 +168,12 @@ def load(path: Path | str, device: str = "auto") -> Model:
         raise
     except (KeyError, TypeError, RuntimeError, ValueError, FgsnError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FgsnError(f"{path} does not fit together ({reason}); it is damaged or not from this version") from None
+        raise FgsnError(f"{path} is inconsistent ({reason}); it is damaged or from another version") from None
     return model
 
 
 def fingerprint(path: Path) -> str:
-    """What tells a model (a file, or that of a run folder) from every other: the SHA-256 of its file."""
+    """SHA-256 of a model file, or of the model file of a run folder; identifies the model."""
     with _file(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -188,22 +185,22 @@ def _file(path: Path | str) -> Path:
     if not path.is_dir():
         return path
     if not (path / MODEL_FILE).exists():
-        raise FgsnError(f"{path} holds no {MODEL_FILE}: it is no run folder, or its training has not finished")
+        raise FgsnError(f"{path} contains no {MODEL_FILE}: it is not a run folder, or its training has not finished")
     return path / MODEL_FILE
 
 
 def _network(architecture: Architecture, weights: dict[str, Tensor]) -> PSPNet:
-    """The network with these weights; memory is taken only once their names and shapes are known to fit."""
+    """The network with these weights; memory is allocated after their names and shapes have been checked."""
     with torch.device("meta"):
         network = PSPNet(architecture)
-    wanted = network.state_dict()
-    if odd := sorted(wanted.keys() ^ weights.keys()):
-        raise ValueError(f"{len(odd)} weights are missing or too many, first {odd[0]}")
+    expected = network.state_dict()
+    if odd := sorted(expected.keys() ^ weights.keys()):
+        raise ValueError(f"{len(odd)} weights are missing or unexpected, first {odd[0]}")
     for name, value in weights.items():
-        if value.shape != wanted[name].shape or value.is_floating_point() != wanted[name].is_floating_point():
-            wrong, right = (f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in (value, wanted[name]))
+        if value.shape != expected[name].shape or value.is_floating_point() != expected[name].is_floating_point():
+            wrong, right = (f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in (value, expected[name]))
             raise ValueError(f"{name} is {wrong} instead of {right}")
-    if architecture.backbone.startswith("timm/"):  # computes tables when it is built, which no file holds
+    if architecture.backbone.startswith("timm/"):  # builds tables that are not part of the weights
         network = PSPNet(architecture)
     else:
         network.to_empty(device="cpu")
@@ -212,18 +209,18 @@ def _network(architecture: Architecture, weights: dict[str, Tensor]) -> PSPNet:
 
 
 def _check(model: Model) -> None:
-    """Raise ValueError unless the parts of a model that came from a file go with each other."""
+    """Raise ValueError unless the parts of a model from a file are consistent."""
     if type(model.window) is not int or model.window < STRIDE + 1 or model.window % STRIDE != 1:
         raise ValueError(f"window {model.window}")
-    if model.windows not in get_args(Windows):
-        raise ValueError(f"windows {model.windows}")
+    if model.tiling not in get_args(Tiling):
+        raise ValueError(f"windows {model.tiling}")
     if type(model.short_side) is not int or model.short_side < 0:
         raise ValueError(f"short_side {model.short_side}")
     if not isinstance(model.facts, dict):
-        raise ValueError("facts are no mapping")
+        raise ValueError("facts are not a mapping")
     for name, values, kind in (("classes", model.classes, str), ("stationary", model.stationary, bool)):
         if values is not None and not (len(values) == model.clusters and all(type(v) is kind for v in values)):
-            raise ValueError(f"{name} are not {model.clusters} of type {kind.__name__}")
+            raise ValueError(f"{name} are not {model.clusters} values of type {kind.__name__}")
     if model.codebook is not None:
         parts, dim = model.codebook.tensors(), model.network.architecture.feature_dim
         mean, projection, centroids = (tuple(parts[name].shape) for name in ("mean", "projection", "centroids"))
@@ -233,7 +230,7 @@ def _check(model: Model) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a --device flag: auto takes a GPU when there is one."""
+    """The device of a --device flag; auto selects a GPU if there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -245,5 +242,5 @@ def _pixels(image: Path | str | np.ndarray) -> np.ndarray:
     return image if isinstance(image, np.ndarray) else read_image(Path(image))
 
 
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

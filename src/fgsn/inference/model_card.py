@@ -1,18 +1,17 @@
-"""The page that tells what a model is, for the Hugging Face Hub; written from what the model file itself says."""
+"""The model card for the Hugging Face Hub, written from the contents of the model file."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
-
-from fgsn.inference.info import describe
-
-if TYPE_CHECKING:
-    from fgsn.inference.model import Model
+from typing import Any
 
 
-def model_card(model: "Model") -> str:
-    """A model card in Markdown, with the header that the Hub reads."""
-    facts = describe(model)
-    del facts["training"]
+def model_card(description: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """A model card in Markdown, with the header that the Hub reads.
+
+    Args:
+        description: `Model.describe()`.
+        training: the model's `facts`, which may be nested.
+    """
+    labels = description["labels"]
     lines = [
         "---",
         "library_name: fgsn",
@@ -20,7 +19,7 @@ def model_card(model: "Model") -> str:
         "tags: [visual-localization, semantic-segmentation]",
         "---",
         "",
-        f"# {_title(model)}",
+        f"# {labels} {'classes' if 'classes' in description else 'fine-grained labels'}",
         "",
         "A model of fgsn (Fine-Grained Segmentation Networks, Larsson et al., ICCV 2019) gives every pixel of a street",
         "scene a label that is meant to stay the same in all seasons.",
@@ -28,20 +27,16 @@ def model_card(model: "Model") -> str:
         "```python",
         "import fgsn",
         'model = fgsn.load("hf://OWNER/NAME")  # where this page is',
-        f'labels = model.segment("street.jpg")  # (H, W) integers, 0 to {model.clusters - 1}',
+        f'labels = model.segment("street.jpg")  # (H, W) integers, 0 to {labels - 1}',
         "```",
         "",
-        *_table(facts.items()),
+        *_table((key, value) for key, value in description.items() if key != "training"),
         "",
         "## Training",
         "",
-        *_table(_flat(model.facts)),
+        *_table(_flat(training)),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _title(model: "Model") -> str:
-    return f"{len(model.classes)} classes" if model.classes else f"{model.clusters} fine-grained labels"
 
 
 def _table(rows: Any) -> list[str]:
@@ -50,7 +45,7 @@ def _table(rows: Any) -> list[str]:
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Facts within facts, such as how the start model was trained, one by one."""
+    """Nested facts, such as the training of the start model, as one flat list."""
     for key, value in facts.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}: ")

@@ -18,42 +18,30 @@ def overlay(
     alpha: float = 0.55,
     classes: Sequence[str] | None = None,
     legend: int = 8,
-    boundaries: bool = False,
 ) -> np.ndarray:
-    """Lay the colours of the labels over an image.
+    """Blend the colours of the labels over an image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) integers in [0, K).
         palette: (K, 3) uint8 colours.
-        alpha: weight of the colours: 0 shows the image only, 1 the labels only.
+        alpha: weight of the colours: 0 shows only the image, 1 only the labels.
         classes: names of the labels for the legend; default: their numbers.
-        legend: at most so many of the most frequent labels stand in a strip at the bottom, with their share of the
-            image; as many as there is room for, 0 for no strip.
-        boundaries: draw a dark line where labels meet.
+        legend: maximum number of the most frequent labels in a strip at the bottom, with their share of the image;
+            fewer if the width is too small, 0 for no strip.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        FgsnError: shapes do not fit, or a label has no colour.
+        FgsnError: shapes do not match, or a label has no colour.
     """
     if image.shape != (*labels.shape, 3):
-        raise FgsnError(f"an image of shape {image.shape} does not go with labels of shape {labels.shape}")
+        raise FgsnError(f"an image of shape {image.shape} does not match labels of shape {labels.shape}")
     if labels.min() < 0 or labels.max() >= len(palette):
         raise FgsnError(f"label {labels.max()} has no colour in a palette of {len(palette)}")
     picture = np.round((1 - alpha) * image + alpha * palette[labels]).astype(np.uint8)
-    if boundaries:
-        picture[_edges(labels)] = (20, 20, 20)
     return _with_legend(picture, labels, palette, classes, legend) if legend else picture
-
-
-def _edges(labels: np.ndarray) -> np.ndarray:
-    """Pixels whose right or lower neighbour has another label."""
-    edges = np.zeros(labels.shape, dtype=bool)
-    edges[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    edges[:-1] |= labels[:-1] != labels[1:]
-    return edges
 
 
 def _with_legend(

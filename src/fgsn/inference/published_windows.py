@@ -1,10 +1,10 @@
-"""Label maps the way the authors' code makes them, for models that were imported from it.
+"""Label maps exactly as in the authors' code, for imported models.
 
-Our own windows (`fgsn.inference.tiles`) start on feature cells and are blended there. The authors' start anywhere, and
-their scores are spread over the pixels of each window before they are blended, pixel by pixel; the largest wins, and
-the label map is taken back to the size of the image by its nearest pixels. About one label in twenty differs where two
-scores are close. This module gives theirs exactly, but holds scores at feature cells and works in bands of rows, where
-the authors' code holds a map of the image's size for every label (over 18 GB for 1000 labels).
+Our own windows (`fgsn.inference.tiles`) start on feature cells and are blended there. The authors' windows start at any
+pixel, and their scores are interpolated to pixels before blending; the label map is then resized to the image by its
+nearest pixels. About one label in twenty differs, where two scores are close. This module reproduces the authors'
+labels exactly, but stores scores at feature cells and works in bands of rows, whereas the authors' code stores a map of
+the image's size for every label (over 18 GB for 1000 labels).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +17,11 @@ from torch.nn import functional
 from fgsn.inference.upsample import argmax
 
 BAND_VALUES = 1 << 22
-"""Blended scores held at once (16 MiB of float32)."""
+"""Blended scores in memory at once (16 MiB of float32)."""
 
 
 def published_starts(pixels: int, side: int) -> list[int]:
-    """First pixels of the windows along one side of the image: 2/3 of a window apart at most, spread evenly."""
+    """First pixels of the windows along one side of the image, evenly spaced, at most 2/3 of a window apart."""
     free = max(0, pixels - side)
     step = -(-2 * side // 3)
     gaps = -(-free // step)
@@ -42,20 +42,20 @@ def published_labels(
     batch: int,
     size: Sequence[int],
 ) -> Int64[Tensor, "height width"]:
-    """One label per pixel.
+    """The label of every pixel.
 
     Args:
         predict: scores of windows, at feature cells or at pixels.
         image: the normalised image as the network sees it.
         side: side of the windows; smaller images are padded with zeros (the mean colour) at the right and below.
         batch: windows computed at once.
-        size: (height, width) of the wanted label map.
+        size: (height, width) of the label map.
     """
     bands = published_scores(predict, image, side, batch)
     labels = torch.cat([argmax(scores.permute(1, 2, 0).contiguous()) for scores in bands])
     rows, columns = (
-        ((torch.arange(wanted, dtype=torch.float64) + 0.5) * seen / wanted).long().clamp(max=seen - 1)
-        for wanted, seen in zip(size, labels.shape, strict=True)
+        ((torch.arange(pixels, dtype=torch.float64) + 0.5) * seen / pixels).long().clamp(max=seen - 1)
+        for pixels, seen in zip(size, labels.shape, strict=True)
     )
     return labels[rows.to(labels.device)][:, columns.to(labels.device)]
 
@@ -90,15 +90,16 @@ def published_scores(
         for (top, left), cells in zip(corners, scores, strict=True):
             above, below = max(start, top), min(stop, top + side)
             if above < below:
-                values = _spread(_spread(cells, side, above - top, below - top, -2), side, 0, width - left, -1)
+                rows = _interpolated(cells, side, above - top, below - top, -2)
+                values = _interpolated(rows, side, 0, width - left, -1)
                 weights = ramp[above - top : below - top, None] * ramp[: values.shape[-1]]
                 total[:, above - start : below - start, left : left + side] += values * weights
-        # The windows form a grid, so that the sum of their weights is a product, too.
+        # The windows form a grid, so the sum of their weights is a product, too.
         yield total / (share_down[start:stop, None] * share_across)
 
 
-def _spread(cells: Tensor, side: int, first: int, last: int, dim: int) -> Tensor:
-    """Values at pixels `first` to `last` of a window's side, between cells whose outermost sit on its corners."""
+def _interpolated(cells: Tensor, side: int, first: int, last: int, dim: int) -> Tensor:
+    """Values at pixels `first` to `last` of a window's side, interpolated with the outer cells at its corners."""
     count = cells.shape[dim]
     position = torch.arange(first, min(last, side), device=cells.device) * ((count - 1) / max(1, side - 1))
     before = position.long().clamp(max=count - 1)

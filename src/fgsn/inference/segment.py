@@ -1,4 +1,4 @@
-"""fgsn segment: label maps of an image, a folder or a list; broken images are listed, finished ones skipped."""
+"""fgsn segment: label maps of an image, a folder or a list; finished images are skipped, broken ones listed."""
 
 import os
 import time
@@ -21,23 +21,22 @@ from fgsn.files import FolderLock, atomic_write, read_json, write_json, write_ya
 from fgsn.inference.label_maps import write_label_map
 from fgsn.inference.model import Model, fingerprint, load
 from fgsn.inference.overlays import overlay
-from fgsn.inference.predictions import Predicted, predicted
-from fgsn.inference.segmenter import chosen_precision, faster
+from fgsn.inference.segmenter import Prediction, Segmenter
 from fgsn.progress import Meter
 
 ENDINGS = {"labels": ".png", "overlay": ".jpg", "features": ".npy", "scores": ".npy"}
 MADE_FROM = "made_from.json"
 THREADS = min(8, os.cpu_count() or 1)
-"""Threads that read, and threads that make labels from scores and write them, beside the network."""
-HELD = 1 << 28
-"""Bytes of scores and features that may wait for the threads that write."""
+"""Number of threads that read, and of threads that compute labels from scores and write them."""
+WAITING_BYTES = 1 << 28
+"""Limit for the scores and features that wait for the writing threads."""
 
 
 def segment(settings: SegmentSettings) -> dict[str, Any]:
-    """Write what `--save` asks for, for every image; returns counts, speed and the images that failed.
+    """Write the outputs selected by `--save` for every image; returns counts, speed and the images that failed.
 
     Raises:
-        FgsnError: model or images are missing, or the output folder holds label maps of another model.
+        FgsnError: model or images are missing, or the output folder contains label maps of another model.
     """
     with ranks.joined(settings.device):
         return _segment(settings)
@@ -48,24 +47,22 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
     changes = {
         "short_side": settings.short_side,
         "window": settings.window or None,
-        "windows": settings.tiling,
+        "tiling": settings.tiling,
     }
     model = replace(model, **{key: value for key, value in changes.items() if value is not None})
-    model = faster(model, settings.precision, settings.memory)
-    model = replace(model, batch=settings.batch or model.batch)
+    segmenter = Segmenter(model, settings.precision, settings.memory, settings.batch)
     images = [pair for pair in list_images(settings.images) if not _written_by_us(pair[0], settings.out)]
     made_from: dict[str, Any] = {}
     if ranks.rank() == 0:
-        claim = FolderLock(settings.out)
-        alone = claim.lock_exclusively()
+        lock = FolderLock(settings.out)
+        alone = lock.lock_exclusively()
         if not alone:
-            claim.lock_shared()  # when the other has said which model it is
-        made_from = _claim(settings, model, alone)
+            lock.lock_shared()  # after the other process has recorded its model
+        made_from = _check_origin(settings, segmenter, alone)
         if alone:
-            claim.lock_shared()
-    ranks.gathered(None)  # nobody writes before the folder is claimed
-    kinds = set(settings.save)
-    results = segment_images(model, images, settings.out, kinds, settings.overwrite, settings.on_bad_image)
+            lock.lock_shared()
+    ranks.gathered(None)  # no rank writes before the folder has been checked
+    results = segment_images(segmenter, images, settings.out, settings.save, settings.overwrite, settings.on_bad_image)
     if ranks.rank() > 0:
         return results
     write_json(settings.out / MADE_FROM, made_from)
@@ -75,25 +72,25 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
 
 
 def segment_images(
-    model: Model,
+    segmenter: Segmenter,
     images: Sequence[tuple[Path, str]],
     out: Path,
     save: Collection[str],
     overwrite: bool = False,
     on_bad_image: OnBadImage = "skip",
 ) -> dict[str, Any]:
-    """Write label maps and what else is wanted of many images; several ranks share them.
+    """Write label maps and other outputs of many images; several ranks share the images.
 
     Args:
-        model: the model.
-        images: image files and their names, relative paths that the output mirrors.
-        out: folder; each kind gets a subfolder of its own: labels/, overlay/, features/, scores/.
+        segmenter: the model, its precision and batch size.
+        images: image files and their names: relative paths, mirrored in the output.
+        out: folder; each kind has a subfolder of its own: labels/, overlay/, features/, scores/.
         save: kinds to write: labels (PNG), overlay (JPEG), features and scores (NumPy, float16, at feature cells).
-        overwrite: make again what exists.
-        on_bad_image: go on without an image that cannot be read, or stop.
+        overwrite: recompute existing outputs.
+        on_bad_image: skip an image that cannot be read, or stop.
 
     Returns:
-        Counts, seconds that the network waited for reading and writing, and under 'failed' one line per broken image.
+        Counts, seconds that the network waited for reading and writing, and one line per broken image under 'failed'.
     """
     outputs = _outputs(images, out, save)
     mine = ranks.share(images)
@@ -108,7 +105,7 @@ def segment_images(
         Meter("segment", len(todo)) as meter,
     ):
 
-        def pictures() -> Iterator[tuple[str, np.ndarray]]:
+        def decoded() -> Iterator[tuple[str, np.ndarray]]:
             for name, reading in _read_ahead(readers, todo):
                 mark = time.perf_counter()
                 try:
@@ -116,7 +113,7 @@ def segment_images(
                 except FgsnError as error:
                     if on_bad_image == "stop":
                         stop.append(error)
-                        return  # those before it are finished first
+                        return  # earlier images are finished first
                     failed.append(str(error))
                     meter.step()
                     continue
@@ -125,11 +122,11 @@ def segment_images(
                 yield name, pixels
 
         writing: deque[Future[None]] = deque()
-        for image in predicted(model, pictures(), save):
+        for image in segmenter.many(decoded(), save):
             mark = time.perf_counter()
             while len(writing) >= _room(image):
                 writing.popleft().result()  # a full disk ends the run here
-            writing.append(writers.submit(_write, model, image, outputs[image.name]))
+            writing.append(writers.submit(_write, segmenter.model, image, outputs[image.name]))
             seconds["write"] += time.perf_counter() - mark
             meter.step()
         while writing:
@@ -151,14 +148,14 @@ def segment_images(
     }
 
 
-def _room(image: Predicted) -> int:
-    """How many images like this one may wait for their labels and files: one always, more while they are small."""
-    return max(1, min(THREADS, HELD // max(1, image.bytes_held)))
+def _room(image: Prediction) -> int:
+    """How many images of this size may wait for the writing threads; at least one."""
+    return max(1, min(THREADS, WAITING_BYTES // max(1, image.nbytes)))
 
 
-def _write(model: Model, image: Predicted, paths: Mapping[str, Path]) -> None:
-    """Make the files of an image from what the network said about it."""
-    labels = image.labels(model) if {"labels", "overlay"} & paths.keys() else np.empty((0, 0), np.int64)
+def _write(model: Model, image: Prediction, paths: Mapping[str, Path]) -> None:
+    """Write the files of an image."""
+    labels = image.labels() if {"labels", "overlay"} & paths.keys() else np.empty((0, 0), np.int64)
     for kind, path in paths.items():
         if kind == "labels":
             write_label_map(path, labels, model.clusters, model.palette)
@@ -174,7 +171,7 @@ def _write(model: Model, image: Predicted, paths: Mapping[str, Path]) -> None:
 
 
 def _outputs(images: Sequence[tuple[Path, str]], out: Path, save: Collection[str]) -> dict[str, dict[str, Path]]:
-    """Files of every image; two images that differ in their ending only keep it, so that neither is lost."""
+    """Files of every image; two images with the same stem keep their ending, so that neither is overwritten."""
     stems = {name: str(Path(name).with_suffix("")) for _, name in images}
     shared = Counter(stems.values())
     kept = {name: name if shared[stem] > 1 else stem for name, stem in stems.items()}
@@ -186,7 +183,7 @@ def _outputs(images: Sequence[tuple[Path, str]], out: Path, save: Collection[str
 def _read_ahead(
     readers: ThreadPoolExecutor, todo: Sequence[tuple[Path, str]]
 ) -> Iterator[tuple[str, Future[np.ndarray]]]:
-    """Decode the next images while earlier ones are computed."""
+    """Decode the next images while earlier ones are being computed."""
     ahead: deque[tuple[str, Future[np.ndarray]]] = deque()
     for path, name in todo:
         ahead.append((name, readers.submit(read_image, path)))
@@ -196,24 +193,23 @@ def _read_ahead(
 
 
 def _written_by_us(image: Path, out: Path) -> bool:
-    """Whether an image is a label map or overlay of an earlier call, which wrote into the folder of the images."""
+    """Whether an image is an output of an earlier call that wrote into the folder of the images."""
     return any(image.is_relative_to((out / kind).absolute()) for kind in ENDINGS)
 
 
-def _claim(settings: SegmentSettings, model: Model, alone: bool) -> dict[str, Any]:
-    """Refuse a folder that holds label maps of another model, so that two are never mixed; returns what to remember.
+def _check_origin(settings: SegmentSettings, segmenter: Segmenter, alone: bool) -> dict[str, Any]:
+    """Refuse a folder with label maps of another model, so that two are never mixed; returns what to record there.
 
-    Others may write into it at the same time, but then it must be label maps of the same model.
-
-    While the label maps of another model are written over, the folder says so, so that it stays refused after a stop.
+    Other processes may write into the folder at the same time, but only label maps of the same model. While label maps
+    of another model are being overwritten, the folder is marked, so that it is still refused after an interruption.
     """
-    precision = chosen_precision(model, settings.precision)
+    model, precision = segmenter.model, segmenter.precision
     made_from = {
         "model": fingerprint(settings.model),
         "short_side": model.short_side,
         "window": model.window,
-        "windows": model.windows,
-        # Folders of float32 say nothing about it, as before there was a choice.
+        "windows": model.tiling,
+        # Not recorded for float32, as in folders of earlier versions.
         **({"precision": precision} if precision != "float32" else {}),
     }
     known = settings.out / MADE_FROM
@@ -222,7 +218,7 @@ def _claim(settings: SegmentSettings, model: Model, alone: bool) -> dict[str, An
         if not alone:
             raise FgsnError(f"{settings.out} is being filled with {other}")
         if not settings.overwrite:
-            raise FgsnError(f"{settings.out} holds {other}, or add --overwrite")
+            raise FgsnError(f"{settings.out} contains {other}, or add --overwrite")
         write_json(known, {**made_from, "unfinished": True})
     else:
         write_json(known, made_from)
@@ -230,13 +226,13 @@ def _claim(settings: SegmentSettings, model: Model, alone: bool) -> dict[str, An
 
 
 def _otherwise(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What label maps were made from before, where that differs from now."""
+    """How existing label maps were made, as far as that differs from now."""
     if before.get("unfinished"):
-        return "another model or other settings, partly written over"
+        return "another model or other settings, partly overwritten"
     if before.get("model") != now["model"]:
         return "another model"
-    plain = {"precision": "float32"}
-    pairs = {key: ((plain | before).get(key), (plain | now).get(key)) for key in plain | before | now}
+    default = {"precision": "float32"}
+    pairs = {key: ((default | before).get(key), (default | now).get(key)) for key in default | before | now}
     flags = {key: flag("tiling" if key == "windows" else key) for key in pairs}
     given = [f"{flags[key]} {old}, not {new}" for key, (old, new) in pairs.items() if old != new]
     return f"this model with {' and '.join(given)}"

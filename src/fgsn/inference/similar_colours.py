@@ -1,7 +1,8 @@
-"""Colours that mean something: clusters that are close in feature space get colours that look alike.
+"""Colours with a meaning: clusters that are close in feature space get similar colours.
 
-The colours themselves are those of `fgsn.inference.colours.palette`, so any two labels stay as easy to tell apart as
-ever; which cluster gets which colour is what is chosen here.
+The colours are those of `fgsn.inference.colours.palette`, so that any two labels are as easy to distinguish as before;
+only their assignment to clusters is optimised. SciPy's `quadratic_assignment` solves the same problem, but is less good
+or slower: correlation 0.24, 0.62, 0.61 for 20, 100, 300 labels ("faq"; ours 0.59, 0.64, 0.66), 19 s for 1000 labels.
 """
 
 import itertools
@@ -15,36 +16,36 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 EFFORT = 1e10
-"""Multiplications that exchanging colours may take, a second or so; 370 exchanges among 300 labels."""
+"""Limit of multiplications for exchanging colours, about a second; 370 exchanges among 300 labels."""
 
 
 def similar_palette(features: ArrayLike) -> NDArray[np.uint8]:
-    """Deal the colours of `palette(K)` to K clusters so that distances of colours follow those of the features.
+    """Assign the colours of `palette(K)` to K clusters so that distances of colours follow those of the features.
 
-    Both sets are cut into halves along their principal axes, again and again, and the parts laid onto each other; then
-    pairs of clusters exchange their colours as long as the correlation of the two kinds of distances (in OKLab, and in
-    feature space) rises.
+    Both sets are halved recursively along their principal axes, and corresponding parts are matched; then pairs of
+    clusters exchange their colours as long as that increases the correlation between distances in OKLab and in feature
+    space.
 
     Args:
         features: (K, D) one row per cluster, such as its centroid.
 
     Returns:
-        (K, 3) uint8, all distinct. From K = 1025 on, where nobody can tell so many colours apart, it is `palette(K)`.
+        (K, 3) uint8, all distinct. For K above 1024, where nobody can tell the colours apart, it is `palette(K)`.
     """
     features = np.asarray(features, np.float64)
     count = len(features)
     colours = palette(count)
     if not 3 <= count <= GREEDY:
         return colours
-    wanted, given = distances(features), distances(oklab(colours))
+    target, given = distances(features), distances(oklab(colours))
     axes, colour_axes = _principal(features), _principal(oklab(colours))
     starts = [
-        _laid_onto(axes[:, order] * signs, colour_axes)
+        _matched(axes[:, order] * signs, colour_axes)
         for order in map(list, itertools.permutations(range(3)))
         for signs in itertools.product((1, -1), repeat=3)
     ]
-    best = max(starts, key=lambda start: float((wanted * given[np.ix_(start, start)]).sum()))
-    return colours[_exchanged(wanted, given, best)]
+    best = max(starts, key=lambda start: float((target * given[np.ix_(start, start)]).sum()))
+    return colours[_exchange(target, given, best)]
 
 
 def distances(rows: ArrayLike) -> Floats:
@@ -55,7 +56,7 @@ def distances(rows: ArrayLike) -> Floats:
 
 
 def _principal(rows: ArrayLike) -> Floats:
-    """Coordinates (N, 3) along the three directions of largest variance; 0 where there are fewer."""
+    """Coordinates (N, 3) along the three directions of largest variance; 0 if there are fewer directions."""
     rows = np.asarray(rows, np.float64)
     centred = rows - rows.mean(axis=0)
     left, scale, _ = np.linalg.svd(centred, full_matrices=False)
@@ -63,8 +64,8 @@ def _principal(rows: ArrayLike) -> Floats:
     return np.pad(coordinates, ((0, 0), (0, 3 - coordinates.shape[1])))
 
 
-def _laid_onto(points: Floats, targets: Floats) -> Rows:
-    """A target for every point, each once: both sets are halved along the first axis, the second, the third, …"""
+def _matched(points: Floats, targets: Floats) -> Rows:
+    """Match points and targets one to one: both sets are halved along the first axis, the second, the third, …"""
     chosen = np.zeros(len(points), np.int64)
     parts = [(np.arange(len(points)), np.arange(len(points)), 0)]
     while parts:
@@ -79,14 +80,14 @@ def _laid_onto(points: Floats, targets: Floats) -> Rows:
     return chosen
 
 
-def _exchanged(wanted: Floats, given: Floats, start: Rows) -> Rows:
-    """Exchange the colours of the two clusters that gain the most by it, until nothing gains or the effort is spent."""
+def _exchange(target: Floats, given: Floats, start: Rows) -> Rows:
+    """Exchange the colours of the two clusters with the largest gain, until there is no gain or `EFFORT` is spent."""
     chosen = start.copy()
     for _ in range(int(EFFORT / len(chosen) ** 3)):
         mine = given[np.ix_(chosen, chosen)]
-        product = wanted @ mine
+        product = target @ mine
         kept = np.diag(product)
-        gain = product + product.T - kept[:, None] - kept + 2 * wanted * mine
+        gain = product + product.T - kept[:, None] - kept + 2 * target * mine
         one, other = np.unravel_index(int(gain.argmax()), gain.shape)
         if gain[one, other] <= 1e-9 * kept.sum():
             break

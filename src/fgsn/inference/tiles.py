@@ -1,8 +1,8 @@
-"""Sliding windows over an image of any size, their results blended with linear ramps at feature resolution.
+"""Sliding windows over images of any size; predictions are blended with linear ramps at feature resolution.
 
-A network sees windows as large as its training crops. Windows start on multiples of 8 pixels, so that their feature
-cells coincide; cells seen by several windows get an average weighted by the distance to the window's border
-(as in the authors' code: stride 2/3 of the window, linear ramps).
+Windows have the size of the training crops. They start on multiples of 8 pixels, so that their feature cells coincide;
+cells in several windows are averaged, weighted by the distance to the window's border (as in the authors' code: stride
+2/3 of the window, linear ramps).
 """
 
 from collections import deque
@@ -39,7 +39,7 @@ def ramp(height: int, width: int) -> Float[Tensor, "height width"]:
 
 
 class Canvas:
-    """The windows of one image, and what was predicted for them, blended.
+    """The windows of one image and their blended predictions.
 
     Args:
         image: the normalised image, on the device of the network.
@@ -61,7 +61,7 @@ class Canvas:
 
     @torch.inference_mode()
     def add(self, corner: tuple[int, int], values: Float[Tensor, "channels h w"]) -> None:
-        """Add what was predicted for a window."""
+        """Add the prediction for a window."""
         values = values.permute(1, 2, 0)
         self.missing -= 1
         if len(self.corners) == 1:
@@ -76,7 +76,7 @@ class Canvas:
 
     @torch.inference_mode()
     def result(self) -> Float[Tensor, "channels cells_y cells_x"]:
-        """The blended values, once nothing is missing; in memory the channels of a cell stand together."""
+        """The blended values, after all windows have been added; the channels of a cell are contiguous in memory."""
         assert self._total is not None
         assert not self.missing
         if len(self.corners) > 1:
@@ -95,30 +95,22 @@ class Canvas:
 
 def blended(
     predict: Callable[[Float[Tensor, "batch 3 height width"]], Tensor],
-    image: Float[Tensor, "3 height width"],
-    side: int,
-    batch: int,
-) -> Float[Tensor, "channels cells_y cells_x"]:
-    """Run `predict` (a cell every 8 pixels) on all windows of one image and blend the results.
-
-    Args:
-        predict: gives (B, C, h, w) for (B, 3, window, window).
-        image: the normalised image, on the device of the network.
-        side: side of the window in pixels, 8 n + 1; smaller images are one window.
-        batch: windows computed at once.
-    """
-    return next(blended_many(predict, [(None, image)], side, batch))[1]
-
-
-def blended_many(
-    predict: Callable[[Float[Tensor, "batch 3 height width"]], Tensor],
     images: Iterable[tuple[Key, Float[Tensor, "3 height width"]]],
     side: int,
     batch: int,
 ) -> Iterator[tuple[Key, Float[Tensor, "channels cells_y cells_x"]]]:
-    """The same for many images, in their order; windows of several images are computed together.
+    """Run `predict` on all windows of many images and blend the results; batches may span several images.
 
-    Only as many images are held as `batch` windows belong to, and those that wait for their last window.
+    Images stay in memory only until their last window has been computed.
+
+    Args:
+        predict: maps (B, 3, window, window) to (B, C, h, w), a cell every 8 pixels.
+        images: keys and normalised images, on the device of the network; consumed one by one.
+        side: side of the window in pixels, 8 n + 1; smaller images are one window.
+        batch: windows computed at once.
+
+    Yields:
+        The key and the blended map of each image, in their order.
     """
     waiting: deque[tuple[Key, Canvas]] = deque()
     windows: list[tuple[Canvas, tuple[int, int]]] = []
@@ -144,9 +136,9 @@ def blended_many(
 def _compute(
     predict: Callable[[Float[Tensor, "batch 3 height width"]], Tensor], windows: list[tuple[Canvas, tuple[int, int]]]
 ) -> None:
-    """Predict the windows and take them off the list."""
+    """Predict the windows, add them to their canvases and clear the list."""
     with torch.inference_mode():
-        predicted = predict(torch.stack([canvas.tile(corner) for canvas, corner in windows]))
-    for (canvas, corner), values in zip(windows, predicted, strict=True):
+        maps = predict(torch.stack([canvas.tile(corner) for canvas, corner in windows]))
+    for (canvas, corner), values in zip(windows, maps, strict=True):
         canvas.add(corner, values)
     windows.clear()

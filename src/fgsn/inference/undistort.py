@@ -1,4 +1,4 @@
-"""Label maps without lens distortion, so that projecting a point into them takes a matrix only."""
+"""Label maps without lens distortion, so that projecting a point into them requires only a matrix."""
 
 from functools import lru_cache
 
@@ -11,15 +11,15 @@ from fgsn.inference.label_lookup import NO_LABEL
 
 
 def undistorted(labels: NDArray[np.integer], camera: Camera) -> tuple[NDArray[np.integer], Camera]:
-    """The label map as a pinhole camera with the same focal lengths would see it; -1 where the lens did not look.
+    """The label map of a pinhole camera with the same focal lengths; -1 outside the field of view of the lens.
 
     Raises:
-        FgsnError: the label map is not of the camera's size.
-        MissingExtraError: the camera is distorted, and pycolmap is not installed.
+        FgsnError: the size of the label map is not that of the camera.
+        MissingExtraError: the camera has lens distortion, and pycolmap is not installed.
     """
     if labels.shape != (camera.height, camera.width):
         raise FgsnError(
-            f"a label map of {labels.shape[1]} x {labels.shape[0]} pixels does not go with a camera of {camera.width} "
+            f"a label map of {labels.shape[1]} x {labels.shape[0]} pixels does not match a camera of {camera.width} "
             f"x {camera.height}"
         )
     if camera.is_pinhole:
@@ -31,7 +31,7 @@ def undistorted(labels: NDArray[np.integer], camera: Camera) -> tuple[NDArray[np
 
 @lru_cache(maxsize=16)
 def _lens_grid(camera: Camera) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """For each pixel of the pinhole image its column and row in the distorted one, and whether there is one."""
+    """For each pixel of the pinhole image: column and row in the distorted image, and whether it is visible there."""
     straight = Camera(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
     pixels, _ = camera.project(straight.rays(straight.grid()))
     seen = camera.contains(pixels)

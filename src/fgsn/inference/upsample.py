@@ -9,7 +9,7 @@ from torch import Tensor
 from fgsn.models.layers import STRIDE
 
 BAND_VALUES = 1 << 20
-"""Interpolated scores held at once (4 MiB of float32): what a processor's cache holds is much the fastest."""
+"""Interpolated scores in memory at once (4 MiB of float32): fastest if they fit into the processor's cache."""
 GPU_BAND_VALUES = 1 << 26
 
 
@@ -18,13 +18,13 @@ def labels_at_pixels(
 ) -> Int64[Tensor, "height width"]:
     """Interpolate the scores bilinearly to every pixel and take the largest.
 
-    Where the four cells around a pixel have the same best label, every mixture of them has it too; only the other
-    pixels are interpolated, in bands of rows, so that memory is bounded whatever the number of classes and the image.
+    If the four cells around a pixel have the same best label, so has every interpolation between them; only the other
+    pixels are interpolated, in bands of rows, which bounds the memory for any number of classes and any image size.
 
     Args:
-        scores: a cell every 8 pixels of the image that the network saw.
-        size: (height, width) of the wanted label map.
-        resized: (height, width) of the image that the network saw; default: as many pixels as `size`.
+        scores: a cell every 8 pixels of the network's input.
+        size: (height, width) of the label map.
+        resized: (height, width) of the network's input; default: `size`.
     """
     classes, cells_y, cells_x = scores.shape
     resized = size if resized is None else resized
@@ -36,23 +36,22 @@ def labels_at_pixels(
     mixed = labels != best[bottom][:, left]
     mixed |= labels != best[top][:, right]
     mixed |= labels != best[bottom][:, right]
-    held = GPU_BAND_VALUES if scores.device.type == "cuda" else BAND_VALUES
-    band = max(1, held // (classes * size[1]))
+    values = GPU_BAND_VALUES if scores.device.type == "cuda" else BAND_VALUES
+    band = max(1, values // (classes * size[1]))
     for start in range(0, size[0], band):
         rows = slice(start, min(start + band, size[0]))
         y, x = mixed[rows].nonzero(as_tuple=True)
         if len(y):
             columns = torch.lerp(by_cell[top[rows]], by_cell[bottom[rows]], down[rows, None, None])
-            values = torch.lerp(columns[y, left[x]], columns[y, right[x]], across[x, None])
-            labels[rows][y, x] = argmax(values)
+            labels[rows][y, x] = argmax(torch.lerp(columns[y, left[x]], columns[y, right[x]], across[x, None]))
     return labels
 
 
 def cells_around(pixels: int, resized: int, cells: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For every pixel the cells before and behind it, and how far it is from the first to the second (0 to 1).
+    """For every pixel the cells before and after it, and its position between them (0 to 1).
 
     Pixel centres keep their relative position in the image, so pixel p of the label map lies at
-    (p + 0.5) · resized / pixels - 0.5 of the image that the network saw.
+    (p + 0.5) · resized / pixels - 0.5 of the network's input.
     """
     position = (torch.arange(pixels, dtype=torch.float64) + 0.5) * (resized / pixels) - 0.5
     position = (position / STRIDE).clamp(0, cells - 1)
@@ -61,7 +60,7 @@ def cells_around(pixels: int, resized: int, cells: int) -> tuple[Tensor, Tensor,
 
 
 def argmax(values: Float[Tensor, "*rows classes"]) -> Int64[Tensor, "*rows"]:
-    """Index of the largest value of each row; NumPy's is several times as fast as torch's on a CPU."""
+    """Index of the largest value of each row; on a CPU NumPy is several times as fast as torch."""
     if values.device.type == "cpu":
         return torch.from_numpy(values.numpy().argmax(axis=-1))
     return values.argmax(dim=-1)

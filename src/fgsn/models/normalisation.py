@@ -1,4 +1,4 @@
-"""How pixels become network input; travels with the model, so that weights get what they were trained on."""
+"""How pixels become network input; stored with the model, so that the input matches the training."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -50,13 +50,13 @@ class Normalisation:
             raise FgsnError(f"the input normalisation {values} cannot be read") from None
         sensible = order in ("rgb", "bgr") and np.isfinite(mean + std).all()
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or not sensible:
-            raise FgsnError(f"the input normalisation {values} makes no sense")
+            raise FgsnError(f"the input normalisation {values} is invalid")
         return cls(order, mean, std)
 
 
 SIGNED = Normalisation("rgb", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
-"""What our own networks and EfficientNet-Lite0 are trained on."""
+"""For our own networks and EfficientNet-Lite0."""
 CAFFE = Normalisation("bgr", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
-"""What the authors' networks are trained on."""
+"""For the authors' networks."""
 TORCHVISION = Normalisation("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-"""What torchvision's weights are trained on: means 0.485 0.456 0.406 and deviations 0.229 0.224 0.225 of 255."""
+"""For torchvision's weights: means 0.485 0.456 0.406 and deviations 0.229 0.224 0.225 of 255."""

@@ -1,4 +1,4 @@
-"""What is left of a network when it only predicts: batch norms folded into convolutions, channels last, 16 bits."""
+"""A network optimised for inference: batch norms folded into convolutions, channels last, optionally 16 bits."""
 
 import copy
 import itertools
@@ -13,12 +13,12 @@ from fgsn.models.pspnet import Output, PSPNet
 
 
 class Predictor(nn.Module):
-    """A copy of a network without its training parts; says the same up to rounding, faster.
+    """A copy of a network without its training parts: the same output up to rounding, faster.
 
     Args:
-        network: the network; it stays as it is, and what it learns later is not seen here.
-        dtype: what to compute in. The classifier computes in float32 always: it costs next to nothing, and scores in 16
-            bits would often be equal where they are close.
+        network: the network; it is not changed, and its later training does not affect the copy.
+        dtype: precision of the computation. The classifier always computes in float32: it costs next to nothing, and
+            close scores would often become equal in 16 bits.
     """
 
     def __init__(self, network: PSPNet, dtype: torch.dtype = torch.float32) -> None:
@@ -39,7 +39,7 @@ class Predictor(nn.Module):
 
 
 def _fold(module: nn.Module) -> nn.Module:
-    """Fold every batch norm that directly follows a convolution of the same module into it, in place."""
+    """Fold every batch norm that directly follows a convolution of the same module into that convolution, in place."""
     children = list(module.named_children())
     for (name, child), (following, norm) in itertools.pairwise(children):
         if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):

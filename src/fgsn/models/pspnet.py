@@ -20,7 +20,7 @@ from fgsn.models.layers import ConvNorm, resize_map
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that is needed to build the network again; stored in the model file."""
+    """Everything needed to rebuild the network; stored in the model file."""
 
     backbone: str
     classes: int
@@ -41,25 +41,25 @@ class Architecture:
         try:
             made = cls(**values)
         except TypeError:
-            raise FgsnError(f"the architecture {values} is not one that this version knows") from None
+            raise FgsnError(f"the architecture {values} is unknown to this version") from None
         numbers = (made.classes, made.feature_dim, made.aux_dim)
         if not isinstance(made.backbone, str) or not all(isinstance(n, int) and 0 < n <= 65536 for n in numbers):
-            raise FgsnError(f"the architecture {values} makes no sense")
+            raise FgsnError(f"the architecture {values} is invalid")
         return made
 
 
 class Output(NamedTuple):
-    """What the network says about a batch; maps have a cell every 8 pixels."""
+    """Output of the network for a batch; maps have a cell every 8 pixels."""
 
     logits: Float[Tensor, "batch classes height width"]
     features: Float[Tensor, "batch dim height width"]
-    """Output of the last convolution and its batch norm, before the ReLU: what is clustered."""
+    """Output of the last convolution and its batch norm, before the ReLU: the features that are clustered."""
     aux_logits: Float[Tensor, "batch classes height width"] | None = None
     aux_features: Float[Tensor, "batch aux_dim height width"] | None = None
 
 
 class DropoutMasks(NamedTuple):
-    """What each channel of each image is multiplied by in training: 0, or what makes up for those that are dropped."""
+    """Factor of each channel of each image in training: 0 if dropped, else 1 / (1 - p) for dropout probability p."""
 
     features: Float[Tensor, "batch dim 1 1"]
     aux_features: Float[Tensor, "batch aux_dim 1 1"]
@@ -81,38 +81,38 @@ class PSPNet(nn.Module):
         self.classifier = nn.Conv2d(architecture.feature_dim, architecture.classes, 1)
         self.aux_classifier = nn.Conv2d(architecture.aux_dim, architecture.classes, 1)
 
-    def forward(self, images: Float[Tensor, "batch 3 height width"], kept: DropoutMasks | None = None) -> Output:
+    def forward(self, images: Float[Tensor, "batch 3 height width"], masks: DropoutMasks | None = None) -> Output:
         """Logits and features of normalised images; the auxiliary ones only in training mode.
 
         Args:
             images: the batch.
-            kept: rows of `draw_dropout_masks`, which channels to drop in training; None draws anew.
+            masks: rows of `draw_dropout_masks` for these images, used in training; None draws new ones.
         """
         maps = self.backbone(images)
         features = self.head(maps)
-        logits = self.classifier(self._dropped(features, kept and kept.features))
+        logits = self.classifier(self._dropped(features, masks and masks.features))
         if not self.training:
             return Output(logits, features)
         aux = self.aux(maps[self._aux_map], features.shape[-2:])
-        return Output(logits, features, self.aux_classifier(self._dropped(aux, kept and kept.aux_features)), aux)
+        return Output(logits, features, self.aux_classifier(self._dropped(aux, masks and masks.aux_features)), aux)
 
     def draw_dropout_masks(self, images: int, generator: torch.Generator) -> DropoutMasks:
-        """Draw which channels of a batch of images are dropped in training: what dropout does with that generator."""
-        share = 1.0 - self.dropout.p
+        """Draw the dropout masks of a batch of images in training, as `nn.Dropout2d` does with that generator."""
+        keep = 1.0 - self.dropout.p
         return DropoutMasks(
             *(
-                torch.empty(images, dim, 1, 1).bernoulli_(share, generator=generator).div_(share)
+                torch.empty(images, dim, 1, 1).bernoulli_(keep, generator=generator).div_(keep)
                 for dim in (self.architecture.feature_dim, self.architecture.aux_dim)
             )
         )
 
-    def _dropped(self, features: Tensor, kept: Tensor | None) -> Tensor:
-        """The features after their ReLU, some channels dropped in training."""
+    def _dropped(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """The features after their ReLU and, in training, dropout."""
         features = functional.relu(features)
-        return self.dropout(features) if kept is None else features * kept.to(features)
+        return self.dropout(features) if mask is None else features * mask.to(features)
 
     def reset_classifiers(self, classes: int, generator: torch.Generator) -> None:
-        """Give the network fresh classifiers for `classes` labels: weights N(0, 0.01), bias 0."""
+        """Replace both classifiers by new ones for `classes` labels: weights N(0, 0.01), bias 0."""
         self.architecture = replace(self.architecture, classes=classes)
         for name in ("classifier", "aux_classifier"):
             layer: nn.Conv2d = getattr(self, name)
@@ -125,7 +125,7 @@ class PSPNet(nn.Module):
                 layer.bias.zero_()
 
     def train(self, mode: bool = True) -> "PSPNet":
-        """Switch to training mode; batch norms, or all of the backbone, stay as they are where they are frozen."""
+        """Switch to training mode, except for frozen batch norms and a frozen backbone."""
         super().train(mode)
         if mode and getattr(self, "frozen_backbone", False):
             self.backbone.eval()
@@ -136,19 +136,19 @@ class PSPNet(nn.Module):
         return self
 
     def freeze_norms(self) -> None:
-        """Keep the running statistics of all batch norms from now on."""
+        """Freeze the running statistics of all batch norms."""
         self.frozen_norms = True
         self.train(self.training)
 
     def freeze_backbone(self) -> None:
-        """Keep the backbone as it is from now on; only the heads learn."""
+        """Freeze the backbone; only the heads are trained."""
         self.frozen_backbone = True
         self.backbone.requires_grad_(False)
         self.train(self.training)
 
 
 class PyramidPooling(nn.Module):
-    """Averages of the whole map at several bins, each narrowed by 1x1 and spread again, beside the map itself."""
+    """The map itself and its averages over 6x6, 3x3, 2x2 and 1 bins, each reduced by a 1x1 and upsampled."""
 
     bins = (6, 3, 2, 1)
 
@@ -179,7 +179,7 @@ class PyramidHead(nn.Module):
 
 
 class MergingHead(nn.Module):
-    """Light head: pyramid pooling of the coarsest map, narrowed maps of all strides merged at stride 8."""
+    """Light head: pyramid pooling of the coarsest map; maps of all strides, narrowed, are merged at stride 8."""
 
     def __init__(self, channels: tuple[int, ...], architecture: Architecture) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ class MergingHead(nn.Module):
         inputs = (*channels[:-1], coarsest + 2 * width)
         self.narrow = nn.ModuleList(ConvNorm(n, width) for n in inputs)
         merged = width * len(channels)
-        # A 3x3 convolution split into one per channel and a 1x1: a ninth of the arithmetic at stride 8.
+        # A 3x3 convolution split into a depthwise one and a 1x1: a ninth of the arithmetic at stride 8.
         self.spread = ConvNorm(merged, merged, 3, groups=merged)
         self.last = ConvNorm(merged, architecture.feature_dim)
 
@@ -202,7 +202,7 @@ class MergingHead(nn.Module):
 
 
 class AuxHead(nn.Module):
-    """3x3 convolution on an earlier map; helps the lower layers to learn."""
+    """3x3 convolution on an earlier map; supervises the lower layers directly."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
-"""ResNet-101 as PSPNet uses it: dilated, a cell every 8 pixels, in the layouts that there are weights for.
+"""ResNet as PSPNet uses it: dilated, a cell every 8 pixels, in the layouts for which weights exist.
 
 `resnet101`: the authors' network. Deep stem (three convolutions, 64-64-128), blocks 3-4-23-3, the stride in the first
 1x1 of a stage (Caffe's way), dilation 2 and 4 in the last two stages.
 `resnet101-plain`: the authors' `use_original_base`. One 7x7 convolution as stem, otherwise the same.
-`resnet101-torchvision`: one 7x7 convolution, the stride in the 3x3, every dilation one block later: the network that
-torchvision's weights were trained in. The authors put those weights into `resnet101-plain`.
+`resnet101-torchvision`: one 7x7 convolution, the stride in the 3x3, every dilation one block later: the network of
+torchvision's weights. The authors loaded those weights into `resnet101-plain`.
 Sources: He et al., CVPR 2016; Zhao et al., CVPR 2017.
 """
 
@@ -85,7 +85,7 @@ def _stage(inputs: int, outputs: int, blocks: int, stride: int, dilation: int) -
 
 
 class PlainBottleneck(nn.Module):
-    """The block of the original network, its parts named as in torchvision's weights."""
+    """The block of the original ResNet, named as in torchvision's weights."""
 
     def __init__(self, inputs: int, outputs: int, strides: tuple[int, int], dilation: int, project: bool) -> None:
         super().__init__()
@@ -111,13 +111,13 @@ class PlainBottleneck(nn.Module):
 
 
 class PlainResNet(Backbone):
-    """The original network, dilated: the strides of the last two stages became dilations 2 and 4.
+    """The original ResNet, dilated: the strides of the last two stages are replaced by dilations 2 and 4.
 
     Args:
         blocks: blocks of each stage.
-        published: the authors' way (stride in the 1x1, a stage dilated from its first block on) or torchvision's
-            (stride in the 3x3; the first block of a stage as the stage before it, which leaves what the strided network
-            computes unchanged).
+        published: the authors' variant (stride in the 1x1, a stage dilated from its first block on) or torchvision's
+            (stride in the 3x3; the first block of a stage keeps the dilation of the previous stage, so that features
+            equal those of the strided network).
     """
 
     channels = (1024, 2048)
@@ -150,7 +150,7 @@ def plain_resnet101() -> PlainResNet:
 
 @backbone("resnet101-torchvision")
 def torchvision_resnet101() -> PlainResNet:
-    """What torchvision's weights fit."""
+    """The network of torchvision's weights."""
     return PlainResNet((3, 4, 23, 3), published=False)
 
 

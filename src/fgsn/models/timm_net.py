@@ -1,7 +1,7 @@
-"""Any feature network of timm as a backbone, `timm/NAME`: ConvNeXt, ResNet, EfficientNet, DINOv2, DINOv3, Swin, …
+"""Any timm network with feature maps as a backbone, `timm/NAME`: ConvNeXt, ResNet, DINOv2, DINOv3, Swin, …
 
-timm's maps have a cell every 4 to 32 pixels, and a cell sits on a pixel or in the middle of a patch, as the network
-has it. Three maps are taken and sampled where our feature cells are: on every eighth pixel.
+timm's maps have a cell every 4 to 32 pixels; depending on the network, a cell is centred on a pixel or on a patch.
+Three maps are sampled at our feature cells, on every eighth pixel.
 """
 
 import difflib
@@ -23,11 +23,11 @@ from fgsn.models.normalisation import Normalisation
 PREFIX = "timm/"
 MAPS = 3
 SIZES: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
-"""How timm's families are told that images have any size; a family refuses the words of another."""
+"""Arguments that allow images of any size; each of timm's families accepts one and rejects the others."""
 
 
 class TimmNet(Backbone):
-    """A network of timm that gives three maps, each with a cell on every eighth pixel."""
+    """A timm network that returns three maps, each with a cell on every eighth pixel."""
 
     aux = 1
 
@@ -37,14 +37,14 @@ class TimmNet(Backbone):
         info = cast(Any, body).feature_info
         self.channels = tuple(info.channels())
         self._strides = tuple(int(stride) for stride in info.reduction())
-        self._whole = math.lcm(*self._strides)
+        self._multiple = math.lcm(*self._strides)
         self._patches = _cuts_patches(body)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> tuple[Tensor, ...]:
         """Three maps (B, C, h, w) from early to late."""
         height, width = images.shape[-2:]
-        # Only whole patches become cells, and networks with several branches want sides that halve evenly.
-        images = functional.pad(images, (0, -width % self._whole, 0, -height % self._whole), mode="replicate")
+        # Only complete patches become cells, and networks with several branches require sides that halve evenly.
+        images = functional.pad(images, (0, -width % self._multiple, 0, -height % self._multiple), mode="replicate")
         found = self.body(images)
         return tuple(
             _sampled(values, stride, (stride - 1) / 2 if self._patches else 0.0, (height, width))
@@ -53,58 +53,58 @@ class TimmNet(Backbone):
 
 
 def _sampled(values: Tensor, stride: int, first: float, size: tuple[int, int]) -> Tensor:
-    """Values between the cells of a map, at the pixels 0, 8, 16, … of an image of (height, width).
+    """Sample a map bilinearly at the pixels 0, 8, 16, … of an image.
 
     Args:
-        values: (B, C, h, w); cell c is on pixel first + stride · c.
+        values: (B, C, h, w); cell c is at pixel first + stride · c.
         stride: pixels between neighbouring cells.
         first: pixel of the first cell.
-        size: of the image.
+        size: (height, width) of the image.
     """
     down, across = (
-        _between(count, cells(pixels), stride, first, values)
+        _interpolation(count, cells(pixels), stride, first, values)
         for count, pixels in zip(values.shape[-2:], size, strict=True)
     )
     return down @ values @ across.T
 
 
-def _between(count: int, wanted: int, stride: int, first: float, like: Tensor) -> Tensor:
-    """Shares (wanted, count) of each of a map's `count` cells in each of the wanted ones, along one side."""
-    position = (torch.arange(wanted, device=like.device) * STRIDE - first) / stride
+def _interpolation(count: int, samples: int, stride: int, first: float, like: Tensor) -> Tensor:
+    """Weights (samples, count) of a map's `count` cells in each sample, along one side."""
+    position = (torch.arange(samples, device=like.device) * STRIDE - first) / stride
     distance = position.clamp(0, count - 1)[:, None] - torch.arange(count, device=like.device)
     return (1 - distance.abs()).clamp(min=0).to(like.dtype)
 
 
 def _cuts_patches(body: nn.Module) -> bool:
-    """Whether the network begins by cutting the image into patches that share no pixel (ViT, ConvNeXt, Swin)."""
+    """Whether the network starts with non-overlapping patches (ViT, ConvNeXt, Swin)."""
     for module in body.modules():
         if isinstance(module, nn.Conv2d) and max(module.stride) > 1:
             return module.stride == module.kernel_size
-    return True  # by other means: a linear layer of their pixels, or pooling
+    return True  # patches by other means: a linear layer on pixels, or pooling
 
 
 def timm_backbone(name: str, pretrained: bool = False) -> TimmNet:
     """Build the backbone `timm/NAME`.
 
     Args:
-        name: with the prefix; a tag may follow, which says what the weights were trained on: `timm/NAME.TAG`.
-        pretrained: fetch the weights that timm's authors offer for it; else they are random, and nothing is fetched.
+        name: with the prefix, and optionally timm's tag of the pretrained weights: `timm/NAME.TAG`.
+        pretrained: download timm's weights; otherwise they are random, and nothing is downloaded.
 
     Raises:
         UsageError: timm has no network of this name.
-        FgsnError: it gives no maps of features, takes images of one size only, or its weights cannot be had.
+        FgsnError: it has no feature maps, accepts images of one size only, or its weights cannot be downloaded.
     """
     timm = _timm()
     _check_name(timm, name)
-    with torch.device("meta"):  # a look at it that costs no memory
+    with torch.device("meta"):  # inspect it without allocating memory
         maps = _three_maps(_created(timm, name).feature_info, name)
         words = {"features_only": True, "feature_cls": "getter", "out_indices": maps}
-        _try(_created(timm, name, **words), name)
+        _check_maps(_created(timm, name, **words), name)
     return TimmNet(_created(timm, name, pretrained=pretrained, **words))
 
 
 def timm_normalisation(name: str) -> Normalisation:
-    """What a network of timm wants as input."""
+    """The input normalisation of a timm network."""
     timm = _timm()
     _check_name(timm, name)
     config = timm.get_pretrained_cfg(name.removeprefix(PREFIX))
@@ -113,40 +113,40 @@ def timm_normalisation(name: str) -> Normalisation:
 
 
 def _check_name(timm: Any, name: str) -> None:
-    """Only names that timm has itself: other forms of name would fetch code's settings from elsewhere."""
+    """Accept timm's own names only: other forms, such as `hf-hub:`, would download a configuration from elsewhere."""
     model, _, tag = name.removeprefix(PREFIX).partition(".")
     if not timm.is_model(model):
-        raise UsageError(f"timm has no network '{model}'; {nearest(model, _alike(timm, model))}")
+        raise UsageError(f"timm has no network '{model}'; {nearest(model, _similar_names(timm, model))}")
     tags = timm.list_pretrained(f"{model}.*")
     if tag and f"{model}.{tag}" not in tags:
         raise UsageError(f"timm has no weights '{tag}' of {model}; {nearest(f'{model}.{tag}', tags)}")
 
 
-def _alike(timm: Any, model: str) -> list[str]:
-    """The name of timm's thousand that is most like this one, or some that are known well."""
+def _similar_names(timm: Any, model: str) -> list[str]:
+    """The most similar of timm's names, or some well-known ones."""
     close = difflib.get_close_matches(model, timm.list_models(), n=1)
     return close or ["convnext_tiny", "resnet50", "vit_small_patch14_dinov2", "vit_small_patch16_dinov3"]
 
 
 def _three_maps(info: list[dict[str, Any]], name: str) -> list[int]:
-    """Which of the maps that a network offers to take: those with a cell every 8, 16 and 32 pixels, or at thirds."""
+    """Indices of the maps to use: those with a cell every 8, 16 and 32 pixels, or at thirds of the depth."""
     coarse = [row for row, one in enumerate(info) if one["reduction"] >= STRIDE]
     if len(coarse) < MAPS:
-        raise FgsnError(f"{name} gives {len(coarse)} maps of features with a cell every 8 pixels or more; 3 are wanted")
+        raise FgsnError(f"{name} has {len(coarse)} feature maps with a cell every 8 pixels or more; 3 are required")
     return [coarse[len(coarse) * (part + 1) // MAPS - 1] for part in range(MAPS)]
 
 
-def _try(body: Any, name: str) -> None:
-    """See that a network takes an image of any size, and that its maps cover it."""
-    whole = math.lcm(*body.feature_info.reduction())
-    size = (3 * whole, 5 * whole)
+def _check_maps(body: Any, name: str) -> None:
+    """Check that a network accepts images of any size, and that its maps cover the image."""
+    multiple = math.lcm(*body.feature_info.reduction())
+    size = (3 * multiple, 5 * multiple)
     try:
         maps = body.eval()(torch.empty(1, 3, *size))
     except (AssertionError, RuntimeError, ValueError, IndexError) as error:
-        raise FgsnError(f"{name} does not take images of any size: {_line(error)}") from None
+        raise FgsnError(f"{name} does not accept images of any size: {_line(error)}") from None
     for values, stride in zip(maps, body.feature_info.reduction(), strict=True):
         if values.shape[-2:] != (size[0] // stride, size[1] // stride):
-            raise FgsnError(f"the maps of {name} do not cover the image; take another network")
+            raise FgsnError(f"the maps of {name} do not cover the image; choose another network")
 
 
 def _created(timm: Any, name: str, **words: Any) -> Any:
@@ -156,8 +156,8 @@ def _created(timm: Any, name: str, **words: Any) -> Any:
             return timm.create_model(name.removeprefix(PREFIX), **size, **words)
         except TypeError as error:
             refused = _line(error)
-        except OSError as error:  # of the connection, or of the folder where downloads are kept
-            raise FgsnError(f"the weights of {name} cannot be fetched: {_line(error)}") from None
+        except OSError as error:  # of the connection, or of the download cache
+            raise FgsnError(f"the weights of {name} cannot be downloaded: {_line(error)}") from None
         except (RuntimeError, ValueError, AssertionError, AttributeError, NotImplementedError) as error:
             raise FgsnError(f"{name} cannot be a backbone: {_line(error)}") from None
     raise FgsnError(f"{name} cannot be a backbone: {refused}")
@@ -169,7 +169,7 @@ def _line(error: Exception) -> str:
 
 @cache
 def _timm() -> Any:
-    """The package timm, without what it imports of torchvision having to work.
+    """The package timm, even if the installed torchvision does not work.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -183,19 +183,19 @@ def _timm() -> Any:
     return timm
 
 
-_declared: list[torch.library.Library] = []  # what they declare goes with them
+_declared: list[torch.library.Library] = []  # kept alive: declarations vanish with their library
 
 
 def _import_torchvision() -> None:
-    """timm imports torchvision, whose import fails where its operators are of another build than torch.
+    """Import torchvision, which timm imports and which fails if its operators were built for another torch.
 
-    timm needs none of them for its networks. Those whose absence stops the import are declared, not defined.
+    timm's networks use none of these operators. Those required by the import are declared without an implementation.
     """
     try:
         import torchvision
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
-            raise FgsnError(f"torchvision, which timm imports, does not go with this torch: {_line(error)}") from None
+            raise FgsnError(f"torchvision, which timm imports, does not match this torch: {_line(error)}") from None
         library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -143,7 +143,7 @@ def _start(settings: TrainSettings) -> Model:
         network=network,
         short_side=settings.short_side,
         window=settings.crop,
-        windows="aligned",
+        tiling="aligned",
         classes=None,
         stationary=None,
     )

@@ -1,4 +1,4 @@
-"""Weights of others: the authors' networks compute what theirs did, and nothing unsafe or broken comes in."""
+"""Imported weights: networks reproduce the authors' outputs, and unsafe or broken files are refused."""
 
 import hashlib
 import io
@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 
 from fgsn.errors import FgsnError
 from fgsn.models import backbones
-from fgsn.models.foreign import (
-    OLD_NAMES,
+from fgsn.models.imported_weights import (
+    OLD_CLASSIFIERS,
+    published_name,
     published_network,
     read_published_codebook,
     read_weights,
-    their_name,
     torchvision_backbone,
 )
 from fgsn.models.layers import resize_map
@@ -48,7 +48,7 @@ def golden_weights(backbone, golden):
     """A state dict of the authors' network with the golden data's key names, shapes and filling rule."""
     with torch.device("meta"):
         ours = PSPNet(Architecture(backbone, 100)).state_dict()
-    shapes = {their_name(name): value.shape for name, value in ours.items() if "num_batches" not in name}
+    shapes = {published_name(name): value.shape for name, value in ours.items() if "num_batches" not in name}
     weights = {}
     for seed, name in enumerate(sorted(shapes)):
         bound = (6 / np.prod(shapes[name][1:])) ** 0.5 if len(shapes[name]) == 4 else 0
@@ -68,7 +68,7 @@ NAMES = {
 def test_names_and_shapes_of_weights_are_theirs(backbone):
     with torch.device("meta"):
         network = PSPNet(Architecture(backbone, 100))
-    lines = sorted(f"{their_name(name)} {list(value.shape)}" for name, value in network.state_dict().items())
+    lines = sorted(f"{published_name(name)} {list(value.shape)}" for name, value in network.state_dict().items())
     trained = sum(value.numel() for value in network.parameters())
     assert (len(lines), trained, hashlib.sha256("\n".join(lines).encode()).hexdigest()) == NAMES[backbone]
 
@@ -150,7 +150,7 @@ def test_norms_that_learn(case, imported, golden):
     network = imported(case)
     network.frozen_norms, network.dropout.p = False, 0.0
     network.train()
-    norms = {their_name(f"{name}.x")[:-2]: part for name, part in network.named_modules()
+    norms = {published_name(f"{name}.x")[:-2]: part for name, part in network.named_modules()
              if isinstance(part, torch.nn.BatchNorm2d)}  # fmt: skip
     for name, norm in norms.items():
         norm.momentum = 0.1 if case == "mini_orig" and name.startswith("fcn.") else 0.95
@@ -197,7 +197,7 @@ def read(path):
 
 def test_old_names_prefixes_wrappers_and_counters_are_understood(weights, tmp_path):
     expected = published_network(weights, tmp_path).state_dict()
-    old = {new: old for old, new in OLD_NAMES.items()}
+    old = {new: old for old, new in OLD_CLASSIFIERS.items()}
     renamed = {next((old[new] + key[len(new):] for new in old if key.startswith(new)), key): value
                for key, value in weights.items()}  # fmt: skip
     assert "final.conv6.weight" in renamed
@@ -237,12 +237,12 @@ def test_a_hostile_pickle_never_runs(weights, tmp_path, monkeypatch):
     torch.save({**weights, "more": Hostile()}, tmp_path / "hostile.pth")
     plain = written(tmp_path / "plain.pkl", pickle.dumps({**weights, "more": Hostile()}))
     for path in (tmp_path / "hostile.pth", plain):
-        with pytest.raises(FgsnError, match=r"refused: to load it, .* would have to run|broken") as told:
+        with pytest.raises(FgsnError, match=r"refused: loading it would run .*|broken") as error:
             read_weights(path)
-        assert str(path) in str(told.value)
-        assert "\n" not in str(told.value)
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
         assert not (tmp_path / "ran").exists()
-    with pytest.raises(FgsnError, match=r"refused: to load it, \w+\.mkdir would have to run.*plain state dict"):
+    with pytest.raises(FgsnError, match=r"refused: loading it would run \w+\.mkdir.*plain state dict"):
         read_weights(tmp_path / "hostile.pth")
 
 
@@ -255,30 +255,30 @@ def test_wrong_files_are_one_line_each(weights, tmp_path):
     first = next(iter(weights))
     cases = {
         "truncated.pth": (whole[: len(whole) // 2], "broken|truncated"),
-        "empty.pth": (b"", "no checkpoint of torch, or it is truncated"),
-        "text.pth": (b"hello, world", "no checkpoint of torch"),
-        "legacy.tar": (archive.getvalue(), "no checkpoint of torch"),
+        "empty.pth": (b"", "not a torch checkpoint, or it is truncated"),
+        "text.pth": (b"hello, world", "not a torch checkpoint"),
+        "legacy.tar": (archive.getvalue(), "not a torch checkpoint"),
         "broken.safetensors": (b"hello, world", "broken or truncated"),
     }
     for name, (content, message) in cases.items():
-        with pytest.raises(FgsnError, match=message) as told:
+        with pytest.raises(FgsnError, match=message) as error:
             read(written(tmp_path / name, content))
-        assert name in str(told.value)
-        assert "\n" not in str(told.value)
+        assert name in str(error.value)
+        assert "\n" not in str(error.value)
     changed = {
-        "list.pth": ([1, 2], "holds a list, not the state dict"),
-        "other.pth": ({"epoch": 3}, "holds no weights \\(but 'epoch'\\)"),
-        "alien.pth": ({"a.weight": torch.zeros(2)}, "conv6.weight is missing; this is no PSPNet of the authors"),
-        "lacking.pth": ({k: v for k, v in weights.items() if k != first}, f"nearest is resnet-mini, .* lacks {first}"),
-        "renamed.pth": ({k.replace("ppm", "pool"): v for k, v in weights.items()}, "lacks ppm.* and 17 more, has too"),
-        "shape.pth": (weights | {first: torch.zeros(3)}, f"has of another shape: {first}"),
-        "diverged.pth": (weights | {first: torch.full_like(weights[first], torch.nan)}, "not finite; the training"),
+        "list.pth": ([1, 2], "contains a list, not the state dict"),
+        "other.pth": ({"epoch": 3}, "contains no weights \\(but 'epoch'\\)"),
+        "alien.pth": ({"a.weight": torch.zeros(2)}, "is missing; not a PSPNet of the authors"),
+        "lacking.pth": ({k: v for k, v in weights.items() if k != first}, f"closest is resnet-mini, .* lacks {first}"),
+        "renamed.pth": ({k.replace("ppm", "pool"): v for k, v in weights.items()}, "lacks ppm.* 17 more, has unexp"),
+        "shape.pth": (weights | {first: torch.zeros(3)}, f"has wrong shapes for {first}"),
+        "diverged.pth": (weights | {first: torch.full_like(weights[first], torch.nan)}, "not finite; its training"),
     }
     for name, (content, message) in changed.items():
         torch.save(content, tmp_path / name)
-        with pytest.raises(FgsnError, match=message) as told:
+        with pytest.raises(FgsnError, match=message) as error:
             read(tmp_path / name)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(error.value)
     for path in (tmp_path, tmp_path / "absent.pth"):
         with pytest.raises(FgsnError, match="does not exist or is not a file"):
             read(path)
@@ -313,11 +313,11 @@ def test_wrong_codebooks_are_one_line_each(tmp_path):
     write_codebook(tmp_path / "shapes.h5", cluster_centroids=np.zeros((5, 3)))
     (tmp_path / "text.h5").write_text("hello")
     for name, message in (
-        ("lacking", "no codebook of the authors"),
-        ("shapes", r"\(512, 256\), \(256,\), \(5, 3\) do not fit together"),
-        ("text", "no codebook of the authors"),
+        ("lacking", "not a codebook of the authors"),
+        ("shapes", r"inconsistent shapes \(512, 256\), \(256,\), \(5, 3\)"),
+        ("text", "not a codebook of the authors"),
         ("absent", "does not exist"),
     ):
-        with pytest.raises(FgsnError, match=message) as told:
+        with pytest.raises(FgsnError, match=message) as error:
             read_published_codebook(tmp_path / f"{name}.h5")
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(error.value)

@@ -1,7 +1,7 @@
-"""Weights that other programs trained: read safely, and told by their names and shapes.
+"""Weights trained by other programs: read safely, and recognised by their names and shapes.
 
-A pickle can run code when it is loaded. Here it never does: torch's weights-only reader takes tensors and plain
-containers, and a file that wants anything else is refused.
+Loading a pickle can execute code. That never happens here: torch's weights-only reader accepts tensors and plain
+containers, and a file that requires anything else is refused.
 """
 
 import pickle
@@ -25,10 +25,10 @@ from fgsn.models.backbones import backbone_names
 from fgsn.models.pspnet import Architecture, PSPNet
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
-"""Keys under which training programs keep the weights beside other things."""
-OLD_NAMES = {"final.conv6.": "conv6.", "aux.conv6_1.": "conv6_1."}
-"""How the authors called their classifiers at first."""
-THEIRS = {
+"""Keys under which training programs store the weights next to other state."""
+OLD_CLASSIFIERS = {"final.conv6.": "conv6.", "aux.conv6_1.": "conv6_1."}
+"""Current and earlier names of the authors' classifiers."""
+PUBLISHED_PARTS = {
     "backbone.": "fcn.",
     "head.pooling.stages.": "ppm.stages.",
     "head.last.": "final.conv5_4.",
@@ -36,17 +36,17 @@ THEIRS = {
     "aux_classifier.": "conv6_1.",
     "classifier.": "conv6.",
 }
-"""Parts of our network, and their names in the authors'."""
+"""Parts of our network and their names in the authors' checkpoints."""
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """The named tensors of a checkpoint: a state dict by torch.save, bare or wrapped, or a .safetensors file.
+    """The named tensors of a checkpoint: a state dict written by torch.save, bare or wrapped, or a .safetensors file.
 
-    Counters of batches are left out, and a common prefix `module.` is taken off.
+    Batch counters (`num_batches_tracked`) are dropped, and a common prefix `module.` is removed.
 
     Raises:
-        FgsnError: the file is missing, truncated, no state dict, holds numbers that are not finite, or wants more than
-            tensors.
+        FgsnError: the file is missing, truncated or not a state dict, contains values that are not finite, or requires
+            more than tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,12 +58,12 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     weights = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         some = ", ".join(map(repr, list(content)[:5])) or "nothing"
-        raise FgsnError(f"{path} holds no weights (but {some}); a state dict of a network is wanted")
+        raise FgsnError(f"{path} contains no weights (but {some}); expected the state dict of a network")
     if all(key.startswith("module.") for key in weights):
         weights = {key.removeprefix("module."): value for key, value in weights.items()}
     for key, value in weights.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise FgsnError(f"{path}: {key} holds values that are not finite; the training that made it has diverged")
+            raise FgsnError(f"{path}: {key} contains values that are not finite; its training diverged")
     return {key: value.float() for key, value in weights.items() if not key.endswith("num_batches_tracked")}
 
 
@@ -72,8 +72,8 @@ def _loaded(path: Path) -> Mapping[str, Any]:
         if path.suffix == ".safetensors":
             return load_file(path)
         if not _is_torch_file(path):
-            raise FgsnError(f"{path} is no checkpoint of torch, or it is truncated")
-        with warnings.catch_warnings(action="ignore"):  # of forms that are refused or read all the same
+            raise FgsnError(f"{path} is not a torch checkpoint, or it is truncated")
+        with warnings.catch_warnings(action="ignore"):  # about formats that are refused or read anyway
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FgsnError:
         raise
@@ -82,49 +82,49 @@ def _loaded(path: Path) -> Mapping[str, Any]:
         if wanted is None:
             raise FgsnError(f"{path} is a broken or truncated checkpoint") from None
         raise FgsnError(
-            f"{path} is refused: to load it, {wanted[1]} would have to run, and a pickle can run anything; "
-            "where you trust it, save it again as a plain state dict, torch.save(network.state_dict(), ...)"
+            f"{path} is refused: loading it would run {wanted[1]}, and a pickle can run any code; "
+            "if you trust it, save it again as a plain state dict, torch.save(network.state_dict(), ...)"
         ) from None
-    except Exception as error:  # torch's reader of pickles checks nothing: a broken one raises almost anything
+    except Exception as error:  # torch's unpickler raises almost any exception for a broken file
         why = (" ".join(str(error).split()) or type(error).__name__)[:160]
         raise FgsnError(f"{path} is a broken or truncated checkpoint: {why}") from None
     if not isinstance(content, Mapping):
-        raise FgsnError(f"{path} holds a {type(content).__name__}, not the state dict of a network")
+        raise FgsnError(f"{path} contains a {type(content).__name__}, not the state dict of a network")
     return content
 
 
 def _is_torch_file(path: Path) -> bool:
-    """Whether a file is an archive of torch.save, or a bare pickle as older versions wrote."""
+    """Whether a file is a torch.save archive, or a bare pickle as older versions of torch wrote."""
     if zipfile.is_zipfile(path):
         return True
     with path.open("rb") as file:
         return file.read(1) == b"\x80"
 
 
-def their_name(ours: str) -> str:
-    """The authors' name of a weight of ours: `head.pooling.stages.0.bn.bias` → `ppm.stages.0.conv.bn.bias`."""
-    part = next(part for part in THEIRS if ours.startswith(part))
+def published_name(ours: str) -> str:
+    """The authors' name for one of our weights: `head.pooling.stages.0.bn.bias` → `ppm.stages.0.conv.bn.bias`."""
+    part = next(part for part in PUBLISHED_PARTS if ours.startswith(part))
     rest = ours.removeprefix(part)
-    return THEIRS[part] + (rest.replace(".", ".conv.", 1) if part == "head.pooling.stages." else rest)
+    return PUBLISHED_PARTS[part] + (rest.replace(".", ".conv.", 1) if part == "head.pooling.stages." else rest)
 
 
 def published_network(weights: Mapping[str, Tensor], path: Path) -> PSPNet:
-    """The authors' network with these weights, whichever of its two base variants they are for.
+    """The authors' network with these weights; their names and shapes decide which of the two base variants it is.
 
     Raises:
-        FgsnError: the weights are of no network that fgsn knows; names what is missing, too much or of another shape.
+        FgsnError: the weights fit no network known to fgsn; lists missing and unexpected weights and wrong shapes.
     """
-    renamed = {next((new + key[len(old):] for old, new in OLD_NAMES.items() if key.startswith(old)), key): value
+    renamed = {next((new + key[len(old):] for old, new in OLD_CLASSIFIERS.items() if key.startswith(old)), key): value
                for key, value in weights.items()}  # fmt: skip
     classifier = renamed.get("conv6.weight")
     if classifier is None or classifier.ndim != 4:
-        raise FgsnError(f"{path}: conv6.weight is missing; this is no PSPNet of the authors ({_some(weights)})")
+        raise FgsnError(f"{path}: conv6.weight is missing; not a PSPNet of the authors (found {_some(weights)})")
     candidates = [Architecture(name, classifier.shape[0]) for name in _plausible("resnet", published=True)]
-    return _fitting(renamed, candidates, their_name, path)
+    return _fitting(renamed, candidates, published_name, path)
 
 
 def torchvision_backbone(weights: Mapping[str, Tensor], path: Path, classes: int) -> PSPNet:
-    """A network with fresh heads on a backbone with torchvision's ResNet weights; its last layer `fc` is left out.
+    """A network with untrained heads on torchvision's ResNet weights; torchvision's last layer `fc` is dropped.
 
     Raises:
         FgsnError: as `published_network`.
@@ -161,9 +161,9 @@ def _fitting(
             return network
         differences.append((len(missing) + len(extra) + len(wrong), architecture.backbone, missing, extra, wrong))
     _, nearest, missing, extra, wrong = min(differences)
-    told = [f"{what} {_some(keys)}" for what, keys in
-            (("lacks", missing), ("has too much:", extra), ("has of another shape:", wrong)) if keys]  # fmt: skip
-    raise FgsnError(f"{path} fits no network that fgsn knows; nearest is {nearest}, for which it {', '.join(told)}")
+    problems = [f"{what} {_some(keys)}" for what, keys in
+            (("lacks", missing), ("has unexpected", extra), ("has wrong shapes for", wrong)) if keys]  # fmt: skip
+    raise FgsnError(f"{path} fits no network known to fgsn; the closest is {nearest}, but it {', '.join(problems)}")
 
 
 def _some(keys: Any) -> str:
@@ -186,12 +186,12 @@ def read_published_codebook(path: Path | str) -> Codebook:
         raise FgsnError(f"{path} does not exist") from None
     except (OSError, KeyError, TypeError, RuntimeError, ValueError, FgsnError) as error:
         why = " ".join(str(error).split())
-        raise FgsnError(f"{path} is no codebook of the authors (centroids_N.h5): {why}") from None
+        raise FgsnError(f"{path} is not a codebook of the authors (centroids_N.h5): {why}") from None
     parts = (projection, offset, centroids)
     fits = projection.ndim == 2 and offset.shape == projection.shape[1:] and centroids.shape[1:] == projection.shape[1:]
     if not fits or not all(torch.isfinite(part).all() for part in parts):
         shapes = ", ".join(str(tuple(part.shape)) for part in parts)
-        raise FgsnError(f"{path}: projection, offset and centroids of shapes {shapes} do not fit together")
+        raise FgsnError(f"{path}: projection, offset and centroids have inconsistent shapes {shapes}")
     # Theirs is x @ A + b, ours (x - mean) @ A: the mean is any solution of mean @ A = -b.
     mean = torch.linalg.lstsq(projection.T.double(), -offset.double()[:, None]).solution[:, 0]
     return Codebook(Whitening(mean.float(), projection), centroids)
