@@ -1,6 +1,5 @@
 """Which images to match: by a list, all, by order along the route, by position, or by likeness."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import KDTree
 
+from fgsn.data.images import route_order
 from fgsn.errors import FgsnError, nearest
 from fgsn.files import read_lines
 
@@ -124,12 +124,6 @@ def read_positions(path: Path, geographic: bool = False) -> dict[str, Float[np.n
     if len({len(position) for position in positions.values()}) > 1:
         raise FgsnError(f"{path}: some lines have two numbers and some three")
     return _metres(positions) if geographic and positions else positions
-
-
-def route_order(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sorting key of image names in which numbers count as numbers: `img_9` comes before `img_10`."""
-    parts = re.split(r"(\d+)", name)
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts if part)
 
 
 def _metres(positions: dict[str, Float[np.ndarray, " axes"]]) -> dict[str, Float[np.ndarray, " axes"]]:

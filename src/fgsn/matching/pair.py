@@ -23,7 +23,7 @@ class MatchedPair:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedPair:
     """A pair with nothing trustworthy."""
 
     reference: str
@@ -32,3 +32,6 @@ class Refused:
     """Name of the target image; of the condition, where none of its images was found to look at the same place."""
     reason: str
     """Why, in a few words."""
+
+
+PairResult = MatchedPair | RefusedPair
