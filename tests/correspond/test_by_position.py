@@ -63,18 +63,18 @@ def test_a_thing_that_is_gone_is_not_matched(models, monkeypatch):
         assert on_board.mean() < 0.02
 
 
-def test_posed_images_are_triangulated_when_somebody_can(models):
-    sets = {"summer": models["summer"], "winter": WINTER}
-    with pytest.raises(FgsnError, match="images of 'winter' have poses but no points"):
-        next(by_position(sets, "summer"))
-    asked = []
-
-    def triangulate(images):
-        asked.append(images.names)
-        return models["winter"]
-
-    assert isinstance(next(by_position(sets, "summer", triangulate=triangulate)), MatchedPair)
-    assert asked == [WINTER.names]
+@pytest.mark.parametrize("condition", ["summer", "winter"])
+def test_models_without_points_are_refused(models, condition):
+    model = models[condition]
+    rows = np.zeros(0, np.int64)
+    empty = replace(
+        model, points=np.zeros((0, 3)), colours=np.zeros((0, 3), np.uint8), track_point=rows, track_image=rows,
+        track_pixels=np.zeros((0, 2)),
+    )  # fmt: skip
+    assert empty.names == model.names
+    with pytest.raises(FgsnError, match=f"the model of '{condition}' has no points") as error:
+        next(by_position(models | {condition: empty}, "summer"))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

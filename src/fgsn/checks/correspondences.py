@@ -77,7 +77,7 @@ def check_correspondences(
     }
     if pictures is not None and checked:
         metrics["pictures"] = str(pictures)
-        _draw(dataset, suspects, shares, pictures, drawn, np.random.default_rng(seed))
+        _draw(dataset, suspects, shares, pictures, drawn, seed)
     return metrics, lines
 
 
@@ -93,9 +93,8 @@ def _checked_pairs(dataset: Dataset) -> list[CheckedPair]:
             continue  # reported by the other checks
         off, _ = prediction_errors(pair.points_ref, pair.points_tgt)
         error = float(np.median(off)) if np.isfinite(off).any() else float("nan")
-        checked.append(
-            CheckedPair(files[row], pair, sizes, error, outlier_mask(pair.points_ref, pair.points_tgt, sizes[1]))
-        )
+        wrong = outlier_mask(pair.points_ref, pair.points_tgt, sizes[1])
+        checked.append(CheckedPair(files[row], pair, sizes, error, wrong))
     return checked
 
 
@@ -110,16 +109,12 @@ def _coverage(checked: Sequence[CheckedPair], side: int) -> np.ndarray:
 
 
 def _draw(
-    dataset: Dataset,
-    suspects: list[CheckedPair],
-    shares: list[np.ndarray],
-    out: Path,
-    count: int,
-    rng: np.random.Generator,
+    dataset: Dataset, suspects: list[CheckedPair], shares: list[np.ndarray], out: Path, count: int, seed: int
 ) -> None:
     worst = suspects[: (count + 1) // 2]
     others = suspects[len(worst) :]
-    random = [others[row] for row in rng.permutation(len(others))[: count - len(worst)]]
+    order = np.random.default_rng(seed).permutation(len(others))
+    random = [others[row] for row in order[: count - len(worst)]]
     for kind, checked in (("suspect", worst), ("random", random)):
         for number, one in enumerate(checked):
             title = (

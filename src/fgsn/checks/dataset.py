@@ -11,7 +11,7 @@ import numpy as np
 from fgsn.checks.correspondences import check_correspondences
 from fgsn.checks.problems import failure, limited
 from fgsn.config import CheckSettings
-from fgsn.data.correspondences import Correspondences
+from fgsn.data.correspondences import Correspondences, spread
 from fgsn.data.dataset import REFERENCE_LIST, REFERENCE_POINTS, TRAIN_LIST, VALIDATION_LIST, Dataset
 from fgsn.data.images import image_size, read_image, walk_images
 from fgsn.data.labelled import annotated_set
@@ -21,9 +21,8 @@ from fgsn.files import read_lines
 from fgsn.progress import tracked
 
 FEWEST_POINTS = 20
-GRID = 4
-FEWEST_CELLS = 4
-"""How many of the GRID x GRID cells of an image must contain points; real images of snow come down to 4."""
+LEAST_SPREAD = 0.25
+"""Share of the parts of an image that must contain points; real images of snow come down to it."""
 
 
 def check_dataset(dataset: Dataset, settings: CheckSettings) -> dict[str, Any]:
@@ -107,8 +106,7 @@ def _pair_problems(pair: Correspondences, images: tuple[str, str], sizes: dict[s
         outside = np.any((points < -0.5) | (points > size - 0.5), axis=1)
         if outside.any():
             yield f"{outside.sum()} of {count} points of {key} lie outside {name} ({size[0]} x {size[1]})"
-        column, row = np.floor((points[~outside] + 0.5) / size * GRID).clip(0, GRID - 1).T
-        if count >= FEWEST_POINTS and len(np.unique(row * GRID + column)) < FEWEST_CELLS:
+        if count >= FEWEST_POINTS and spread(points[~outside], sizes[name]) < LEAST_SPREAD:
             yield f"all points of {key} lie in a small part of {name}"
 
 
@@ -134,9 +132,12 @@ def _list_problems(dataset: Dataset, pairs: list[PairFile]) -> Iterator[str]:
     )
     if not validation:
         yield f"{dataset.root / VALIDATION_LIST} lists no pair that can be read"
-    yield from _shared(dataset, training, validation)
-    listed = {*lists[TRAIN_LIST], *lists[VALIDATION_LIST]}
+    for file in sorted({pair.file for pair in training} & {pair.file for pair in validation}):
+        yield f"{file} is in {TRAIN_LIST} and in {VALIDATION_LIST}"
     held_out = _places(dataset, validation)
+    for place in sorted(_places(dataset, training) & held_out):  # would make validation metrics too good
+        yield f"place {place} is on both sides of the split; run fgsn prepare {dataset.root} again"
+    listed = {*lists[TRAIN_LIST], *lists[VALIDATION_LIST]}
     for pair in pairs:
         left_out = pair.points == 0 or held_out & _places(dataset, [pair])
         if pair.file not in listed and not left_out:
@@ -152,14 +153,6 @@ def _list_problems(dataset: Dataset, pairs: list[PairFile]) -> Iterator[str]:
                 yield problem
     else:
         yield f"{dataset.root / REFERENCE_POINTS} does not exist; run fgsn prepare {dataset.root}"
-
-
-def _shared(dataset: Dataset, training: list[PairFile], validation: list[PairFile]) -> Iterator[str]:
-    """Files and places in both training and validation, which would make validation metrics too good."""
-    for file in sorted({pair.file for pair in training} & {pair.file for pair in validation}):
-        yield f"{file} is in {TRAIN_LIST} and in {VALIDATION_LIST}"
-    for place in sorted(_places(dataset, training) & _places(dataset, validation)):
-        yield f"place {place} is on both sides of the split; run fgsn prepare {dataset.root} again"
 
 
 def _annotation_problems(dataset: Dataset) -> Iterator[str]:

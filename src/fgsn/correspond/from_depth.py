@@ -20,6 +20,7 @@ from fgsn.progress import tracked
 
 Array = NDArray[np.float64]
 _TRIES_PER_POINT = 6
+_TOLERANCE = 0.01  # relative difference between the depth of a point and the depth map of the target
 _LARGEST_RETURN = 1.0  # pixels between a point and where it returns
 
 
@@ -30,7 +31,6 @@ def from_depth(
     condition_of: Callable[[str], str],
     points: int = POINTS,
     per_condition: int = 1,
-    tolerance: float = 0.01,
 ) -> Iterator[PairResult]:
     """Match every reference image with the target images that overlap most, by depth and pose.
 
@@ -41,7 +41,6 @@ def from_depth(
         condition_of: the condition of an image, by its name.
         points: maximum number per pair.
         per_condition: maximum number of target images per reference image and condition.
-        tolerance: largest relative difference between a point's depth and the depth of the target.
 
     Raises:
         FgsnError: there is only one condition, or depth is missing, broken or in another unit than the poses.
@@ -61,14 +60,14 @@ def from_depth(
                 yield RefusedPair(name, condition, "no image of this condition shows the same place")
             for target in targets:
                 there = view(target)
-                pixels, errors = transfer(here, there, start, world, tolerance)
+                pixels, errors = transfer(here, there, start, world)
                 found = np.isfinite(errors)
                 sizes = (here.camera.size, there.camera.size)
                 columns = (start[found], pixels[found], errors[found])
                 yield select_points((name, images.names[target]), sizes, *columns, points)
 
 
-def transfer(here: DepthView, there: DepthView, start: Array, world: Array, tolerance: float) -> tuple[Array, Array]:
+def transfer(here: DepthView, there: DepthView, start: Array, world: Array) -> tuple[Array, Array]:
     """Transfer pixels of one image to another where they are visible.
 
     Args:
@@ -76,7 +75,6 @@ def transfer(here: DepthView, there: DepthView, start: Array, world: Array, tole
         there: the destination image.
         start: (N, 2) pixels in the source image.
         world: (N, 3) their world points.
-        tolerance: largest relative difference between a point's depth and the depth map of the destination.
 
     Returns:
         Pixels (N, 2) in the destination. Errors (N,): distance in pixels from the start after the way back through the
@@ -84,7 +82,7 @@ def transfer(here: DepthView, there: DepthView, start: Array, world: Array, tole
     """
     pixels, expected = there.project(world)
     depths = there.depths_at(pixels)
-    between, near = np.abs(depths / expected - 1) < tolerance
+    between, near = np.abs(depths / expected - 1) < _TOLERANCE
     found, seen = np.where(between, *depths), between | near
     back, _ = here.project(there.world(pixels, found))
     errors = np.linalg.norm(back - start, axis=1)

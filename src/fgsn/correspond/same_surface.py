@@ -16,14 +16,14 @@ DEPTH_REACH = 0.03
 _FAR_AWAY = 1e9
 
 
-def image_space(images: PosedImages, image: int, points: Array, reach: float = REACH) -> Array:
-    """Image coordinates (N, 3) of world points (N, 3): pixels, and log depth scaled to make DEPTH_REACH `reach`.
+def image_space(images: PosedImages, image: int, points: Array) -> Array:
+    """Image coordinates (N, 3) of world points (N, 3): pixels, and log depth scaled to make DEPTH_REACH equal REACH.
 
     Points outside the view of the image come out far from everything.
     """
     pixels, depth = images.project(image, points)
     with np.errstate(invalid="ignore", divide="ignore"):
-        seen = np.column_stack([pixels, np.log(depth) * reach / DEPTH_REACH])
+        seen = np.column_stack([pixels, np.log(depth) * REACH / DEPTH_REACH])
     return np.where(np.isfinite(seen).all(axis=1, keepdims=True), seen, _FAR_AWAY)
 
 
@@ -33,18 +33,18 @@ def nearest(tree: KDTree, points: Array) -> tuple[Array, Rows]:
     return np.asarray(apart), np.asarray(row)
 
 
-def within_reach(one: Array, other: Array, reach: float = REACH) -> NDArray[np.bool_]:
-    """Which of the points (N, D) have a point of `other` (M, D) within reach."""
+def within_reach(one: Array, other: Array) -> NDArray[np.bool_]:
+    """Which of the points (N, D) have a point of `other` (M, D) within REACH."""
     if not len(one) or not len(other):
         return np.zeros(len(one), bool)
-    return (nearest(KDTree(other), one)[0] < reach) & (one[:, 0] < _FAR_AWAY)
+    return (nearest(KDTree(other), one)[0] < REACH) & (one[:, 0] < _FAR_AWAY)
 
 
-def mutual_nearest(one: Array, other: Array, reach: float = REACH) -> tuple[Rows, Rows]:
-    """Rows of points (N, D) and of others (M, D) that are mutual nearest neighbours within reach."""
+def mutual_nearest(one: Array, other: Array) -> tuple[Rows, Rows]:
+    """Rows of points (N, D) and of others (M, D) that are mutual nearest neighbours within REACH."""
     if not len(one) or not len(other):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     apart, row = nearest(KDTree(other), one)
     _, back = nearest(KDTree(one), other)
-    rows = np.nonzero((apart < reach) & (back[row] == np.arange(len(one))) & (one[:, 0] < _FAR_AWAY))[0]
+    rows = np.nonzero((apart < REACH) & (back[row] == np.arange(len(one))) & (one[:, 0] < _FAR_AWAY))[0]
     return rows, row[rows]

@@ -10,15 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fgsn.data.correspondences import centre_distance, write_correspondences
+from fgsn.data.correspondences import centre_distance, spread, write_correspondences
 from fgsn.errors import FgsnError
 from fgsn.files import write_text
 from fgsn.matching.pair import MatchedPair, PairResult, RefusedPair
 
-GRID = 4
-"""The spread of correspondences is measured in GRID x GRID parts of an image."""
 FEW_POINTS = 50
 SMALL_SPREAD = 0.4
 FEW_REFERENCES = 0.25
@@ -120,12 +117,6 @@ class PairWriter:
             "by_condition": conditions,
             "doubts": doubts,
         }
-
-
-def spread(points: NDArray[np.float64], size: tuple[int, int]) -> float:
-    """Share of the GRID x GRID parts of an image of `size` (width, height) that contain one of the points (N, 2)."""
-    part = np.clip((points + 0.5) / size * GRID, 0, GRID - 1).astype(np.int64)
-    return len(np.unique(part, axis=0)) / GRID**2
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -19,6 +19,8 @@ from fgsn.files import atomic_write, inside
 from fgsn.formats.hdf5 import stored_array
 
 LONGEST_NAME = 4096
+GRID = 4
+"""The spread of points is measured in GRID x GRID parts of an image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +172,12 @@ def centre_distance(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Distance (N,) of points (N, 2) from the middle of an image of `size` (width, height), in half diagonals."""
     middle = (np.array(size) - 1) / 2
     return np.linalg.norm(points - middle, axis=1) / (np.hypot(*size) / 2)
+
+
+def spread(points: np.ndarray, size: tuple[int, int]) -> float:
+    """Share of the GRID x GRID parts of an image of `size` (width, height) that contain one of the points (N, 2)."""
+    part = np.clip((points + 0.5) / size * GRID, 0, GRID - 1).astype(np.int64)
+    return len(np.unique(part, axis=0)) / GRID**2
 
 
 def _matlab_header() -> bytes:

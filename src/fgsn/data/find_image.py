@@ -1,6 +1,7 @@
 """Find an image by its stored path, even where the folders have another layout."""
 
 import time
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from fgsn.data.images import walk_images
@@ -67,9 +68,6 @@ def _named(images: Path, base: str) -> list[Path]:
 
 def _shared_ending(one: tuple[str, ...], other: tuple[str, ...]) -> int:
     """Number of equal parts at the end of two paths."""
-    count = 0
-    for a, b in zip(reversed(one), reversed(other), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+    return sum(
+        1 for _ in takewhile(lambda parts: parts[0] == parts[1], zip(reversed(one), reversed(other), strict=False))
+    )

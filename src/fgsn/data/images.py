@@ -79,7 +79,8 @@ def read_image(path: Path | str) -> np.ndarray:
         if image.mode == "F":
             raise FgsnError(f"image {path} has floating-point pixels; save it with 8 or 16 bits")
         if image.mode.startswith("I"):
-            return np.repeat(_eight_bits(np.asarray(image))[:, :, None], 3, axis=2)
+            grey = np.round(np.clip(np.asarray(image), 0, 65535) / 257).astype(np.uint8)  # 65535 becomes 255
+            return np.repeat(grey[:, :, None], 3, axis=2)
         if "transparency" in image.info:
             image = image.convert("RGBA")
         return np.array(image.convert("RGB"))
@@ -145,11 +146,6 @@ def route_order(name: str) -> tuple[tuple[int, int | str], ...]:
 
 def _is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
-
-
-def _eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """16-bit grey values to 8 bits: 0 stays 0 and 65535 becomes 255."""
-    return np.round(np.clip(pixels, 0, 65535) / 257).astype(np.uint8)
 
 
 def _listed(path: Path) -> list[tuple[Path, str]]:
