@@ -103,7 +103,7 @@ def _read(source: Path) -> tuple[tuple[int, int], bytes]:
     """Size and label ids of a label map; raises FgsnError where it is not from Vistas v1.2."""
     with open_image(source) as image:
         if image.mode not in ("L", "P"):
-            raise FgsnError(f"{source} should hold one 8-bit label id per pixel, but its mode is {image.mode}")
+            raise FgsnError(f"{source} should contain one 8-bit label id per pixel, but its mode is {image.mode}")
         counts, size, pixels = image.histogram(), image.size, image.tobytes()
     unknown = [label for label, count in enumerate(counts) if count and label >= len(VISTAS_CLASSES)]
     if unknown:
