@@ -1,4 +1,4 @@
-# make demo   the whole chain on the synthetic town, then open demo/report.html
+# make demo   the whole pipeline on the synthetic town; then open demo/report.html
 # make test   lint and tests;  make test-slow  the long ones as well
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)

@@ -1,9 +1,8 @@
-"""k-means beside faiss's, seed by seed: objective and time, on clustered data of the size that training sees.
+"""k-means compared with faiss: objective and time per seed, on clustered data of the size used in training.
 
 OMP_NUM_THREADS=2 python benchmarks/codebook_against_faiss.py [--samples 20000] [--dim 256] [--clusters 100] [--seeds 8]
 
-The two take turns. Times are those of the clock, and those on processors, all threads together, which others on the
-machine disturb less.
+The two alternate. Reports wall time and CPU time of all threads; other programs disturb CPU time less.
 """
 
 import argparse
@@ -49,17 +48,17 @@ def main() -> None:
         print(
             f"seed {seed}: ours {ours.objective[-1]:.1f}, faiss {theirs:.1f}, ratio {ratios[-1]:.4f}; "
             f"{our_time[0]:.2f} s, faiss {their_time[0]:.2f} s, "
-            f"{clock:.2f} times ours, on processors {processor:.2f} times"
+            f"{clock:.2f} times ours, CPU time {processor:.2f} times"
         )
     print(
         f"worst ratio {max(ratios):.4f}, better in {sum(r < 1 for r in ratios)} of {len(ratios)}; "
         f"faiss takes {statistics.median(clocks):.2f} times as long, "
-        f"on processors {statistics.median(processors):.2f} times"
+        f"CPU time {statistics.median(processors):.2f} times"
     )
 
 
 def now() -> NDArray[np.float64]:
-    """The clock and the time on processors, in seconds."""
+    """Wall time and CPU time in seconds."""
     return np.array([time.perf_counter(), time.process_time()])
 
 

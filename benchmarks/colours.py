@@ -1,10 +1,10 @@
-"""Do the colours of labels mean something: measured on the label maps of a model.
+"""How well similar colours stand for similar labels, measured on the label maps of a model.
 
     python benchmarks/colours.py RUN LABELS     # a model or run folder, and a folder of its label maps
 
-For the palette of K colours as it is and as it is dealt to the clusters by similarity: the correlation between
-distances of centroids and distances of colours (OKLab), and how different the colours of labels are that touch in the
-images (the smallest, and that of the first percentile and the median).
+For the palette of K colours in its own order and assigned by similarity: the correlation between distances of centroids
+and distances of colours (OKLab), and the distances between colours of labels that touch in the images (smallest, first
+percentile, median).
 """
 
 import argparse
@@ -20,7 +20,7 @@ from fgsn.inference.similar_colours import distances, similar_palette
 
 
 def touching(folder: Path) -> np.ndarray:
-    """(N, 2) pairs of labels that touch somewhere in the label maps of a folder."""
+    """Pairs (N, 2) of labels that touch in any label map of a folder."""
     pairs = np.zeros((0, 2), np.int64)
     for file in sorted(folder.rglob("*.png")):
         labels, _ = read_label_map(file)
@@ -44,7 +44,7 @@ def main() -> None:
     print(f"{len(centroids)} clusters, {len(one)} pairs of labels that touch")
     print("| palette | correlation | smallest | 1 % | median |\n| --- | --- | --- | --- | --- |")
     for name, colours in (
-        ("in the order of the list", palette(len(centroids))),
+        ("in its own order", palette(len(centroids))),
         ("by similarity", similar_palette(centroids)),
     ):
         gaps = distances(oklab(colours))

@@ -1,15 +1,15 @@
-"""Do correspondences that were found teach as much as exact ones? Every source of `fgsn correspond` on one world.
+"""Labels trained on every source of `fgsn correspond`, compared with exact correspondences, on one synthetic town.
 
     python benchmarks/correspond_labels.py --out DIR [--seed 7] [--places 34] [--conditions sun autumn snow]
         [--sources exact depth position model posed images sparse reconstruct] [--json FILE]
 
-Makes the world, hides its correspondences, makes a data set from each source, and judges its points against rays cast
-into the world (`right`: within 2 pixels; `seen`: and really seen by the target). Then labels are trained on each with
-the demo's recipe, at the places of the world's training split, and measured at the exact correspondences of the others.
+Generates the town, builds a data set from each source without the exact correspondences, and compares its points with
+ray casting (`right`: within 2 pixels; `seen`: also visible in the target). Then trains labels on each data set with the
+demo's settings at the training places, and evaluates them at the exact correspondences of the other places.
 
-exact: the world's own. depth: its depth maps and poses. position: one noisy map per drive. model: one noisy map over
-all drives. posed: poses only, points triangulated from matches. images: images only (sparse: without points
-between the matches; reconstruct: one model over all drives).
+exact: those of the town. depth: its depth maps and poses. position: one noisy map per drive. model: one noisy map of
+all drives. posed: poses only, points triangulated from matches. images: images only (sparse: without points between the
+matches; reconstruct: one model of all drives).
 """
 
 import argparse
@@ -42,7 +42,7 @@ METRICS = ("information_bits", "information_bits_permutation", "kappa", "match_l
 
 
 def sources(world: Path, truth: Truth, out: Path) -> dict[str, Callable[[], dict[str, Any]]]:
-    """What `fgsn correspond` is given, for each source."""
+    """Settings of `fgsn correspond` for each source."""
     posed = {
         "poses": (world / "sparse", *sorted((world / "truth").glob("*.txt"))),
         "intrinsics": tuple(sorted((world / "queries").glob("*.txt"))),
@@ -68,8 +68,8 @@ def sources(world: Path, truth: Truth, out: Path) -> dict[str, Callable[[], dict
     }
 
 
-def judged(data: Dataset, truth: Truth) -> dict[str, float]:
-    """How right the points of a data set are."""
+def accuracy(data: Dataset, truth: Truth) -> dict[str, float]:
+    """Accuracy of the correspondences of a data set."""
     columns = []
     for path in data.correspondence_files():
         pair = read_correspondences(path)
@@ -87,7 +87,7 @@ def judged(data: Dataset, truth: Truth) -> dict[str, float]:
 
 
 def keep_training_places(data: Dataset, world: Dataset, held_out: set[str]) -> None:
-    """Leave out of the training list what shows a place that the world's split holds out."""
+    """Write the training list without pairs that show a validation place."""
     kept = []
     for path in data.correspondence_files():
         pair = read_correspondences(path)
@@ -129,7 +129,7 @@ def main() -> None:
             data = Dataset.open(options.out / name)
             row["minutes"] = (time.monotonic() - began) / 60
             keep_training_places(data, world, held_out)
-        row |= judged(data, truth)
+        row |= accuracy(data, truth)
         run = options.out / f"run_{name}"
         if not (run / "model.safetensors").exists():
             recipe = {"clusters": FULL.clusters, "batch": FULL.batch, "crop": FULL.crop, "backbone_lr": 1.0}

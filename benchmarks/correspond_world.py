@@ -1,13 +1,13 @@
-"""How right are correspondences by position? Sources of `fgsn correspond` on the synthetic town, against rays.
+"""Accuracy of the sources of `fgsn correspond` on the synthetic town, compared with ray casting.
 
     python benchmarks/correspond_world.py --out DIR [--seed 7] [--places 12] [--size 384 288]
         [--conditions autumn snow] [--json FILE]
 
-`depth` has the world's depth maps and poses. `position` has one COLMAP model per drive, `model` one over all drives:
-points where images have structure (parked cars included), seen with half a pixel of noise and triangulated from that;
-in the model over all drives, a point is seen in another drive with probability 0.25 only, as a matcher would do it.
-A correspondence is right when it lies within 2 pixels of where the spot that the ray through the reference pixel
-meets is projected to in the target. `seen` is the share that the target really sees, moved and hidden things apart.
+`depth` uses the depth maps and poses of the town. `position` uses one COLMAP model per drive, `model` one for all.
+Their points lie where images are textured (also on parked cars); they are triangulated from observations with half a
+pixel of noise. In the model of all drives, a point is observed in another drive with probability 0.25, like with a real
+matcher. A correspondence is correct if it lies within 2 pixels of the projection of the point that the ray through the
+reference pixel hits. `right_and_seen` also requires that the point is visible in the target.
 """
 
 import argparse
@@ -32,8 +32,8 @@ from fgsn.matching.pair import MatchedPair, RefusedPair
 from fgsn.matching.triangulate import nearest_to_rays
 from fgsn.world.drives import make_camera, stream
 from fgsn.world.make import make_world
-from fgsn.world.pairs import Eye, map_points
-from fgsn.world.studio import REFERENCE, drive_of, eye_of, image_name
+from fgsn.world.pairs import SceneCamera, map_points
+from fgsn.world.studio import REFERENCE, camera_at, drive_of, image_name
 
 PIXELS, NOISE, MATCHED = 2.0, 0.5, 0.25
 POINTS_PER_IMAGE, NEIGHBOURS, PURPOSE = 600, 7, 5  # of random numbers
@@ -42,23 +42,23 @@ CLASSES = {"vegetation": (21,), "road": (7, 8), "terrain": (22,), "building": (1
 
 
 class Truth:
-    """The world that was made, to be asked about any image."""
+    """Ground truth of a generated town."""
 
     def __init__(self, settings: WorldSettings) -> None:
         self.settings = settings
         self.drives = (REFERENCE, *settings.conditions)
 
-    def eye(self, name: str) -> Eye:
+    def camera(self, name: str) -> SceneCamera:
         settings, (drive, _, file) = self.settings, name.split("/")
         place = int(file.removeprefix("place_").removesuffix(".jpg"))
-        return eye_of(settings.seed, settings.places, settings.size, drive, place)
+        return camera_at(settings.seed, settings.places, settings.size, drive, place)
 
     def judge(self, pair: MatchedPair) -> np.ndarray:
-        """Columns (4, N): error in pixels (NaN for the sky), label, static, really seen in the target."""
-        here, there = self.eye(pair.reference), self.eye(pair.target)
-        world, part = here.look(pair.points_ref)
+        """Columns (4, N): error in pixels (NaN for the sky), label, static, visible in the target."""
+        here, there = self.camera(pair.reference), self.camera(pair.target)
+        world, part = here.cast_pixels(pair.points_ref)
         pixels, _ = there.camera.project(there.pose.transform(world))
-        seen = there.sees(np.nan_to_num(world), part)[1]
+        seen = there.visible(np.nan_to_num(world), part)[1]
         errors = np.linalg.norm(pixels - pair.points_tgt, axis=1)
         return np.stack([errors, here.scene.label[part], here.scene.static[part], seen])
 
@@ -70,14 +70,14 @@ class Truth:
         return PosedImages(names, [make_camera(settings.size)], np.zeros(len(names), np.int64), pose)
 
     def model(self, drives: tuple[str, ...]) -> Reconstruction:
-        """A map as structure from motion would make it of these drives."""
+        """A map of these drives, similar to the result of structure from motion."""
         settings, images = self.settings, self.images(drives)
         names, pose = images.names, images.camera_from_world
-        eyes = {row: _all_of(self.eye(name)) for row, name in enumerate(names)}
+        cameras = {row: _all_static(self.camera(name)) for row, name in enumerate(names)}
         camera, pieces, first = images.cameras[0], [], 0
         for row, name in enumerate(names):
             place, drive = row % settings.places, drives[row // settings.places]
-            near = {other: eye for other, eye in eyes.items() if abs(other % settings.places - place) <= NEIGHBOURS}
+            near = {other: one for other, one in cameras.items() if abs(other % settings.places - place) <= NEIGHBOURS}
             rng = stream(settings.seed, PURPOSE, drive, place)
             image = np.asarray(Image.open(settings.out / "images" / name))
             piece = map_points(image, row, near, POINTS_PER_IMAGE, rng)
@@ -97,15 +97,15 @@ class Truth:
         )  # fmt: skip
 
 
-def _all_of(eye: Eye) -> Eye:
-    """The same camera, for which parked cars are points of a map as good as houses."""
-    scene = copy.copy(eye.scene)
+def _all_static(camera: SceneCamera) -> SceneCamera:
+    """The same camera, but with map points also on parked cars."""
+    scene = copy.copy(camera.scene)
     scene.static = np.append(np.ones(len(scene.static) - 1, bool), False)
-    return Eye(scene, eye.camera, eye.pose)
+    return SceneCamera(scene, camera.camera, camera.pose)
 
 
 def report(title: str, found: Iterator[MatchedPair | RefusedPair], truth: Truth) -> dict[str, object]:
-    """Run a source, judge what it gives, and say so."""
+    """Run a source, evaluate its correspondences, and print the result."""
     begun, pairs, refused = time.perf_counter(), [], []
     for one in found:
         (pairs if isinstance(one, MatchedPair) else refused).append(one)
@@ -150,7 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = WorldSettings(
         out=options.out, seed=options.seed, places=options.places, size=tuple(options.size),
-        conditions=tuple(options.conditions), workers=1,
+        conditions=tuple(options.conditions), workers=0,
     )  # fmt: skip
     make_world(settings)
     truth, results = Truth(settings), {}

@@ -1,9 +1,9 @@
-"""Write docs/experiments.md: the paper's experiments in small on the synthetic town, the paper's metrics beside them.
+"""Write docs/experiments.md: small versions of the paper's experiments on the synthetic town, and its results.
 
     python benchmarks/experiments.py [--sweep SWEEP ... --base BASE]
 
-SWEEP are folders of `fgsn sweep configs/small/paper.yaml`, one per seed, and BASE that of `fgsn evaluate` on the base
-network; their results are first copied to docs/results, from which the page is made.
+SWEEP: folders of `fgsn sweep configs/small/paper.yaml`, one per seed. BASE: the folder of `fgsn evaluate` on the base
+network. Their results are copied to docs/results; the page is made from there.
 """
 
 import argparse
@@ -33,15 +33,14 @@ PAPER_ROWS = {
     (1000, "without_corr", "again", "seg"): "FGSN 1000, E, no L_corr",
     (200, "with_corr", "again", "scratch"): "FGSN 200, ImageNet start",
 }
-"""Our runs and the rows of the paper's table that ask the same."""
-
+"""Our runs and the corresponding rows of the paper's table."""
 
 COLLAPSED = 0.5
-"""Bits below which labels say less than the base network's classes by far."""
+"""Bits below which labels have collapsed: far fewer than the classes of the base network."""
 
 
 class Key(NamedTuple):
-    """Where a run stands in the grid."""
+    """Position of a run in the grid."""
 
     clusters: int
     corr: str
@@ -58,33 +57,33 @@ class Results:
             key = Key(row["clusters"], row["corr_weight"], row["recluster_every"], row["init"])
             self.rows.setdefault(key, []).append(row)
 
-    def mean(self, key: tuple[Any, ...], figure: str) -> float:
-        return fmean(row[figure] for row in self.rows[Key(*key)])
+    def mean(self, key: tuple[Any, ...], metric: str) -> float:
+        return fmean(row[metric] for row in self.rows[Key(*key)])
 
-    def noise(self, figure: str, start: str) -> float | None:
+    def noise(self, metric: str, start: str) -> float | None:
         """Standard deviation between seeds, the median over all runs from this start; None with one seed.
 
-        The median, since a run whose labels collapse with one seed only would speak for all.
+        The median, because a single run whose labels collapse would dominate the mean.
         """
         several = [
-            stdev(row[figure] for row in rows)
+            stdev(row[metric] for row in rows)
             for key, rows in self.rows.items()
             if len(rows) > 1 and key.start == start
         ]
         return median(several) if several else None
 
-    def differences(self, axis: str, first: Any, second: Any, figure: str, **fixed: Any) -> list[float]:
+    def differences(self, axis: str, first: Any, second: Any, metric: str, **fixed: Any) -> list[float]:
         """First minus second on one axis, for every setting of the others."""
         keys = [key for key in self.rows if all(getattr(key, name) == value for name, value in fixed.items())]
         return [
-            self.mean(key, figure) - self.mean(key._replace(**{axis: second}), figure)
+            self.mean(key, metric) - self.mean(key._replace(**{axis: second}), metric)
             for key in keys
             if getattr(key, axis) == first
         ]
 
 
 def grid_table(results: Results) -> str:
-    """Every run, from both starts."""
+    """Table of all runs, from both starts."""
     lines = [
         "| K | L_corr | clustered | seg: bits | kappa | lift | used | scratch: bits | kappa | lift | used |",
         "| --- " * 11 + "|",
@@ -93,13 +92,13 @@ def grid_table(results: Results) -> str:
         cells = [str(setting[0]), YES_NO[setting[1]], setting[2]]
         for start in STARTS:
             key = (*setting, start)
-            for figure, form in (
+            for metric, form in (
                 ("information_bits", "{:.2f}"),
                 ("kappa", "{:.3f}"),
                 ("match_lift", "{:.1f}"),
                 ("clusters_used", "{:.0f}"),
             ):
-                cells.append(form.format(results.mean(key, figure)))
+                cells.append(form.format(results.mean(key, metric)))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -121,7 +120,7 @@ def paper_table(results: Results, paper: dict[str, Any], base: dict[str, Any]) -
 
 
 def contrast_table(results: Results) -> str:
-    """What each choice is worth: mean difference over the settings of the others, and in how many it is above 0."""
+    """Effect of each choice: mean difference over the settings of the others, and how often it is positive."""
     lines = [
         "| choice | runs compared | bits | kappa | better in bits | better in kappa |",
         "| --- " * 6 + "|",
@@ -159,37 +158,37 @@ def contrast_table(results: Results) -> str:
 
 
 def findings(results: Results) -> str:
-    """What the paper found, and whether these runs show it too, judged by the numbers alone.
+    """Findings of the paper, and whether these runs reproduce them, by the numbers alone.
 
-    Each finding is put as two statements; both hold: seen, one: partly seen.
+    Each finding is two statements. Both true: seen; one true: partly seen.
     """
 
-    def value(clusters: int, figure: str) -> float:
-        return fmean(results.mean((clusters, "with_corr", how, "seg"), figure) for how in CLUSTERED)
+    def value(clusters: int, metric: str) -> float:
+        return fmean(results.mean((clusters, "with_corr", how, "seg"), metric) for how in CLUSTERED)
 
-    def series(figure: str, form: str) -> str:
-        return ", ".join(f"{form.format(value(k, figure))} at {k}" for k in LABELS)
+    def series(metric: str, form: str) -> str:
+        return ", ".join(f"{form.format(value(k, metric))} at {k}" for k in LABELS)
 
-    def effect(axis: str, first: str, second: str, figure: str = "information_bits", **fixed: Any) -> float:
-        return fmean(results.differences(axis, first, second, figure, **fixed))
+    def effect(axis: str, first: str, second: str, metric: str = "information_bits", **fixed: Any) -> float:
+        return fmean(results.differences(axis, first, second, metric, **fixed))
 
     chance = 2 * (results.noise("information_bits", "seg") or 0.0)
     bits = {k: value(k, "information_bits") for k in LABELS}
     best = max(bits, key=lambda k: bits[k])
     gains = {
-        (figure, how): [
-            effect("corr", "with_corr", "without_corr", figure, start="seg", clustered=how, clusters=k) for k in LABELS
+        (metric, how): [
+            effect("corr", "with_corr", "without_corr", metric, start="seg", clustered=how, clusters=k) for k in LABELS
         ]
-        for figure in ("information_bits", "kappa")
+        for metric in ("information_bits", "kappa")
         for how in CLUSTERED
     }
 
-    def rise(figure: str) -> bool:
-        return all(max(gains[figure, how]) == gains[figure, how][-1] > gains[figure, how][0] for how in CLUSTERED)
+    def rise(metric: str) -> bool:
+        return all(max(gains[metric, how]) == gains[metric, how][-1] > gains[metric, how][0] for how in CLUSTERED)
 
-    def listed(figure: str, form: str) -> str:
+    def listed(metric: str, form: str) -> str:
         return ", ".join(
-            f"{' '.join(form.format(gain) for gain in gains[figure, how])} clustered {how}" for how in CLUSTERED
+            f"{' '.join(form.format(gain) for gain in gains[metric, how])} clustered {how}" for how in CLUSTERED
         )
 
     once = {start: effect("clustered", "once", "again", start=start) for start in STARTS}
@@ -201,7 +200,7 @@ def findings(results: Results) -> str:
             [best in (100, 200), max(bits[100], bits[200]) - max(bits[20], bits[1000]) > chance],
             f"From seg, with L_corr, bits are {series('information_bits', '{:.2f}')}: the most at {best}; "
             f"by permutation {series('information_bits_permutation', '{:.2f}')}. "
-            f"Kappa is {series('kappa', '{:.3f}')}: it alone cannot say how many labels are best.",
+            f"Kappa is {series('kappa', '{:.3f}')}: it alone cannot determine the best number of labels.",
         ),
         (
             "clustering once is as good as or better than clustering again",
@@ -211,7 +210,7 @@ def findings(results: Results) -> str:
         (
             "the start network matters most",
             [start[how] > max(corr[how], abs(once["seg"])) for how in CLUSTERED],
-            f"Clustered once, seg is worth {start['once']:+.2f} bits beside scratch and L_corr {corr['once']:+.2f}; "
+            f"Clustered once, seg gains {start['once']:+.2f} bits over scratch and L_corr {corr['once']:+.2f}; "
             f"clustered again, {start['again']:+.2f} and {corr['again']:+.2f}.",
         ),
         (
@@ -226,12 +225,12 @@ def findings(results: Results) -> str:
 
 
 def point(text: str) -> str:
-    """A point of a list, its lines broken."""
+    """A list item, wrapped."""
     return textwrap.fill(text, 120, initial_indent="- ", subsequent_indent="  ")
 
 
 def collapses(fallen: Sequence[tuple[Key, dict[str, Any]]], runs: int) -> str:
-    """A sentence about the runs whose labels say next to nothing."""
+    """A sentence about the runs whose labels collapsed."""
     if not fallen:
         return f"In none of the {runs} runs did the labels collapse (fewer than {COLLAPSED} bits)."
     again, without = (sum(word in key for key, _ in fallen) for word in ("again", "without_corr"))
@@ -242,7 +241,7 @@ def collapses(fallen: Sequence[tuple[Key, dict[str, Any]]], runs: int) -> str:
     )
     return (
         f"In {len(fallen)} of {runs} runs the labels collapsed (fewer than {COLLAPSED} bits), {again} of them "
-        f"clustered again, {without} without L_corr: {named}. The means below hold them."
+        f"clustered again, {without} without L_corr: {named}. The means below include them."
     )
 
 
@@ -251,7 +250,7 @@ def page() -> str:
     results = Results([read_json(path) for path in stored])
     paper, base = (read_json(DOCS / "results" / f"{name}.json") for name in ("paper", "small_base"))
     rows = [row for rows in results.rows.values() for row in rows]
-    noise = {start: [results.noise(figure, start) for figure in ("information_bits", "kappa")] for start in STARTS}
+    noise = {start: [results.noise(metric, start) for metric in ("information_bits", "kappa")] for start in STARTS}
     spread = " ".join(
         f"From {start}, the standard deviation between seeds is {bits:.2f} bits and {kappa:.3f} kappa (median)."
         for start, (bits, kappa) in noise.items()
@@ -263,23 +262,23 @@ def page() -> str:
     return f"""# Experiments
 
 The paper asks how many labels to learn, whether the loss across seasons (L_corr) helps, whether to cluster once or
-again, and from which network to start. `configs/paper/` holds its experiments for the real data and a GPU.
-`configs/small/paper.yaml` asks the same on the synthetic town with a network of 0.3 million weights; this page is what
-came out. `benchmarks/experiments.py` writes it from `docs/results/`; the file of the sweep says how to repeat it.
+again, and from which network to start. `configs/paper/` contains its experiments for the real data and a GPU.
+`configs/small/paper.yaml` asks the same on the synthetic town with a network of 0.3 million weights; here are the
+results. `benchmarks/experiments.py` writes it from `docs/results/`; the sweep file explains how to repeat it.
 
 ## What can be compared, and what cannot
 
 - The paper's metrics are **queries localized**, in percent; ours are **label metrics** at correspondences: what the
-  label of a point in one condition tells about its label in another ([how to read them](label_metrics.md)). No number
-  of one kind can be set against a number of the other. What can be compared is the order of the rows.
+  label of a point in one condition tells about its label in another ([how to read them](label_metrics.md)). A number
+  of one kind cannot be compared with a number of the other; only the order of the rows can.
 - Seg here is the base network of the package, trained on 19 classes of the world in fair weather. Scratch is the same
   network with random weights, its batch norms measured on the images; the paper's other start has seen all of
-  ImageNet, so ours begins with far less. There is no counterpart to column E: the world is one data set.
+  ImageNet, so ours knows far less. Column E has no counterpart: the world is one data set.
 - A run is 420 steps of four pairs, the paper's 60,000 of one. Clustered again means at steps 140 and 280 as well, so
-  that the last labels are learnt for a third of the steps, as the rate falls to 0; the paper's are for a sixth.
-- Trained at 20 places in five conditions and measured at 8 later ones of the same drive, {base["points"]:,} points:
-  few for 1000 labels. `information_bits` is predicted on held-out places and so errs low where labels are many and
-  points few; kappa does not know which labels answer each other, and falls as labels get finer.
+  that the last labels are learnt for a third of the steps, as the rate falls to 0; the paper's for a sixth.
+- The networks are trained at 20 places in five conditions and measured at 8 later ones of the same drive,
+  {base["points"]:,} points: few for 1000 labels. `information_bits` is predicted on held-out places and so errs low
+  with many labels and few points; kappa ignores which labels correspond to each other, and falls as labels get finer.
 {point(f"{seeds[0].upper()}{seeds[1:]}. {spread or 'Small differences may be chance.'}")}
 {point(collapses(fallen, len(rows)))}
 
@@ -303,8 +302,8 @@ Mean difference over all settings of the other choices, and in how many of them 
 
 ## The paper's table
 
-Percent of queries within 0.25 m 2° / 0.5 m 5° / 5 m 10°, matches filtered by labels (SSMC). Beside each row our label
-metrics of the run that asks the same; read down the columns, never across.
+Percent of queries within 0.25 m 2° / 0.5 m 5° / 5 m 10°, matches filtered by labels (SSMC). Next to each row, our label
+metrics of the corresponding run; compare within columns, never across.
 
 {paper_table(results, paper, base)}
 """

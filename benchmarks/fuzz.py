@@ -1,9 +1,10 @@
-"""Damaged files of every kind that fgsn reads: each must be read or refused in one line that names it.
+"""Damage files of every format that fgsn reads; each must be read, or refused in one line that names it.
 
     python benchmarks/fuzz.py [--each 600] [--first 0] [--only "COLMAP binary"]
 
-Prints a row per kind and exits with 1 where a reader failed in another way, took more than SECONDS or MEGABYTES for a
-file of a few kilobytes, or crashed. A number stands for the same damage always: `--only KIND --first N --each 1`.
+Prints a row per format. Exits with 1 if a reader crashed, raised another error, or needed more than SECONDS or
+MEGABYTES for a file of a few kilobytes. The damage depends on the number only; repeat it with
+`--only KIND --first N --each 1`.
 """
 
 import argparse
@@ -25,12 +26,12 @@ from damage import FORMATS, Trial
 
 SECONDS, MEGABYTES = 10.0, 400
 SHOWN = 5
-"""Failures told of each kind, one of each sort."""
+"""Failures printed per format, one of each sort."""
 
 
 def try_kind(name: str, first: int, each: int, folder: Path, found: Any, at: Any) -> None:
-    """Try one kind in a process of its own; `at` says with which number, should it not come back."""
-    warnings.simplefilter("ignore")  # of Pillow, about what it reads all the same
+    """Try one format in a child process; `at` is the current number, known to the parent after a crash."""
+    warnings.simplefilter("ignore")  # Pillow warns about files that it still reads
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
     trial, sorts, failed = Trial(name, folder), Counter[str](), 0
@@ -54,15 +55,15 @@ def try_kind(name: str, first: int, each: int, folder: Path, found: Any, at: Any
 
 
 def _megabytes() -> float:
-    """The most memory that this process has used."""
+    """Peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--each", type=int, default=600, help="damaged files of each kind")
-    parser.add_argument("--first", type=int, default=0, help="number of the first")
-    parser.add_argument("--only", choices=list(FORMATS), help="one kind only")
+    parser.add_argument("--each", type=int, default=600, help="damaged files per format")
+    parser.add_argument("--first", type=int, default=0, help="first number")
+    parser.add_argument("--only", choices=list(FORMATS), help="only this format")
     given = parser.parse_args()
     total = bad = 0
     scratch, processes = Path(tempfile.mkdtemp()), multiprocessing.get_context("fork")
@@ -77,7 +78,7 @@ def main() -> None:
                 failed, megabytes = found.get()
             else:
                 failed, megabytes = 1, float("nan")
-                print(f"    {name} {at.value}: the process ended with {child.exitcode}", flush=True)
+                print(f"    {name} {at.value}: the process exited with {child.exitcode}", flush=True)
             total, bad = total + given.each, bad + failed
             seconds = time.monotonic() - began
             print(

@@ -1,11 +1,11 @@
-"""Our functions beside the golden data that were recorded from the authors' code: case, what, our error, tolerance.
+"""Compare our functions with golden data recorded from the authors' code: case, function, error, tolerance.
 
 python benchmarks/golden_table.py GOLDEN_DIR [--only 3]
 
-Prints a Markdown table; exits 1 if an error is above its tolerance. A row is one function that returns its error, in
-benchmarks/golden/. Where ours is meant to differ, a row undoes the difference first and says so. What fgsn does not
-have has no row: other strides than 2/3, names of result folders, the parser of log files, lists drawn with repeats.
-All cases take some minutes on one core.
+Prints a Markdown table; exits with 1 if an error exceeds its tolerance. Each row is a function in benchmarks/golden/;
+it returns its error. Where ours differs on purpose, the row undoes the difference first and says so. Not covered, since
+fgsn does not have them: strides other than 2/3, names of result folders, the log parser, lists drawn with repeats. All
+cases take a few minutes on one core.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
-from golden import clustering, images, losses, network, training  # noqa: F401  (they add their rows)
+from golden import clustering, images, losses, network, training  # noqa: F401  (registers the rows)
 from golden.data import ROWS, Golden
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--only", help="number of one case")
     options = parser.parse_args()
     if not (options.golden / "fill_rule.py").is_file():
-        parser.error(f"{options.golden} is not the folder of the golden data: fill_rule.py is not there")
+        parser.error(f"{options.golden} is not the folder of the golden data: it has no fill_rule.py")
     torch.set_num_threads(1)
     golden, missed = Golden(options.golden), 0
     print("| case | what | our error | tolerance | |\n| --- | --- | --- | --- | --- |")

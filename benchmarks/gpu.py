@@ -1,11 +1,11 @@
-"""One call on a machine with a GPU, to end within nine minutes: parity with the CPU, `fgsn bench`, a small training.
+"""All checks on a GPU in one call of at most nine minutes: parity with the CPU, `fgsn bench`, a small training.
 
     python benchmarks/gpu.py --out FOLDER [--small] [--device cuda|cpu] [--minutes 9]
 
 parity: the same network, codebook, matches and particles on the CPU in float32 and on the device.
-bench: `fgsn bench --full` on the device (`--small`: the quick one).
-training: `fgsn demo --quick`, which makes a world, trains labels on it, measures them and localizes with them.
-FOLDER/gpu.json is written after each part; a part that cannot begin within the minutes is left out and named.
+bench: `fgsn bench --full` on the device (with --small: `fgsn bench`).
+training: `fgsn demo --quick`, which generates a town, trains labels, evaluates them and localizes with them.
+FOLDER/gpu.json is written after each part. A part that cannot start in time is skipped and listed under `left_out`.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from fgsn.inference.segmenter import faster
 from fgsn.progress import say
 
 BEGIN_WITHIN = {"parity": 1.0, "training": 0.6, "bench": 0.5}
-"""Share of the minutes that may be gone when a part begins."""
+"""A part starts only before this share of --minutes has passed."""
 
 
 def parity(device: torch.device, small: bool, folder: Path) -> dict[str, float]:
-    """How far the device is from the CPU: shares of equal labels, and scores."""
+    """Differences between the device and the CPU: shares of equal labels, and errors of scores."""
     found: dict[str, float] = {}
     backbone, window, size = ("lite", 257, (320, 256)) if small else ("resnet101", 713, (1024, 768))
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,20 +56,20 @@ def parity(device: torch.device, small: bool, folder: Path) -> dict[str, float]:
     again = Codebook.fit(samples.to(device), 100)
     found["clustering_objective_ratio"] = again.objective[-1] / codebook.objective[-1]
 
-    here, there = (gsmc.make_scene(0, 100, 1000, 0.1, name).gsmc()() for name in ("cpu", device.type))
+    here, there = (gsmc.make_street_scene(0, 100, 1000, 0.1, name).gsmc()() for name in ("cpu", device.type))
     found["gsmc_largest_difference"] = float(np.abs(here - there).max())
 
     tracker, shown = pfsl.make_filter(200, 500, 100, device)
     tracker.step(pfsl.STILL, shown, pfsl.CAMERA)
     evidence, middle, _ = tracker._look(shown, pfsl.CAMERA)
     there = evidence.scores(rotations.to_matrix(tracker._quaternions), tracker._centres - middle).cpu().numpy()
-    apart = np.abs(there - pfsl.plain_scores(tracker, evidence, middle))
+    apart = np.abs(there - pfsl.baseline_scores(tracker, evidence, middle))
     found["pfsl_median_difference"] = float(np.median(apart))
     return found
 
 
 def training(device: torch.device, folder: Path) -> dict[str, Any]:
-    """The smallest small run of the whole chain; its label metrics."""
+    """Information of the labels of `fgsn demo --quick`, by model."""
     results = demo(DemoSettings(out=folder, quick=True, device=device.type))
     return {name: row["information_bits"] for name, row in results["labels"].items()}
 

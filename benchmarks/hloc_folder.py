@@ -1,10 +1,10 @@
-"""A folder as hloc leaves it, made of images and a posed model with fgsn's own matchers.
+"""Write a folder in hloc's layout from images and a posed model, with fgsn's matchers.
 
     python benchmarks/hloc_folder.py --map MODEL --images IMAGES --queries QUERIES.txt --matcher sift --out FOLDER
 
-FOLDER then holds sfm/ (the map, triangulated anew from these key points), features.h5, matches.h5 and pairs.txt (each
-query with the map images that look most like it): what `fgsn localize --hloc FOLDER --map FOLDER/sfm` takes. For trying
-the way from hloc without hloc, and for comparing methods on the very same matches.
+FOLDER then contains sfm/ (the map, triangulated from these keypoints), features.h5, matches.h5 and pairs.txt (the most
+similar map images of each query): the input of `fgsn localize --hloc FOLDER --map FOLDER/sfm`. For trying this input
+without hloc, and for comparing methods on identical matches.
 """
 
 import argparse
@@ -16,31 +16,32 @@ import numpy as np
 from fgsn.files import atomic_write, write_text
 from fgsn.formats.queries import read_queries
 from fgsn.geometry.colmap import read_model, write_model
-from fgsn.localization.matching_pipeline import OwnMatches
+from fgsn.localization.matching_pipeline import extract_and_match, triangulated_map
 from fgsn.matching.keypoints import write_keypoints
 
 
 def make_hloc_folder(
     out: Path, model: Path, images: Path, queries: Path, matcher: str, work: Path, *, keypoints: int, retrieved: int
 ) -> None:
-    """Match, triangulate, and write the folder; a finished one is left as it is.
+    """Match, triangulate and write the folder, unless it is complete.
 
-    Loose matches are for the queries only: the map is made with the matcher as it should be.
+    Unfiltered matches are for the queries only: the map is made with filtered ones.
     """
     if (out / "pairs.txt").exists():
         return
     names = [query.name for query in read_queries(queries)]
-    own = OwnMatches(
-        read_model(model, points_needed=False), names, images, work, matcher,
-        keypoints=keypoints, retrieved=retrieved, workers=1, device="cpu", seed=0,
+    map_images = read_model(model, points_needed=False)
+    matched = extract_and_match(
+        map_images, names, images, work, matcher,
+        keypoints=keypoints, retrieved=retrieved, workers=0, device="cpu", seed=0,
     )  # fmt: skip
-    write_model(out / "sfm", own.model)
-    features = own.features
-    write_keypoints(out / "features.h5", {name: features[name] for name in [*own.model.names, *names]})
-    pairs = [(query, name) for query in names for name in own.retrieved.get(query, [])]
+    write_model(out / "sfm", triangulated_map(map_images, matched))
+    features = matched.features
+    write_keypoints(out / "features.h5", {name: features[name] for name in [*map_images.names, *names]})
+    pairs = [(query, name) for query in names for name in matched.retrieved.get(query, [])]
     with atomic_write(out / "matches.h5") as aside, h5py.File(aside, "w") as file:
         for query, name in pairs:
-            (rows, scores), count = own.match(query, name), len(features[query])
+            (rows, scores), count = matched.query_features.match(query, name), len(features[query])
             partner, certainty = np.full(count, -1, np.int32), np.zeros(count, np.float32)
             partner[rows[:, 0]], certainty[rows[:, 0]] = rows[:, 1], scores
             group = file.create_group("/".join(one.replace("/", "-") for one in (query, name)))

@@ -1,11 +1,11 @@
-"""Which estimate of the mutual information to trust: every estimator on channels of known information.
+"""Bias and error of mutual-information estimators, on channels of known information.
 
-    python benchmarks/information_estimators.py             # some ten minutes on one core
-    python benchmarks/information_estimators.py --quick     # a look, writes nothing
-    python benchmarks/information_estimators.py --document  # only the tables, from the CSV
+    python benchmarks/information_estimators.py             # about ten minutes on one core
+    python benchmarks/information_estimators.py --quick     # a small study, writes nothing
+    python benchmarks/information_estimators.py --document  # only the tables, from the CSV file
 
-Writes benchmarks/information_estimators.csv, one row per channel, number of labels, number of points, way the points
-lie, and estimator; and the tables between the markers of docs/label_metrics.md.
+Writes benchmarks/information_estimators.csv, one row per channel, number of labels, number of points, arrangement of
+the points, and estimator; and the tables between the markers in docs/label_metrics.md.
 """
 
 import argparse
@@ -45,12 +45,12 @@ def zipf(labels: int) -> np.ndarray:
 
 
 def noisy(marginal: np.ndarray, kept: float) -> np.ndarray:
-    """The label is kept with this probability, else drawn anew."""
+    """The label is kept with probability `kept`, otherwise drawn again."""
     return kept * np.diag(marginal) + (1 - kept) * np.outer(marginal, marginal)
 
 
 def blocks(labels: int, kept: float, block: int = 5) -> np.ndarray:
-    """The label is kept, or confused with the others of its block; one time in ten it is anything."""
+    """The label is kept or confused with the others of its block; with probability 0.1 it is random."""
     number = np.arange(labels) // block
     inside = (number[:, None] == number) / block / labels
     return 0.9 * (kept * np.eye(labels) / labels + (1 - kept) * inside) + 0.1 / labels**2
@@ -78,8 +78,8 @@ def truth(joint: np.ndarray) -> float:
 def draw(joint: np.ndarray, count: int, clustered: bool, rng: np.random.Generator) -> Labels:
     """Labels a and b and the place of `count` points.
 
-    Clustered: a region (20 points of one place that lie together, as on one wall) draws one pair of labels, and nine
-    tenths of its points carry it. The probabilities of a single point, and so the truth, are the same in both cases.
+    Clustered: each region (20 neighbouring points of one place, as on one wall) draws one pair of labels, which 90 %
+    of its points have. The distribution of a single point, and so the true information, is the same in both cases.
     """
     labels = len(joint)
     cumulative = np.cumsum(joint.ravel())
@@ -124,7 +124,7 @@ def miller_madow(counts: np.ndarray) -> float:
 
 def estimates(points: Labels) -> Iterator[tuple[str, float]]:
     a, b, places = points
-    plain, floor = information.plain(a, b), information.permutation_floor(a, b)
+    plain, floor = information.plug_in(a, b), information.permutation_bias(a, b)
     largest = min(information.entropy(np.bincount(a)), information.entropy(np.bincount(b)))
     yield "plain", plain
     yield "Miller-Madow", from_entropies(miller_madow, a, b)
@@ -161,7 +161,7 @@ def study(trials: int, labels: tuple[int, ...], points: tuple[int, ...]) -> Iter
 
 
 def tables(rows: list[dict[str, str]]) -> str:
-    """The study in three small tables of Markdown."""
+    """The study as three small Markdown tables."""
     names = list(dict.fromkeys(row["estimator"] for row in rows))
     alone = [row for row in rows if row["points lie"] == "alone"]
     regions = [row for row in rows if row["points lie"] == "in regions"]

@@ -1,10 +1,10 @@
-"""Trainings that are killed again and again, and go on: the end must be, bit for bit, that of one without a break.
+"""Kill and resume trainings; the result must equal, bit for bit, that of an uninterrupted one.
 
     python benchmarks/kills.py [--kills 20] [--seed 0] [--steps 30] [--only train|pretrain]
 
-A tiny network is trained in a process that gets SIGKILL at random moments, and at chosen ones: in a step, at a
-clustering, in a validation, with a file half written, before it is flushed, before and after it is renamed. After every
-kill each file of the run must be readable. Exits with 1 where one is not, or where the end differs.
+A tiny network is trained in a child process that gets SIGKILL at random and at chosen moments: in a step, a clustering
+or a validation, with a file half written, before it is flushed, before and after it is renamed. After every kill, each
+file of the run must be readable. Exits with 1 if one is not, or if the result differs.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from fgsn.models.model_file import read_model_file
 from fgsn.models.normalisation import SIGNED
 from fgsn.models.pspnet import Architecture, PSPNet
 
-sys.modules["torch.utils.tensorboard.writer"] = None  # type: ignore[assignment]  # its events are not compared
+sys.modules["torch.utils.tensorboard.writer"] = None  # type: ignore[assignment]  # its event files are not compared
 MOMENTS = {
     "train": ("random", "train_step", "Codebook.fit", "measure", "half", "fsync", "rename", "renamed"),
     "pretrain": ("random", "_losses", "confusion_of", "half", "fsync", "rename", "renamed"),
@@ -43,7 +43,7 @@ MOMENTS = {
 
 
 def make_data(root: Path) -> None:
-    """Four places in two seasons with correspondences, four labelled images, and a network to start from."""
+    """Write four places in two seasons with correspondences, four labelled images, and an initial network."""
     rng = np.random.default_rng(0)
 
     def image(name: str) -> None:
@@ -80,7 +80,7 @@ def settings_of(command: str, steps: int, root: Path, out: Path) -> Any:
 
 
 def run(command: str, steps: int, root: Path, out: Path, moment: str = "", call: int = 0) -> int:
-    """Train in a process of its own, which ends by SIGKILL at that call of that moment; returns how it ended."""
+    """Train in a child process, killed at that call of `moment`; returns its exit code."""
     sys.stdout.flush()
     child = os.fork()
     if child:
@@ -102,11 +102,11 @@ def run(command: str, steps: int, root: Path, out: Path, moment: str = "", call:
 
 
 def kill_at(module: Any, moment: str, call: int) -> None:
-    """Have this process killed at a call of a function."""
+    """Patch a function to kill this process at its `call`-th call."""
     left = call
 
     def killing(real: Callable[..., Any], last: Callable[..., Any] | None = None) -> Callable[..., Any]:
-        """The function, which at its last call does something else, or nothing, and is then killed."""
+        """The function; the last call runs `last` instead, if given, and kills the process."""
 
         def called(*arguments: Any, **named: Any) -> Any:
             nonlocal left
@@ -124,7 +124,7 @@ def kill_at(module: Any, moment: str, call: int) -> None:
         os.truncate(unfinished, unfinished.stat().st_size // 2)
 
     if moment == "half":
-        Path.chmod = killing(Path.chmod, halve)  # of unfinished files, before they are renamed
+        Path.chmod = killing(Path.chmod, halve)  # called on unfinished files, before they are renamed
     elif moment == "fsync":
         os.fsync = killing(os.fsync)
     elif moment in ("rename", "renamed"):
@@ -137,7 +137,7 @@ def kill_at(module: Any, moment: str, call: int) -> None:
 
 
 def unreadable(folder: Path) -> list[str]:
-    """What is wrong with the files of a run; parts of files that were being written are no files of it."""
+    """Problems of the files of a run; unfinished files of atomic writes are skipped."""
     problems = []
     for path in sorted(folder.rglob("*")):
         try:
@@ -156,18 +156,18 @@ def unreadable(folder: Path) -> list[str]:
     return problems
 
 
-def left_by(folder: Path) -> dict[str, bytes]:
-    """What a finished run has left; config.yaml and results.json name the folder, TensorBoard's events the time."""
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Contents of the files of a finished run, except those that contain its folder or the time."""
     files = [*folder.rglob("*.safetensors"), *folder.rglob("*.jsonl"), *folder.rglob(f".*{PART}")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def kill_often(command: str, steps: int, root: Path, kills: int, rng: random.Random) -> int:
-    """Kill and resume until there were so many kills; returns how much was wrong."""
+    """Kill and resume until `kills` kills have happened; returns the number of problems."""
     began = time.monotonic()
     if run(command, steps, root, root / command / "whole"):
         return 1
-    spent, expected = time.monotonic() - began, left_by(root / command / "whole")
+    spent, expected = time.monotonic() - began, outputs(root / command / "whole")
     done, wrong, finished, killed = 0, 0, 0, []
     moments = list(MOMENTS[command])
     while done < kills or killed:
@@ -187,11 +187,11 @@ def kill_often(command: str, steps: int, root: Path, kills: int, rng: random.Ran
             done += 1
             killed.append(moment)
             continue
-        found = left_by(folder)
+        found = outputs(folder)
         differing = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         wrong += len(differing)
-        said = f"other bits in {', '.join(differing)}" if differing else f"the same bits in {len(found)} files"
-        print(f"{command}: {len(killed)} kills ({', '.join(killed) or 'none'}), then {said}", flush=True)
+        outcome = f"other bits in {', '.join(differing)}" if differing else f"the same bits in {len(found)} files"
+        print(f"{command}: {len(killed)} kills ({', '.join(killed) or 'none'}), then {outcome}", flush=True)
         finished, killed = finished + 1, []
     print(f"{command}: {done} kills, {finished} runs, {wrong} unreadable or different files", flush=True)
     return wrong
@@ -201,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=30, help="steps of a training")
+    parser.add_argument("--steps", type=int, default=30, help="training steps")
     parser.add_argument("--only", choices=MOMENTS)
     given = parser.parse_args()
     torch.set_num_threads(1)

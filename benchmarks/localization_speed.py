@@ -1,24 +1,23 @@
-"""What localization costs per query: SSMC, GSMC from coarse to fine beside the plain 360 angles, and the pose.
+"""Time of localization per query: SSMC, GSMC (coarse-to-fine and exhaustive search), and the pose estimator.
 
     OMP_NUM_THREADS=2 python benchmarks/localization_speed.py [--matches 500] [--voters 3000]
         [--rounds 5] [--right 0.1] [--device cpu|cuda] [--json FILE]
 
-The street of `fgsn bench` (fgsn/bench/gsmc.py), which measures GSMC beside the plain search and the floor. Every match
-has four circles at most. The methods alternate within each round; `processor` is the least time on processors, which
-others on the machine disturb less.
+Uses the street of `fgsn bench --subjects gsmc` (fgsn/bench/gsmc.py). Every match has at most four circles. The methods
+alternate within each round; `processor` is CPU time, which other programs on the machine disturb less.
 """
 
 import argparse
 import json
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from fgsn.bench.gsmc import CAMERA, make_scene
+from fgsn.bench.gsmc import CAMERA, make_street_scene
+from fgsn.bench.measure import alternating
 from fgsn.inference.label_lookup import labels_at
 from fgsn.localization.gsmc import match_votes, sampling_weights
 from fgsn.localization.robust_pose import estimate_pose
@@ -30,12 +29,12 @@ def main() -> None:
     parser.add_argument("--matches", type=int, default=500)
     parser.add_argument("--voters", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--right", type=float, default=0.1, help="share of right matches")
+    parser.add_argument("--right", type=float, default=0.1, help="share of correct matches")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
-    scene = make_scene(0, options.matches, options.voters, options.right, options.device)
+    scene = make_street_scene(0, options.matches, options.voters, options.right, options.device)
     voters, pixels, points, gsmc = scene.voters, scene.matches.pixels, scene.points, scene.gsmc
     right = int(scene.matches.right.sum())
 
@@ -49,22 +48,16 @@ def main() -> None:
         "ssmc weights": ssmc,
         "gsmc scores, coarse to fine": gsmc(),
         "gsmc scores, coarse to fine, one circle": gsmc(radii=1),
-        "gsmc scores, plain 360 angles, one circle": gsmc(angles=(1.0,), radii=1),
-        "pose of all matches": lambda: estimate_pose(CAMERA, pixels, points),
-        "pose of what ssmc keeps": lambda: estimate_pose(CAMERA, pixels[keep], points[keep]),
+        "gsmc scores, all 360 angles, one circle": gsmc(angles=(1.0,), radii=1),
+        "pose from all matches": lambda: estimate_pose(CAMERA, pixels, points),
+        "pose from the matches that ssmc keeps": lambda: estimate_pose(CAMERA, pixels[keep], points[keep]),
         "pose by gsmc": lambda: estimate_pose(CAMERA, pixels, points, weights, votes=votes),
     }
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
-    for _ in range(options.rounds):
-        for name, method in methods.items():
-            began = time.perf_counter(), time.process_time()
-            method()
-            seconds[name].append((time.perf_counter() - began[0], time.process_time() - began[1]))
     results: dict[str, dict[str, float]] = {}
-    for name, values in seconds.items():
-        wall, processor = zip(*values, strict=True)
+    for name, times in alternating(methods, options.rounds, torch.device(options.device)).items():
+        wall, processor = times.wall, times.processor
         results[name] = {"median": statistics.median(wall), "least": min(wall), "processor": min(processor)}
-    print(f"{options.matches} matches ({right} right), {len(voters)} voters, {torch.get_num_threads()} threads")
+    print(f"{options.matches} matches ({right} correct), {len(voters)} voters, {torch.get_num_threads()} threads")
     for name, metrics in results.items():
         print(f"{name:45s}", *(f"{kind} {1000 * value:9.2f} ms  " for kind, value in metrics.items()))
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (options.device != "cpu")
@@ -73,7 +66,7 @@ def main() -> None:
     spent = sorted(profiler.key_averages(), key=lambda row: -row.self_cpu_time_total)
     total = sum(row.self_cpu_time_total for row in spent)
     results["where"] = {row.key: row.self_cpu_time_total / total for row in spent[:10]}
-    print("where gsmc's time goes:", ", ".join(f"{key} {share:.0%}" for key, share in results["where"].items()))
+    print("gsmc spends its time in:", ", ".join(f"{key} {share:.0%}" for key, share in results["where"].items()))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
 

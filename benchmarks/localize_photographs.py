@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from hloc_folder import make_hloc_folder
-from real_photographs import subset
+from real_images import subset
 
 from fgsn.config import (
     EvaluateSettings,
@@ -41,8 +41,7 @@ from fgsn.evaluation.pose_metrics import pose_errors, pose_metrics
 from fgsn.evaluation.score_poses import score_poses
 from fgsn.files import read_json, write_json, write_text
 from fgsn.formats.ground_truth import read_truth
-from fgsn.formats.hloc import open_hloc_matches, read_pairs
-from fgsn.formats.hloc_folder import find_hloc_files
+from fgsn.formats.hloc import find_hloc_files, read_pairs
 from fgsn.formats.priors import priors_like, read_priors, write_priors
 from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.colmap import read_model
@@ -50,6 +49,7 @@ from fgsn.geometry.gravity import up_of_cameras
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_lookup import labels_at, read_image_labels
 from fgsn.inference.segment import segment
+from fgsn.localization.hloc_matches import open_hloc_matches
 from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.localize import localize
 from fgsn.localization.matches import Matches2D3D
@@ -68,7 +68,7 @@ MATCHERS = {
     "sift": ("sift", 2048),
     "sift, no ratio test": ("sift-loose", 2048),
     "xfeat": ("xfeat", 1024),
-    "xfeat, any likeness": ("xfeat-loose", 1024),
+    "xfeat, any similarity": ("xfeat-loose", 1024),
     "xfeat-lighterglue": ("xfeat-lighterglue", 1024),
 }
 METHODS = {
@@ -237,7 +237,7 @@ def localized(road: Road, matcher: str, method: str) -> dict[str, Any]:
     return metrics | {key: float(np.median([row[key] for row in rows])) for key in ("matches", "kept", "inliers")}
 
 
-class Judged(NamedTuple):
+class QueryMatches(NamedTuple):
     """The matches of a query, how far the true pose puts each point from its pixel, and whether labels agree."""
 
     query: Query
@@ -248,27 +248,27 @@ class Judged(NamedTuple):
     agree: np.ndarray
 
 
-def judged(road: Road, matcher: str, kind: str) -> Iterator[Judged]:
+def matches_of_queries(road: Road, matcher: str, kind: str) -> Iterator[QueryMatches]:
     """The matches of all queries."""
     folder, truth = folder_of(road, matcher), read_truth(road.truth, "centre")
     for part, queries in road.queries.items():
         labels = road.labels(kind, part)
         labelled = make_labelled_map(read_model(folder / "sfm"), labels)
-        with open_hloc_matches(labelled, *find_hloc_files(folder, road.folds[part])) as found:
-            for query in read_queries(queries):
-                matches = found.of(query.name)
-                pose = truth.camera_from_world[truth.names.index(query.name)]
-                points = labelled.points[matches.points]
-                pixels, _ = query.camera.project(pose.transform(points))
-                error = np.nan_to_num(np.linalg.norm(pixels - matches.pixels, axis=1), nan=np.inf)
-                shown = read_image_labels(labels, query.name, query.camera.size, labelled.clusters)
-                agree = labelled.labels[matches.points] == labels_at(shown, matches.pixels)
-                yield Judged(query, pose, points, matches, error, agree)
+        source = open_hloc_matches(labelled, *find_hloc_files(folder, road.folds[part]))
+        for query in read_queries(queries):
+            matches = source.of(query.name)
+            pose = truth.camera_from_world[truth.names.index(query.name)]
+            points = labelled.points[matches.points]
+            pixels, _ = query.camera.project(pose.transform(points))
+            error = np.nan_to_num(np.linalg.norm(pixels - matches.pixels, axis=1), nan=np.inf)
+            shown = read_image_labels(labels, query.name, query.camera.size, labelled.clusters)
+            agree = labelled.labels[matches.points] == labels_at(shown, matches.pixels)
+            yield QueryMatches(query, pose, points, matches, error, agree)
 
 
 def what_labels_tell(road: Road, matcher: str, kind: str) -> dict[str, float]:
     """How right the matches are, and what agreeing labels tell about it."""
-    found = list(judged(road, matcher, kind))
+    found = list(matches_of_queries(road, matcher, kind))
     error, agree = (np.concatenate([getattr(one, key) for one in found]) for key in ("error", "agree"))
     right, wrong = error < RIGHT, error > WRONG
     return {
@@ -280,7 +280,7 @@ def what_labels_tell(road: Road, matcher: str, kind: str) -> dict[str, float]:
     }
 
 
-def by_pycolmap(one: Judged) -> Pose | None:
+def by_pycolmap(one: QueryMatches) -> Pose | None:
     """The pose of the same matches by pycolmap's estimator, with the settings that hloc leaves it."""
     import pycolmap
 
@@ -293,43 +293,43 @@ def by_pycolmap(one: Judged) -> Pose | None:
     return None if pose is None else Pose(pose.rotation.matrix(), pose.translation)
 
 
-def by_fgsn(one: Judged, rows: np.ndarray | slice = slice(None), **how: Any) -> Pose | None:
+def by_fgsn(one: QueryMatches, rows: np.ndarray | slice = slice(None), **how: Any) -> Pose | None:
     """The pose of some of the matches."""
     return estimate_pose(one.query.camera, one.matches.pixels[rows], one.points[rows], **how).camera_from_world
 
 
-def of_right_matches(one: Judged) -> Pose | None:
+def of_right_matches(one: QueryMatches) -> Pose | None:
     """The pose of the right matches alone, told by the truth: about what a perfect filter would reach."""
     return by_fgsn(one, one.error < RIGHT)
 
 
-def of_even_matches(one: Judged) -> Pose | None:
+def of_even_matches(one: QueryMatches) -> Pose | None:
     """The pose of all matches by the estimator of the weighed ones, without weights: the difference is the labels'."""
     return by_fgsn(one, weights=np.ones(len(one.agree)))
 
 
-def of_weighed_matches(one: Judged) -> Pose | None:
+def of_weighed_matches(one: QueryMatches) -> Pose | None:
     """The pose of all matches, of which those that agree are drawn and count four times as much."""
     weights = np.where(one.agree, 1.0, 0.25)
     return by_fgsn(one, weights=weights, votes=weights)
 
 
-OTHERS: dict[str, Callable[[Judged], Pose | None]] = {
+OTHERS: dict[str, Callable[[QueryMatches], Pose | None]] = {
     "pycolmap": by_pycolmap,
-    "all alike": of_even_matches,
+    "equal weights": of_even_matches,
     "fgsn, none dropped": of_weighed_matches,
     "right matches": of_right_matches,
 }
 
 
-def by_chance(found: Sequence[Judged]) -> dict[str, list[float]]:
+def by_chance(found: Sequence[QueryMatches]) -> dict[str, list[float]]:
     """Lowest and highest recall of P3P with five seeds: how much of a difference is the luck of the draw."""
 
     table = np.array([otherwise(found, partial(by_fgsn, seed=seed))["recall"] for seed in range(5)])
     return {"lowest": table.min(axis=0).tolist(), "highest": table.max(axis=0).tolist()}
 
 
-def otherwise(found: Sequence[Judged], method: Callable[[Judged], Pose | None]) -> dict[str, Any]:
+def otherwise(found: Sequence[QueryMatches], method: Callable[[QueryMatches], Pose | None]) -> dict[str, Any]:
     """Metrics of a way that is no method of `fgsn localize`."""
     nothing = Pose(np.full((3, 3), np.nan), np.full(3, np.nan))
     poses = [method(one) or nothing for one in found]
@@ -398,7 +398,7 @@ def main() -> None:
     if json_file.exists() and (before := read_json(json_file))["settings"] == settings:
         results = before  # of other matchers
     for matcher in options.matchers:
-        found = list(judged(road, matcher, "fgsn"))
+        found = list(matches_of_queries(road, matcher, "fgsn"))
         results["poses"][matcher] = {method: localized(road, matcher, method) for method in METHODS}
         results["poses"][matcher] |= {name: otherwise(found, method) for name, method in OTHERS.items()}
         results["matches"][matcher] = {kind: what_labels_tell(road, matcher, kind) for kind in ("camvid", "fgsn")}

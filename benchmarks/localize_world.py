@@ -1,10 +1,10 @@
-"""Recall of every way to localize, on an synthetic town that no network has seen.
+"""Recall of every localization method, on a synthetic town that no network was trained on.
 
     python benchmarks/localize_world.py --out OUT --train 201 203 --test 202 --places 36
 
-Networks are trained on the worlds of the --train seeds; the --test world is then driven in all conditions: its
-reference drive is the map, and all other images are queries. Seeds from 10,000 on are for final metrics:
-choose nothing by them. What is in OUT from before is not made again. Ends with a table and OUT/poses_SEED/results.json.
+Networks are trained on the towns of the --train seeds. In the town of the --test seed, the reference drive is the map,
+and all other images are queries. Seeds from 10,000 on are for final results: choose nothing by them. Existing files in
+OUT are reused. Prints a table and writes OUT/poses_SEED/results.json.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from fgsn.formats.poses import read_results, write_results
 from fgsn.formats.queries import read_queries
 from fgsn.geometry.pose import Pose
 from fgsn.inference.segment import segment
-from fgsn.localization.localize import judged_matches, localize
+from fgsn.localization.localize import localize, match_with_map
 from fgsn.localization.robust_pose import estimate_pose
 from fgsn.tracking.track import track_sequences
 from fgsn.training.train import train
@@ -47,7 +47,7 @@ ALONE = "no labels, our sampler"
 def made_world(out: Path, seed: int, places: int) -> Path:
     """The world of a seed, prepared."""
     world = out / f"world_{seed}"
-    make_world(WorldSettings(out=world, seed=seed, places=places, size=SIZE, heading=HEADING, workers=1))
+    make_world(WorldSettings(out=world, seed=seed, places=places, size=SIZE, heading=HEADING, workers=0))
     if not (world / "places.json").exists():
         prepare(PrepareSettings(dataset=world, split="end", validation_share=0.1))
     return world
@@ -59,8 +59,8 @@ def methods_of(matcher: str) -> dict[str, dict[str, Any]]:
     return {
         "p3p": common | {"method": "p3p"},
         ALONE: common | {"method": "p3p"},
-        "ssmc base, as published": common | {"method": "ssmc", "labels": "base", "window": 0.0},
-        "ssmc fgsn, as published": common | {"method": "ssmc", "labels": "fgsn", "window": 0.0},
+        "ssmc base, as published": common | {"method": "ssmc", "labels": "base", "label_window": 0.0},
+        "ssmc fgsn, as published": common | {"method": "ssmc", "labels": "fgsn", "label_window": 0.0},
         "ssmc base": common | {"method": "ssmc", "labels": "base"},
         "ssmc fgsn": common | {"method": "ssmc", "labels": "fgsn"},
         "gsmc base": common | {"method": "gsmc", "labels": "base"},
@@ -77,13 +77,13 @@ def without_labels(settings: LocalizeSettings) -> None:
     """Poses by the estimator that gsmc uses, all matches alike: what the labels add is measured against this too."""
     queries = [query for path in settings.queries for query in read_queries(path)]
     found: dict[str, Pose] = {}
-    with judged_matches(settings, queries) as (labelled, find, _):
-        for query in queries:
-            matches = find(query.name)
-            points, ones = labelled.points[matches.points], np.ones(len(matches))
-            pose = estimate_pose(query.camera, matches.pixels, points, ones, max_error=settings.max_error)
-            if pose.camera_from_world is not None:
-                found[query.name] = pose.camera_from_world
+    source = match_with_map(settings, queries)
+    for query in queries:
+        matches = source.of(query.name)
+        points, ones = source.map.points[matches.points], np.ones(len(matches))
+        pose = estimate_pose(query.camera, matches.pixels, points, ones, max_error=settings.max_error)
+        if pose.camera_from_world is not None:
+            found[query.name] = pose.camera_from_world
     poses = Pose(np.stack([p.rotation for p in found.values()]), np.stack([p.translation for p in found.values()]))
     write_results(settings.out, list(found), poses)
 
@@ -125,7 +125,7 @@ def main() -> None:
     for name, model in (("base", base), ("fgsn", run)):
         for seed, folder in {**worlds, options.test: world}.items():
             labels[name, seed] = options.out / f"labels_{name}_{seed}"
-            segment(SegmentSettings(model=model, images=folder / "images", out=labels[name, seed], save="labels"))
+            segment(SegmentSettings(model=model, images=folder / "images", out=labels[name, seed], save=("labels",)))
 
     out = options.out / f"poses_{options.test}"
     results: dict[str, dict[str, Any]] = read_json(out / "results.json") if (out / "results.json").exists() else {}
@@ -145,7 +145,7 @@ def main() -> None:
                 given |= {"map_labels": labels[kind, options.test], "query_labels": labels[kind, options.test]}
             settings = LocalizeSettings(
                 map=world / "sparse", queries=lists(world, "queries"), images=world / "images", work=out / "work",
-                out=out / f"{key.replace(': ', '_').replace(', ', '_').replace(' ', '_')}.txt", workers=1,
+                out=out / f"{key.replace(': ', '_').replace(', ', '_').replace(' ', '_')}.txt", workers=0,
                 priors=lists(world, "priors"), max_error=options.max_error, **given,
             )  # fmt: skip
             if method == ALONE:

@@ -1,9 +1,9 @@
-"""How fast the particle filter is, and where the time goes; beside it the plain version, one particle after the other.
+"""Time of a step of the particle filter, by stage, and of the baseline that scores one particle at a time.
 
     python benchmarks/particle_filter_speed.py [--particles 1000 --points 2000 --labels 100 --threads 1 --device cpu]
 
-Both score the same particles against the same map points and label map, and must agree. Several threads help on an idle
-machine only: on one that is shared they wait for each other at every small step.
+Both score the same particles with the same map points and label map, and must agree. Several threads help only on an
+idle machine: on a shared one they wait for each other at every small operation.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fgsn.bench.pfsl import CAMERA, STILL, make_filter, plain_scores
+from fgsn.bench.pfsl import CAMERA, STILL, baseline_scores, make_filter
 from fgsn.tracking import particle_filter
 from fgsn.tracking.likelihood import LabelEvidence
 
@@ -24,7 +24,7 @@ FRAMES = 10
 
 
 def timed(times: dict[str, list[float]], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, that also notes how long each call took."""
+    """The function, recording the seconds of each call in `times[name]`."""
 
     def call(*arguments: Any, **more: Any) -> Any:
         start = time.perf_counter()
@@ -70,22 +70,22 @@ def main() -> None:
     step, calls = median(times["step"]), len(times["score particles"]) / FRAMES
     print(f"{settings.particles} particles, {kept[-1][0].points.shape[1]} points in view, {settings.labels} labels, ")
     print(f"{CAMERA.width} x {CAMERA.height} pixels, {settings.threads} threads, {settings.device}")
-    print(f"step          {step * 1e3:8.1f} ms = {1 / step:.1f} frames/s (the first, from a rough pose: {first:.2f} s)")
+    print(f"step          {step * 1e3:8.1f} ms = {1 / step:.1f} frames/s (first, from a rough pose: {first:.2f} s)")
     for name in ("predict", "prepare the image", "score particles", "mean and covariance"):
         print(f"  {name:20s}{sum(times[name]) / FRAMES * 1e3:8.1f} ms")
     rest = sum(times["update"]) - sum(times["score particles"])
-    print(f"  {'draw and move':20s}{rest / FRAMES * 1e3:8.1f} ms")
+    print(f"  {'resample and move':20s}{rest / FRAMES * 1e3:8.1f} ms")
     one = median(times["score particles"])
-    print(f"scores, all particles at once {one * 1e3:8.1f} ms, {calls:.1f} times a step")
+    print(f"scores, all particles at once {one * 1e3:8.1f} ms, {calls:.1f} times per step")
     if settings.device == "cpu":
         evidence, middle, _ = kept[-1]
         start = time.perf_counter()
-        slow = plain_scores(tracker, evidence, middle)
+        baseline = baseline_scores(tracker, evidence, middle)
         took = time.perf_counter() - start
-        fast = scores(evidence, particle_filter.rotations.to_matrix(tracker._quaternions), tracker._centres - middle)
-        apart = np.abs(slow - fast.numpy())
-        print(f"scores, one particle after the other {took * 1e3:8.1f} ms: {took / one:.0f} times as long")
-        print(f"their scores differ by {np.median(apart):.1g} in the middle, {apart.max():.2g} at most")
+        ours = scores(evidence, particle_filter.rotations.to_matrix(tracker._quaternions), tracker._centres - middle)
+        apart = np.abs(baseline - ours.numpy())
+        print(f"scores, one particle at a time {took * 1e3:8.1f} ms: {took / one:.0f} times as long")
+        print(f"difference of the scores: median {np.median(apart):.1g}, largest {apart.max():.2g}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Make the picture of the README from a finished demo: one place in every condition, images above, labels below.
+"""Make the picture of the README from a finished demo: one place in every condition, images above label maps.
 
 python benchmarks/readme_picture.py DEMO --place NAME --out docs/demo.jpg
 """
@@ -17,7 +17,7 @@ GAP = 6
 
 
 def montage(rows: list[list[np.ndarray]], width: int) -> Image.Image:
-    """Pictures in rows, each `width` pixels wide, on white."""
+    """Arrange pictures in rows, each `width` pixels wide, on white."""
     sized = [
         [Image.fromarray(tile).resize((width, round(width * tile.shape[0] / tile.shape[1]))) for tile in row]
         for row in rows

@@ -1,10 +1,10 @@
-"""The most memory that segmentation takes: 1000 labels on images of 12 million pixels, without resizing them.
+"""Peak memory of segmentation: 1000 labels on images of 12 million pixels, not resized.
 
     python benchmarks/segmentation_memory.py [--backbone resnet101] [--window 713] [--labels 1000] [--size 4000 3000]
         [--images 2] [--precision auto] [--memory 2]
 
-Prints the peak resident memory of this process, which holds torch, the network and its 16-bit copy as well. The plain
-way holds the score of every label at every pixel: 48 GB for this image, and again while it interpolates.
+Prints the peak resident memory of this process, including torch, the network and its 16-bit copy. The baseline of
+`fgsn bench` keeps the score of every label at every pixel: 48 GB for such an image, and again while it interpolates.
 """
 
 import argparse
@@ -29,8 +29,8 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--memory", type=float, default=2.0)
     options = parser.parse_args()
-    plain = random_model(BenchSettings(device="cpu"), options.backbone, options.window, options.labels)
-    model = faster(plain, options.precision, options.memory)
+    float32 = random_model(BenchSettings(device="cpu"), options.backbone, options.window, options.labels)
+    model = faster(float32, options.precision, options.memory)
     began = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         images = textures(Path(folder), tuple(options.size), options.images, seed=0)
@@ -38,7 +38,7 @@ def main() -> None:
         results = segment_images(model, [(path, path.name) for path in images], Path(folder) / "out", {"labels"})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     wall, processor = time.perf_counter() - began[0], time.process_time() - began[1]
-    print(f"{results['segmented']} images, {model.batch} windows at once, {wall:.0f} s, {processor:.0f} s of processor")
+    print(f"{results['segmented']} images, {model.batch} windows at once, {wall:.0f} s, {processor:.0f} s of CPU time")
     print(f"peak {peak:.2f} GiB, {ready:.2f} before the first image")
 
 

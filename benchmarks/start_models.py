@@ -1,10 +1,10 @@
-"""The start networks of configs/small: the package's base network, and the same network with random weights.
+"""Write the initial networks of configs/small: the base network of the package, and one with random weights.
 
     python benchmarks/start_models.py --data WORLD --out FOLDER
 
-Batch norms are frozen while labels are learnt, so a network with fresh ones would stay as good as dead: its features
-are all nearly alike, and training ends with one label. The random network's norms are therefore measured once on
-the images to train on; nothing is learnt by that.
+Batch norms are frozen in training. With fresh ones, the features of a random network would all be similar, and training
+would end with a single label. The statistics of its norms are therefore measured once on the training images; no weight
+is learnt.
 """
 
 import argparse
@@ -25,7 +25,7 @@ IMAGES_AT_ONCE = 25
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="prepared data set to measure the norms on")
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set to measure the batch norms on")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -42,11 +42,11 @@ def main() -> None:
 
 @torch.no_grad()
 def measure_norms(network: PSPNet, images: torch.Tensor) -> None:
-    """Set the statistics of all batch norms to their means over batches of the images."""
+    """Set the statistics of all batch norms to their mean over batches of the images."""
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.reset_running_stats()
-            module.momentum = None  # the plain mean over the batches
+            module.momentum = None  # cumulative mean over the batches
     network.train()
     for batch in images.split(IMAGES_AT_ONCE):
         network(batch)

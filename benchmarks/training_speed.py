@@ -1,10 +1,10 @@
-"""Seconds per pair of a training step, ours beside what the published code does, and the memory that it takes.
+"""Seconds per pair of a training step, for ours and for the steps of the published code, and peak memory.
 
     OMP_NUM_THREADS=2 python benchmarks/training_speed.py [--backbone lite] [--side 257] [--batch 2] [--accumulate 1]
         [--precision bfloat16|float32] [--compile] [--rounds 5] [--device cpu|cuda] [--ours-only] [--json FILE]
 
-The two take turns. `processor_ratio` is that of time on processors, which others on the machine disturb less. Memory
-is the largest of the whole process; with --ours-only it is that of our step.
+The two alternate. `processor_ratio` compares CPU times, which other programs on the machine disturb less. Memory is the
+peak of the whole process; with --ours-only that is the peak of our step.
 """
 
 import argparse

@@ -1,18 +1,17 @@
-"""Make the base network that the package ships: `tiny`, trained on labelled worlds in fair weather.
+"""Train the base network of the package: `tiny`, on labelled images of synthetic towns in fair weather.
 
     python benchmarks/world_base.py --out FOLDER [--install]
 
-Like the labelled data sets of the field it has seen the reference condition and sun, nothing else. The seeds of its
-worlds are kept from everything that is reported.
+Like the usual labelled data sets, its training images show only the reference condition and sun. The seeds of its towns
+are not used for any reported result.
 """
 
 import argparse
 import shutil
 from pathlib import Path
 
-import fgsn
 from fgsn.config import PretrainSettings, WorldSettings
-from fgsn.demo.demo import BASE
+from fgsn.inference.import_model import world_base
 from fgsn.training.pretrain import pretrain
 from fgsn.world import make_world
 
@@ -23,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--iterations", type=int, default=1200)
-    parser.add_argument("--install", action="store_true", help="put the model into the package")
+    parser.add_argument("--install", action="store_true", help="copy the model into the package")
     options = parser.parse_args()
     worlds = [options.out / f"world{seed}" for seed in SEEDS]
     for seed, world in zip(SEEDS, worlds, strict=True):
@@ -45,7 +44,7 @@ def main() -> None:
     )
     print(f"mean IoU {results['mean_iou']:.3f}, pixel accuracy {results['pixel_accuracy']:.3f}")
     if options.install:
-        shutil.copyfile(run / "model.safetensors", Path(fgsn.__file__).parent / "assets" / BASE)
+        shutil.copyfile(run / "model.safetensors", world_base())
 
 
 if __name__ == "__main__":

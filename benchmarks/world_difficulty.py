@@ -1,10 +1,10 @@
-"""How hard is the synthetic town? Share of right SIFT matches between two drives, per condition.
+"""Difficulty of the synthetic town: share of correct SIFT matches between two drives, per condition.
 
     python benchmarks/world_difficulty.py [--seed 1] [--places 10] [--size 512 384] [--json FILE]
 
-A match (mutual nearest neighbours of SIFT descriptors) is right when it lies within 3 pixels of where the depth and the
-poses say that the spot seen in the reference is seen in the other image. 'reference2' is a second drive in the
-reference's weather, with its own trajectory and cars: it says what matching can reach at best. Needs pycolmap.
+A match (mutual nearest neighbours of SIFT descriptors) is correct if it lies within 3 pixels of the projection of the
+point that the reference pixel shows. 'reference2' is a second drive in the weather of the reference, with its own
+trajectory and cars: an upper bound for matching. Requires pycolmap.
 """
 
 import argparse
@@ -17,8 +17,8 @@ import pycolmap
 
 from fgsn.config import CONDITIONS
 from fgsn.progress import tracked
-from fgsn.world.pairs import Eye
-from fgsn.world.studio import REFERENCE, picture
+from fgsn.world.pairs import SceneCamera
+from fgsn.world.studio import REFERENCE, render_image
 
 PIXELS = 3.0
 
@@ -44,11 +44,11 @@ def matches(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.column_stack([np.nonzero(mutual)[0], forth[mutual]])
 
 
-def right(reference: Eye, target: Eye, points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which matches (N) between pixels of two images join the same spot of the same thing."""
-    world, part = reference.look(points)
+def right(reference: SceneCamera, target: SceneCamera, points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which matches (N,) between pixels of two images are correct."""
+    world, part = reference.cast_pixels(points)
     surface = part >= 0
-    expected, seen = target.sees(np.where(surface[:, None], world, 1e6), part)
+    expected, seen = target.visible(np.where(surface[:, None], world, 1e6), part)
     return surface & seen & (np.linalg.norm(expected - others, axis=1) <= PIXELS)
 
 
@@ -63,17 +63,17 @@ def main() -> None:
     start = time.monotonic()
     base = []
     for place in places:
-        eye, view = picture(options.seed, options.places, size, REFERENCE, place)
-        base.append((eye, *features(view.image)))
+        camera, rendering = render_image(options.seed, options.places, size, REFERENCE, place)
+        base.append((camera, *features(rendering.image)))
     results = {}
     for drive in tracked(("reference2", *CONDITIONS), "drives", 1 + len(CONDITIONS)):
         shares, counts, totals = [], [], []
         for place in places:
-            eye, view = picture(options.seed, options.places, size, drive, place)
+            camera, rendering = render_image(options.seed, options.places, size, drive, place)
             reference, points, descriptors = base[place]
-            others, other_descriptors = features(view.image)
+            others, other_descriptors = features(rendering.image)
             pairs = matches(descriptors, other_descriptors)
-            good = right(reference, eye, points[pairs[:, 0]], others[pairs[:, 1]])
+            good = right(reference, camera, points[pairs[:, 0]], others[pairs[:, 1]])
             totals.append(len(pairs))
             counts.append(int(good.sum()))
             shares.append(good.mean() if len(good) else 0.0)

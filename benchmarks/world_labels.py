@@ -2,7 +2,7 @@
 
     python benchmarks/world_labels.py --out FOLDER --seeds 1 2 3
 
-Runs the demo's chain for each seed and prints one table; --json writes it to a file.
+Runs `fgsn demo` for each seed and prints one table; --json also writes it to a file.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main() -> None:
         labels = demo(DemoSettings(out=options.out / f"seed{seed}", seed=seed))["labels"]
         for name, metrics in labels.items():
             rows[f"seed {seed}, {name}"] = {key: metrics[key] for key in METRICS}
-    show({"the world": rows})
+    show({"synthetic town": rows})
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
 

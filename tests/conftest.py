@@ -33,7 +33,7 @@ settings.load_profile("fgsn")
 def _at_work(folder: Path) -> Iterator[None]:
     script = (
         "import sys; from pathlib import Path; from fgsn.files import FolderLock; "
-        "claim = FolderLock(Path(sys.argv[1])); claim.beside_others(); print('there', flush=True); sys.stdin.read()"
+        "claim = FolderLock(Path(sys.argv[1])); claim.lock_shared(); print('there', flush=True); sys.stdin.read()"
     )
     with Popen([sys.executable, "-c", script, folder], stdin=PIPE, stdout=PIPE) as other:
         assert other.stdout is not None

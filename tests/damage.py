@@ -33,7 +33,6 @@ from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
 from fgsn.files import read_yaml, write_yaml
 from fgsn.formats.ground_truth import read_truth
-from fgsn.formats.hloc import open_hloc_matches
 from fgsn.formats.poses import read_results
 from fgsn.formats.priors import read_odometry, read_priors
 from fgsn.formats.queries import read_queries
@@ -41,6 +40,7 @@ from fgsn.geometry.colmap import read_model, write_model
 from fgsn.geometry.posed import read_posed_images
 from fgsn.inference.label_maps import read_label_map, read_palette, write_label_map
 from fgsn.inference.model import Model, load
+from fgsn.localization.hloc_matches import open_hloc_matches
 from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.map_folder import load_map, save_map
 from fgsn.matching.candidates import listed_pairs, read_positions
@@ -149,8 +149,7 @@ def _hloc(folder: Path) -> None:
 def _read_hloc(folder: Path) -> None:
     labelled = make_labelled_map(toy_model(), None)
     files = (folder / name for name in ("pairs.txt", "features.h5", "matches.h5"))
-    with open_hloc_matches(labelled, *files) as hloc:
-        hloc.of(QUERY)
+    open_hloc_matches(labelled, *files).of(QUERY)
 
 
 def _own_features(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -63,6 +64,27 @@ def test_the_help_of_every_command_names_its_flags(capsys, name):
     text = capsys.readouterr().out
     for flag in ("--seed", "--device", "--config", "--json", "--debug"):
         assert flag in text
+
+
+@pytest.mark.parametrize("name", [*COMMANDS])
+def test_the_help_of_a_command_says_everything_once(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert called(name, "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    settings = COMMANDS[name].settings
+    for paragraph in settings.__doc__.split("\n\n"):
+        assert text.count(" ".join(paragraph.split())) == 1
+    for sentence in (*cli.field_help(settings).values(), *cli.field_help(cli.Output).values()):
+        assert text.count(f" {sentence}") == 1, sentence
+
+
+def test_a_value_without_a_flag_is_shown_with_its_name(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+    assert called("prepare", "--help") == 0
+    usage, *lines = capsys.readouterr().out.splitlines()
+    assert usage == "usage: fgsn prepare [-h] [OPTIONS] DATASET"
+    (line,) = [line for line in lines if re.match(r"\W*DATASET ", line)]
+    assert "The data set: a folder with images/ and correspondence_data/. (required)" in line
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
@@ -182,7 +204,7 @@ def test_json_of_a_command_with_progress(capsys, make_model, make_image, tmp_pat
     assert len(json.loads(capsys.readouterr().out)["failed"]) == 1
 
 
-def test_an_error_of_our_own_making_is_told_as_such(capsys, command):
+def test_an_internal_error_is_reported_as_such(capsys, command):
     def broken(settings):
         raise IndexError("list index out of range")
 
@@ -198,7 +220,7 @@ def test_interruptions(capsys, command, number, code):
     command(lambda settings: os.kill(os.getpid(), number) or time.sleep(5))
     assert called("info", "x") == code
     err = capsys.readouterr().err
-    assert err.startswith("fgsn: interrupted; what was finished is saved, and ")
+    assert err == "fgsn: interrupted; finished work is saved: run the same command again to continue\n"
     assert err.count("\n") == 1
 
 
@@ -211,6 +233,7 @@ def test_a_reader_that_goes_away_is_no_traceback(command):
 
 
 TRAIN = ["--data", "a", "b", "--init", "m", "--out", "o"]
+OLD = [(owner, *names) for owner, renamed in config.OLD_NAMES.items() for names in renamed.items()]
 
 
 def test_flags_become_settings():
@@ -241,30 +264,54 @@ def test_the_file_may_give_what_must_be_given(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("clutsers: 3", "unknown key 'clutsers'; did you mean 'clusters'?"),
         ("clusters: many", "'clusters' should be a whole number, not 'many'"),
         ("clusters: 2.5", "'clusters' should be a whole number, not 2.5"),
         ("clusters: true", "'clusters' should be a whole number, not True"),
-        ("resume: 1", "'resume' should be bool, not 1"),
+        ("resume: 1", "'resume' should be true or false, not 1"),
         ("gradient: neither", "'gradient' should be one of coin, both, not 'neither'"),
         ("init: 3", "'init' should be a path, not 3"),
-        ("- clusters", "should hold a YAML mapping"),
+        ("- clusters", "should contain a YAML mapping"),
         ("a: [", "is not valid YAML"),
     ],
 )
-def test_a_wrong_file_is_told_in_one_line(capsys, tmp_path, text, told):
+def test_a_wrong_file_is_reported_in_one_line(capsys, tmp_path, text, message):
     path = tmp_path / "train.yaml"
     path.write_text(text)
     assert called("train", *TRAIN, "--config", path) in (1, 2)
     err = capsys.readouterr().err
     assert f"{path}" in err
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
 
 
-def test_a_missing_file_is_told(capsys, tmp_path):
+@pytest.mark.parametrize(("owner", "old", "new"), OLD)
+def test_an_old_flag_works_and_is_reported(capsys, owner, old, new):
+    (name,) = [name for name, command in COMMANDS.items() if command.settings.__name__ == owner]
+    flags = {"segment": "--model m --images i --out o", "localize": "--map m --queries q --out o --hloc h --method p3p"}
+    value = {"tiling": "published", "similarity": 0.5, "label_window": 0.25}[new]
+    before, after = ("--" + word.replace("_", "-") for word in (old, new))
+    for words in ([before, str(value)], [f"{before}={value}"]):
+        assert getattr(parse(name, [*flags[name].split(), *words])[0], new) == value
+        notice = f"{before} is now {after}; the old name will go in the next version\n"
+        assert capsys.readouterr().err == notice
+    parse(name, [*flags[name].split(), after, str(value)])
+    assert capsys.readouterr().err == ""
+
+
+def test_kinds_to_save_are_a_list_and_may_still_be_parted_by_commas(capsys):
+    flags = ["--model", "m", "--images", "i", "--out", "o"]
+    for words in ("--save labels overlay", "--save labels,overlay", "--save=labels,overlay"):
+        assert parse("segment", [*words.split(), *flags])[0].save == ("labels", "overlay")
+        notice = "--save labels,overlay is now --save labels overlay; the old form will go in the next version\n"
+        assert capsys.readouterr().err == notice * ("," in words)
+    assert called("segment", *flags, "--save", "depth") == 2
+    assert called("segment", *flags, "--save", "labels,depth") == 2
+
+
+def test_a_missing_file_is_reported(capsys, tmp_path):
     assert called("train", *TRAIN, "--config", tmp_path / "none.yaml") == 1
     assert capsys.readouterr().err == f"fgsn: {tmp_path}/none.yaml does not exist\n"
 

@@ -1,6 +1,8 @@
 """Settings: every field is explained, ranges are checked, values survive YAML."""
 
 import ast
+import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from fgsn.config import (
     StationarySettings,
     TrainSettings,
     WorldSettings,
-    from_plain,
+    from_yaml_values,
 )
 from fgsn.errors import UsageError
 
@@ -55,7 +57,7 @@ def test_every_field_is_declared_once_and_explained_in_one_line():
 def test_settings_survive_yaml(settings):
     made = settings(**GIVEN[settings])
     plain = yaml.safe_load(yaml.safe_dump(made.as_dict()))
-    assert settings(**from_plain(settings, plain, "x.yaml")) == made
+    assert settings(**from_yaml_values(settings, plain, "x.yaml")) == made
 
 
 WRONG = [
@@ -95,8 +97,8 @@ WRONG = [
     (TrainSettings, {"save_every": 0}),
     (TrainSettings, {"validation_pairs": 0}),
     (TrainSettings, {"workers": -1}),
-    (SegmentSettings, {"save": "labels,depth"}),
-    (SegmentSettings, {"save": ""}),
+    (SegmentSettings, {"save": ("labels", "depth")}),
+    (SegmentSettings, {"save": ()}),
     (SegmentSettings, {"window": 64}),
     (SegmentSettings, {"window": -7}),
     (SegmentSettings, {"window": 1}),
@@ -128,7 +130,7 @@ def test_the_edges_of_ranges_are_allowed():
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         ({"size": [64]}, "'size' should be a list of 2, not"),
         ({"size": [64, "a"]}, "'size' should be a whole number, not"),
@@ -137,17 +139,57 @@ def test_the_edges_of_ranges_are_allowed():
         ({3: 4}, "unknown key '3'"),
     ],
 )
-def test_values_of_a_file_become_those_of_the_fields(value, told):
-    if told is None:
-        assert from_plain(WorldSettings, value, "f.yaml") == {"conditions": ("sun",)}
+def test_values_of_a_file_become_those_of_the_fields(value, message):
+    if message is None:
+        assert from_yaml_values(WorldSettings, value, "f.yaml") == {"conditions": ("sun",)}
         return
     with pytest.raises(UsageError, match=r"^f\.yaml: ") as error:
-        from_plain(WorldSettings, value, "f.yaml")
-    assert told in str(error.value)
+        from_yaml_values(WorldSettings, value, "f.yaml")
+    assert message in str(error.value)
+
+
+OLD = [(owner, *names) for owner, renamed in config.OLD_NAMES.items() for names in renamed.items()]
+
+
+@pytest.mark.parametrize(("owner", "old", "new"), OLD)
+def test_an_old_name_in_a_file_is_accepted_and_reported(owner, old, new):
+    settings = getattr(config, owner)
+    names = {field.name for field in fields(settings)}
+    assert new in names
+    assert old not in names
+    default, notices = getattr(settings, new), []
+    found = from_yaml_values(settings, {old.replace("_", "-"): default}, "f.yaml", notices.append)
+    assert found == {new: default}
+    (notice,) = notices
+    assert notice.startswith("f.yaml: ")
+    assert notice.endswith(f" is now '{new}'; the old name will go in the next version")
+    assert from_yaml_values(settings, {old: default}, "f.yaml") == found
+
+
+def test_a_list_in_a_file_may_have_its_old_form_with_commas():
+    notices = []
+    for value in ("labels,overlay", ["labels", "overlay"]):
+        assert from_yaml_values(SegmentSettings, {"save": value}, "f", notices.append) == {
+            "save": ("labels", "overlay")
+        }
+    assert notices == ["f: 'save' is now a list; the form with commas will go in the next version"]
+    with pytest.raises(UsageError, match="'save' should be one of labels, overlay, features, scores, not"):
+        from_yaml_values(SegmentSettings, {"save": "labels,depth"}, "f")
+
+
+def test_settings_know_neither_the_command_line_nor_the_package_that_uses_them():
+    for file in Path(config.__file__).parent.glob("*.py"):
+        nodes = list(ast.walk(ast.parse(file.read_text())))
+        imported = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+        imported |= {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+        foreign = {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
+        assert {name for name in foreign if not name.startswith(("fgsn.config", "fgsn.errors"))} == set(), file
+        called = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        assert called.isdisjoint({"exists", "is_file", "is_dir", "open", "read_text", "stat", "iterdir"}), file
 
 
 def test_none_where_a_field_allows_it():
-    assert from_plain(SegmentSettings, {"short_side": None}, "f") == {"short_side": None}
-    assert from_plain(SegmentSettings, {"short-side": 480}, "f") == {"short_side": 480}
+    assert from_yaml_values(SegmentSettings, {"short_side": None}, "f") == {"short_side": None}
+    assert from_yaml_values(SegmentSettings, {"short-side": 480}, "f") == {"short_side": 480}
     with pytest.raises(UsageError, match="'short_side' should be a whole number"):
-        from_plain(SegmentSettings, {"short_side": "x"}, "f")
+        from_yaml_values(SegmentSettings, {"short_side": "x"}, "f")

@@ -93,15 +93,15 @@ def run(words: list[str], codes: tuple[int, ...] = (0,)) -> None:
 
 
 LITTLE = {
-    "world": "--places 3 --size 96 72 --conditions snow --points 200 --workers 1",
-    "correspond": "--workers 1 --split random",
+    "world": "--places 3 --size 96 72 --conditions snow --points 200 --workers 0",
+    "correspond": "--workers 0 --split random",
     "check": "--decode 2",
     "pretrain": "--iterations 2 --batch 2 --crop 65 --short-side 72",
     "train": "--clusters 5 --iterations 2 --batch 1 --crop 65 --features-per-image 100",
     "evaluate": "--resamples 0",
-    "localize": "--matcher xfeat --retrieved 2 --workers 1",
+    "localize": "--matcher xfeat --retrieved 2 --workers 0",
     "track": "--particles 100",
-    "convert-vistas": "--workers 1",
+    "convert-vistas": "--workers 0",
     "bench": "--rounds 1",
 }
 """Flags that make each command quick; a reader's own come after them."""
@@ -194,7 +194,7 @@ LONG = {"docs/tour.md", "docs/export.md", "docs/speed.md"}
 def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small world, prepared, with a folder as hloc leaves it, and with label maps."""
     root = tmp_path_factory.mktemp("readers") / "town"
-    size = "--places 4 --size 256 192 --conditions sun --points 200 --workers 1"
+    size = "--places 4 --size 256 192 --conditions sun --points 200 --workers 0"
     run(["fgsn", "world", "--out", str(root), *size.split()])
     run(["fgsn", "prepare", str(root)])
     load_script("benchmarks/hloc_folder.py").make_hloc_folder(

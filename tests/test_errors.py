@@ -1,4 +1,4 @@
-"""What the user is told."""
+"""Errors that are reported to the user."""
 
 from fgsn.errors import FgsnError, MissingExtraError, UsageError, nearest
 

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and what is read is told in one line when it is broken."""
+"""Writes are atomic, and what is wrong with a file is reported in one line."""
 
 import errno
 import json
@@ -16,6 +16,7 @@ from fgsn.files import (
     FolderLock,
     atomic_write,
     inside,
+    natural_order,
     read_json,
     read_lines,
     read_text,
@@ -53,7 +54,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
 
 
 @pytest.mark.parametrize("place", ["write", "fsync", "replace"])
-def test_a_full_disk_at_any_moment_is_told_and_leaves_nothing(tmp_path, monkeypatch, place):
+def test_a_full_disk_at_any_moment_is_reported_and_leaves_nothing(tmp_path, monkeypatch, place):
     path = tmp_path / "file.txt"
     path.write_text("old")
 
@@ -82,7 +83,7 @@ def test_it_is_flushed_to_disk_before_it_is_renamed(tmp_path, monkeypatch):
     assert order == ["fsync", "replace"]
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FgsnError, match=f"^cannot make the folder {tmp_path}/file/sub: Not a directory$"):
         write_text(tmp_path / "file" / "sub" / "a.txt", "new")
@@ -114,7 +115,7 @@ def test_numpy_values_and_paths_are_written_as_json(tmp_path):
     assert not (tmp_path / "b.json").exists()
 
 
-def told(call, path):
+def reported(call, path):
     with pytest.raises(FgsnError) as error:
         call(path)
     assert str(path) in str(error.value)
@@ -122,26 +123,26 @@ def told(call, path):
     return str(error.value)
 
 
-def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
-    assert "does not exist" in told(read_text, tmp_path / "none")
-    assert "Is a directory" in told(read_text, tmp_path)
+def test_what_cannot_be_read_is_reported_in_one_line(tmp_path):
+    assert "does not exist" in reported(read_text, tmp_path / "none")
+    assert "Is a directory" in reported(read_text, tmp_path)
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
-    assert "is not a text file" in told(read_text, tmp_path / "bytes")
+    assert "is not a text file" in reported(read_text, tmp_path / "bytes")
     (tmp_path / "broken").write_text('{"a": [1,\n 2')
-    assert "is not valid JSON" in told(read_json, tmp_path / "broken")
+    assert "is not valid JSON" in reported(read_json, tmp_path / "broken")
     (tmp_path / "broken").write_text("a: [1,\n b: }")
-    assert "is not valid YAML" in told(read_yaml, tmp_path / "broken")
+    assert "is not valid YAML" in reported(read_yaml, tmp_path / "broken")
     (tmp_path / "list").write_text("[1, 2]")
-    assert "should hold a JSON mapping (key: value), but holds list" in told(read_json, tmp_path / "list")
-    assert "should hold a YAML mapping" in told(read_yaml, tmp_path / "list")
+    assert "should contain a JSON mapping (key: value), but contains list" in reported(read_json, tmp_path / "list")
+    assert "should contain a YAML mapping" in reported(read_yaml, tmp_path / "list")
     (tmp_path / "empty").write_text("")
-    assert "holds NoneType" in told(read_yaml, tmp_path / "empty")
+    assert "contains NoneType" in reported(read_yaml, tmp_path / "empty")
 
 
 def test_yaml_executes_nothing(tmp_path):
     path = tmp_path / "evil.yaml"
     path.write_text(f"a: !!python/object/apply:os.system ['touch {tmp_path}/touched']")
-    assert "is not valid YAML" in told(read_yaml, path)
+    assert "is not valid YAML" in reported(read_yaml, path)
     assert not (tmp_path / "touched").exists()
 
 
@@ -152,7 +153,7 @@ def test_lines_without_blank_ones_and_comments(tmp_path):
 
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "..", "a/../../b", "..\\b", "C:\\b", "\\b", "a\0b"])
 def test_stored_paths_that_leave_their_root_are_refused(path):
-    with pytest.raises(FgsnError, match="leaves its root folder"):
+    with pytest.raises(FgsnError, match="it leaves its root folder root"):
         inside("root", path)
 
 
@@ -166,18 +167,23 @@ def test_the_json_of_a_file_is_for_people_too(tmp_path):
     assert (tmp_path / "a.json").read_text() == json.dumps({"a": 1}, indent=2) + "\n"
 
 
-def test_a_folder_is_claimed_by_one_process_and_given_up_when_it_ends(tmp_path):
+def test_numbers_in_names_are_compared_by_value():
+    names = ["frame10", "a2b10", "frame9", "a2b9", "10", "a", "9a", "frame"]
+    assert sorted(names, key=natural_order) == ["9a", "10", "a", "a2b9", "a2b10", "frame", "frame9", "frame10"]
+
+
+def test_a_folder_is_locked_by_one_process_and_released_when_it_ends(tmp_path):
     script = (
         "import sys; from pathlib import Path; from fgsn.files import FolderLock; "
-        "lock = FolderLock(Path(sys.argv[1])); print(lock.alone(), flush=True); sys.stdin.read()"
+        "lock = FolderLock(Path(sys.argv[1])); print(lock.lock_exclusively(), flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"True\n"
         (tmp_path / ".a.png.0123.part").write_text("half")
-        assert not FolderLock(tmp_path).alone()
+        assert not FolderLock(tmp_path).lock_exclusively()
         assert (tmp_path / ".a.png.0123.part").exists()
         other.kill()
-    assert FolderLock(tmp_path).alone()
+    assert FolderLock(tmp_path).lock_exclusively()
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]

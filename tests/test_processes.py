@@ -20,18 +20,26 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_results_come_in_order(workers):
     with processes(workers) as run:
         assert list(run(divmod, [(number, 3) for number in range(7)])) == [divmod(number, 3) for number in range(7)]
 
 
 def test_other_processes_do_the_work():
-    with processes(2) as run:
-        assert os.getpid() not in set(run(os.getpid, [()] * 4))
+    for workers in (1, 2):
+        with processes(workers) as run:
+            assert os.getpid() not in set(run(os.getpid, [()] * 4))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+def test_no_process_is_started_for_0_workers_or_a_single_core(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    for workers in (0, None):
+        with processes(workers) as run:
+            assert set(run(os.getpid, [()] * 4)) == {os.getpid()}
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_failure_reaches_the_caller(workers):
     with pytest.raises(ZeroDivisionError), processes(workers) as run:
         list(run(divmod, [(1, 0)]))

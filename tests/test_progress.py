@@ -10,7 +10,7 @@ from fgsn.progress import Meter, tracked
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until it is told to go on."""
+    """A clock that stands still until a test advances it."""
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
@@ -37,7 +37,7 @@ def test_a_resumed_task_counts_its_rate_from_where_it_went_on(clock, capsys):
     assert "train: 920/1000, 0.5/s, 2:40 min left" in capsys.readouterr().err
 
 
-def test_starting_up_tells_nothing_of_the_time_left(clock, capsys):
+def test_the_start_up_does_not_count_for_the_time_left(clock, capsys):
     with Meter("verifying", 103) as meter:
         for seconds in (60, *[6] * 4):
             clock[0] += seconds

@@ -47,8 +47,8 @@ def jobs(tmp_path_factory, make_dataset, make_model):
     try:
         work(folders[0], data, start)
     finally:
-        told = [ended(process) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
+        output = [ended(process) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], output
     return folders
 
 
@@ -57,7 +57,7 @@ def rows(folder):
 
 
 def ended(process):
-    """What a process has said by its end, which comes by itself or after a minute."""
+    """The stderr of a process, which is killed after a minute."""
     try:
         return process.communicate(timeout=60)[1]
     except subprocess.TimeoutExpired:
@@ -122,7 +122,7 @@ def test_the_batch_must_be_dealt_out_evenly(monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit) as end:
         main(["train", *flags])
     assert end.value.code == 2
-    assert "--batch 4 cannot be dealt out evenly to 3 processes with 2 parts each" in capsys.readouterr().err
+    assert "--batch 4 does not divide into 3 processes of 2 micro-batches each" in capsys.readouterr().err
 
 
 def test_commands_that_work_alone_say_so(monkeypatch, capsys):
@@ -131,7 +131,7 @@ def test_commands_that_work_alone_say_so(monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         main(["info", "x"])
     assert end.value.code == 2
-    assert "fgsn info works in one process: start it without torchrun" in capsys.readouterr().err
+    assert "fgsn info runs in one process: start it without torchrun" in capsys.readouterr().err
 
 
 def test_alone_there_is_nothing_to_share():

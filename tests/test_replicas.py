@@ -53,7 +53,7 @@ def test_the_whole_way(tmp_path: Path, way: Way) -> None:
     labelled = way.labelled(tmp_path / "labelled")
     if way.formatted in ("vistas-cityscapes", "vistas-lanes"):
         lanes = "--lane-markings" if way.formatted == "vistas-lanes" else ""
-        run("convert-vistas", labelled, "--workers 1", lanes)
+        run("convert-vistas", labelled, "--workers 0", lanes)
     spec = f"{way.formatted}:{labelled}"
     run("check", spec)
     run("pretrain --data", spec, PRETRAIN, "--out", tmp_path / "base")

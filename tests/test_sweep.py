@@ -1,4 +1,4 @@
-"""Sweeps: the table holds what the commands by hand give, finished runs stay, broken ones do not stop the rest."""
+"""Sweeps: the table contains the results of the single commands, finished runs stay, failures do not stop the rest."""
 
 import csv
 import json
@@ -56,7 +56,7 @@ def same_but_time(row):
     return {key: value for key, value in row.items() if "seconds" not in key and key != "resumed"}
 
 
-def test_the_table_holds_what_the_commands_by_hand_give(settings, common, tmp_path):
+def test_the_table_contains_the_results_of_the_single_commands(settings, common, tmp_path):
     grid = {"clusters": [3, 4], "corr_weight": {"without": 0, "with": 1}}
     results = sweep(settings(grid=grid, runs={"five": {"clusters": 5}}))
     names = ["clusters3-without", "clusters3-with", "clusters4-without", "clusters4-with", "five"]
@@ -139,7 +139,7 @@ def test_a_finished_run_with_other_settings_is_not_taken_for_this_one(settings):
     sweep(settings(runs={"one": {}}))
     results = sweep(settings(runs={"one": {"lr": 0.003, "corr_weight": 0.5}}))
     assert results["runs"] == {}
-    assert "other corr_weight, lr" in results["failed"][0]
+    assert "other settings (corr_weight, lr)" in results["failed"][0]
 
 
 def test_seed_and_device_of_the_sweep_are_those_of_the_runs_unless_the_list_says_otherwise(settings):
@@ -158,14 +158,14 @@ def test_seed_and_device_of_the_sweep_are_those_of_the_runs_unless_the_list_says
         ({"grid": {"clusters": [1]}}, "--clusters must be at least 2"),
         ({"grid": {"clusters": 3}}, "grid 'clusters' should be a list"),
         ({"grid": {"clusters": []}}, "grid 'clusters' should be a list"),
-        ({"grid": {"init": ["models/a.safetensors"]}}, "cannot name a folder"),
+        ({"grid": {"init": ["models/a.safetensors"]}}, "cannot be the name of a folder"),
         ({"grid": [3]}, "'grid' should be a mapping"),
         ({"gird": {}, "runs": {"a": {}}}, "did you mean 'grid'"),
-        ({}, "names no runs"),
-        ({"runs": {"../a": {}}}, "cannot name a folder"),
+        ({}, "contains no runs"),
+        ({"runs": {"../a": {}}}, "cannot be the name of a folder"),
         ({"runs": {"a": 3}}, "run 'a' should be a mapping"),
-        ({"runs": {"a": {"out": "x"}}}, "'out' is for the sweep to choose"),
-        ({"runs": {"clusters3": {}}, "grid": {"clusters": [3]}}, "two runs alike: clusters3"),
+        ({"runs": {"a": {"out": "x"}}}, "leave out 'out', which the sweep sets itself"),
+        ({"runs": {"clusters3": {}}, "grid": {"clusters": [3]}}, "two runs of the same name: clusters3"),
         ({"runs": {"a": {}}, "evaluate": {"spilt": "all"}}, "did you mean 'split'"),
         ({"runs": {"a": {}}, "train": {"data": "x"}}, "missing 1 required keyword-only argument: 'init'"),
     ],
@@ -185,12 +185,12 @@ def test_a_list_that_is_not_there_is_said_in_one_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_small_sweep_on_the_embedded_world_shows_what_l_corr_is_for(tmp_path, capsys):
+def test_a_small_sweep_on_the_synthetic_town_shows_what_l_corr_is_for(tmp_path, capsys):
     """Four runs through the command: the loss across seasons makes labels more stable, at both numbers of labels."""
     from fgsn.inference.import_model import world_base
 
     world = tmp_path / "world"
-    make_world(WorldSettings(out=world, seed=3, places=12, size=(192, 144), conditions=("snow", "night"), workers=1))
+    make_world(WorldSettings(out=world, seed=3, places=12, size=(192, 144), conditions=("snow", "night"), workers=0))
     prepare(PrepareSettings(dataset=world, split="end", validation_share=0.34))
     sections = {
         "train": {

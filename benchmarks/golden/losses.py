@@ -10,7 +10,7 @@ from golden.data import Golden, differing, gap, relative, row, rows
 from torch import Tensor
 
 from fgsn.training.feature_loss import Negatives, feature_loss
-from fgsn.training.losses import Matches, at_cells, class_correspondence_loss, correspondence_loss
+from fgsn.training.losses import MatchedCells, at_cells, class_correspondence_loss, correspondence_loss
 
 
 def cells_of_theirs(points: np.ndarray, side: int, cells: int) -> np.ndarray:
@@ -18,7 +18,7 @@ def cells_of_theirs(points: np.ndarray, side: int, cells: int) -> np.ndarray:
     return np.trunc(points.T / side * cells + 0.5).astype(np.int64)
 
 
-def golden_matches(stored: Any, side: int, *names: str, both: bool = True) -> Matches:
+def golden_matches(stored: Any, side: int, *names: str, both: bool = True) -> MatchedCells:
     """The matches of a batch of pairs, those that lie on the map in both images or in the reference alone."""
     parts = []
     for number, name in enumerate(names):
@@ -27,10 +27,10 @@ def golden_matches(stored: Any, side: int, *names: str, both: bool = True) -> Ma
         kept = inside[0] & inside[1] if both else inside[0]
         parts.append([np.full(kept.sum(), number), *(cells[kept] for cells in ends)])
     cells = [torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)]
-    return Matches(*cells, torch.ones(len(cells[0])))
+    return MatchedCells(*cells, torch.ones(len(cells[0])))
 
 
-def correspondence(one: Tensor, other: Tensor, matches: Matches, labels: Tensor) -> Tensor:
+def correspondence(one: Tensor, other: Tensor, matches: MatchedCells, labels: Tensor) -> Tensor:
     """Their loss with our function: both images, pairs added up."""
     pairs = len(matches.pair.unique())
     return pairs * (correspondence_loss(one, matches.reference, matches, labels)
@@ -141,7 +141,7 @@ def class_losses(golden: Golden, case: str, ignored: tuple[int, ...]) -> float:
         ends = [torch.from_numpy(stored[f"ccls_{end}_{pair}"].T.astype(np.int64)) for end in ("ref", "other")]
         kept = torch.stack([((cells >= 0) & (cells < 17)).all(dim=1) for cells in ends]).all(dim=0)
         index = torch.zeros(int(kept.sum()), dtype=torch.int64)
-        matches = Matches(index, *(cells[kept] for cells in ends), torch.ones(len(index)))
+        matches = MatchedCells(index, *(cells[kept] for cells in ends), torch.ones(len(index)))
         maps = one[pair : pair + 1], other[pair : pair + 1]
         seen = at_cells(maps[0].argmax(dim=1), index, matches.reference)
         used = int((~torch.isin(seen, torch.tensor(ignored, dtype=torch.int64))).sum())

@@ -23,7 +23,7 @@ from fgsn.inference.published_windows import published_scores, published_starts
 from fgsn.models.foreign import their_name
 from fgsn.models.normalisation import CAFFE
 from fgsn.models.pspnet import Architecture, PSPNet
-from fgsn.training.losses import Matches, at_cells, cluster_loss, correspondence_loss
+from fgsn.training.losses import MatchedCells, at_cells, cluster_loss, correspondence_loss
 from fgsn.training.run import set_rate, sgd
 
 SIDE, CELLS = 713, 90
@@ -208,7 +208,7 @@ def replay(golden: Golden) -> dict[str, float]:
         cells = [cells_of_theirs(p, SIDE, CELLS) for p in points]
         kept = np.all([((c >= 0) & (c < CELLS)).all(axis=1) for c in cells], axis=0)
         pair = torch.zeros(int(kept.sum()), dtype=torch.int64)
-        matches = Matches(pair, *(torch.from_numpy(c[kept]) for c in cells), torch.ones(len(pair)))
+        matches = MatchedCells(pair, *(torch.from_numpy(c[kept]) for c in cells), torch.ones(len(pair)))
         with torch.no_grad():
             labels = codebook.assign_map(frozen(crops[0][None]).features)
         wanted = at_cells(labels, pair, matches.reference)

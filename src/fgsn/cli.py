@@ -1,20 +1,25 @@
-"""The command `fgsn`: turns flags and YAML into settings, calls one function, and shows what it returns.
+"""The command `fgsn`: converts flags and YAML to settings, calls one function, and prints its results.
 
-Nothing imports this module. Each command is a function `settings -> results` in the module named in `COMMANDS`;
-the module is imported only when its command runs, so that `--help` stays quick.
+Nothing imports this module. Each command is a function `settings -> results` in the module named in `COMMANDS`. The
+module is imported only when its command runs, so that `--help` stays fast.
 """
 
+import ast
 import importlib
+import inspect
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, make_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 from fgsn import config, ranks
+from fgsn.config.base import COMMA_LISTS, OLD_NAMES, flag, from_yaml_values
 from fgsn.errors import FgsnError, UsageError, nearest
 from fgsn.files import read_yaml
 from fgsn.progress import say
@@ -22,12 +27,13 @@ from fgsn.progress import say
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its settings and where its function lives."""
+    """One command: the class of its settings and its function."""
 
     settings: type[config.Settings]
     function: str
+    """`module:name`."""
     shared: bool = False
-    """Whether several processes, started by torchrun, share its work."""
+    """Whether it can run in several processes, started by torchrun."""
 
 
 COMMANDS = {
@@ -56,14 +62,14 @@ COMMANDS = {
 
 @dataclass(frozen=True)
 class Output:
-    """How results and failures are shown."""
+    """The flags of every command that are not settings."""
 
     config: Path | None = None
-    """YAML file with settings of this command; flags win over it."""
+    """YAML file with settings of this command; flags override it."""
     json: bool = False
-    """Print the results as JSON on stdout, and nothing else."""
+    """Print only the results, as JSON, on stdout."""
     debug: bool = False
-    """Show the traceback of a failure."""
+    """Show the traceback of an error."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -79,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(f"fgsn: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt as stop:
-        say(f"fgsn: interrupted; what was finished is saved, and {_how_to_go_on(arguments[0])}")
+        say(f"fgsn: interrupted; finished work is saved: {_how_to_continue(arguments[0])}")
         sys.exit(143 if stop.args == ("SIGTERM",) else 130)
     except BrokenPipeError:
         sys.exit(1)
@@ -90,9 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _how_to_go_on(command: str) -> str:
+def _how_to_continue(command: str) -> str:
     resumes = command in COMMANDS and hasattr(COMMANDS[command].settings, "resume")
-    return "--resume goes on with it" if resumes else "the same command goes on with it"
+    return "continue with --resume" if resumes else "run the same command again to continue"
 
 
 def _run(arguments: list[str]) -> int:
@@ -110,51 +116,108 @@ def _run(arguments: list[str]) -> int:
     command = COMMANDS[name]
     if ranks.started() > 1 and not command.shared:
         able = " and ".join(name for name, other in COMMANDS.items() if other.shared)
-        raise UsageError(f"fgsn {name} works in one process: start it without torchrun, which is for {able}")
+        raise UsageError(f"fgsn {name} runs in one process: start it without torchrun, which is for {able}")
     settings, output = parse(name, arguments[1:])
     module, _, function = command.function.partition(":")
     run: Callable[[config.Settings], Mapping[str, Any]] = getattr(importlib.import_module(module), function)
     results = run(settings)
-    if not ranks.first():
-        pass  # the first tells the results of all
-    elif output.json:
+    if ranks.first() and output.json:
         print(json.dumps(results, indent=2, ensure_ascii=False, default=str))
-    else:
+    elif ranks.first():
         show(results)
     return 1 if results.get("failed") or results.get("problems") else 0
 
 
 def parse(name: str, arguments: list[str]) -> tuple[config.Settings, Output]:
-    """Turn the arguments of command `name` into its settings; values of --config stand below the flags."""
+    """Convert the arguments of command `name` to its settings; flags override the values of --config."""
     import tyro
 
-    command = COMMANDS[name]
-    values = _config_values(command, arguments)
-    invocation_type = make_dataclass("Invocation", [("settings", command.settings), ("output", Output)])
-    # Placeholders for what the user must give; made without __init__, which would check their ranges.
-    template = object.__new__(command.settings)
-    for field in fields(command.settings):
-        default = tyro.MISSING if field.default is MISSING else field.default
-        object.__setattr__(template, field.name, values.get(field.name, default))
+    settings = COMMANDS[name].settings
+    arguments = _current_arguments(settings, arguments)
+    values = _config_values(settings, arguments)
     invocation = tyro.cli(
-        invocation_type,
+        make_dataclass("Invocation", [*_options(settings, values), *_options(Output, {})], kw_only=True),
         prog=f"fgsn {name}",
-        description=command.settings.__doc__,
+        description=inspect.cleandoc(settings.__doc__ or ""),
         args=arguments,
-        default=invocation_type(template, Output()),
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
-    return invocation.settings, invocation.output
+    given = dict(vars(invocation))
+    output = Output(**{one.name: given.pop(one.name) for one in fields(Output)})
+    return settings(**given), output
+
+
+def documented_fields(node: ast.AST) -> Iterator[tuple[str, str, str]]:
+    """The fields of a class that have a docstring: name, source, and docstring in one line."""
+    for line, below in pairwise(getattr(node, "body", [])):
+        match line, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, ast.unparse(line), " ".join(text.split())
+
+
+def field_help(owner: type) -> dict[str, str]:
+    """The docstring of every field of a class, including those of its base classes."""
+    classes = [ast.parse(inspect.getsource(one)).body[0] for one in reversed(owner.__mro__[:-1])]
+    return {name: text for node in classes for name, _, text in documented_fields(node)}
+
+
+def _options(owner: type, values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The fields of a class as tyro shows them, those of every command last; `values` replace their defaults."""
+    from tyro import conf
+
+    kinds, texts = get_type_hints(owner, include_extras=True), field_help(owner)
+    common = {one.name for one in fields(config.Settings)}
+    for one in sorted(fields(owner), key=lambda one: one.name in common):
+        kind, default = kinds[one.name], values.get(one.name, one.default)
+        hint = "" if default is None else None  # the text says what None means
+        arg = partial(conf.arg, help=texts[one.name], help_behavior_hint=hint)
+        if markers := getattr(kind, "__metadata__", ()):
+            kind = Annotated[kind, conf.Positional, arg(name="", metavar=markers[0].metavar)]
+        else:
+            kind = Annotated[kind, arg()]
+        yield one.name, kind, field(default=default)
+
+
+def _current_arguments(settings: type[config.Settings], arguments: list[str]) -> list[str]:
+    """Replace old names and forms of flags by the current ones, with a notice on stderr."""
+    old_names, comma_lists = OLD_NAMES.get(settings.__name__, {}), COMMA_LISTS.get(settings.__name__, ())
+    current: list[str] = []
+    key = ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        if name:
+            key = name[2:].replace("-", "_")
+        if name and key in old_names:
+            key = old_names[key]
+            say(f"{name} is now {flag(key)}; the old name will go in the next version")
+            name = flag(key)
+        if key in comma_lists and "," in value:
+            new = value.replace(",", " ")
+            say(f"{flag(key)} {value} is now {flag(key)} {new}; the old form will go in the next version")
+            current += [name][: len(name)] + new.split()
+        else:
+            current.append(name + equals + value)
+    return current
+
+
+def _config_values(settings: type[config.Settings], arguments: list[str]) -> dict[str, Any]:
+    """The values of the YAML file that --config names, converted to the types of the fields."""
+    path = None
+    for argument, following in pairwise([*arguments, None]):
+        if argument == "--config":
+            path = following
+        elif argument and argument.startswith("--config="):
+            path = argument.partition("=")[2]
+    return {} if path is None else from_yaml_values(settings, read_yaml(path), path, say)
 
 
 def show(results: Mapping[str, Any]) -> None:
-    """Print results as readable tables, in full: what does not fit beside goes below, and a terminal wraps the rest."""
+    """Print results as tables, in full: columns that do not fit go below, and the terminal wraps long values."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
-    plain = {key: value for key, value in results.items() if not isinstance(value, Mapping)}
-    width = max(map(len, plain), default=0) + 2
-    for key, value in plain.items():
+    values = {key: value for key, value in results.items() if not isinstance(value, Mapping)}
+    width = max(map(len, values), default=0) + 2
+    for key, value in values.items():
         text = f"{value:.4g}" if isinstance(value, float) else _lines(key, value)
         print(f"{key:<{width}}" + text.replace("\n", "\n" + " " * width))
     for key, value in results.items():
@@ -163,14 +226,14 @@ def show(results: Mapping[str, Any]) -> None:
 
 
 def _lines(name: str, value: Any) -> str:
-    """A value with an entry of a list a line, save for metrics."""
+    """A value as text; lists other than metrics have one item per line."""
     if not isinstance(value, (list, tuple)) or (value and all(isinstance(item, float) for item in value)):
         return _cell(name, value)
     return "\n".join(map(str, value)) or "none"
 
 
 def _tables(title: str, rows: Mapping[str, Any], width: int) -> list[Any]:
-    """The rows as a table, its columns in several if they do not fit into the width."""
+    """The rows as one table, or as several with some of the columns each if the width requires it."""
     from rich.table import Table
 
     if all(isinstance(row, Mapping) for row in rows.values()):
@@ -179,7 +242,7 @@ def _tables(title: str, rows: Mapping[str, Any], width: int) -> list[Any]:
         )
         columns = [[name, *(_cell(name, row.get(name, "")) for row in rows.values())] for name in names]
         columns.insert(0, ["", *rows])
-        if len(names) > len(rows):  # the longer side goes down the page
+        if len(names) > len(rows):  # the longer side goes down
             columns = [list(column) for column in zip(*columns, strict=True)]
     else:
         columns = [["", *rows], ["", *(_cell(name, value) for name, value in rows.items())]]
@@ -208,7 +271,7 @@ def _width(columns: Sequence[Sequence[str]]) -> int:
 
 
 def _cell(name: str, value: Any) -> str:
-    """A value for people; lists of metrics are percents or, by their name, the ends of an interval."""
+    """A value as text; a list of numbers is percentages or, depending on its name, an interval."""
     if value is None:
         return "–"
     if isinstance(value, float):
@@ -237,22 +300,9 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "fgsn COMMAND --help tells the flags of a command.",
+            "fgsn COMMAND --help lists the flags of a command.",
         ]
     )
-
-
-def _config_values(command: Command, arguments: list[str]) -> dict[str, Any]:
-    """The values of the YAML file named by --config, checked and turned into the fields' types."""
-    path = None
-    for position, argument in enumerate(arguments):
-        if argument == "--config" and position + 1 < len(arguments):
-            path = arguments[position + 1]
-        elif argument.startswith("--config="):
-            path = argument.partition("=")[2]
-    if path is None:
-        return {}
-    return config.from_plain(command.settings, read_yaml(path), path)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

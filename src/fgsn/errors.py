@@ -1,14 +1,14 @@
-"""What the user is told when something is wrong: one line that says what, where, and what to do."""
+"""Errors that are reported to the user in one line: what is wrong, where, and what to do."""
 
 import difflib
 from collections.abc import Iterable
 
 LONGEST = 1000
-"""Characters of an error; what it quotes may be longer."""
+"""Maximum number of characters of a message."""
 
 
 class FgsnError(Exception):
-    """Something is wrong with the input; the command ends with exit code 1 and this one line."""
+    """An error in the input; the command prints this one line and ends with exit code 1."""
 
     exit_code = 1
 
@@ -17,20 +17,24 @@ class FgsnError(Exception):
 
 
 class UsageError(FgsnError):
-    """The command was called wrongly (a flag, a key, a range); exit code 2."""
+    """Wrong usage of a command (a flag, a key, a range); exit code 2."""
 
     exit_code = 2
 
 
 class MissingExtraError(FgsnError):
-    """An optional part of fgsn is not installed."""
+    """A package of an optional extra is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"this needs the package '{package}': install it with pip install 'fgsn[{extra}]'")
 
 
+class NoMatchesError(FgsnError):
+    """The matches of one query cannot be found; other queries may have theirs."""
+
+
 def one_line(text: str) -> str:
-    """A text as one line that a terminal can show: what a broken file made us quote is escaped, and cut in its middle.
+    """A text as one printable line: characters that cannot be printed are escaped, a long text is cut in the middle.
 
     >>> one_line("a\\tb")
     'a\\\\tb'
@@ -41,7 +45,7 @@ def one_line(text: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """End of an error sentence about an unknown word: names the nearest known one, else lists all.
+    """End of a message about an unknown word: suggests the nearest known word, or lists all of them.
 
     >>> nearest("clutsers", ["clusters", "seed"])
     "did you mean 'clusters'?"

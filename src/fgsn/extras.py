@@ -1,4 +1,4 @@
-"""Optional packages, imported when they are needed; a missing one is named with the extra that brings it."""
+"""Optional packages, imported on first use; the error for a missing one names the extra that installs it."""
 
 import signal
 import threading
@@ -20,7 +20,7 @@ def pycolmap() -> Any:
         import pycolmap
     except ImportError:
         raise MissingExtraError("pycolmap", "loc") from None
-    # Its import takes SIGTERM for itself, to print a stack trace and abort.
+    # Importing it replaces the handler of SIGTERM by one that prints a stack trace and aborts.
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -42,7 +42,7 @@ def poselib() -> Any:
 
 @contextmanager
 def pycolmap_quiet() -> Iterator[None]:
-    """Within, pycolmap logs nothing short of what ends the process; it tells every step on stderr otherwise."""
+    """Make pycolmap log only fatal errors; otherwise it logs every step on stderr."""
     log = pycolmap().logging
     before = log.minloglevel
     log.minloglevel = log.FATAL.value

@@ -1,9 +1,10 @@
-"""Files appear whole or not at all, and what is read is never executed."""
+"""Reading and writing files: writes are atomic, and nothing that is read is ever executed."""
 
 import errno
 import itertools
 import json
 import os
+import re
 import secrets
 import time
 import weakref
@@ -17,33 +18,33 @@ import yaml
 from fgsn.errors import FgsnError
 
 LONGEST_PATH, LONGEST_NAME = 4000, 250
-"""The system knows no longer ones."""
+"""Limits of the operating system."""
 PART = ".part"
-"""How unfinished files end, which a killed process leaves behind."""
+"""Suffix of temporary files, which a killed process leaves behind."""
 DEEPEST = 100
-"""Brackets within brackets of a YAML file."""
+"""Maximum nesting of brackets in a YAML file."""
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
+    """Yield a temporary path next to `path`; on success, flush it to disk and rename it to `path`.
 
-    A reader sees the old file or the whole new one. When the body fails, nothing is left behind.
+    A reader sees either the old file or the complete new one. If the body fails, nothing is left behind.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FgsnError(f"cannot make the folder {path.parent}: {error.strerror or error}") from error
-    # By chance, not by process: in containers that share a disk all processes have the same number.
+    # A random name, not the process number, which is the same in all containers that share a disk.
     aside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}{PART}")
     try:
         yield aside
         with aside.open("r+b") as file:
             os.fsync(file.fileno())
-        aside.chmod(0o666 & ~_UMASK)  # some writers make private files
+        aside.chmod(0o666 & ~_UMASK)  # some writers create private files
         aside.replace(path)
     except OSError as error:
         raise FgsnError(f"cannot write {path}: {error.strerror or error}") from error
@@ -52,9 +53,9 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
 
 
 class FolderLock:
-    """Tells other processes that this one writes into a folder; given up when the process ends, however it ends.
+    """A lock that a process holds while it writes to a folder; released when the process ends, however it ends.
 
-    Where the file system knows no locks, every process thinks that it is alone.
+    On a file system without locks, every process gets the lock.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,27 +67,27 @@ class FolderLock:
         self.folder = folder
         weakref.finalize(self, os.close, self._file)
 
-    def alone(self) -> bool:
-        """Lock the folder for this process alone, unless another is at work; then remove what killed ones left."""
-        if not self._locked(shared=False):
+    def lock_exclusively(self) -> bool:
+        """Lock the folder and remove the temporary files of killed processes; False if another process has a lock."""
+        if not self._lock(shared=False):
             return False
         for left in self.folder.rglob(f".*{PART}"):
             left.unlink(missing_ok=True)
         return True
 
-    def beside_others(self) -> None:
-        """FolderLock the folder for this process and others that share it.
+    def lock_shared(self) -> None:
+        """Lock the folder together with other processes that share it; waits up to 5 s for an exclusive lock to end.
 
         Raises:
-            FgsnError: another process keeps it for itself.
+            FgsnError: another process has an exclusive lock.
         """
         for _ in range(50):
-            if self._locked(shared=True):
+            if self._lock(shared=True):
                 return
             time.sleep(0.1)
         raise FgsnError(f"another fgsn is writing to {self.folder}: wait for it, or choose another --out")
 
-    def _locked(self, shared: bool) -> bool:
+    def _lock(self, shared: bool) -> bool:
         try:
             import fcntl
         except ImportError:  # Windows
@@ -99,18 +100,18 @@ class FolderLock:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a text file whole or not at all (UTF-8)."""
+    """Write a UTF-8 text file atomically."""
     with atomic_write(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path | str, data: Mapping[str, Any]) -> None:
-    """Write JSON for people and programs: two spaces, keys in the order given."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, default=_plain) + "\n")
+    """Write JSON, indented by two spaces, with keys in the given order."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, default=_json_value) + "\n")
 
 
 def write_yaml(path: Path | str, data: Mapping[str, Any]) -> None:
-    """Write YAML, keys in the order given."""
+    """Write YAML with keys in the given order."""
     write_text(path, yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True))
 
 
@@ -118,7 +119,7 @@ def read_text(path: Path | str) -> str:
     """Read a UTF-8 text file.
 
     Raises:
-        FgsnError: the file is missing or is not text.
+        FgsnError: the file is missing, unreadable or not UTF-8 text.
     """
     try:
         return Path(path).read_text(encoding="utf-8")
@@ -131,7 +132,7 @@ def read_text(path: Path | str) -> str:
 
 
 def read_lines(path: Path | str) -> list[str]:
-    """Read the lines of a list file; blank lines and lines starting with # are left out."""
+    """Read the lines of a list file, without blank lines and lines that start with #."""
     lines = (line.strip() for line in read_text(path).splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -142,27 +143,36 @@ def read_json(path: Path | str) -> dict[str, Any]:
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Read a YAML mapping with plain values only."""
+    """Read a YAML mapping of plain values (no tags)."""
     return _mapping(path, _safe_yaml, "YAML")
 
 
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """Sort key that compares numbers by value.
+
+    >>> sorted(["frame10", "frame9"], key=natural_order)
+    ['frame9', 'frame10']
+    """
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+
+
 def inside(root: Path | str, relative: str) -> Path:
-    """Join a path that was stored in a file to its root, and refuse one that leaves the root.
+    """Join a path that was stored in a file to its root folder.
 
     Raises:
-        FgsnError: the path is absolute, contains '..', is empty, or is longer than a path can be.
+        FgsnError: the path is absolute, contains '..', is empty or is too long.
     """
     parts = relative.replace("\\", "/")
     if len(parts.encode(errors="replace")) > LONGEST_PATH or max(map(len, parts.split("/"))) > LONGEST_NAME:
-        raise FgsnError(f"the stored path '{relative[:60]}...' below {root} is too long; refused")
+        raise FgsnError(f"refused the stored path '{relative[:60]}...' below {root}: it is too long")
     if not parts or parts.startswith("/") or ".." in parts.split("/") or "\0" in parts or ":" in parts[:2]:
-        raise FgsnError(f"the stored path '{relative}' leaves its root folder {root}; refused")
+        raise FgsnError(f"refused the stored path '{relative}': it leaves its root folder {root}")
     return Path(root) / parts
 
 
 def _safe_yaml(text: str) -> Any:
-    """Plain values of a YAML text; names of values (*name) must not multiply them, or a page would fill the memory."""
-    if text.count("[") + text.count("{") > DEEPEST:  # else PyYAML ponders for minutes
+    """Plain values of a YAML text; refuses aliases (*name) that multiply values until they fill the memory."""
+    if text.count("[") + text.count("{") > DEEPEST:  # otherwise PyYAML takes minutes
         depth = itertools.accumulate({"[": 1, "{": 1, "]": -1, "}": -1}.get(character, 0) for character in text)
         if max(depth) > DEEPEST:
             raise ValueError(f"brackets are nested more than {DEEPEST} deep")
@@ -176,12 +186,12 @@ def _safe_yaml(text: str) -> Any:
         waiting += parts
         left -= len(parts)
     if waiting:
-        raise ValueError("values that are named and repeated (&, *) multiply beyond measure")
+        raise ValueError("anchors and aliases (&, *) repeat too many values")
     return data
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path that was read from a file is one; also for names that no file can have."""
+    """Whether `path` is a file; False for names that the system does not allow."""
     try:
         return path.is_file()
     except OSError:
@@ -194,16 +204,16 @@ def _mapping(path: Path | str, parse: Callable[[str], Any], kind: str) -> dict[s
         data = parse(text)
     except RecursionError:
         raise FgsnError(f"{path} is not valid {kind}: too deeply nested") from None
-    except Exception as error:  # PyYAML raises almost anything over dates and numbers that are none
+    except Exception as error:  # PyYAML raises almost anything for invalid dates and numbers
         where = " ".join(str(error).split())
         raise FgsnError(f"{path} is not valid {kind}: {where}") from None
     if not isinstance(data, dict):
-        raise FgsnError(f"{path} should hold a {kind} mapping (key: value), but holds {type(data).__name__}")
+        raise FgsnError(f"{path} should contain a {kind} mapping (key: value), but contains {type(data).__name__}")
     return data
 
 
-def _plain(value: Any) -> Any:
-    """Turn NumPy and path values into what JSON knows."""
+def _json_value(value: Any) -> Any:
+    """Convert NumPy and path values for JSON."""
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):

@@ -1,4 +1,4 @@
-"""Work shared out to processes."""
+"""Run a function in several processes."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -14,17 +14,19 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def processes(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Yield `run(function, list of argument tuples)`, which gives the results in order, from several processes.
+def processes(workers: int | None) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Yield `run(function, list of argument tuples)`, which yields the results in order.
 
     Args:
-        workers: how many processes; 0 takes one per core, 1 works in this one.
+        workers: number of processes; None: one per core; 0: none beside this process, which then does the work.
     """
-    workers = workers or os.cpu_count() or 1
-    if workers == 1:
+    if workers is None:
+        cores = os.cpu_count() or 1
+        workers = cores if cores > 1 else 0
+    if workers == 0:
         yield lambda function, jobs: (function(*job) for job in jobs)
         return
-    # Not forked: the caller may have threads running (torch), which do not survive a fork.
+    # Spawned, not forked: the threads of the caller (torch) do not survive a fork.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_follow_parent)
 
     def run(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
@@ -39,7 +41,7 @@ def processes(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
 
 
 def _follow_parent() -> None:
-    """Leave signals to the parent, and end with it however it ends: killed, it cannot tell its processes."""
+    """Leave signals to the parent, and end when it ends: a parent that is killed cannot stop its processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar in a terminal, plain lines elsewhere; with rate and time left once they can be told."""
+"""Progress on stderr: a bar in a terminal, lines of text elsewhere; with rate and time left once they are known."""
 
 import sys
 import time
@@ -19,20 +19,20 @@ from fgsn import ranks
 from fgsn.errors import one_line
 
 Item = TypeVar("Item")
-PLAIN_LINE_SECONDS = 10.0
+SECONDS_BETWEEN_LINES = 10.0
 LEAST_UNITS, LEAST_SECONDS = 3, 5.0
-"""What a rate is taken from; less says little about the time left."""
+"""Units and seconds to measure before a rate is shown; less would predict the time left poorly."""
 
 
 def say(message: str) -> None:
-    """Tell the user something on stderr."""
+    """Print a message for the user on stderr."""
     print(one_line(message), file=sys.stderr, flush=True)
 
 
 class Meter:
-    """Counts the steps of one long task and shows them; of several ranks, the first does.
+    """A progress display for one long task, shown by the first rank only.
 
-    Use as a context manager; call `step()` after each unit of work, with a short note if there is one.
+    Use it as a context manager, and call `step()` after each unit of work, with a short note if there is one.
     """
 
     def __init__(self, title: str, total: int, done: int = 0, unit: str = "") -> None:
@@ -70,10 +70,10 @@ class Meter:
         self.done += count
         now = time.monotonic()
         if self._pace is None:
-            self._pace = now, self.done  # the time of the first unit is that of starting up, too
+            self._pace = now, self.done  # the first unit includes the start-up
         if self._bar:
             self._bar.update(self._task, completed=self.done, note=note)
-        elif now - self._last_line > PLAIN_LINE_SECONDS:
+        elif now - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = now
             seconds, units = now - self._pace[0], self.done - self._pace[1]
             if units >= LEAST_UNITS and seconds >= LEAST_SECONDS:
@@ -87,7 +87,7 @@ class Meter:
 
 
 def tracked(items: Iterable[Item], title: str, total: int, unit: str = "") -> Iterator[Item]:
-    """Iterate over `items` and show the progress."""
+    """Iterate over `items` with a progress display."""
     with Meter(title, total, unit=unit) as meter:
         for item in items:
             yield item

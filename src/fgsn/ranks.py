@@ -1,7 +1,7 @@
-"""Several processes that share one job, started by torchrun; for one process alone everything here does nothing.
+"""Several processes that share one job, started by torchrun; in a single process, all of this does nothing.
 
-Every rank sees the same folders. Work is dealt out by `share`, tensors are brought together by `add`, and only the
-first rank writes what is the job's as a whole.
+All ranks see the same folders. `share` distributes the work, `add` sums tensors over the ranks, and only the first
+rank writes the files of the whole job.
 """
 
 import os
@@ -15,40 +15,38 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Item = TypeVar("Item")
-
-
 _inside = False
 
 
 def started() -> int:
-    """How many processes torchrun started for this job."""
+    """Number of processes that torchrun started for this job."""
     return int(os.environ["WORLD_SIZE"]) if {"RANK", "WORLD_SIZE"} <= os.environ.keys() else 1
 
 
 def first() -> bool:
-    """Whether this process is the one that talks to the user."""
+    """Whether this is the process that prints messages and results."""
     return started() == 1 or os.environ["RANK"] == "0"
 
 
 def world() -> int:
-    """How many processes share the job; inside `joined`, else this one has its job to itself."""
+    """Number of processes that share the job: those of torchrun inside `joined`, otherwise 1."""
     return started() if _inside else 1
 
 
 def rank() -> int:
-    """Which of them this one is, from 0 on."""
+    """Index of this process among them, from 0."""
     return int(os.environ["RANK"]) if world() > 1 else 0
 
 
 @contextmanager
 def joined(device: str) -> Iterator[None]:
-    """Connect this process with the others of its job, each with a GPU of its own where there are GPUs.
+    """Connect this process to the others of its job; with GPUs, each process uses one of its own.
 
     Args:
         device: the setting --device.
 
     Raises:
-        UsageError: fewer GPUs than processes on this machine.
+        UsageError: this machine has fewer GPUs than processes.
     """
     import torch
     from torch import distributed
@@ -66,7 +64,7 @@ def joined(device: str) -> Iterator[None]:
                 "lower --nproc-per-node, or give --device cpu"
             )
         torch.cuda.set_device(local)
-    # Imported later, by the first optimiser, it would keep the group's threads alive until Python ends, and abort then.
+    # Imported later, by the first optimiser, it would keep the threads of the group alive and abort when Python exits.
     import torch._dynamo
 
     distributed.init_process_group("nccl" if on_gpu else "gloo")
@@ -79,15 +77,15 @@ def joined(device: str) -> Iterator[None]:
 
 
 def share(items: Sequence[Item]) -> Sequence[Item]:
-    """This rank's share of the items."""
+    """The items that this rank processes."""
     return items[rank() :: world()]
 
 
 def add(*tensors: "Tensor") -> None:
     """Replace each tensor by its sum over the ranks.
 
-    The ranks add in no particular order. Where each element is 0 on all ranks but one, or float64 holds the sums
-    without rounding, the result is the same for any number of ranks.
+    The order of summation is not defined. If each element is 0 on all ranks but one, or float64 represents the sums
+    exactly, the result does not depend on the number of ranks.
     """
     if world() > 1:
         from torch import distributed
@@ -97,7 +95,7 @@ def add(*tensors: "Tensor") -> None:
 
 
 def same(*tensors: "Tensor") -> None:
-    """Give every rank the tensors of the first."""
+    """Overwrite the tensors of every rank with those of the first (a broadcast)."""
     if world() > 1:
         from torch import distributed
 
@@ -106,7 +104,7 @@ def same(*tensors: "Tensor") -> None:
 
 
 def gathered(item: Item) -> list[Item]:
-    """What every rank has, in their order; for small things."""
+    """The items of all ranks, in rank order; for small objects."""
     if world() == 1:
         return [item]
     from torch import distributed

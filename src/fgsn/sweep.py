@@ -1,13 +1,13 @@
-"""fgsn sweep: a list of experiments, one after another, each a training and its evaluation; ends with one table.
+"""fgsn sweep: run a list of experiments one after another, each a training and its evaluation, and write one table.
 
 The list is a YAML file:
 
     train: {data: world, iterations: 400}         # settings of `fgsn train` that all runs share
-    evaluate: {resamples: 0}                      # settings of `fgsn evaluate`; data is the training's unless given
+    evaluate: {resamples: 0}                      # settings of `fgsn evaluate`; data defaults to that of the training
     grid:                                         # every combination of these is a run
       clusters: [20, 100]
-      corr_weight: {without: 0, with: 1}          # names for values, where those say little
-    runs:                                         # and runs one by one, by what is different about them
+      corr_weight: {without: 0, with: 1}          # names for values that are not clear by themselves
+    runs:                                         # single runs, by the settings in which they differ
       bright: {colour_jitter: 0.8}
 """
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fgsn.config import EvaluateSettings, SweepSettings, TrainSettings, from_plain, require
+from fgsn.config import EvaluateSettings, SweepSettings, TrainSettings, from_yaml_values, require
 from fgsn.errors import FgsnError, UsageError, nearest
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.files import read_json, read_yaml, write_json, write_text, write_yaml
@@ -38,38 +38,38 @@ METRICS = (
     "match_lift",
     "clusters_used",
 )
-"""The label metrics that the table shows; evaluate/results.json of a run has all."""
+"""Label metrics in the table; evaluate/results.json of each run contains all of them."""
 SHORT = ("information_bits", "kappa", "match_lift", "clusters_used", "cpu_seconds")
-"""What fits a terminal."""
+"""Columns that fit a terminal."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run: what it is called, where it stands in the grid, and the settings of both its steps."""
+    """One run: its name, its place in the grid, and the settings of its training and evaluation."""
 
     name: str
     axes: dict[str, Any]
-    """The label of its value on every axis of the grid."""
+    """Name of the value on each axis of the grid."""
     train: TrainSettings
     evaluate: EvaluateSettings
 
     @property
     def folder(self) -> Path:
-        """Where the run lives: train/, evaluate/ and, once it is finished, results.json."""
+        """Folder with train/, evaluate/ and, once the run is finished, results.json."""
         return self.train.out.parent
 
 
 def sweep(settings: SweepSettings) -> dict[str, Any]:
-    """Run the experiments of a list that are not finished yet, and write the table of all.
+    """Run the unfinished experiments of a list, and write a table of all of them.
 
-    Writes OUT/<name>/ for each run, and `results.json`, `results.csv` and `results.md` with a row for each that is
-    finished; they are written anew after every run.
+    Writes OUT/<name>/ for each run, and after every run `results.json`, `results.csv` and `results.md` with a row for
+    each finished run.
 
     Returns:
-        `runs`, the row of each finished run in short; `failed`, one line for each other; and where the whole table is.
+        `runs`: a short row for each finished run; `failed`: one line for each other run; `table`: path of the table.
 
     Raises:
-        FgsnError: the list is missing or a setting in it is unknown or out of range; then nothing has run.
+        FgsnError: the list is missing, or a setting in it is unknown or out of range; nothing has run then.
     """
     experiments = read_experiments(settings)
     write_yaml(settings.out / "config.yaml", settings.as_dict())
@@ -81,7 +81,7 @@ def sweep(settings: SweepSettings) -> dict[str, Any]:
             rows[experiment.name] = _finished(experiment)
         except FgsnError as error:
             failed.append(f"{experiment.name}: {error}")
-        except Exception as error:  # out of memory, say: the other runs may fit
+        except Exception as error:  # such as out of memory: the other runs may fit
             failed.append(f"{experiment.name}: {type(error).__name__}: {error}")
         write_tables(settings.out, rows, failed)
     short = {name: {key: row[key] for key in SHORT} for name, row in rows.items()}
@@ -89,7 +89,11 @@ def sweep(settings: SweepSettings) -> dict[str, Any]:
 
 
 def read_experiments(settings: SweepSettings) -> list[Experiment]:
-    """The runs of a list, their settings checked."""
+    """Read the runs of a list and check their settings.
+
+    Raises:
+        FgsnError: the list is missing, or a setting in it is unknown or out of range.
+    """
     where = settings.experiments
     sections = read_yaml(where)
     for section, content in sections.items():
@@ -100,13 +104,13 @@ def read_experiments(settings: SweepSettings) -> list[Experiment]:
     for name, axes, differences in _runs(sections, where):
         require(
             re.fullmatch(r"\w[\w.+-]{0,199}", name) is not None,
-            f"{where}: '{name}' cannot name a folder; give the values names, as in {{one: {name}}}",
+            f"{where}: '{name}' cannot be the name of a folder; name the values, as in {{one: {name}}}",
         )
         folder = settings.out / name
         common = {"seed": settings.seed, "device": settings.device}
         values = {**common, **train_common, **differences}
         for key in ("out", "resume"):
-            require(key not in values, f"{where}: '{key}' is for the sweep to choose")
+            require(key not in values, f"{where}: leave out '{key}', which the sweep sets itself")
         data = values.get("data", [])
         sets = data if isinstance(data, list) else [data]
         same_set = {"data": sets[0]} if len(sets) == 1 else {}
@@ -126,22 +130,22 @@ def read_experiments(settings: SweepSettings) -> list[Experiment]:
                 ),
             )
         )
-    require(bool(experiments), f"{where} names no runs: it wants a section 'grid' or 'runs'")
+    require(bool(experiments), f"{where} contains no runs: it requires a section 'grid' or 'runs'")
     names = [experiment.name for experiment in experiments]
-    require(len(set(names)) == len(names), f"{where} names two runs alike: {max(names, key=names.count)}")
+    require(len(set(names)) == len(names), f"{where} contains two runs of the same name: {max(names, key=names.count)}")
     return experiments
 
 
 def _runs(sections: Mapping[str, Any], where: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Name, labels on the axes and differing settings of every run."""
+    """Name, named values on the axes, and own settings of every run."""
     axes = []
     for key, values in sections.get("grid", {}).items():
         require(isinstance(values, (list, Mapping)) and bool(values), f"{where}: grid '{key}' should be a list")
         nested = [value for value in values if isinstance(value, (list, Mapping))]
-        require(not nested, f"{where}: grid '{key}' holds {nested[:1]}, which wants a name: {{name: value}}")
+        require(not nested, f"{where}: grid '{key}' contains {nested[:1]}, which requires a name: {{name: value}}")
         named = values if isinstance(values, Mapping) else {value: value for value in values}
-        plain = not isinstance(values, Mapping)
-        axes.append([(key, label, f"{key}{label}" if plain else str(label), named[label]) for label in named])
+        prefix = "" if isinstance(values, Mapping) else key
+        axes.append([(key, label, f"{prefix}{label}", value) for label, value in named.items()])
     for point in itertools.product(*axes) if axes else ():
         name = "-".join(word for _, _, word, _ in point)
         yield name, {key: label for key, label, _, _ in point}, {key: value for key, _, _, value in point}
@@ -152,28 +156,30 @@ def _runs(sections: Mapping[str, Any], where: Path) -> Iterator[tuple[str, dict[
 
 
 def _settings(kind: type[Any], values: Mapping[str, Any], where: str, **chosen: Any) -> Any:
-    """Settings of a command from plain values and what the sweep chooses."""
-    typed = from_plain(kind, values, where)
+    """Settings of a command from YAML values and those that the sweep sets."""
+    typed = from_yaml_values(kind, values, where)
     try:
         return kind(**typed, **chosen)
     except UsageError as error:  # a value out of its range
         raise UsageError(f"{where}: {error}") from None
-    except TypeError as error:  # a field without a default is not given, or given twice
+    except TypeError as error:  # a required field is missing or given twice
         raise UsageError(f"{where}: {str(error).partition('() ')[2]}") from None
 
 
 def _finished(experiment: Experiment) -> dict[str, Any]:
-    """The row of an experiment: read where it is finished, else computed.
+    """The row of an experiment: read if it is finished, computed otherwise.
 
     Raises:
-        FgsnError: it is finished, but with other settings; or a step of it fails.
+        FgsnError: it was finished with other settings, or one of its steps fails.
     """
     done = experiment.folder / "results.json"
     if done.exists():
         before, now = read_yaml(experiment.train.out / "config.yaml"), experiment.train.as_dict()
         changed = [key for key in now if key not in MAY_DIFFER and before.get(key) != now[key]]
         if changed:
-            raise FgsnError(f"{done} was made with other {', '.join(changed)}; choose another --out, or delete it")
+            raise FgsnError(
+                f"{done} was made with other settings ({', '.join(changed)}): choose another --out, or delete it"
+            )
         return read_json(done)
     wall, cpu = time.monotonic(), time.process_time()
     train(experiment.train)
@@ -185,7 +191,7 @@ def _finished(experiment: Experiment) -> dict[str, Any]:
         "train_seconds": round(trained - wall, 1),
         "evaluate_seconds": round(time.monotonic() - trained, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
-        "resumed": experiment.train.resume,  # the seconds are then those of the last part
+        "resumed": experiment.train.resume,  # if so, the seconds are those since the last start
     }
     if metrics["failed"]:
         raise FgsnError(f"{len(metrics['failed'])} images could not be evaluated, first: {metrics['failed'][0]}")
@@ -207,7 +213,7 @@ def write_tables(out: Path, rows: Mapping[str, Mapping[str, Any]], failed: list[
 
 
 def markdown(columns: list[str], rows: list[dict[str, Any]]) -> str:
-    """A table in Markdown; numbers with three decimals at most."""
+    """A Markdown table; floats have three decimals."""
     lines = [columns, ["---"] * len(columns)]
     for row in rows:
         values = [row.get(column, "") for column in columns]

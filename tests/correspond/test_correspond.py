@@ -139,9 +139,9 @@ def test_what_is_wrong_is_reported_in_one_line(tmp_path, photos, capsys):
 
 def test_flags_that_do_not_go_together(tmp_path, photos, capsys):
     for more, message in (
-        (("--depth", "x"), "--depth wants --poses"),
+        (("--depth", "x"), "--depth requires --poses"),
         (("--maps", "a", "b"), "CONDITION=MODEL"),
-        (("--maps", "a", "--reconstruct"), "--reconstruct makes a model from images alone"),
+        (("--maps", "a", "--reconstruct"), "--reconstruct builds a model from images alone"),
     ):
         assert message in run(*given(tmp_path, photos, *more), capsys=capsys, code=2)
 

@@ -27,7 +27,7 @@ def scene(tmp_path, monkeypatch):
 
 
 def run(tmp_path, capsys, *more, code=0):
-    words = ["--images", tmp_path / "photos", "--reference", "summer", "--out", tmp_path / "set", "--workers", "1"]
+    words = ["--images", tmp_path / "photos", "--reference", "summer", "--out", tmp_path / "set", "--workers", "0"]
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         main(["correspond", *map(str, words), *map(str, more), "--json"])
@@ -103,7 +103,7 @@ def test_a_broken_image_is_listed(scene, tmp_path, capsys):
         file.truncate(100)
     with pytest.raises(SystemExit) as stop:
         main(["correspond", "--images", str(tmp_path / "photos"), "--reference", "summer", "--out",
-              str(tmp_path / "set"), "--workers", "1", "--pairs", "all", "--json"])  # fmt: skip
+              str(tmp_path / "set"), "--workers", "0", "--pairs", "all", "--json"])  # fmt: skip
     assert stop.value.code == 1
     results = json.loads(capsys.readouterr().out)
     assert len(results["failed"]) == 1
@@ -129,7 +129,7 @@ def test_poses_of_images_that_are_broken_or_missing_do_no_harm(scene, tmp_path, 
         file.truncate(100)
     words = "--poses", tmp_path / "poses.txt", "--intrinsics", tmp_path / "cameras.txt"
     with pytest.raises(SystemExit) as stop:
-        main(["correspond", "--images", str(tmp_path / "photos"), "--reference", "summer", "--workers", "1", "--out",
+        main(["correspond", "--images", str(tmp_path / "photos"), "--reference", "summer", "--workers", "0", "--out",
               str(tmp_path / "set"), *map(str, words), "--json"])  # fmt: skip
     assert stop.value.code == 1
     results = json.loads(capsys.readouterr().out)

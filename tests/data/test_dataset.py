@@ -86,7 +86,7 @@ def test_what_is_missing_is_reported(root, tmp_path):
     for content, expected in (
         ("places: 3", "'places' should map"),
         ("condition_of: [a]", "'condition_of' should map"),
-        ("- 1", "should hold a YAML mapping"),
+        ("- 1", "should contain a YAML mapping"),
     ):
         (root / "dataset.yaml").write_text(content)
         with pytest.raises(FgsnError, match=expected):

@@ -30,7 +30,7 @@ def test_the_demo_ends_with_metrics_a_model_and_a_page(tmp_path: Path) -> None:
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
     assert load(tmp_path / "demo" / "stationary").stationary is not None
-    # A second call finds everything done and says the same.
+    # A second call finds everything done and returns the same results.
     again = demo.demo(DemoSettings(out=tmp_path / "demo", quick=True, seed=3))
     assert again["labels"]["fgsn"] == results["labels"]["fgsn"]
 

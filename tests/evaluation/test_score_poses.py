@@ -100,10 +100,10 @@ def test_centres_in_place_of_translations_are_noticed(files, capsys):
     assert "(--convention translation)" in capsys.readouterr().err
     write_results(files["poses"], NAMES, Pose(TRUTH.rotation, TRUTH.centre))
     score_poses(ScorePosesSettings(**files))
-    assert "poses.txt held camera centres" in capsys.readouterr().err
+    assert "poses.txt contained camera centres" in capsys.readouterr().err
     write_results(files["poses"], NAMES, TRUTH)
     for file in files["truth"].iterdir():
         file.unlink()
     write_results(files["truth"] / "all.txt", NAMES, Pose(TRUTH.rotation, TRUTH.centre))
     score_poses(ScorePosesSettings(**files))
-    assert "truth held camera centres; try --convention centre" in capsys.readouterr().err
+    assert "truth contained camera centres; try --convention centre" in capsys.readouterr().err

@@ -57,7 +57,7 @@ def test_labels_of_another_model_are_refused(given, make_model):
 
 def test_what_a_format_wants(given):
     del given["map_labels"]
-    with pytest.raises(UsageError, match="--format colmap wants --map-labels"):
+    with pytest.raises(UsageError, match="--format colmap requires --map-labels"):
         ExportSettings(format=("colmap",), **given)
-    with pytest.raises(UsageError, match="--format hloc wants --images and --keypoints"):
+    with pytest.raises(UsageError, match="--format hloc requires --images and --keypoints"):
         ExportSettings(format=("hloc",), model=given["model"], out=given["out"])

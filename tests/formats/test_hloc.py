@@ -1,153 +1,77 @@
+"""Files of an hloc folder are found by what they contain."""
+
 import h5py
 import numpy as np
 import pytest
 
 from fgsn.errors import FgsnError
-from fgsn.formats.hloc import open_hloc_matches, read_pairs
-from fgsn.localization.labelled_map import make_labelled_map
-from localization.toy import read_or_refused, toy_model
+from fgsn.formats.hloc import find_hloc_files, read_pairs
 
-QUERY = "night/c0/q.jpg"
-DATABASE = [f"reference/c0/{number:03d}.jpg" for number in range(3)]
-STYLES = ("nested", "nested reversed", "old", "old reversed")
+QUERY, DATABASE = "query/night/1.jpg", "db/7.jpg"
 
 
-@pytest.fixture(scope="module")
-def labelled():
-    return make_labelled_map(toy_model(), None)
+@pytest.fixture
+def folder(tmp_path):
+    """As hloc leaves it: lists and matches of the map's images lie beside those of the queries."""
+    (tmp_path / "pairs-db-covis20.txt").write_text("db/7.jpg db/8.jpg\n")
+    (tmp_path / "pairs-query-netvlad50.txt").write_text(f"{QUERY} {DATABASE}\n")
+    (tmp_path / "results.txt").write_text(f"{QUERY} 1 0 0 0 0 0 0\n")
+    (tmp_path / "noise.txt").write_bytes(b"\xff\xfe\x00")
+    with h5py.File(tmp_path / "global-feats-netvlad.h5", "w") as file:
+        file[f"{QUERY}/global_descriptor"] = np.zeros(4)
+    with h5py.File(tmp_path / "feats-superpoint-n4096-r1024.h5", "w") as file:
+        file[f"{QUERY}/keypoints"] = np.zeros((1, 2))
+    for name, group in (("db-covis20", "db-7.jpg/db-8.jpg"), ("query-netvlad50", "query-night-1.jpg/db-7.jpg")):
+        with h5py.File(tmp_path / f"feats-superpoint_matches-lightglue_pairs-{name}.h5", "w") as file:
+            file[f"{group}/matches0"] = np.zeros(1, int)
+    return tmp_path
 
 
-def dashed(name):
-    return name.replace("/", "-")
+def test_each_file_is_known_by_its_content(folder):
+    found = find_hloc_files(folder, ["query/night/0.jpg", QUERY])
+    assert [path.name for path in found] == [
+        "pairs-query-netvlad50.txt",
+        "feats-superpoint-n4096-r1024.h5",
+        "feats-superpoint_matches-lightglue_pairs-query-netvlad50.h5",
+    ]
 
 
-def write_files(folder, labelled, style="nested", pairs=DATABASE, name="f"):
-    """Files as hloc writes them: query key point n matches what shows map point n, for the first ten points.
-
-    The database key points are the observations in another order, with others in between.
-    """
-    rng = np.random.default_rng(0)
-    features, matches = folder / f"{name}_features.h5", folder / f"{name}_matches.h5"
-    query = rng.uniform(0, 40, (12, 2)).astype(np.float32)
-    with h5py.File(features, "w") as file, h5py.File(matches, "w") as out:
-        file.create_dataset(f"{QUERY}/keypoints", data=query)
-        for image, database in enumerate(DATABASE):
-            points, pixels = labelled.points_of(image), labelled.pixels_of(image)
-            order = rng.permutation(len(points))
-            key_points = np.concatenate([pixels[order], rng.uniform(100, 200, (5, 2))])  # the last lie nowhere
-            file.create_dataset(f"{database}/keypoints", data=key_points.astype(np.float32))
-            forward = np.full(12, -1, np.int32)
-            forward[:10] = [int(np.nonzero(points[order] == point)[0][0]) for point in range(10)]
-            forward[10] = len(points) + 2  # matches a key point without a map point
-            scores = np.where(forward >= 0, 0.5 + image / 10, 0)
-            if "reversed" in style:
-                backward = np.full(len(key_points), -1, np.int32)
-                backward[forward[:11]] = np.arange(11)
-                scores, forward = np.where(backward >= 0, 0.5 + image / 10, 0), backward
-            names = [dashed(QUERY), dashed(database)][:: -1 if "reversed" in style else 1]
-            group = out.create_group(("_" if "old" in style else "/").join(names))
-            group.create_dataset("matches0", data=forward)
-            group.create_dataset("matching_scores0", data=scores.astype(np.float16))
-    (folder / f"{name}_pairs.txt").write_text("".join(f"{QUERY} {database}\n" for database in pairs))
-    return folder / f"{name}_pairs.txt", features, matches
+def test_a_plain_name_decides(folder):
+    second = folder / "feats-sift.h5"
+    second.write_bytes((folder / "feats-superpoint-n4096-r1024.h5").read_bytes())
+    with pytest.raises(FgsnError, match=r"several files .*feats-sift.h5, feats-superpoint.*link the right one as feat"):
+        find_hloc_files(folder, [QUERY])
+    (folder / "features.h5").symlink_to(second)
+    assert find_hloc_files(folder, [QUERY]).features.name == "features.h5"
 
 
-@pytest.mark.parametrize("style", STYLES)
-def test_matches_of_a_query_are_found_in_every_layout(tmp_path, labelled, style):
-    files = write_files(tmp_path, labelled, style)
-    with open_hloc_matches(labelled, *files) as hloc:
-        found = hloc.of(QUERY)
-    assert found.points.tolist() == list(range(10))
-    assert found.similarity == pytest.approx(0.7, abs=1e-3)
-    with h5py.File(files[1]) as file:
-        assert found.pixels == pytest.approx(file[f"{QUERY}/keypoints"][:10])
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ("pairs-query", r"no \*.txt file with the list of pairs"),
+        ("feats-superpoint-n", r"no \*.h5 file with the key points of 'query/night/1.jpg'"),
+        ("feats-superpoint_matches-lightglue_pairs-query", r"no \*.h5 file with the matches of .* with 'db/7.jpg'"),
+    ],
+)
+def test_what_is_missing_is_named(folder, lost, message):
+    next(folder.glob(f"{lost}*")).unlink()
+    with pytest.raises(FgsnError, match=message):
+        find_hloc_files(folder, [QUERY])
 
 
-def test_key_points_of_queries_and_database_in_two_files(tmp_path, labelled):
-    pairs, features, matches = write_files(tmp_path, labelled)
-    with h5py.File(features) as file, h5py.File(tmp_path / "q.h5", "w") as out:
-        out.create_dataset(f"{QUERY}/keypoints", data=file[f"{QUERY}/keypoints"][()])
-    with open_hloc_matches(labelled, pairs, tmp_path / "q.h5", matches, features) as hloc:
-        assert len(hloc.of(QUERY)) == 10
-    with (
-        open_hloc_matches(labelled, pairs, tmp_path / "q.h5", matches) as hloc,
-        pytest.raises(FgsnError, match=r"q\.h5 has no key points of 'reference/c0/000\.jpg'"),
-    ):
-        hloc.of(QUERY)
+def test_pairs_of_other_queries_are_no_use(folder):
+    (folder / "pairs.txt").write_text("a.jpg b.jpg\n")
+    with pytest.raises(FgsnError, match=r"pairs.txt has no pairs of the query 'query/night/1.jpg'"):
+        find_hloc_files(folder, [QUERY])
+    with pytest.raises(FgsnError, match="is not a folder"):
+        find_hloc_files(folder / "feats-superpoint-n4096-r1024.h5", [QUERY])
 
 
-def test_absent_images(tmp_path, labelled, capsys):
-    pairs, features, matches = write_files(tmp_path, labelled, pairs=[*DATABASE, "reference/c0/lost.jpg"])
-    with open_hloc_matches(labelled, pairs, features, matches) as hloc:
-        assert "1 of 4 database images are not in the map, first 'reference/c0/lost.jpg'" in capsys.readouterr().err
-        assert len(hloc.of(QUERY)) == 10
-        with pytest.raises(FgsnError, match="has no pairs of the query 'other'"):
-            hloc.of("other")
-    pairs.write_text(f"{QUERY} lost.jpg\n")
-    with (
-        pytest.raises(FgsnError, match=r"no database image is in the map: 'lost\.jpg' is not.*reference/c0/000"),
-        open_hloc_matches(labelled, pairs, features, matches),
-    ):
-        pass
-    pairs.write_text(f"night/c0/p.jpg {DATABASE[0]}\n")
-    with (
-        open_hloc_matches(labelled, pairs, features, matches) as hloc,
-        pytest.raises(FgsnError, match=r"has no key points of 'night/c0/p\.jpg'"),
-    ):
-        hloc.of("night/c0/p.jpg")
-
-
-def test_matches_of_other_features_are_refused(tmp_path, labelled):
-    pairs, features, matches = write_files(tmp_path, labelled)
-    for key, value, says in (
-        (f"{dashed(QUERY)}/{dashed(DATABASE[1])}/matches0", np.zeros(7, np.int32), "7 for 12 key points"),
-        (f"{dashed(QUERY)}/{dashed(DATABASE[1])}/matches0", np.full(12, 999), "not there"),
-        (f"{dashed(QUERY)}/{dashed(DATABASE[1])}/matches0", np.zeros(12), "not of these features"),
-        (f"{dashed(QUERY)}/{dashed(DATABASE[1])}", None, "has no matches of 'night/c0/q.jpg' with 'reference/c0/001"),
-    ):
-        with h5py.File(matches, "r+") as file:
-            del file[key]
-            if value is not None:
-                file.create_dataset(key, data=value)
-        with open_hloc_matches(labelled, pairs, features, matches) as hloc, pytest.raises(FgsnError, match=says):
-            hloc.of(QUERY)
-    for value, says in ((np.zeros((12, 1)), r"should be \(N, 2\)"), (np.full((12, 2), np.nan), "not finite")):
-        with h5py.File(features, "r+") as file:
-            del file[f"{QUERY}/keypoints"]
-            file.create_dataset(f"{QUERY}/keypoints", data=value)
-        with open_hloc_matches(labelled, pairs, features, matches) as hloc, pytest.raises(FgsnError, match=says):
-            hloc.of(QUERY)
-
-
-def test_missing_and_broken_files(tmp_path, labelled):
-    pairs, _, matches = write_files(tmp_path, labelled)
-    with pytest.raises(FgsnError, match="does not exist"), open_hloc_matches(labelled, pairs, tmp_path / "x", matches):
-        pass
-    (tmp_path / "x").write_bytes(b"nothing")
-    with pytest.raises(FgsnError, match="no HDF5 file"), open_hloc_matches(labelled, pairs, tmp_path / "x", matches):
-        pass
+def test_pairs_and_what_is_no_list_of_them(tmp_path):
+    pairs = tmp_path / "pairs.txt"
     for text, says in (("a b\na b c\n", r"pairs\.txt:2: expected"), ("a\n", r"pairs\.txt:1"), ("# none\n", "no pairs")):
         pairs.write_text(text)
         with pytest.raises(FgsnError, match=says):
             read_pairs(pairs)
     pairs.write_text("q a\nq b\nq a\np a\n")
     assert read_pairs(pairs) == {"q": ["a", "b"], "p": ["a"]}
-
-
-def test_damaged_bytes_never_raise_anything_else(tmp_path, labelled):
-    pairs, features, matches = write_files(tmp_path, labelled)
-    rng = np.random.default_rng(0)
-
-    def matches_of_query():
-        with open_hloc_matches(labelled, pairs, features, matches) as hloc:
-            return hloc.of(QUERY)
-
-    for path in (features, matches):
-        whole = path.read_bytes()
-        for _ in range(150):
-            content = bytearray(whole[: rng.integers(1, len(whole))] if rng.random() < 0.1 else whole)
-            for at in rng.integers(0, len(content), 5):
-                content[at] = rng.integers(0, 256)
-            path.write_bytes(bytes(content))
-            read_or_refused(matches_of_query)
-        path.write_bytes(whole)

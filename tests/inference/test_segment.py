@@ -102,7 +102,7 @@ def test_what_exists_is_skipped_unless_told_otherwise(model, make_image, tmp_pat
 def test_something_more_to_save_is_made_for_all(model, make_image, tmp_path):
     make_image(tmp_path / "images" / "street.png", 101, 70)
     run(tmp_path)
-    assert run(tmp_path, save="labels,overlay,features,scores")["segmented"] == 1
+    assert run(tmp_path, save=("labels", "overlay", "features", "scores"))["segmented"] == 1
     assert [name for name in files(tmp_path / "out") if "/" in name] == [
         "features/street.npy", "labels/street.png", "overlay/street.jpg", "scores/street.npy"
     ]  # fmt: skip
@@ -122,8 +122,8 @@ def test_another_model_or_size_is_refused_in_the_same_folder(model, make_model, 
     for what, change in (
         ("another model", {"model": tmp_path / "other.safetensors", "window": 33}),
         (f"this model with --short-side {model.short_side}, not 40", {"short_side": 40}),
-        (f"this model with --window {model.window}, not 33 and --windows aligned, not published",
-         {"window": 33, "windows": "published"}),
+        (f"this model with --window {model.window}, not 33 and --tiling aligned, not published",
+         {"window": 33, "tiling": "published"}),
     ):  # fmt: skip
         with pytest.raises(FgsnError, match=f"out holds label maps of {what}: choose another --out, or add"):
             run(tmp_path, **change)
@@ -252,9 +252,9 @@ def test_a_broken_image_may_stop_the_run(model, make_image, tmp_path):
 
 
 def test_wrong_usage(tmp_path):
-    with pytest.raises(UsageError, match="--save knows labels, overlay, features, scores, not depth"):
-        SegmentSettings(model=tmp_path, images=tmp_path, out=tmp_path, save="labels,depth")
-    with pytest.raises(UsageError, match="take 97 instead of 100"):
+    with pytest.raises(UsageError, match="--save must be among labels, overlay, features, scores, not depth"):
+        SegmentSettings(model=tmp_path, images=tmp_path, out=tmp_path, save=("labels", "depth"))
+    with pytest.raises(UsageError, match="use 97 instead of 100"):
         SegmentSettings(model=tmp_path, images=tmp_path, out=tmp_path, window=100)
 
 
@@ -262,7 +262,10 @@ def test_label_maps_inside_the_folder_of_images_are_not_images(make_model, make_
     make_model().save(tmp_path / "model.safetensors")
     make_image(tmp_path / "images" / "a.png")
     settings = SegmentSettings(
-        model=tmp_path / "model.safetensors", images=tmp_path / "images", out=tmp_path / "images", save="labels,overlay"
+        model=tmp_path / "model.safetensors",
+        images=tmp_path / "images",
+        out=tmp_path / "images",
+        save=("labels", "overlay"),
     )
     assert segment(settings)["segmented"] == 1
     again = segment(settings)
@@ -300,7 +303,7 @@ def test_label_maps_of_two_precisions_are_not_mixed(model, make_image, tmp_path)
 @pytest.mark.parametrize("windows", ["aligned", "published"])
 def test_all_kinds_at_once_are_those_that_are_made_alone(model, make_image, tmp_path, windows):
     image = make_image(tmp_path / "images" / "street.png", 101, 70)
-    run(tmp_path, windows=windows, save="labels,overlay,features,scores")
+    run(tmp_path, tiling=windows, save=("labels", "overlay", "features", "scores"))
     out, alone = tmp_path / "out", replace(model, windows=windows)
     np.testing.assert_array_equal(read_label_map(out / "labels" / "street.png")[0], alone.segment(image))
     np.testing.assert_allclose(np.load(out / "features" / "street.npy"), alone.features(image), rtol=1e-2, atol=0.05)

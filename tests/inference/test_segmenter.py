@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fgsn.bench.segmentation import plain_labels
+from fgsn.bench.segmentation import baseline_labels
 from fgsn.inference import segmenter as fast
 from fgsn.inference.segmenter import chosen_precision, faster, window_bytes
 from fgsn.models.pspnet import Architecture
@@ -22,7 +22,7 @@ def pictures():
 def test_label_maps_are_those_of_the_plain_way(make_model, pictures, short_side):
     model = replace(make_model(classes=30, names=False), short_side=short_side)
     for pixels in pictures:
-        plain = plain_labels(model, pixels)
+        plain = baseline_labels(model, pixels)
         assert len(np.unique(plain)) > 5
         assert (model.segment(pixels) == plain).mean() >= 0.999
         assert (faster(model, "float32").segment(pixels) == plain).mean() >= 0.999

@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from fgsn.inference.label_lookup import read_image_labels
 from fgsn.inference.label_maps import write_label_map
-from fgsn.localization.label_histograms import Surroundings, shares_around
+from fgsn.localization.label_histograms import LabelHistograms, label_histograms
 from fgsn.localization.labelled_map import make_labelled_map
 from localization.toy import toy_model
 
@@ -26,7 +26,7 @@ def _folder(tmp_path):
 
 def test_without_a_window_the_pixel_alone_counts():
     labels = np.arange(12).reshape(3, 4) % K
-    shares = shares_around(labels, np.array([[1.4, 0.6], [3.0, 2.0], [-2.0, 0.0]]), 0.0, K)
+    shares = label_histograms(labels, np.array([[1.4, 0.6], [3.0, 2.0], [-2.0, 0.0]]), 0.0, K)
     np.testing.assert_array_equal(shares, [*np.eye(K)[[0, 1]], np.zeros(K)])
 
 
@@ -34,7 +34,7 @@ def test_shares_are_those_of_a_gaussian_window():
     labels = np.random.default_rng(1).integers(0, K, (60, 80))
     labels[20:40, 20:50] = 2
     pixels = np.array([[30.0, 30.0], [50.0, 30.0], [20.0, 20.0]])
-    shares = shares_around(labels, pixels, 3.0, K)
+    shares = label_histograms(labels, pixels, 3.0, K)
     smooth = np.stack([gaussian_filter((labels == k).astype(float), 3.0, truncate=2.0) for k in range(K)], axis=1)
     x, y = pixels.astype(int).T
     np.testing.assert_allclose(shares, smooth.transpose(0, 2, 1)[y, x], atol=0.06)  # round, not square
@@ -46,30 +46,30 @@ def test_shares_sum_to_one_inside_and_to_less_at_the_border(deviation, seed):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, K, (90, 120))
     pixels = np.array([[60.0, 45.0], [0.0, 0.0], [1e6, 3.0]])
-    totals = shares_around(labels, pixels, deviation, K).sum(axis=1)
+    totals = label_histograms(labels, pixels, deviation, K).sum(axis=1)
     assert totals[0] == pytest.approx(1, abs=1e-5)
     assert totals[1] <= 1 + 1e-5
     assert totals[2] == 0
 
 
-def test_without_a_window_likeness_is_the_root_of_the_share_of_votes(folder):
+def test_without_a_window_similarity_is_the_root_of_the_share_of_votes(folder):
     model = toy_model()
     labelled = make_labelled_map(model, folder)
-    around = Surroundings(labelled, folder, 0.0)
+    histograms = LabelHistograms(labelled, folder, 0.0)
     labels = read_image_labels(folder, model.names[0], model.camera(0).size, K)
     pixels, points = labelled.pixels_of(0), labelled.points_of(0)
-    likeness = around.likeness(labels, pixels, points)
+    similarity = histograms.similarity(labels, pixels, points)
     own = np.sqrt([(labelled.track_labels[labelled.track_point == p] == labels[round(y), round(x)]).mean()
                    for p, (x, y) in zip(points, pixels, strict=True)])  # fmt: skip
-    np.testing.assert_allclose(likeness, own, atol=1e-6)
-    assert (around.likeness(np.full_like(labels, K), pixels, points) == 0).all()
+    np.testing.assert_allclose(similarity, own, atol=1e-6)
+    assert (histograms.similarity(np.full_like(labels, K), pixels, points) == 0).all()
 
 
 def test_labels_that_do_not_stay_do_not_count(folder):
     stationary = np.arange(K) != 3
     labelled = make_labelled_map(toy_model(), folder, stationary)
-    around = Surroundings(labelled, folder, 0.05)
+    histograms = LabelHistograms(labelled, folder, 0.05)
     threes = np.full((labelled.camera(0).height, labelled.camera(0).width), 3)
     pixels, points = labelled.pixels_of(0), labelled.points_of(0)
-    assert (around.likeness(threes, pixels, points) == 0).all()
-    assert (around.likeness(np.zeros_like(threes), pixels, points) > 0).any()
+    assert (histograms.similarity(threes, pixels, points) == 0).all()
+    assert (histograms.similarity(np.zeros_like(threes), pixels, points) > 0).any()

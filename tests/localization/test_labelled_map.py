@@ -53,7 +53,7 @@ def test_a_map_without_labels():
     labelled = make_labelled_map(toy_model(), None)
     assert labelled.clusters == 0
     assert (labelled.labels == -1).all()
-    assert (labelled.nearest > 0).all()
+    assert (labelled.visibility.nearest > 0).all()
 
 
 def test_missing_label_maps_are_listed_and_count_for_nothing(labels, capsys):

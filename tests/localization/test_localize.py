@@ -76,7 +76,7 @@ def test_poses_from_two_matches_and_gravity(scene, tmp_path, capsys):
     score = call("score-poses", tmp_path / "poses.txt", "--truth", scene / "truth.txt", capsys=capsys)
     assert score["all"]["recall"][0] == 100  # where triplets have too many wrong matches to be sure of
     told = call(*words(scene, tmp_path / "x.txt", "p3p", solver="gravity", priors=None), capsys=capsys, code=2)
-    assert told.endswith("--solver gravity wants --priors")
+    assert told.endswith("--solver gravity requires --priors")
 
 
 def test_a_map_folder_gives_the_same_poses_without_label_maps(scene, tmp_path, capsys, make_model):
@@ -149,9 +149,9 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     )
     (tmp_path / "priors.txt").write_text("elsewhere 0 1 0 1.7\n")
     assert "'snow/c0/000.jpg' has no prior" in wrong(method="gsmc", priors=tmp_path / "priors.txt")
-    assert "--method gsmc wants --priors" in wrong(code=2, method="gsmc", priors=None)
+    assert "--method gsmc requires --priors" in wrong(code=2, method="gsmc", priors=None)
     assert "give --hloc, or --images" in wrong(code=2, hloc=None)
-    assert "holds no *.txt file with the list of pairs" in wrong(hloc=tmp_path / "small")
+    assert "contains no *.txt file with the list of pairs" in wrong(hloc=tmp_path / "small")
     (tmp_path / "bad.txt").write_text("snow/c0/000.jpg 2 0 0 0 1 2 3\n")
     line = call("score-poses", tmp_path / "bad.txt", "--truth", scene / "truth.txt", capsys=capsys, code=1)
     assert "bad.txt:1" in line

@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from fgsn.errors import FgsnError
+from fgsn.config import LocalizeSettings, TrackSettings
+from fgsn.errors import FgsnError, UsageError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import write_model
 from fgsn.geometry.pose import Pose
+from fgsn.geometry.visibility import Visibility
 from fgsn.inference.label_maps import write_label_map
 from fgsn.localization.labelled_map import make_labelled_map
-from fgsn.localization.map_folder import ARRAYS, FACTS, load_map, open_labelled_map, save_map
+from fgsn.localization.map_folder import ARRAYS, FACTS, check_map, load_map, open_labelled_map, save_map
 from localization.toy import CAMERA, read_or_refused, toy_model
 
 
@@ -30,6 +32,8 @@ def assert_same(one, two):
         if isinstance(a, Pose):
             np.testing.assert_array_equal(a.rotation, b.rotation)
             np.testing.assert_array_equal(a.translation, b.translation)
+        elif isinstance(a, Visibility):
+            assert_same(a, b)
         elif isinstance(a, np.ndarray):
             np.testing.assert_array_equal(a, b)
             assert a.dtype == b.dtype
@@ -59,7 +63,7 @@ def test_equal_maps_give_equal_bytes_and_arrays_go_to_torch(tmp_path, labelled):
 
 
 def test_what_is_no_map(tmp_path, labelled):
-    with pytest.raises(FgsnError, match="is no map folder"):
+    with pytest.raises(FgsnError, match="is not a map folder"):
         load_map(tmp_path)
     for content in (b"", b"\x00" * 100, b"\x80\x04", b"PK\x03\x04"):
         (tmp_path / ARRAYS).write_bytes(content)
@@ -119,3 +123,24 @@ def test_a_map_folder_stands_in_for_model_and_label_maps(tmp_path, labelled):
     assert open_labelled_map(tmp_path / "map", None, stays).stationary is stays
     with pytest.raises(FgsnError, match="use one model for both"):
         open_labelled_map(tmp_path / "map", None, stays[:-1])
+
+
+def test_what_is_needed_depends_on_what_the_map_is(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / ARRAYS).touch()
+    given = {"queries": (tmp_path,), "query_labels": tmp_path, "out": tmp_path}
+    tracked = given | {"odometry": (tmp_path,), "start": tmp_path, "data": tmp_path, "data_labels": tmp_path}
+    localized = given | {"hloc": tmp_path}
+    check_map(TrackSettings(map=tmp_path / "folder", **tracked))
+    check_map(TrackSettings(map=tmp_path, map_labels=tmp_path, **tracked))
+    with pytest.raises(UsageError, match=f"--map-labels is required: {tmp_path} is not a map folder"):
+        check_map(TrackSettings(map=tmp_path, **tracked))
+    check_map(LocalizeSettings(map=tmp_path / "folder", label_window=0, **localized))
+    check_map(LocalizeSettings(map=tmp_path / "folder", method="gsmc", priors=(tmp_path,), **localized))
+    check_map(LocalizeSettings(map=tmp_path, method="p3p", **localized))
+    for where in (tmp_path, tmp_path / "folder"):
+        check_map(LocalizeSettings(map=where, map_labels=tmp_path, **localized))
+        with pytest.raises(UsageError, match="--method ssmc requires --map-labels and --query-labels"):
+            check_map(LocalizeSettings(map=where, **localized))
+    with pytest.raises(UsageError, match="is a map folder, without images: give --hloc"):
+        check_map(LocalizeSettings(map=tmp_path / "folder", images=tmp_path, method="p3p", **given))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from fgsn.errors import FgsnError
+from fgsn.files import natural_order
 from fgsn.matching.candidates import (
     all_pairs,
     listed_pairs,
@@ -9,7 +10,6 @@ from fgsn.matching.candidates import (
     pairs_by_position,
     pairs_in_order,
     read_positions,
-    route_order,
 )
 
 SUMMER = [f"summer/img_{number}.jpg" for number in range(8, 12)]
@@ -17,8 +17,8 @@ WINTER = [f"winter/img_{number}.jpg" for number in range(98, 102)]
 
 
 def test_numbers_in_names_count_as_numbers():
-    assert sorted(["b_10", "b_9", "a_11", "b_9x"], key=route_order) == ["a_11", "b_9", "b_9x", "b_10"]
-    assert sorted(["1a", "a1", "1"], key=route_order)  # numbers and words compare
+    assert sorted(["b_10", "b_9", "a_11", "b_9x"], key=natural_order) == ["a_11", "b_9", "b_9x", "b_10"]
+    assert sorted(["1a", "a1", "1"], key=natural_order)  # numbers and words compare
 
 
 def test_all_and_in_order():

@@ -61,14 +61,14 @@ def test_no_process_is_started_for_what_is_there(tmp_path, monkeypatch):
 
     def pool(workers):
         started.append(workers)
-        return processes(1)
+        return processes(0)
 
     monkeypatch.setattr(module, "processes", pool)
     again = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
     assert again.extract(NAMES, workers=2) == {}
     assert again.match_all(pairs, workers=2) == {}
     assert scene.matcher.asked == asked
-    assert set(started) <= {1}
+    assert set(started) <= {0}
     os.utime(scene.images[NAMES[0]], ns=(1, 1))
     again.match_all(pairs, workers=2)
     assert started[-1] == 2
@@ -123,7 +123,7 @@ def test_other_processes_find_the_same(tmp_path):
     images["c.png"].write_bytes(b"broken")
     pairs = [("a.png", "b.png"), ("a.png", "c.png")]
     results = []
-    for workers in (1, 2):
+    for workers in (0, 2):
         features = Features(images, make_matcher("sift", 100), tmp_path / str(workers), longest=0)
         assert list(features.extract(images, workers)) == ["c.png"]
         assert list(features.match_all(pairs, workers)) == [pairs[1]]

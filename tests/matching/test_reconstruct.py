@@ -26,7 +26,7 @@ def test_one_model_over_two_conditions(tmp_path, known, capfd):
     features = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
     cameras = dict.fromkeys(scene.images, CAMERA) if known else None
     pairs = pairs_of(SUMMER, WINTER)
-    (model, *others) = reconstruct(features, pairs, tmp_path / "models", cameras, workers=1, seed=1)
+    (model, *others) = reconstruct(features, pairs, tmp_path / "models", cameras, workers=0, seed=1)
     assert not others
     assert model.folder == tmp_path / "models" / "0"
     assert set(model.images) == {*SUMMER, *WINTER} - {SUMMER[3]}

@@ -143,5 +143,5 @@ def test_training_with_the_backbone_frozen_or_not(freeze, pretrained, tmp_path):
 
 def test_weights_and_backbone_must_go_together(tmp_path):
     data = (f"camvid:{write_camvid(tmp_path / 'camvid')}",)
-    with pytest.raises(FgsnError, match="--weights timm fits a --backbone timm/NAME only"):
+    with pytest.raises(FgsnError, match="--weights timm works with --backbone timm/NAME only"):
         pretrain(PretrainSettings(data=data, out=tmp_path / "run", backbone="tiny", weights="timm"))

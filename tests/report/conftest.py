@@ -63,7 +63,7 @@ def street_run(tmp_path_factory, make_model, make_image) -> Path:
             LocalizeSettings(
                 map=root / "map", queries=(data / "queries/snow.txt",), out=run / f"localization/{name}.txt",
                 method=method, map_labels=root / "labels", query_labels=root / "labels", hloc=root / "hloc",
-                window=0,
+                label_window=0,
             )
         )  # fmt: skip
     return root

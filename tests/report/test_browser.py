@@ -1,6 +1,6 @@
-"""The page in a browser without a window: it opens without a complaint, asks for nothing, and its controls work.
+"""The page in a headless browser: it opens without errors, requests nothing, and its controls work.
 
-Wants playwright and a Chromium, Debian's or playwright's own; skipped where there is none.
+Requires playwright and Chromium, from Debian or playwright; skipped without them.
 """
 
 import shutil
@@ -100,14 +100,14 @@ def test_clusters_are_ordered_and_chosen(page):
     assert shown(page, cards) == page.locator(f"{cards}[data-stays='1']").count() < total
 
 
-def test_the_table_of_confusion_tells_its_cells(page):
+def test_the_confusion_matrix_describes_its_cells(page):
     heat = page.locator("#heat")
     heat.focus()
     heat.press("ArrowDown")
     heat.press("ArrowRight")
     heat.press("ArrowDown")
     first = page.locator("#heat-text").inner_text()
-    assert "stays itself" in first or "turns into" in first
+    assert "agrees" in first or "is confused with" in first
     box = heat.bounding_box()
     heat.hover(position={"x": box["width"] * 0.8, "y": box["height"] * 0.4})
     assert page.locator("#heat-text").inner_text() != first

@@ -43,7 +43,7 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-def test_the_page_holds_everything_and_fetches_nothing(street_run, tmp_path):
+def test_the_page_contains_everything_and_fetches_nothing(street_run, tmp_path):
     out = tmp_path / "page.html"
     results = report(ReportSettings(run=street_run / "run", labels=street_run / "labels", out=out))
     assert results["parts"] == PARTS
@@ -57,12 +57,12 @@ def test_the_page_holds_everything_and_fetches_nothing(street_run, tmp_path):
     words = "".join(page.words)
     for expected in (
         "30 labels",
-        "5 places that",
+        "5 places not used in training",
         "Kappa",
         "snow",
         "SSMC, fine-grained",
         "Loss, correspondences",
-        "stays",
+        "stationary",
     ):
         assert expected in words
 
@@ -70,7 +70,7 @@ def test_the_page_holds_everything_and_fetches_nothing(street_run, tmp_path):
 def test_one_place_is_not_places(street_run, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "about", lambda sources: about(sources) | {"places_measured": 1})
     report(ReportSettings(run=street_run / "run", labels=street_run / "labels", out=tmp_path / "page.html"))
-    assert "points of 1 place that" in (tmp_path / "page.html").read_text()
+    assert "points of 1 place not used" in (tmp_path / "page.html").read_text()
 
 
 def test_without_label_maps_they_are_made(street_run, tmp_path):
@@ -103,17 +103,17 @@ def test_a_data_set_that_is_gone_is_named(street_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"),
+    ("flags", "message"),
     [
         ({"run": "data"}, "neither a run"),
         ({"run": "nothing"}, "nothing is not a folder"),
         ({"labels": "map"}, "no label map of summer/c0/000.jpg"),
-        ({"labels": "few"}, r"7 labels, but the model 30"),
-        ({"labels": "small"}, r"000\.png is 32 x 24 pixels, but .*000\.jpg 320 x 240"),
+        ({"labels": "few"}, r"7 labels, but the model has 30"),
+        ({"labels": "small"}, r"000\.png is 32 x 24 pixels, but .*000\.jpg is 320 x 240"),
         ({"localization": "nowhere"}, "nowhere is not a folder"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(street_run, tmp_path, capsys, flags, says):
+def test_errors_are_one_line(street_run, tmp_path, capsys, flags, message):
     for file in (street_run / "labels").rglob("*.png"):
         name = file.relative_to(street_run / "labels")
         write_label_map(street_run / "few" / name, np.zeros((240, 320), int), 7)
@@ -124,7 +124,7 @@ def test_what_is_wrong_is_said_in_a_line(street_run, tmp_path, capsys, flags, sa
         main(["report", str(run), "--out", str(tmp_path / "page.html"), *words])
     assert stop.value.code == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fgsn:")]
-    assert re.search(says, line)
+    assert re.search(message, line)
     assert not (tmp_path / "page.html").exists()
 
 
@@ -145,7 +145,7 @@ def test_without_jinja2_the_extra_is_named(street_run, tmp_path, monkeypatch):
     assert not (tmp_path / "page.html").exists()
 
 
-def test_the_command_says_what_it_wrote(street_run, tmp_path, capsys):
+def test_the_command_reports_what_it_wrote(street_run, tmp_path, capsys):
     shutil.copy(street_run / "run" / "metrics.jsonl", tmp_path)
     with pytest.raises(SystemExit) as stop:
         main(["report", str(tmp_path), "--json"])

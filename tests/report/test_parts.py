@@ -1,4 +1,4 @@
-"""The parts of the page, on the run of `conftest.py`."""
+"""The sections of the page, on the run of `conftest.py`."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ from fgsn.report.confusion import by_similarity, confusion
 from fgsn.report.matches import match_pictures
 from fgsn.report.pictures import hexadecimal, label_picture
 from fgsn.report.places import places
-from fgsn.report.poses import recall_bars, scored, view_from_above
+from fgsn.report.poses import map_view, recall_bars, scored
 from fgsn.report.sources import open_sources
 
 
@@ -28,7 +28,7 @@ def picture(uri):
     return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
 
 
-def test_label_pictures_hold_no_colour_but_the_labels(tmp_path):
+def test_label_pictures_contain_no_colour_but_the_labels(tmp_path):
     write_label_map(tmp_path / "map.png", np.arange(600).reshape(20, 30) % 2, 2, np.array([[255, 0, 0], [0, 0, 255]]))
     shown = picture(label_picture(tmp_path / "map.png", 11))
     assert {colour for _, colour in shown.getcolors()} == {(255, 0, 0), (0, 0, 255)}
@@ -40,8 +40,8 @@ def test_a_label_has_one_colour_on_all_of_the_page(sources):
     shown = places(sources, 10**7)
     colours = {hexadecimal(colour) for colour in sources.model.palette}
     for place in shown:
-        assert [view.condition for view in place.views] == ["summer", "snow"]
-        for view in place.views:
+        assert [view.condition for view in place.images] == ["summer", "snow"]
+        for view in place.images:
             seen = {hexadecimal(np.array(c, np.uint8)) for _, c in picture(view.labels[0]).getcolors()}
             assert seen <= colours
     points = point_labels(sources)
@@ -53,12 +53,13 @@ def test_a_label_has_one_colour_on_all_of_the_page(sources):
 
 def test_many_places_stay_within_the_budget(sources):
     large, small = (
-        sum(len(view.image) for place in places(sources, budget) for view in place.views) for budget in (10**9, 200_000)
+        sum(len(view.image) for place in places(sources, budget) for view in place.images)
+        for budget in (10**9, 200_000)
     )
     assert small < large * 0.7
 
 
-def test_clusters_are_what_the_label_maps_say(sources, street_run):
+def test_clusters_agree_with_the_label_maps(sources, street_run):
     points = point_labels(sources)
     found = clusters(sources, points)
     maps = [read_label_map(path)[0] for path in sorted((street_run / "labels").rglob("*.png"))]
@@ -76,7 +77,7 @@ def test_clusters_are_what_the_label_maps_say(sources, street_run):
     assert {patch.condition for cluster in found for patch in cluster.patches} == {"summer", "snow"}
 
 
-def test_the_table_of_confusion_is_what_the_points_say(sources):
+def test_the_confusion_matrix_agrees_with_the_points(sources):
     points = point_labels(sources)
     table = confusion(sources, points)
     assert set(table["tables"]) == {"all"}  # there is one condition only
@@ -106,7 +107,7 @@ def test_poses_are_scored_and_drawn(sources):
     assert ssmc.method == "SSMC, fine-grained"
     assert ssmc.recall[0] == 100
     assert ssmc.interval[0][0] < 100 == ssmc.interval[0][1]
-    view = view_from_above(sources, found)
+    view = map_view(sources, found)
     assert len(view.true) == 5
     near = [one for one in view.found if one["method"] == "ssmc_fgsn"]
     assert len(near) == 5

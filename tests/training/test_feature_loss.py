@@ -17,7 +17,7 @@ from fgsn.training.feature_loss import (
     feature_loss,
     squared_distance,
 )
-from fgsn.training.losses import Matches, class_correspondence_loss
+from fgsn.training.losses import MatchedCells, class_correspondence_loss
 
 HERE = Path(__file__).parent
 CELLS, GOLDEN = np.load(HERE / "golden_losses.npz"), np.load(HERE / "golden_feature_losses.npz")
@@ -33,7 +33,9 @@ def golden_matches(reference="reference", target="target", source=CELLS, weights
     sides = [[numbers(source[f"{side}_{pair}"]) for pair in "01"] for side in (reference, target)]
     pair = torch.cat([torch.full((len(cells),), n) for n, cells in enumerate(sides[0])])
     reference, target = (torch.cat(side) for side in sides)
-    return Matches(pair, reference, target, torch.ones(len(pair)) if weights is None else torch.from_numpy(weights))
+    return MatchedCells(
+        pair, reference, target, torch.ones(len(pair)) if weights is None else torch.from_numpy(weights)
+    )
 
 
 def golden_weights():
@@ -146,7 +148,7 @@ def cells(*points):
 
 
 def made(reference, target, pair=None):
-    return Matches(pair if pair is not None else torch.zeros(len(target), dtype=torch.int64), reference, target,
+    return MatchedCells(pair if pair is not None else torch.zeros(len(target), dtype=torch.int64), reference, target,
                    torch.ones(len(target)))  # fmt: skip
 
 
@@ -193,7 +195,7 @@ def random_matches(count, pairs=2, height=9, width=14, seed=0):
     rng = np.random.default_rng(seed)
     pair = np.sort(rng.integers(0, pairs, count))
     ends = (np.stack([rng.integers(0, width, count), rng.integers(0, height, count)], 1) for _ in range(2))
-    return Matches(*(numbers(part) for part in (pair, *ends)), torch.ones(count))
+    return MatchedCells(*(numbers(part) for part in (pair, *ends)), torch.ones(count))
 
 
 def test_wrong_partners_are_far_matches_of_the_same_pair_and_all_of_them_come_up():
@@ -244,7 +246,7 @@ def test_every_pair_counts_the_same(kind):
     torch.manual_seed(0)
     maps = [torch.randn(2, 5, 30, 40) for _ in range(2)]
     matches = random_matches(30, height=30, width=40)
-    matches = Matches(matches.pair, matches.reference, matches.target, torch.rand(30))
+    matches = MatchedCells(matches.pair, matches.reference, matches.target, torch.rand(30))
     negatives = draw_negatives(matches, 2, 8, (30, 40), [torch.Generator()] * 3)
     each = []
     for n in (0, 1):

@@ -18,7 +18,7 @@ from fgsn.models import backbones
 from fgsn.models.normalisation import CAFFE
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.models.resnet import DilatedResNet
-from fgsn.training.losses import Matches, at_cells, cluster_loss, correspondence_loss
+from fgsn.training.losses import MatchedCells, at_cells, cluster_loss, correspondence_loss
 from fgsn.training.run import set_rate, sgd
 
 # Golden 10: step, then the rates of biases and of everything else.
@@ -140,7 +140,7 @@ def test_the_losses_of_a_step_of_theirs(start, tmp_path):
     cells = [their_cells(p) for p in seen]
     kept = np.all([((c >= 0) & (c < CELLS)).all(axis=1) for c in cells], axis=0)
     pair = torch.zeros(int(kept.sum()), dtype=torch.int64)
-    matches = Matches(pair, *(torch.from_numpy(c[kept]) for c in cells), torch.ones(len(pair)))
+    matches = MatchedCells(pair, *(torch.from_numpy(c[kept]) for c in cells), torch.ones(len(pair)))
     labels = torch.from_numpy(stored["map"].astype(np.int64))[None]
     wanted = at_cells(labels, matches.pair, matches.reference)
     np.testing.assert_array_equal(wanted, stored["labels"])
@@ -193,7 +193,7 @@ def test_a_run_of_theirs_replayed(start):
         cells = [their_cells(p) for p in points]
         kept = np.all([((c >= 0) & (c < CELLS)).all(axis=1) for c in cells], axis=0)
         pair = torch.zeros(int(kept.sum()), dtype=torch.int64)
-        matches = Matches(pair, *(torch.from_numpy(c[kept]) for c in cells), torch.ones(len(pair)))
+        matches = MatchedCells(pair, *(torch.from_numpy(c[kept]) for c in cells), torch.ones(len(pair)))
         with torch.no_grad():
             labels = codebook.assign_map(frozen(crops[0][None]).features)
         wanted = at_cells(labels, pair, matches.reference)

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from fgsn.training.losses import (
-    Matches,
+    MatchedCells,
     at_cells,
     cluster_loss,
     correspondence_loss,
@@ -26,7 +26,7 @@ def cells_at(name):
 def golden_matches(*names):
     pair = torch.cat([torch.full((len(GOLDEN[f"labels_{name}"]),), n) for n, name in enumerate(names)])
     reference, target = (torch.cat([cells_at(f"{side}_{name}") for name in names]) for side in ("reference", "target"))
-    return Matches(pair, reference, target, torch.ones(len(pair))), torch.cat(
+    return MatchedCells(pair, reference, target, torch.ones(len(pair))), torch.cat(
         [cells_at(f"labels_{name}") for name in names]
     )
 
@@ -79,7 +79,7 @@ def random_matches(count, pairs=2, height=9, width=14, seed=0):
     pair = np.sort(rng.integers(0, pairs, count))
     ends = (np.stack([rng.integers(0, width, count), rng.integers(0, height, count)], 1) for _ in range(2))
     cells = (torch.from_numpy(part.astype(np.int64)) for part in (pair, *ends))
-    return Matches(*cells, torch.ones(count))
+    return MatchedCells(*cells, torch.ones(count))
 
 
 def test_maps_that_are_not_square():
@@ -155,7 +155,7 @@ def test_padding_gets_no_gradient_from_the_class_loss():
 
 def test_choosing_some_pairs():
     cells = torch.arange(12).view(6, 2), torch.arange(12, 24).view(6, 2)
-    matches = Matches(torch.tensor([0, 1, 1, 3, 3, 4]), *cells, torch.arange(6.0))
+    matches = MatchedCells(torch.tensor([0, 1, 1, 3, 3, 4]), *cells, torch.arange(6.0))
     assert len(matches) == 6
     assert matches.among([1, 4]).tolist() == [False, True, True, False, False, True]
     some = matches.of([1, 4])

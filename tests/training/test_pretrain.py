@@ -193,11 +193,11 @@ def test_sets_of_different_classes_are_refused(run, camvid, make_image, tmp_path
 
 
 def test_what_cannot_be_is_told(run):
-    with pytest.raises(FgsnError, match="--weights imagenet fits the backbone lite only"):
+    with pytest.raises(FgsnError, match="--weights imagenet works with --backbone lite only"):
         run(weights="imagenet")
     with pytest.raises(UsageError, match="unknown backbone 'tinny'; did you mean 'tiny'"):
         run(backbone="tinny")
-    with pytest.raises(FgsnError, match=r"step 5: .* not finite .* batch 4 of this kind, .*: take a smaller --lr"):
+    with pytest.raises(FgsnError, match=r"step 5: .* not finite .* skipped batch 4, .*: choose a smaller --lr"):
         run(lr=1e12, iterations=20, validate_every=100)
 
 

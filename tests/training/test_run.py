@@ -98,7 +98,7 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
     run = Run(tmp_path, Settings(), resume=False)
     run.log({"step": 1, "loss": 1.0})
     run.close()
-    with pytest.raises(FgsnError, match=f"{tmp_path} holds a run already: add --resume"):
+    with pytest.raises(FgsnError, match=f"{tmp_path} already contains a run: add --resume"):
         Run(tmp_path, Settings(), resume=False)
 
 
@@ -108,7 +108,7 @@ def test_a_start_that_failed_does_not_block_its_folder(tmp_path):
 
 
 def test_nothing_to_resume(tmp_path):
-    with pytest.raises(FgsnError, match="holds no run to resume: leave --resume out"):
+    with pytest.raises(FgsnError, match="contains no run to resume: omit --resume"):
         Run(tmp_path / "none", Settings(), resume=True)
 
 

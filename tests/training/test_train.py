@@ -224,7 +224,7 @@ def test_without_validation_pairs_the_last_weights_are_taken(run, make_dataset, 
     root = make_dataset(tmp_path / "set", places=2)
     prepare(PrepareSettings(dataset=root, validation_share=0.0))
     assert run(data=(root,), iterations=4)["best"] == {}
-    assert "there are no validation pairs: the last weights are taken" in capsys.readouterr().err
+    assert "the data sets have no validation pairs: using the last weights" in capsys.readouterr().err
     last = read_model_file(tmp_path / "run" / "checkpoints" / "last.safetensors")[0]
     assert torch.equal(fgsn.load(tmp_path / "run").network.classifier.weight, last["network.classifier.weight"])
 
@@ -271,7 +271,7 @@ def test_a_data_set_that_is_not_prepared_is_told(run, make_dataset, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_is_told(run):
-    with pytest.raises(FgsnError, match=r"step 5: .* \(loss nan.* batch 4 .* no checkpoint yet: take a smaller --lr"):
+    with pytest.raises(FgsnError, match=r"step 5: .* \(loss nan.* skipped batch 4, .* yet: choose a smaller --lr"):
         run(lr=1e9, iterations=20, validate_every=100)
 
 
@@ -294,12 +294,12 @@ def test_batches_that_are_not_finite_are_recorded_and_skipped_and_too_many_stop_
     assert all(torch.isfinite(value).all() for value in weights.values())
 
     bad = {1, 2, 3, 4, 6, 7}
-    with pytest.raises(FgsnError, match="batch 4 of this kind, the last checkpoint is as it was"):
+    with pytest.raises(FgsnError, match="skipped batch 4, the last checkpoint is intact"):
         run(iterations=8, validate_every=3)
     checkpoint = tmp_path / "run" / "checkpoints" / "last.safetensors"
     before = checkpoint.read_bytes()
     assert read_model_file(checkpoint)[1]["step"] == 3
-    with pytest.raises(FgsnError, match=r"step 5: .* batch 4 of this kind"):
+    with pytest.raises(FgsnError, match=r"step 5: .* skipped batch 4"):
         run(iterations=8, validate_every=3, resume=True)
     assert checkpoint.read_bytes() == before
 
@@ -314,7 +314,7 @@ def test_weights_that_are_not_finite_are_never_saved(run, monkeypatch, tmp_path)
         return True
 
     monkeypatch.setattr(module, "finite_step", broken)
-    with pytest.raises(FgsnError, match=r"classifier\.bias is no longer finite at step 3; it was not saved"):
+    with pytest.raises(FgsnError, match=r"classifier\.bias is not finite at step 3; checkpoint not written"):
         run(validate_every=100, save_every=3)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
@@ -330,7 +330,7 @@ def test_in_the_place_of_a_broken_image_comes_another_and_the_run_is_the_same_ag
     run(data=(root,), iterations=9, recluster_every=4)
     told = [line for line in capsys.readouterr().err.splitlines() if "000.png" in line]
     assert len(told) == 1
-    assert told[0].endswith("another was taken in its place")
+    assert told[0].endswith("used another one instead")
     recorded = [problem for row in rows(tmp_path / "run") for problem in row.get("bad_images", [])]
     assert any("snow/c0/000.png" in problem for problem in recorded)
     assert any("reference/c0/002.png" in problem for problem in recorded)
@@ -356,7 +356,7 @@ def test_two_trainings_do_not_write_into_one_folder(settings):
     try:
         other = subprocess.run(
             [sys.executable, "-c", "import sys; from pathlib import Path; from fgsn.files import FolderLock; "
-             "sys.exit(FolderLock(Path(sys.argv[1])).alone())", wanted.out],
+             "sys.exit(FolderLock(Path(sys.argv[1])).lock_exclusively())", wanted.out],
             check=False,
         )  # fmt: skip
         assert other.returncode == 0
@@ -484,11 +484,11 @@ def test_a_finished_run_may_be_resumed_and_stays_as_it_is(run, tmp_path):
 
 def test_a_run_is_not_overwritten_nor_resumed_with_other_settings(run, tmp_path):
     run(iterations=2)
-    with pytest.raises(FgsnError, match="holds a run already: add --resume"):
+    with pytest.raises(FgsnError, match="already contains a run: add --resume"):
         run(iterations=2)
     with pytest.raises(FgsnError, match=r"cannot resume .*\(clusters was 4, now 5, lr was 0.002, now 0.5\)"):
         run(iterations=2, clusters=5, lr=0.5, resume=True)
-    with pytest.raises(FgsnError, match="holds no run to resume"):
+    with pytest.raises(FgsnError, match="contains no run to resume"):
         run(iterations=2, out=tmp_path / "other", resume=True)
 
 
@@ -557,7 +557,7 @@ def test_a_killed_process_goes_on_with_the_same_bits(settings, without_a_break, 
     assert process.returncode == {"SIGKILL": -9, "SIGTERM": 143}.get(kind, 130), told
     assert "Traceback" not in told
     if kind != "SIGKILL":
-        assert told.splitlines()[-1].startswith("fgsn: interrupted; what was finished is saved, and --resume")
+        assert told.splitlines()[-1].startswith("fgsn: interrupted; finished work is saved: continue with --resume")
     assert not (wanted.out / "model.safetensors").exists()
     train(settings(**PROCESS, resume=True))
     leftovers = {str(path.relative_to(wanted.out)) for path in wanted.out.rglob("*.part")}

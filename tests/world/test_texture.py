@@ -28,7 +28,7 @@ def test_lines_cover_their_share(footprint):
     assert coverage.mean() == pytest.approx(0.1 / 0.6, abs=0.01)
 
 
-def test_within_is_the_overlap():
+def test_within_is_the_covered_share():
     x = np.array([0.0, 0.95, 1.0, 1.05, 2.0])
     assert within(x, -1.0, 1.0, np.full(5, 0.2)) == pytest.approx([1, 0.75, 0.5, 0.25, 0])
 

@@ -28,7 +28,7 @@ STATIC = {4, 7, 8, 11, 12, 13, 17, 19, 20, 21, 22}
 
 
 def settings(out: Path, **changes) -> WorldSettings:
-    values = {"seed": 3, "places": PLACES, "size": SIZE, "conditions": CONDITIONS, "points": 300, "workers": 1}
+    values = {"seed": 3, "places": PLACES, "size": SIZE, "conditions": CONDITIONS, "points": 300, "workers": 0}
     return WorldSettings(out=out, **{**values, **changes})
 
 
@@ -41,7 +41,7 @@ def world(tmp_path_factory) -> Path:
 
 
 def digests(root: Path) -> dict[str, str]:
-    left_out = {"config.yaml"}  # holds the folder and the number of workers
+    left_out = {"config.yaml"}  # contains the folder and the number of workers
     files = (file for file in root.rglob("*") if file.is_file() and file.name not in left_out)
     return {str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
@@ -169,7 +169,7 @@ def test_conditions_differ(world):
     assert leaves["snow"] < leaves["reference"]
 
 
-def test_drives_differ_as_a_cars_do(world):
+def test_drives_differ_like_those_of_a_car(world):
     poses = {name: read_poses(world, name) for name in ("reference", *CONDITIONS)}
     for condition in CONDITIONS:
         offset = np.linalg.norm(poses[condition].centre - poses["reference"].centre, axis=1)
@@ -271,10 +271,10 @@ def test_another_seed_is_another_world(world, tmp_path):
     assert np.abs(other - read_image(world, "reference", 0)).mean() > 5
 
 
-def test_wrong_input_is_told_in_one_line(world, tmp_path):
-    with pytest.raises(FgsnError, match=r"other settings \(seed 3 instead of 4\)") as told:
+def test_wrong_input_is_reported_in_one_line(world, tmp_path):
+    with pytest.raises(FgsnError, match=r"other settings \(seed 3 instead of 4\)") as raised:
         make_world(settings(world, seed=4))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(FgsnError, match="is not empty and holds no world"):
         make_world(settings(tmp_path))

@@ -1,7 +1,7 @@
 const by = id => document.getElementById(id)
 const all = (selector, within = document) => [...within.querySelectorAll(selector)]
 
-// Places: one slider for all pictures, and where else a label is.
+// Places: one slider for all pictures, and highlighting of a label in all of them.
 if (by("place")) {
   const picked = by("picked"), hint = picked.textContent
   let colour = null
@@ -16,9 +16,9 @@ if (by("place")) {
   }
   const hex = (data, at) => "#" + [0, 1, 2].map(k => data[at + k].toString(16).padStart(2, "0")).join("")
   const clear = () => { colour = null; all(".stack canvas").forEach(canvas => canvas.remove()); by("all-labels").hidden = true; picked.textContent = hint }
-  const pick = wanted => {
+  const pick = chosen => {
     clear()
-    colour = wanted
+    colour = chosen
     by("all-labels").hidden = false
     const shares = []
     for (const stack of stacks()) {
@@ -29,16 +29,16 @@ if (by("place")) {
       const veil = new ImageData(width, height)
       let count = 0
       for (let at = 0; at < data.length; at += 4) {
-        if (hex(data, at) === wanted) count++
+        if (hex(data, at) === chosen) count++
         else { veil.data[at] = veil.data[at + 1] = veil.data[at + 2] = 12; veil.data[at + 3] = 205 }
       }
       canvas.getContext("2d").putImageData(veil, 0, 0)
       stack.append(canvas)
       shares.push(`${stack.parentNode.querySelector("figcaption").textContent} ${(100 * count / width / height).toFixed(1)} %`)
     }
-    const name = labelNames[by("labels").value][wanted]
-    picked.innerHTML = `<i class="swatch" style="background:${wanted}"></i>`
-    picked.append(`Label ${name ?? wanted}: ${shares.join(", ")} of the picture.`)
+    const name = labelNames[by("labels").value][chosen]
+    picked.innerHTML = `<i class="swatch" style="background:${chosen}"></i>`
+    picked.append(`Label ${name ?? chosen}: ${shares.join(", ")} of the picture.`)
   }
   by("place").onchange = () => { clear(); all(".views").forEach(views => views.hidden = views.dataset.place !== by("place").value) }
   by("labels").onchange = () => { clear(); all(".stack [data-model]").forEach(one => one.hidden = one.dataset.model !== by("labels").value) }
@@ -61,15 +61,15 @@ if (by("place")) {
         const box = stack.getBoundingClientRect(), { data, width, height } = pixels(image)
         const x = Math.min(width - 1, Math.floor((event.clientX - box.left) / box.width * width))
         const y = Math.min(height - 1, Math.floor((event.clientY - box.top) / box.height * height))
-        const wanted = hex(data, 4 * (y * width + x))
-        wanted === colour ? clear() : pick(wanted)
+        const chosen = hex(data, 4 * (y * width + x))
+        chosen === colour ? clear() : pick(chosen)
       }
       start = null
     }
   }
 }
 
-// Clusters: order, choice, and the first dozen at first.
+// Clusters: sort, filter, and show the first dozen until "Show all" is pressed.
 if (by("gallery")) {
   const gallery = by("gallery"), cards = [...gallery.children], first = 12
   let open = false
@@ -87,7 +87,7 @@ if (by("gallery")) {
   arrange()
 }
 
-// The table of confusion.
+// Confusion matrix.
 if (by("heat")) {
   const { names, colours, tables, points } = JSON.parse(by("confusion-data").textContent)
   const canvas = by("heat"), count = names.length, strip = Math.max(2, Math.round(count / 30))
@@ -115,15 +115,15 @@ if (by("heat")) {
     }
     by("ramp").style.background = `linear-gradient(90deg, ${[0, 1, 2, 3, 4, 5, 6, 7, 8].map(n => shade((n / 8) ** 2)).join(",")})`
   }
-  const tell = () => {
+  const describe = () => {
     const [row, column] = cursor, condition = by("heat-condition").value, total = points[condition][row]
     const swatch = at => Object.assign(document.createElement("i"), { className: "swatch", style: `background:${colours[at]}` })
     const share = table[row * count + column] / 2.55
-    by("heat-text").replaceChildren("Label ", swatch(row), names[row], row === column ? " stays itself" : " turns into ", ...(row === column ? [] : [swatch(column), names[column]]),
+    by("heat-text").replaceChildren("Label ", swatch(row), names[row], row === column ? " agrees" : " is confused with ", ...(row === column ? [] : [swatch(column), names[column]]),
       ` at ${share > 0 && share < 0.5 ? "less than 1" : share.toFixed(0)} % of its ${total} points${condition === "all" ? "" : " (" + condition + ")"}.`)
   }
-  const choose = () => { table = decode(tables[by("heat-condition").value]); draw(); if (cursor) tell() }
-  const move = (row, column) => { cursor = [row, column].map(value => Math.min(count - 1, Math.max(0, value))); draw(); tell() }
+  const choose = () => { table = decode(tables[by("heat-condition").value]); draw(); if (cursor) describe() }
+  const move = (row, column) => { cursor = [row, column].map(value => Math.min(count - 1, Math.max(0, value))); draw(); describe() }
   const point = event => {
     const box = canvas.getBoundingClientRect(), at = (value, start, size) => Math.floor((value - start) / size * (count + strip)) - strip
     const row = at(event.clientY, box.top, box.height), column = at(event.clientX, box.left, box.width)

@@ -1,1 +1,5 @@
-"""fgsn bench: how fast the parts are, each beside a plain version of it and beside what the machine allows."""
+"""fgsn bench: how fast each step is, compared with a baseline and with the roofline of the machine.
+
+Each file measures one subject; `street` generates the street that localization is measured on. The scripts in
+benchmarks/ import the subjects from here.
+"""

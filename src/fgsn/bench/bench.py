@@ -1,4 +1,4 @@
-"""fgsn bench: measures the subjects that are asked for, one file of this package each."""
+"""fgsn bench: measures the requested subjects; each is one function of this package."""
 
 import importlib
 import os
@@ -25,14 +25,21 @@ SUBJECTS = {
     "gsmc": "fgsn.bench.gsmc:gsmc",
     "pfsl": "fgsn.bench.pfsl:pfsl",
 }
-"""Subject: its function, settings -> metrics. All have shapes, ours_s, plain_s, ratio and floor_s."""
+"""The function of each subject, from settings to a row of `fgsn.bench.measure.metrics`."""
 
 
 def bench(settings: BenchSettings) -> dict[str, Any]:
-    """Measure the subjects; returns the machine and a table of metrics, and writes them where `--out` says."""
+    """Measure the requested subjects, all of them by default.
+
+    Returns:
+        `machine`, and `bench`: a row of metrics per subject; also written to `settings.out`.
+
+    Raises:
+        UsageError: a subject does not exist.
+    """
     for name in settings.subjects:
         if name not in SUBJECTS:
-            raise UsageError(f"--subjects knows no '{name}'; {nearest(name, SUBJECTS)}")
+            raise UsageError(f"unknown subject '{name}' in --subjects; {nearest(name, SUBJECTS)}")
     results: dict[str, Any] = {"machine": machine(settings)}
     rows: dict[str, Any] = {}
     for name in settings.subjects or SUBJECTS:
@@ -42,12 +49,12 @@ def bench(settings: BenchSettings) -> dict[str, Any]:
         rows[name] = measure(settings)
         results["bench"] = rows
         if settings.out is not None:
-            write_json(settings.out, results)  # after each: a long run that is stopped leaves what it has
+            write_json(settings.out, results)  # after each subject, so that an interrupted run keeps its results
     return results
 
 
 def machine(settings: BenchSettings) -> dict[str, Any]:
-    """The device, the versions and the measured rates that the floors stand on."""
+    """The device, library versions, and the measured rates that the rooflines are based on."""
     device = choose_device(settings.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     rates = {dtype: matmul_rate(device, getattr(torch, dtype)) / 1e9 for dtype in ("float32", "bfloat16")}

@@ -1,54 +1,76 @@
-"""Taking times: warm-up, turns, medians; and what the machine can do at best."""
+"""Timing (warm-up, alternating rounds, medians) and the peak rates of the machine."""
 
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 TRIES = 5
 REST = 0.2
-"""Seconds between turns: NumPy's threads, out of work, keep the processors busy for a while, and so do torch's."""
+"""Seconds between calls: idle threads of NumPy and torch keep spinning for a while and would slow the next method."""
 
 
-def alternating(methods: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device) -> dict[str, float]:
-    """Seconds of each method: the median over the rounds, in each of which every method has its turn after a warm-up.
+class Timed(NamedTuple):
+    """Seconds of one method, one entry per round, and what its last call returned."""
 
-    Others on the machine then disturb all methods alike, and their ratios least.
+    wall: list[float]
+    processor: list[float]
+    """CPU time of all threads; other programs on the machine disturb it less than wall time."""
+    result: Any
+
+
+def alternating(methods: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device) -> dict[str, Timed]:
+    """Time each method once per round, after one warm-up call of each.
+
+    The methods alternate, so that a busy machine slows all of them equally and their ratios stay meaningful.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in methods}
     for method in methods.values():
         _timed(method, device)
+    turns: dict[str, list[tuple[float, float, Any]]] = {name: [] for name in methods}
     for _ in range(rounds):
         for name, method in methods.items():
             time.sleep(REST)
-            seconds[name].append(_timed(method, device))
-    return {name: median(values) for name, values in seconds.items()}
+            turns[name].append(_timed(method, device))
+    return {
+        name: Timed([wall for wall, _, _ in rows], [processor for _, processor, _ in rows], rows[-1][2])
+        for name, rows in turns.items()
+    }
 
 
 def metrics(
-    seconds: Mapping[str, float], shapes: str, device: torch.device, operations: float, moved: float, dtype: torch.dtype
+    timed: Mapping[str, Timed],
+    shapes: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    operations: float,
+    moved: float = 0.0,
+    units: int = 1,
 ) -> dict[str, Any]:
-    """The row of a subject.
+    """The row of a subject: median seconds, the ratio of baseline to ours, and the roofline.
 
     Args:
-        seconds: of `ours`, `plain` and whatever else was measured.
-        shapes: what was worked on, in words.
-        device: where.
-        operations: floating-point operations that the work needs at least (a multiply-add is two).
-        moved: bytes that must be read and written at least.
-        dtype: what ours computes in.
+        timed: the times of `ours`, of `baseline` if it was measured, and of other methods.
+        shapes: description of the workload.
+        device: where it ran.
+        dtype: arithmetic of ours.
+        operations: floating-point operations that one unit needs at least (a multiply-add counts as two).
+        moved: bytes that one unit must read and write at least; 0 if that is negligible.
+        units: work items per call; all seconds are per unit.
+
+    Returns:
+        `shapes`, `<method>_s` for each method, `ratio` (if there is a baseline), `roofline_s` and `over_roofline`.
     """
-    floor = max(operations / matmul_rate(device, dtype), moved / copy_rate(device))
-    return {
-        "shapes": shapes,
-        **{f"{name}_s": value for name, value in seconds.items()},
-        "ratio": seconds["plain"] / seconds["ours"],
-        "floor_s": floor,
-        "over_floor": seconds["ours"] / floor,
-    }
+    seconds = {name: median(times.wall) / units for name, times in timed.items()}
+    roofline = operations / matmul_rate(device, dtype)
+    if moved:
+        roofline = max(roofline, moved / copy_rate(device))
+    row: dict[str, Any] = {"shapes": shapes, **{f"{name}_s": value for name, value in seconds.items()}}
+    if "baseline" in seconds:
+        row["ratio"] = seconds["baseline"] / seconds["ours"]
+    return row | {"roofline_s": roofline, "over_roofline": seconds["ours"] / roofline}
 
 
 @lru_cache
@@ -56,20 +78,21 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations per second of a large square matrix product."""
     side = 8192 if device.type == "cuda" else 1536
     one, other = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
-    return 2 * side**3 / min(_timed(lambda: one @ other, device) for _ in range(TRIES))
+    return 2 * side**3 / min(_timed(lambda: one @ other, device)[0] for _ in range(TRIES))
 
 
 @lru_cache
 def copy_rate(device: torch.device) -> float:
-    """Bytes per second, read and written, of copying an array larger than the caches."""
+    """Bytes per second, read plus written, when copying an array larger than the caches."""
     source = torch.ones((1 << 30 if device.type == "cuda" else 1 << 28) // 4, device=device)
     target = torch.empty_like(source)
-    return 2 * source.nbytes / min(_timed(lambda: target.copy_(source), device) for _ in range(TRIES))
+    return 2 * source.nbytes / min(_timed(lambda: target.copy_(source), device)[0] for _ in range(TRIES))
 
 
-def _timed(method: Callable[[], Any], device: torch.device) -> float:
-    began = time.perf_counter()
-    method()
+def _timed(method: Callable[[], Any], device: torch.device) -> tuple[float, float, Any]:
+    """Wall time and processor time of one call in seconds, and its result."""
+    wall, processor = time.perf_counter(), time.process_time()
+    result = method()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+    return time.perf_counter() - wall, time.process_time() - processor, result

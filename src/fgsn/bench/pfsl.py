@@ -1,8 +1,5 @@
-"""The particle filter: all particles scored at once, beside one particle after the other in NumPy."""
+"""The particle filter: all particles are scored at once; the baseline scores one at a time in NumPy."""
 
-import time
-from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -23,40 +20,31 @@ from fgsn.tracking.particle_filter import FilterSettings, ParticleFilter, Spread
 CAMERA = Camera(1024, 768, 869.0, 866.0, 525.0, 419.5)
 STILL = Pose(np.eye(3), np.zeros(3))
 OPERATIONS, BYTES = 32, 12
-"""Of a point seen by a particle: rotated, divided, its cone tested; its symbol and its evidence read."""
+"""Per point and particle: rotate, divide and test the cone; read the symbol and its evidence."""
 
 
 def pfsl(settings: BenchSettings) -> dict[str, Any]:
-    """Scores of all particles; `step_s` is a whole step of the filter."""
+    """Score all particles; `step_s` is the time of a complete filter step."""
     particles, points, labels = (1000, 2000, 100) if settings.full else (300, 1000, 100)
     device = choose_device(settings.device)
     tracker, shown = make_filter(particles, points, labels, device)
-    steps = []
-    for _ in range(settings.rounds + 1):
-        began = time.perf_counter()
-        tracker.step(STILL, shown, CAMERA)
-        steps.append(time.perf_counter() - began)
+    step = alternating({"step": lambda: tracker.step(STILL, shown, CAMERA)}, settings.rounds, device)
     evidence, middle, _ = tracker._look(shown, CAMERA)
     rotation, centre = rotations.to_matrix(tracker._quaternions), tracker._centres - middle
-    found: dict[str, np.ndarray] = {}
-
-    def keep(name: str, function: Callable[[], np.ndarray]) -> Callable[[], None]:
-        return lambda: found.update({name: function()})
-
     methods = {
-        "ours": keep("ours", lambda: evidence.scores(rotation, centre).cpu().numpy()),
-        "plain": keep("plain", lambda: plain_scores(tracker, evidence, middle)),
+        "ours": lambda: evidence.scores(rotation, centre).cpu().numpy(),
+        "baseline": lambda: baseline_scores(tracker, evidence, middle),
     }
-    seconds = alternating(methods, settings.rounds, device)
+    timed = alternating(methods, settings.rounds, device)
     seen = particles * evidence.points.shape[1]
     shapes = f"{particles} particles, {evidence.points.shape[1]} points in view, {labels} labels"
-    row = metrics(seconds, shapes, device, OPERATIONS * seen, BYTES * seen, torch.float32)
-    apart = float(np.median(np.abs(found["ours"] - found["plain"])))
-    return row | {"step_s": median(steps[1:]), "median_difference": apart}
+    row = metrics(timed | step, shapes, device, torch.float32, OPERATIONS * seen, BYTES * seen)
+    apart = float(np.median(np.abs(timed["ours"].result - timed["baseline"].result)))
+    return row | {"median_difference": apart}
 
 
 def make_filter(particles: int, points: int, labels: int, device: torch.device) -> tuple[ParticleFilter, np.ndarray]:
-    """A filter that was started at the origin, and the label map that it shall look at."""
+    """A filter started at the origin, and the label map (H, W) that it observes."""
     street, shown = _street(points, labels)
     confusion = Confusion(70 * np.eye(labels, dtype=np.int64) + 1)
     tracker = ParticleFilter(street, confusion, FilterSettings(particles=particles, points=points), device)
@@ -65,7 +53,7 @@ def make_filter(particles: int, points: int, labels: int, device: torch.device) 
 
 
 def _street(count: int, labels: int) -> tuple[MapPoints, np.ndarray]:
-    """Points along z, all of which are in view from the origin, and a label map that agrees with most of them."""
+    """Points in view of a camera at the origin that looks along z, and a label map that agrees with most of them."""
     rng = np.random.default_rng(0)
     shown = np.kron(rng.integers(0, labels, (24, 32)), np.ones((32, 32), int))
     pixels = rng.uniform((0, 0), (1023, 767), (count, 2))
@@ -79,8 +67,8 @@ def _street(count: int, labels: int) -> tuple[MapPoints, np.ndarray]:
     return MapPoints(positions, point_labels, seen), shown
 
 
-def plain_scores(tracker: ParticleFilter, evidence: LabelEvidence, middle: torch.Tensor) -> np.ndarray:
-    """The score of one particle after the other, each over all points at once, in NumPy."""
+def baseline_scores(tracker: ParticleFilter, evidence: LabelEvidence, middle: torch.Tensor) -> np.ndarray:
+    """Scores of the particles in NumPy, one particle at a time, each over all points at once."""
     assert evidence.cones is not None
     points, symbols = evidence.points.cpu().numpy().T.astype(np.float64), evidence.symbols.cpu().numpy()
     *axis, cosine, nearest, farthest = evidence.cones.cpu().numpy().astype(np.float64)

@@ -1,4 +1,4 @@
-"""Segmentation from image files to label maps: `fgsn segment` beside one crop at a time in float32."""
+"""Segmentation from image files to label maps; the baseline processes one crop at a time in float32."""
 
 import tempfile
 import time
@@ -31,7 +31,11 @@ FULL: tuple[str, int, tuple[int, int], int] = ("resnet101", 713, (1024, 768), 2)
 
 
 def segmentation(settings: BenchSettings) -> dict[str, Any]:
-    """Times, and on how many pixels the label maps agree; with random weights, whose scores are unlike trained ones."""
+    """Time `fgsn segment` and the baseline, and compare their label maps.
+
+    The weights are random. Their scores are closer to each other than those of a trained network, so bfloat16 changes
+    more labels.
+    """
     backbone, window, size, count = FULL if settings.full else QUICK
     model = random_model(settings, backbone, window)
     precision = chosen_precision(model, "auto")
@@ -44,44 +48,44 @@ def segmentation(settings: BenchSettings) -> dict[str, Any]:
 
         networks: list[float] = []
 
-        def plain() -> None:
+        def baseline() -> None:
             networks.clear()
             for path, name in images:
-                labels = plain_labels(model, read_image(path), networks)
-                write_label_map((Path(folder) / "plain" / "labels" / name).with_suffix(".png"), labels, LABELS)
+                labels = baseline_labels(model, read_image(path), networks)
+                write_label_map((Path(folder) / "baseline" / "labels" / name).with_suffix(".png"), labels, LABELS)
 
-        methods = {"ours": lambda: ours(precision), "plain": plain}
+        methods = {"ours": lambda: ours(precision), "baseline": baseline}
         if precision != "float32":
             methods["float32"] = lambda: ours("float32")
-        seconds = alternating(methods, settings.rounds, model.device)
+        timed = alternating(methods, settings.rounds, model.device)
         equal = {f"equal_{name}": _equal(Path(folder), name, [name for _, name in images]) for name in models}
     windows = len(starts(size[1], model.window)) * len(starts(size[0], model.window))
     architecture, crops = model.network.architecture, count * windows
-    # At least the weights are read once, and the score of every label at every cell of a window is written once.
+    # The weights are read at least once, and the scores of all labels are written once for every cell of a window.
     weights = sum(part.numel() for part in model.network.parameters())
     moved = 4 * (weights + crops * LABELS * cells(model.window) ** 2)
     shapes = f"{count} images {size[0]} x {size[1]}, {windows} windows of {model.window} each, "
     shapes += f"{architecture.backbone}, {LABELS} labels, {precision}"
     operations = crops * window_operations(architecture, model.window)
-    row = metrics(seconds, shapes, model.device, operations, moved, getattr(torch, precision))
-    # With many labels and a small network the plain way spends most of its time on interpolated scores.
-    return row | equal | {"images_per_second": count / seconds["ours"], "plain_network_s": sum(networks)}
+    row = metrics(timed, shapes, model.device, getattr(torch, precision), operations, moved)
+    # With many labels and a small network, the baseline spends most of its time interpolating scores.
+    return row | equal | {"images_per_second": count / row["ours_s"], "baseline_network_s": sum(networks)}
 
 
 def random_model(settings: BenchSettings, backbone: str, window: int, labels: int = LABELS) -> Model:
-    """A model with random weights, whose batch norms were measured on random images: its features differ by place."""
+    """A model with random weights; batch-norm statistics of random images make its features vary over an image."""
     torch.manual_seed(settings.seed)
     network = PSPNet(Architecture(backbone, labels)).requires_grad_(False)
     patches = torch.randn(2, 3, 9, 9).repeat_interleave(16, 2).repeat_interleave(16, 3)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the statistics are those of the one batch
+            module.momentum = None  # use the statistics of this batch
     network.train()(patches)
     return Model(network.eval().to(choose_device(settings.device)), SIGNED, short_side=0, window=window)
 
 
 def textures(folder: Path, size: tuple[int, int], count: int, seed: int) -> list[Path]:
-    """Images that nobody took: smooth coloured patches with noise, as JPEG."""
+    """Write `count` synthetic JPEG images of `size` (width, height): smooth coloured patches with noise."""
     random = np.random.default_rng(seed)
     paths = [folder / f"{number}.jpg" for number in range(count)]
     for path in paths:
@@ -92,11 +96,11 @@ def textures(folder: Path, size: tuple[int, int], count: int, seed: int) -> list
 
 
 @torch.inference_mode()
-def plain_labels(model: Model, pixels: np.ndarray, networks: list[float] | None = None) -> np.ndarray:
-    """The label map (H, W) the plain way.
+def baseline_labels(model: Model, pixels: np.ndarray, networks: list[float] | None = None) -> np.ndarray:
+    """The label map (H, W) of an image, computed in float32, one crop at a time.
 
-    In float32, one crop at a time; the scores are gathered in NumPy, that of every label is interpolated at every pixel
-    of the image, and the largest is found there. The seconds of the network's calls are added to `networks`.
+    The scores are accumulated in NumPy. The score of every label is then interpolated at every pixel of the image, and
+    the largest wins. The seconds of each call of the network are appended to `networks`.
     """
     networks = [] if networks is None else networks
     image = model.prepared(pixels)
@@ -130,9 +134,9 @@ def window_operations(architecture: Architecture, side: int) -> int:
 
 
 def _equal(folder: Path, one: str, names: list[str]) -> float:
-    """Share of pixels with the label of the plain way."""
+    """Share of pixels whose label equals that of the baseline."""
     shares = []
     for name in names:
         path = Path("labels") / Path(name).with_suffix(".png")
-        shares.append(np.mean(read_label_map(folder / one / path)[0] == read_label_map(folder / "plain" / path)[0]))
+        shares.append(np.mean(read_label_map(folder / one / path)[0] == read_label_map(folder / "baseline" / path)[0]))
     return float(np.mean(shares))

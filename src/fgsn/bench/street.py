@@ -1,4 +1,4 @@
-"""A street of labelled planes, exact to the pixel: what localization is measured and tested on."""
+"""A street of labelled planes with exact label maps, on which localization is benchmarked and tested."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +14,13 @@ from fgsn.localization.voters import Voters
 HALF_WIDTH, WALL, SKY = 8.0, 9.0, 0
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 LEVEL = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
-"""camera_from_world of a camera that looks along the street: +x, with z up."""
+"""Rotation `camera_from_world` of a level camera that looks along the street, +x."""
 PATCH = np.array([2.5, 2.0])
 
 
 @dataclass(frozen=True, eq=False)
-class Query:
-    """A camera in the street, what it sees, and what else is known of it."""
+class StreetQuery:
+    """A camera in the street, its label map, and its priors."""
 
     camera_from_world: Pose
     labels: NDArray[np.int64]
@@ -29,8 +29,8 @@ class Query:
 
 
 @dataclass(frozen=True, eq=False)
-class Matches:
-    """Pixels of the query with rows of the map, and which of them are right."""
+class StreetMatches:
+    """Matches of query pixels to rows of the map, and which of them are correct."""
 
     pixels: NDArray[np.float64]
     rows: NDArray[np.int64]
@@ -38,7 +38,7 @@ class Matches:
 
 
 def label_of(surface: NDArray[Any], along: NDArray[Any], across: NDArray[Any], labels: int) -> NDArray[np.int64]:
-    """A label of its own for every patch of the road (0) and the walls (1, 2): a mixed hash of its place."""
+    """Labels of points on the road (surface 0) and the walls (1, 2): a hash of the patch that a point lies in."""
     u, v = np.floor(along / PATCH[0]).astype(np.int64), np.floor(across / PATCH[1]).astype(np.int64)
     mixed = (u * 73856093) ^ (v * 19349663) ^ (surface.astype(np.int64) * 83492791 + 12345)
     mixed = (mixed ^ (mixed >> 7)) * 2654435761 % 2**32
@@ -46,7 +46,7 @@ def label_of(surface: NDArray[Any], along: NDArray[Any], across: NDArray[Any], l
 
 
 def render(camera_from_world: Pose, camera: Camera, labels: int) -> NDArray[np.int64]:
-    """The label map (H, W) that a camera in the street sees."""
+    """The label map (H, W) of a camera in the street."""
     world_from_camera = camera_from_world.inverse()
     rays = camera.rays(camera.grid()) @ world_from_camera.rotation.T
     x0, y0, z0 = world_from_camera.translation
@@ -64,7 +64,7 @@ def render(camera_from_world: Pose, camera: Camera, labels: int) -> NDArray[np.i
 
 
 def make_map(random: np.random.Generator, count: int, labels: int, length: float = 80.0) -> Voters:
-    """Points of the street, observed by cameras that drove along its middle."""
+    """Random points of the street, observed by cameras along its middle."""
     surface = random.integers(0, 3, count)
     x, y, z = random.uniform(0, length, count), random.uniform(-6, 6, count), random.uniform(0, WALL, count)
     side = np.where(surface == 1, HALF_WIDTH, -HALF_WIDTH)
@@ -87,8 +87,8 @@ def make_query(
     wrong: float = 0.0,
     gravity_degrees: float = 0.0,
     height_metres: float = 0.0,
-) -> Query:
-    """A camera in the street, its label map with a share of wrong blobs, and its priors with noise."""
+) -> StreetQuery:
+    """A random camera in the street; a share `wrong` of its label map is replaced, and its priors are noisy."""
     yaw, tilt = random.normal(0, 10), random.normal(0, 3, 3)
     turn = Rotation.from_rotvec(np.deg2rad(tilt)).as_matrix() @ LEVEL @ Rotation.from_euler("z", yaw, True).as_matrix()
     centre = np.array([random.uniform(10, 40), random.uniform(-2, 2), random.uniform(1.5, 1.9)])
@@ -101,13 +101,13 @@ def make_query(
     found = np.where(blobs[: camera.height, : camera.width], other[: camera.height, : camera.width], found)
     shake = Rotation.from_rotvec(np.deg2rad(gravity_degrees) * random.normal(size=3))
     height = centre[2] + height_metres * random.normal()
-    return Query(pose, found, shake.apply(-pose.rotation[:, 2]), float(height))
+    return StreetQuery(pose, found, shake.apply(-pose.rotation[:, 2]), float(height))
 
 
 def make_matches(
-    random: np.random.Generator, query: Query, map_points: Voters, count: int, right: int, camera: Camera = CAMERA
-) -> Matches:
-    """Matches of which `right` are true to about a pixel, the others of points and pixels at random."""
+    random: np.random.Generator, query: StreetQuery, map_points: Voters, count: int, right: int, camera: Camera = CAMERA
+) -> StreetMatches:
+    """`count` matches: the first `right` are correct to about a pixel, the others join random points and pixels."""
     pixels, depth = camera.project(query.camera_from_world.transform(map_points.points))
     distance = np.linalg.norm(map_points.points - query.camera_from_world.centre, axis=1)
     seen = camera.contains(pixels) & (depth > 0) & (distance > map_points.nearest) & (distance < map_points.farthest)
@@ -116,4 +116,4 @@ def make_matches(
     rows[:right] = random.choice(seen, right, replace=False)
     places = random.uniform((0, 0), (camera.width - 1, camera.height - 1), (count, 2))
     places[:right] = pixels[rows[:right]] + random.normal(0, 0.7, (right, 2))
-    return Matches(places, rows, np.arange(count) < right)
+    return StreetMatches(places, rows, np.arange(count) < right)

@@ -1,9 +1,9 @@
-"""A training step: ours beside what the published code does for each pair of images, one pair at a time in float32."""
+"""A training step; the baseline does what the published code does: one pair of images at a time, in float32."""
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fgsn.bench.measure import matmul_rate
+from fgsn.bench.measure import alternating, metrics
 from fgsn.clustering.codebook import Codebook
 from fgsn.config import BenchSettings, TrainSettings
 from fgsn.data.augment import generator
@@ -30,16 +30,13 @@ from fgsn.training.train import train_step
 
 MATCHES = 300
 RATE = 1e-5
-"""Learning rate; small, since what is learnt from is noise."""
+"""Learning rate; small, since the images are noise."""
 
 
 def training(settings: BenchSettings) -> dict[str, Any]:
     """The training step as a subject of `fgsn bench`: ResNet-101 with the crops of the paper, or the small network."""
     backbone, side = ("resnet101", 713) if settings.full else ("lite", 257)
-    device = choose_device(settings.device)
-    row = training_step(backbone, side, rounds=settings.rounds, device=settings.device, seed=settings.seed)
-    floor = row.pop("operations") / matmul_rate(device, torch.bfloat16)
-    return row | {"floor_s": floor}
+    return training_step(backbone, side, rounds=settings.rounds, device=settings.device, seed=settings.seed)
 
 
 def training_step(
@@ -55,25 +52,25 @@ def training_step(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Seconds per pair of images of both, by turns; the median of the rounds, without the first turn of each.
+    """Seconds per pair of images, for ours and the baseline.
 
     Args:
-        backbone: of the network; its weights are random.
-        side: of the crops in pixels, 8 n + 1.
-        batch: pairs per step of ours.
-        accumulate: parts that ours computes a batch in.
+        backbone: backbone of the network; the weights are random.
+        side: side of the crops in pixels, 8 n + 1.
+        batch: pairs per step.
+        accumulate: micro-batches per step of ours.
         clusters: number of labels.
         precision: arithmetic of ours.
-        compiled: whether ours is compiled.
-        ours_only: leave the plain version out, to see how much memory ours takes.
-        rounds: turns that count.
-        device: where.
+        compiled: whether to compile ours.
+        ours_only: skip the baseline, to measure the memory of ours.
+        rounds: timed calls of each method.
+        device: where to run.
         seed: of everything random.
 
     Returns:
-        `shapes` in words, `ours_s` and `plain_s` per pair, `ratio`, `processor_ratio` (of time on processors, which
-        others on the machine disturb less), and `operations`, which a pair needs at least: a pass forward for the
-        labels, one forward and one backward. With `ours_only` just the first two and the last.
+        A row of `fgsn.bench.measure.metrics`, per pair. The roofline counts one forward pass for the labels, and one
+        forward and one backward pass of the image that is learnt from. With a baseline also `processor_ratio`, the
+        ratio of processor times.
     """
     settings = TrainSettings(
         data=(Path(),), init=Path(), out=Path(), batch=batch, accumulate=accumulate, crop=side, clusters=clusters,
@@ -83,24 +80,15 @@ def training_step(
     samples = [_sample(side, generator(seed, slot)) for slot in range(batch)]
     methods = {"ours": _ours(model, samples, settings)}
     if not ours_only:
-        methods["plain"] = _plain(model, samples, settings)
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
-    for turn in range(rounds + 1):
-        for name, method in methods.items():
-            began = time.perf_counter(), time.process_time()
-            method(turn)
-            if model.device.type == "cuda":
-                torch.cuda.synchronize(model.device)
-            spent = (time.perf_counter() - began[0]) / batch, (time.process_time() - began[1]) / batch
-            seconds[name] += [spent] if turn else []
-    wall, busy = ({name: median(turn[kind] for turn in seconds[name]) for name in methods} for kind in (0, 1))
-    row = {
-        "shapes": f"{batch} pairs of crops of {side} in {accumulate} parts, {backbone}, {clusters} labels, {precision}",
-        **{f"{name}_s": value for name, value in wall.items()},
-        "operations": _operations(model.network.architecture, side),
-    }
+        methods["baseline"] = _baseline(model, samples, settings)
+    timed = alternating(methods, rounds, model.device)
+    shapes = (
+        f"{batch} pairs of crops of {side} in {accumulate} micro-batches, {backbone}, {clusters} labels, {precision}"
+    )
+    operations = _operations(model.network.architecture, side)
+    row = metrics(timed, shapes, model.device, getattr(torch, precision), operations, units=batch)
     if not ours_only:
-        row["ratio"], row["processor_ratio"] = (spent["plain"] / spent["ours"] for spent in (wall, busy))
+        row["processor_ratio"] = median(timed["baseline"].processor) / median(timed["ours"].processor)
     return row
 
 
@@ -126,47 +114,48 @@ def _sample(side: int, random: np.random.Generator) -> PairSample:
 
 
 def _learner(model: Model, settings: TrainSettings) -> tuple[Model, torch.optim.Optimizer]:
-    """A copy of the model that learns, and its optimiser."""
+    """A copy of the model to train, and its optimiser."""
     model = replace(model, network=copy.deepcopy(model.network))
     return model, sgd(model.network, settings.lr, settings.weight_decay, lambda name: 1.0)
 
 
-def _ours(model: Model, samples: list[PairSample], settings: TrainSettings) -> Callable[[int], None]:
-    """A step as `fgsn train` does it."""
+def _ours(model: Model, samples: list[PairSample], settings: TrainSettings) -> Callable[[], None]:
+    """A training step of `fgsn train`."""
     frozen = replace(model, network=copy.deepcopy(model.network).requires_grad_(False).eval())
     frozen.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     labeller = Labeller(frozen, settings.precision, settings.compile)
     model, optimiser = _learner(model, settings)
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network = wrap_for_training(model.network, settings)
+    network, steps = wrap_for_training(model.network, settings), count()
 
-    def step(turn: int) -> None:
+    def step() -> None:
         optimiser.zero_grad()
-        train_step(model, network, labeller, samples, settings, turn)
+        train_step(model, network, labeller, samples, settings, next(steps))
         optimiser.step()
 
     return step
 
 
-def _plain(model: Model, samples: list[PairSample], settings: TrainSettings) -> Callable[[int], None]:
-    """A step for each pair: its labels, the image without gradient for the log, the other one, and the gradient."""
+def _baseline(model: Model, samples: list[PairSample], settings: TrainSettings) -> Callable[[], None]:
+    """One step per pair: labels, a forward pass of one image for the log, then forward and backward of the other."""
     frozen = copy.deepcopy(model.network).requires_grad_(False).eval()
     model, optimiser = _learner(model, settings)
-    network, codebook = model.network, model.codebook
+    network, codebook, steps = model.network, model.codebook, count()
     assert codebook is not None
 
     def loss_of(side: str, sample: PairSample, labels: torch.Tensor) -> torch.Tensor:
         output = network(stacked(model, [getattr(sample, side)]).contiguous())
         matches = matches_of([sample], model.device)
-        wanted = at_cells(labels, matches.pair, matches.reference)
+        cluster_ids = at_cells(labels, matches.pair, matches.reference)
         loss = torch.zeros((), device=model.device)
         for maps, weight in ((output.logits, 1.0), (output.aux_logits, settings.aux_weight)):
-            loss = loss + weight * correspondence_loss(maps, getattr(matches, side), matches, wanted)
+            loss = loss + weight * correspondence_loss(maps, getattr(matches, side), matches, cluster_ids)
             if side == "reference":
                 loss = loss + weight * cluster_loss(maps, labels, torch.ones_like(labels, dtype=torch.bool))
         return loss
 
-    def step(turn: int) -> None:
+    def step() -> None:
+        turn = next(steps)
         network.train()
         for slot, sample in enumerate(samples):
             with torch.no_grad():
@@ -185,6 +174,7 @@ def _plain(model: Model, samples: list[PairSample], settings: TrainSettings) -> 
 
 
 def _operations(architecture: Architecture, side: int) -> int:
+    """Floating-point operations of one pair: a forward pass, and a forward and a backward pass."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         network = PSPNet(architecture).eval()
         network.freeze_norms()

@@ -1,10 +1,10 @@
 """The settings of every command: one dataclass per command, one line of help per field.
 
-A field's docstring is its help on the command line and its line in the configuration reference. Ranges are checked
-where a settings object is built. `fgsn.cli` turns these classes into flags, YAML keys and back.
+The docstring of a field is its help on the command line and its entry in docs/reference.md. A settings object checks
+the ranges of its values when it is built; it does not read files. `fgsn.cli` makes the flags from these classes.
 """
 
-from fgsn.config.base import Settings, from_plain, require
+from fgsn.config.base import OLD_NAMES, Positional, Settings, from_yaml_values, require
 from fgsn.config.bench import BenchSettings
 from fgsn.config.data import (
     CONDITIONS,
@@ -28,6 +28,7 @@ from fgsn.config.training import ImportSettings, PretrainSettings, SweepSettings
 
 __all__ = [
     "CONDITIONS",
+    "OLD_NAMES",
     "BenchSettings",
     "CheckSettings",
     "ConvertVistasSettings",
@@ -38,6 +39,7 @@ __all__ = [
     "ImportSettings",
     "InfoSettings",
     "LocalizeSettings",
+    "Positional",
     "PrepareSettings",
     "PretrainSettings",
     "ReportSettings",
@@ -49,6 +51,6 @@ __all__ = [
     "TrackSettings",
     "TrainSettings",
     "WorldSettings",
-    "from_plain",
+    "from_yaml_values",
     "require",
 ]

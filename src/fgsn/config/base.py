@@ -1,7 +1,7 @@
-"""What all settings share: the fields of every command, checks of ranges, and YAML values in and out."""
+"""What all settings share: the fields of every command, range checks, and conversion from and to YAML values."""
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType
@@ -12,67 +12,106 @@ from fgsn.errors import UsageError, nearest
 Device = Literal["auto", "cpu", "cuda"]
 OnBadImage = Literal["skip", "stop"]
 
+OLD_NAMES = {
+    "SegmentSettings": {"windows": "tiling"},
+    "LocalizeSettings": {"alike": "similarity", "window": "label_window"},
+}
+"""Settings that were renamed: for each class, old name → new name. Old names are accepted for one version."""
+COMMA_LISTS = {"SegmentSettings": ("save",)}
+"""Settings that were one text separated by commas and are lists now. The old form is accepted for one version."""
+
+
+@dataclass(frozen=True)
+class Positional:
+    """Marks a field, as in `Annotated[Path, Positional("DATASET")]`, whose value is given without a flag."""
+
+    metavar: str
+    """Name of the value in the usage line."""
+
 
 def require(condition: bool, message: str) -> None:
-    """Raise UsageError with `message` unless `condition` holds."""
+    """Raise UsageError with `message` unless `condition` is true."""
     if not condition:
         raise UsageError(message)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every command takes."""
+    """The settings that every command takes."""
 
     seed: int = 0
-    """Seed of everything random; the same seed gives the same result."""
+    """Random seed; the same seed gives the same result."""
     device: Device = "auto"
-    """Where to compute: auto takes a GPU when there is one."""
+    """Device to compute on; auto uses a GPU if there is one."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.seed < 2**31, f"--seed must lie between 0 and 2**31 - 1, not {self.seed}")
+        require(0 <= self.seed < 2**31, f"--seed must be between 0 and 2**31 - 1, not {self.seed}")
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as plain values, ready for YAML."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
+        """The settings as YAML values."""
+        return {key: _yaml_value(value) for key, value in asdict(self).items()}
 
 
 def at_least(settings: Settings, **limits: int) -> None:
     """Raise UsageError unless each named field is None or at least its limit."""
     for name, limit in limits.items():
         value = getattr(settings, name)
-        flag = f"--{name.replace('_', '-')}"
-        require(value is None or value >= limit, f"{flag} must be at least {limit}, not {value}")
+        require(value is None or value >= limit, f"{flag(name)} must be at least {limit}, not {value}")
 
 
 def check_window(side: int) -> None:
     """A window of 8 n + 1 pixels has feature cells exactly on its first and last pixel (713 = 8 · 89 + 1)."""
     require(
         side == 0 or (side % 8 == 1 and side >= 9),
-        f"the side of a crop or window must be 8 n + 1 pixels: take {max(9, side // 8 * 8 + 1)} instead of {side}",
+        f"the side of a crop or window must be 8 n + 1 pixels: use {max(9, side // 8 * 8 + 1)} instead of {side}",
     )
 
 
-def from_plain(settings: type[Settings], values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Turn plain values (as YAML holds them) into the types of the fields of `settings`.
+def flag(name: str) -> str:
+    """The flag of a field.
+
+    >>> flag("short_side")
+    '--short-side'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+def from_yaml_values(
+    settings: type[Settings], values: Mapping[str, Any], source: str, notify: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Convert the values of a YAML file to the types of the fields of `settings`.
+
+    Args:
+        settings: class whose fields the keys name; old names and forms are converted.
+        values: what the file contains.
+        source: name of the file, for messages.
+        notify: called with one line for every old name or form.
 
     Raises:
-        UsageError: an unknown key (names the nearest one) or a value of another type; `source` says where.
+        UsageError: an unknown key (the message suggests the nearest one), or a value of the wrong type.
     """
-    types = get_type_hints(settings)
+    types, old_names = get_type_hints(settings), OLD_NAMES.get(settings.__name__, {})
     typed = {}
     for key, value in values.items():
-        name = str(key).replace("-", "_")
+        given = str(key).replace("-", "_")
+        name = old_names.get(given, given)
         if name not in types:
             raise UsageError(f"{source}: unknown key '{key}'; {nearest(name, types)}")
+        if name != given and notify:
+            notify(f"{source}: '{key}' is now '{name}'; the old name will go in the next version")
+        if name in COMMA_LISTS.get(settings.__name__, ()) and isinstance(value, str) and "," in value:
+            if notify:
+                notify(f"{source}: '{key}' is now a list; the form with commas will go in the next version")
+            value = value.split(",")
         try:
             typed[name] = _typed(value, types[name])
-        except TypeError as wanted:
-            raise UsageError(f"{source}: '{key}' should be {wanted}, not {reprlib.repr(value)}") from None
+        except TypeError as expected:
+            raise UsageError(f"{source}: '{key}' should be {expected}, not {reprlib.repr(value)}") from None
     return typed
 
 
 def _typed(value: Any, kind: Any) -> Any:
-    """`value` as `kind`; raises TypeError with the name of the kind that was wanted."""
+    """Return `value` as `kind`, or raise TypeError with the name of the expected kind."""
     if get_origin(kind) is tuple:
         items = value if isinstance(value, list) else [value]
         kinds = get_args(kind)
@@ -90,19 +129,18 @@ def _typed(value: Any, kind: Any) -> Any:
         return Path(value)
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         try:
-            return float(value)  # YAML 1.1 takes 1e-4 for a text
+            return float(value)  # YAML 1.1 reads 1e-4 as text
         except ValueError:
             raise TypeError("a number") from None
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(
-            {Path: "a path", int: "a whole number", float: "a number", str: "a text"}.get(kind, kind.__name__)
-        )
+        names = {Path: "a path", int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+        raise TypeError(names[kind])
     return value
 
 
-def _plain(value: Any) -> Any:
+def _yaml_value(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
+        return [_yaml_value(item) for item in value]
     return value

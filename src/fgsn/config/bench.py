@@ -8,14 +8,14 @@ from fgsn.config.base import Settings, at_least
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings(Settings):
-    """Measure how fast the parts are, each beside a plain version of it and beside what the machine allows."""
+    """Measure the speed of each part, next to a simple baseline and the limit of the machine."""
 
     subjects: tuple[str, ...] = ()
-    """What to measure: segmentation, training, clustering, assignment, gsmc, pfsl; default: all of them."""
+    """What to measure: segmentation, training, clustering, assignment, gsmc, pfsl; default: everything."""
     full: bool = False
-    """The sizes of the paper (ResNet-101, 1024 x 768 pixels) instead of small ones: many minutes on a CPU."""
+    """Use the sizes of the paper (ResNet-101, 1024 x 768 pixels); takes many minutes on a CPU."""
     rounds: int = 3
-    """Rounds after the warm-up; in each, ours and the plain version take turns. Medians are reported."""
+    """Rounds after the warm-up. Each one times both fgsn and the baseline; medians are reported."""
     out: Path | None = None
     """JSON file to write the results to."""
 

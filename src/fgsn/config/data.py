@@ -4,16 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
-from fgsn.config.base import Settings, at_least, require
+from fgsn.config.base import Positional, Settings, at_least, require
 
 CONDITIONS = ("sun", "autumn", "bare", "snow", "rain", "night")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldSettings(Settings):
-    """Make the synthetic town: a procedural town, driven in several conditions, as a data set."""
+    """Make the synthetic town: a procedural data set, driven in several conditions."""
 
     out: Path
     """Folder to write the data set to."""
@@ -22,136 +20,142 @@ class WorldSettings(Settings):
     size: tuple[int, int] = (512, 384)
     """Width and height of the images in pixels, at most 1024 x 768."""
     conditions: tuple[str, ...] = CONDITIONS
-    """Conditions beside the reference; 'reference' is always driven."""
+    """Conditions in addition to 'reference', which is always included."""
     heading: float = 0.0
-    """Where the camera looks: degrees to the right of the car's way; in CMU Seasons 45 to either side."""
+    """Viewing direction: degrees to the right of the driving direction. CMU Seasons has 45 on either side."""
     points: int = 1500
-    """Correspondences per pair of images, at most."""
-    workers: int = 0
-    """Processes that render; 0 takes one per core."""
+    """Maximum number of correspondences per image pair."""
+    workers: int | None = None
+    """Processes that render; default: one per core; 0: none beside the main process."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.places >= 2, f"--places must be at least 2, not {self.places}")
+        at_least(self, places=2, points=1, workers=0)
         width, height = self.size
         require(
             64 <= width <= 1024 and 48 <= height <= 768,
-            f"--size must lie between 64 x 48 and 1024 x 768, not {width} x {height}",
+            f"--size must be between 64 x 48 and 1024 x 768, not {width} x {height}",
         )
         unknown = set(self.conditions) - set(CONDITIONS)
         require(not unknown, f"unknown conditions {sorted(unknown)}; known are: {', '.join(CONDITIONS)}")
-        require(len(set(self.conditions)) == len(self.conditions) > 0, "--conditions wants distinct names")
-        require(-90 <= self.heading <= 90, f"--heading must lie between -90 and 90 degrees, not {self.heading:g}")
-        require(self.points >= 1, "--points must be at least 1")
+        require(len(set(self.conditions)) == len(self.conditions) > 0, "--conditions requires distinct names")
+        require(-90 <= self.heading <= 90, f"--heading must be between -90 and 90 degrees, not {self.heading:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareSettings(Settings):
-    """Split a data set by place into training and validation, and list its reference images and key points."""
+    """Split a data set by place into training and validation, and list its reference images and keypoints."""
 
-    dataset: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="DATASET")]
+    dataset: Annotated[Path, Positional("DATASET")]
     """The data set: a folder with images/ and correspondence_data/."""
     validation_share: float = 0.15
-    """Share of the places that is kept for validation; 0 keeps none."""
+    """Share of the places to hold out for validation; 0 holds out none."""
     split: Literal["random", "end"] = "random"
-    """Which places are for validation: random ones, or those at the end of a drive (the last in name order)."""
+    """Which places to hold out: random ones, or those at the end of the drive (the last in name order)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0.0 <= self.validation_share < 1.0, "--validation-share must lie between 0 and 1")
+        _check_validation_share(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorrespondSettings(Settings):
     """Make a data set with correspondences across conditions from images, COLMAP models or depth maps.
 
-    With images alone, correspondences are matched by appearance and verified by geometry; --maps, --depth or --poses
-    find them by position, which also reaches what looks different in every season.
+    From images alone, correspondences are matched by appearance and verified by geometry. With --maps, --depth or
+    --poses they are found by position, which also works where a place looks different in every season.
     """
 
     images: Path
     """Folder of images with one subfolder per condition, such as summer/ and snow/."""
     reference: str
-    """The condition that labels will come from: the name of its subfolder."""
+    """The condition that labels come from: the name of its subfolder."""
     out: Path
     """Data set to write; it links to the images."""
     maps: tuple[str, ...] = ()
-    """COLMAP model with images of all conditions, or CONDITION=MODEL for each, all in one frame."""
+    """COLMAP model with the images of all conditions, or CONDITION=MODEL for each, all in one coordinate frame."""
     poses: tuple[Path, ...] = ()
     """Poses of the images in one frame: lists `name qw qx qy qz tx ty tz` (world to camera), or COLMAP models."""
     intrinsics: tuple[Path, ...] = ()
-    """Lists `name MODEL width height parameters…`; the name is an image's, or that of a folder of images."""
+    """Lists `name MODEL width height parameters…`; the name is that of an image or of a folder of images."""
     depth: Path | None = None
-    """Folder of depth maps, laid out and named like the images (16-bit or float images, .npy, .npz); wants --poses."""
+    """Folder of depth maps, named like the images (16-bit or float images, .npy, .npz); requires --poses."""
     depth_unit: float = 0.001
-    """What a 1 in a depth map means in the unit of the poses: 0.001 for millimetres beside metres."""
+    """Length of one depth unit in the unit of the poses: 0.001 for depth in millimetres and poses in metres."""
     reconstruct: bool = False
-    """From images alone: build one model over all conditions with COLMAP, and take correspondences from it."""
+    """From images alone: build one COLMAP model over all conditions and take the correspondences from it."""
     matcher: str = "xfeat-lighterglue"
-    """What matches images: xfeat-lighterglue, xfeat (faster), aliked, disk or sift."""
+    """Image matcher: xfeat-lighterglue, xfeat (faster), aliked, disk or sift."""
     keypoints: int = 2048
-    """Local features per image, at most."""
+    """Maximum number of local features per image."""
     pairs: str = "similar"
-    """Which images to match from images alone: similar, order, all, positions:FILE (name x y), or a FILE of pairs."""
+    """From images alone, pairs to match: similar, order, all, positions:FILE (name x y), or a FILE of pairs."""
     per_condition: int = 2
-    """Target images per reference image and condition, at most."""
+    """Maximum number of target images per reference image and condition."""
     points: int = 1500
-    """Correspondences per pair of images, at most."""
-    workers: int = 0
-    """Processes that match images on the CPU; 0 takes one per core."""
+    """Maximum number of correspondences per image pair."""
+    workers: int | None = None
+    """Processes that match images on the CPU; default: one per core; 0: none beside the main process."""
     densify: bool = True
-    """From images alone: also points between the matches, where the matches around them agree on how they move."""
+    """From images alone: add points between the matches where the surrounding matches agree on the motion."""
     validation_share: float = 0.15
-    """Share of the places that is kept for validation; 0 keeps none."""
+    """Share of the places to hold out for validation; 0 holds out none."""
     split: Literal["random", "end"] = "end"
-    """Which places are for validation: random ones, or those at the end of a drive (the last in name order)."""
+    """Which places to hold out: random ones, or those at the end of the drive (the last in name order)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0.0 <= self.validation_share < 1.0, "--validation-share must lie between 0 and 1")
+        _check_validation_share(self)
         at_least(self, per_condition=1, points=20, workers=0, keypoints=100)
-        require(self.depth_unit > 0, "--depth-unit must be above 0")
-        require(not (self.maps and (self.poses or self.depth)), "give either --maps, or --poses (with --depth)")
-        require(self.depth is None or bool(self.poses), "--depth wants --poses as well")
+        require(self.depth_unit > 0, f"--depth-unit must be above 0, not {self.depth_unit:g}")
+        require(not (self.maps and (self.poses or self.depth)), "give either --maps or --poses (with --depth)")
+        require(self.depth is None or bool(self.poses), "--depth requires --poses")
         require(
             len(self.maps) < 2 or all("=" in one for one in self.maps),
-            "several --maps are given as CONDITION=MODEL, one for each condition",
+            "with several --maps, give each one as CONDITION=MODEL",
         )
-        require(not (self.reconstruct and (self.maps or self.poses)), "--reconstruct makes a model from images alone")
+        require(
+            not (self.reconstruct and (self.maps or self.poses)),
+            "--reconstruct builds a model from images alone: leave out --maps and --poses",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSettings(Settings):
-    """Say what is wrong with a data set, labelled images, a model or a run before work starts."""
+    """Find problems in a data set, labelled images, a model or a run before work starts."""
 
-    path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="PATH")]
+    path: Annotated[Path, Positional("PATH")]
     """A data set folder, a model file, a run folder, or labelled images as FORMAT:PATH (see fgsn pretrain --help)."""
     decode: int = 1000
-    """Images of a set to decode fully, spread evenly; of the others only the size is read. 0 decodes all."""
+    """Number of images to decode fully, evenly spread; for the others only the size is read. 0 decodes all."""
     pictures: Path | None = None
-    """Folder for pictures of a data set: points on pairs of images, what looks wrong first, and where points lie."""
+    """Folder for pictures of a data set: the points of image pairs, most suspicious first, and where the points lie."""
     pairs: int = 12
-    """Pairs of images to draw: half of them those that look most wrong, the others random."""
+    """Number of image pairs to draw: one half the most suspicious, the other half random."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.decode >= 0, "--decode must not be negative")
-        at_least(self, pairs=1)
+        at_least(self, decode=0, pairs=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertVistasSettings(Settings):
-    """Turn the labels of Mapillary Vistas v1.2 into Cityscapes' classes; run again, it goes on where it stopped."""
+    """Convert the labels of Mapillary Vistas v1.2 to Cityscapes classes; if interrupted, run it again to continue."""
 
-    root: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="ROOT")]
+    root: Annotated[Path, Positional("ROOT")]
     """Mapillary Vistas v1.2: the folder with training/ and validation/."""
     lane_markings: bool = False
-    """Keep lane markings apart: pretrain --data vistas-lanes:ROOT (20 classes); else vistas-cityscapes:ROOT (19)."""
+    """Keep lane markings separate, for pretrain --data vistas-lanes:ROOT (20 classes, not vistas-cityscapes' 19)."""
     out: Path | None = None
-    """Folder to write to instead of ROOT; it links to ROOT's images, so it opens like ROOT."""
-    workers: int = 0
-    """Processes that convert; 0 takes one per core."""
+    """Folder to write to instead of ROOT; it links to the images in ROOT and can be used like ROOT."""
+    workers: int | None = None
+    """Processes that convert; default: one per core; 0: none beside the main process."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, workers=0)
+
+
+def _check_validation_share(settings: PrepareSettings | CorrespondSettings) -> None:
+    share = settings.validation_share
+    require(0.0 <= share < 1.0, f"--validation-share must be at least 0 and below 1, not {share:g}")

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
-from fgsn.config.base import OnBadImage, Settings, at_least, check_window, require
+from fgsn.config.base import OnBadImage, Positional, Settings, at_least, check_window, flag, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,31 +16,32 @@ class SegmentSettings(Settings):
     images: Path
     """An image, a folder (searched with its subfolders) or a text file with one image path per line."""
     out: Path
-    """Folder to write to; it mirrors the folders of the images."""
-    save: str = "labels"
-    """What to save, separated by commas: labels, overlay, features, scores."""
+    """Folder to write to; its subfolders mirror those of the images."""
+    save: tuple[Literal["labels", "overlay", "features", "scores"], ...] = ("labels",)
+    """What to save."""
     short_side: int | None = None
-    """Resize images to this shorter side before the network sees them; 0 leaves them, default: as in training."""
+    """Resize images so that the shorter side has this many pixels; 0: keep the size; default: as in training."""
     window: int = 0
-    """Side of the sliding window in pixels (8 n + 1); 0 takes the model's own."""
-    windows: Literal["aligned", "published"] | None = None
-    """Windows on feature cells, or exactly those of the authors' code; default: what the model was made for."""
+    """Side of the sliding window in pixels (8 n + 1); 0: the model's own."""
+    tiling: Literal["aligned", "published"] | None = None
+    """Windows aligned with feature cells, or exactly those of the authors' code; default: the model's own."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the network computes in; auto takes bfloat16 where the processor has it, but not for published windows."""
+    """Precision of the network; auto: bfloat16 if the processor supports it, but float32 for the published tiling."""
     memory: float = 2.0
-    """Memory in GiB for the windows computed at once; weights and the scores of an image come on top."""
+    """Memory in GiB for windows computed at once, in addition to the weights and the scores of an image."""
     batch: int = 0
-    """Windows computed at once; 0 takes as many as fit into --memory."""
+    """Windows computed at once; 0: as many as fit into --memory."""
     overwrite: bool = False
-    """Make label maps again that exist already."""
+    """Recompute label maps that exist already."""
     on_bad_image: OnBadImage = "skip"
-    """An image that cannot be read: skip goes on and lists it at the end (exit code 1), stop ends there."""
+    """If an image cannot be read: skip it and list it at the end (exit code 1), or stop."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        kinds = set(self.save.split(","))
-        unknown = kinds - {"labels", "overlay", "features", "scores"}
-        require(not unknown, f"--save knows labels, overlay, features, scores, not {', '.join(sorted(unknown))}")
+        kinds = ("labels", "overlay", "features", "scores")
+        require(bool(self.save), f"--save requires at least one of {', '.join(kinds)}")
+        unknown = [kind for kind in self.save if kind not in kinds]
+        require(not unknown, f"--save must be among {', '.join(kinds)}, not {', '.join(unknown)}")
         at_least(self, short_side=0, batch=0)
         require(self.memory > 0, f"--memory must be above 0, not {self.memory}")
         check_window(self.window)
@@ -50,98 +49,100 @@ class SegmentSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class StationarySettings(Settings):
-    """Find the clusters that carry correspondences (stationary things), and store them with the model."""
+    """Find the stationary clusters, those with correspondences, and store them with the model."""
 
     model: Path
     """Model file or run folder."""
     data: Path
     """Prepared data set."""
     out: Path
-    """Folder to write to; the model with its stationary clusters is written there."""
+    """Folder to write the model with its stationary clusters to."""
     split: Literal["validation", "train", "all"] = "validation"
-    """Which pairs to count on."""
+    """Which image pairs to count."""
     threshold: float | None = None
-    """Share of a cluster's pixels with a correspondence that makes it stationary; 0.01, or less in sparse sets."""
+    """Share of a cluster's pixels that must have a correspondence; default: 0.01, or less if the set is sparse."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.threshold is None or 0.0 <= self.threshold < 1.0, "--threshold must be at least 0 and below 1")
+        require(
+            self.threshold is None or 0.0 <= self.threshold < 1.0,
+            f"--threshold must be at least 0 and below 1, not {self.threshold}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(Settings):
-    """Measure how well labels survive the change of condition, at correspondences."""
+    """Measure at correspondences how well labels survive a change of condition."""
 
     model: Path
     """Model file or run folder: a cluster model or a base network."""
     data: Path
     """Prepared data set."""
     out: Path
-    """Folder to write to: label maps, results.json."""
+    """Folder to write label maps and results.json to."""
     split: Literal["validation", "train", "all"] = "validation"
-    """Which pairs to measure on."""
+    """Which image pairs to measure on."""
     resamples: int = 200
-    """Random halves of the places to draw for the interval of information_bits; 0 for none."""
+    """Random halves of the places to draw for the interval of information_bits; 0: no interval."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.resamples >= 0, "--resamples must not be negative")
+        at_least(self, resamples=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings(Settings):
-    """Write a model, or labels that it made, for other programs: ONNX, torch, the Hugging Face Hub, hloc, PLY, COLMAP.
+    """Export a model, or its labels, to other programs: ONNX, torch, the Hugging Face Hub, hloc, PLY, COLMAP.
 
     onnx and torch: the network from image to label map; hub: model file and model card; hloc: labels and features at
-    key points; ply and colmap: a map whose points have the colours of their labels; map: the labelled map in a folder
-    that loads at once.
+    keypoints; ply and colmap: a map whose points have the colours of their labels; map: the labelled map as a folder
+    that loads quickly.
     """
 
-    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="MODEL")]
+    model: Annotated[Path, Positional("MODEL")]
     """Model file, run folder, or hf://owner/name."""
     out: Path
     """Folder to write to."""
     format: tuple[Literal["onnx", "torch", "hub", "hloc", "ply", "colmap", "map"], ...] = ("onnx",)
-    """What to write."""
+    """Formats to write."""
     size: tuple[int, int] | None = None
-    """Width and height of the images that onnx and torch take; default: any size above the model's window."""
+    """For onnx and torch: width and height of the input images; default: any size above the model's window."""
     outputs: tuple[Literal["labels", "scores", "features"], ...] = ("labels",)
-    """What onnx and torch return."""
+    """For onnx and torch: what the network returns."""
     images: Path | None = None
-    """Images: onnx is compared with PyTorch on them; hloc's key points lie in them."""
+    """Images on which onnx is compared with PyTorch; for hloc: the images of the keypoints."""
     keypoints: Path | None = None
-    """File with key points (hloc's features.h5), for hloc."""
+    """For hloc: file with keypoints (hloc's features.h5)."""
     map: Path | None = None
-    """COLMAP model, for ply, colmap and map."""
+    """For ply, colmap and map: COLMAP model."""
     map_labels: Path | None = None
-    """Label maps of the map's images (fgsn segment --out), for ply, colmap and map."""
+    """For ply, colmap and map: label maps of the map's images (fgsn segment --out)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(self.format), "--format wants at least one format")
-        require(bool(self.outputs), "--outputs wants at least one output")
-        require(self.size is None or min(self.size) > 0, "--size wants width and height in pixels")
+        require(bool(self.format), "--format requires at least one format")
+        require(bool(self.outputs), "--outputs requires at least one output")
+        require(self.size is None or min(self.size) > 0, "--size must be a width and a height in pixels, both above 0")
         need = {"hloc": ("images", "keypoints"), "ply": ("map", "map_labels"), "colmap": ("map", "map_labels")}
         need["map"] = need["ply"]
         for name in self.format:
             missing = [field for field in need.get(name, ()) if getattr(self, field) is None]
-            flags = " and ".join(f"--{field.replace('_', '-')}" for field in missing)
-            require(not missing, f"--format {name} wants {flags}")
+            require(not missing, f"--format {name} requires {' and '.join(map(flag, missing))}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InfoSettings(Settings):
-    """Say what is inside a model file."""
+    """Describe a model file."""
 
-    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="MODEL")]
+    model: Annotated[Path, Positional("MODEL")]
     """Model file or run folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings(Settings):
-    """Run the whole chain on the synthetic town and write a page with metrics and pictures."""
+    """Run the whole pipeline on the synthetic town and write a page with metrics and pictures."""
 
     out: Path = Path("demo")
     """Folder to write to."""
     quick: bool = False
-    """The smallest small run: fewer places, smaller images, fewer steps."""
+    """Make a small run: fewer places, smaller images, fewer steps."""

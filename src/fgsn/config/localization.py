@@ -4,111 +4,102 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
-from fgsn.config.base import Settings, at_least, require
-
-
-def is_map_folder(path: Path) -> bool:
-    """Whether a path is a labelled map as `fgsn export --format map` writes it."""
-    return (path / "map.safetensors").is_file()
+from fgsn.config.base import Positional, Settings, at_least, require
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalizeSettings(Settings):
-    """Find the poses of query images in a map, with labels that survive the seasons or without.
+    """Estimate the poses of query images in a map, with or without labels that survive the seasons.
 
-    p3p takes all matches; ssmc drops those whose labels in query and map differ; gsmc draws matches by how well the
-    labels around them agree, with rough priors of gravity and camera height.
+    p3p uses all matches; ssmc drops matches whose labels differ between query and map; gsmc samples matches by how
+    well the labels around them agree, given rough priors of gravity and camera height.
     """
 
     map: Path
     """COLMAP model of the reference images; with --hloc also a map folder (fgsn export --format map)."""
     queries: tuple[Path, ...]
-    """Query lists `name MODEL width height parameters…`, as hloc has them."""
+    """Query lists `name MODEL width height parameters…`, as in hloc."""
     out: Path
     """Result file to write: lines `name qw qx qy qz tx ty tz`, from the world to the camera."""
     method: Literal["p3p", "ssmc", "gsmc"] = "ssmc"
-    """How matches become a pose."""
+    """How to estimate poses from matches."""
     map_labels: Path | None = None
-    """Label maps of the map's images (fgsn segment --out); wanted by ssmc and gsmc."""
+    """Label maps of the map's images (fgsn segment --out); required by ssmc and gsmc."""
     query_labels: Path | None = None
-    """Label maps of the queries."""
+    """Label maps of the queries; required by ssmc and gsmc."""
     model: Path | None = None
-    """Model that made the label maps: labels that it knows not to be stationary are left out (fgsn stationary)."""
+    """Model that made the label maps: labels that it marks as not stationary (fgsn stationary) are ignored."""
     label_window: float = 0.02
-    """Deviation of ssmc's window around key points as a share of the longer side; 0: the pixel alone, as published."""
+    """Sigma of ssmc's window around keypoints, as a share of the longer side; 0: a single pixel, as published."""
     similarity: float = 0.3
-    """How alike the labels around a match must be at both ends for ssmc to keep it: 0 not at all, 1 equal shares."""
+    """Similarity of the labels at both ends that ssmc requires of a match: 0 keeps all, 1 requires equal shares."""
     priors: tuple[Path, ...] = ()
-    """Lists `name gx gy gz height`: direction of gravity in the camera frame and camera height; wanted by gsmc."""
+    """Lists `name gx gy gz height`: gravity direction in the camera frame and camera height; required by gsmc."""
     gravity_noise: float = 1.5
     """Standard deviation of the priors' gravity about each axis in degrees."""
     height_noise: float = 0.3
     """Standard deviation of the priors' height in the unit of the map."""
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)
-    """Direction opposite to gravity in the map, for gsmc; the priors' height is counted along it."""
+    """For gsmc: up direction in the map, opposite to gravity; the priors' height is measured along it."""
     hloc: Path | None = None
-    """Folder with hloc's pairs of the queries, features and matches; without it, images are matched here."""
+    """Folder with hloc's pairs of the queries, features and matches; without it, fgsn matches the images."""
     images: Path | None = None
-    """Folder of all images, for matching here; names of map and queries are relative to it."""
+    """Folder of all images, if fgsn matches them; names in the map and the query lists are relative to it."""
     matcher: str = "xfeat-lighterglue"
-    """xfeat-lighterglue, xfeat (faster), aliked, disk or sift; with -loose behind it more matches, mostly wrong."""
+    """xfeat-lighterglue, xfeat (faster), aliked, disk or sift; add -loose for more matches, most of them wrong."""
     keypoints: int = 2048
-    """Local features per image, at most."""
+    """Maximum number of local features per image."""
     retrieved: int = 10
-    """Map images that each query is matched with: those that look most like it."""
+    """Number of map images to match each query with: the most similar ones."""
     work: Path | None = None
-    """Folder that keeps features, matches and the map made of them; default: beside --out."""
-    workers: int = 0
-    """Processes that match images on the CPU; 0 takes one per core."""
+    """Folder for features, matches and the map made from them; default: next to --out."""
+    workers: int | None = None
+    """Processes that match images on the CPU; default: one per core; 0: none beside the main process."""
     max_error: float = 8.0
-    """Largest error of a match that agrees with a pose, in pixels."""
+    """Maximum reprojection error of an inlier in pixels."""
     solver: Literal["p3p", "gravity"] = "p3p"
-    """What poses are drawn from: three matches, or two and the priors' gravity, which needs far fewer draws."""
+    """Minimal solver: three matches, or two and the priors' gravity, which requires far fewer samples."""
     naming: Literal["as is", "cmu", "robotcar"] = "as is"
-    """Names in the result file: as in the query lists, or as visuallocalization.net wants them."""
+    """Image names in the result file: as in the query lists, or as visuallocalization.net requires."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(self.queries), "--queries wants at least one list")
+        require(bool(self.queries), "--queries requires at least one list")
         require((self.hloc is None) != (self.images is None), "give --hloc, or --images to match here")
-        matched_here = is_map_folder(self.map) and self.images is not None
         require(
-            not matched_here, f"{self.map} is a map folder, without images: give --hloc, or a COLMAP model as --map"
+            self.method == "p3p" or self.query_labels is not None,
+            f"--method {self.method} requires --map-labels and --query-labels",
         )
-        inside = is_map_folder(self.map) and (self.method == "gsmc" or self.label_window == 0)
-        labels = self.method == "p3p" or ((inside or self.map_labels is not None) and self.query_labels is not None)
-        require(labels, f"--method {self.method} wants --map-labels and --query-labels")
-        require(self.method != "gsmc" or bool(self.priors), "--method gsmc wants --priors")
-        require(self.solver != "gravity" or bool(self.priors), "--solver gravity wants --priors")
+        require(self.method != "gsmc" or bool(self.priors), "--method gsmc requires --priors")
+        require(self.solver != "gravity" or bool(self.priors), "--solver gravity requires --priors")
         require(any(self.up), "--up must be a direction, not 0 0 0")
         at_least(self, keypoints=100, retrieved=1, workers=0, gravity_noise=0, height_noise=0, label_window=0)
         require(
-            self.label_window <= 0.5, f"--label-window is a share of the image's longer side, not {self.label_window:g}"
+            self.label_window <= 0.5,
+            f"--label-window is a share of the image's longer side, at most 0.5, not {self.label_window:g}",
         )
-        require(0 <= self.similarity <= 1, f"--similarity must lie between 0 and 1, not {self.similarity:g}")
-        require(self.max_error > 0, "--max-error must be above 0")
+        require(0 <= self.similarity <= 1, f"--similarity must be between 0 and 1, not {self.similarity:g}")
+        require(self.max_error > 0, f"--max-error must be above 0, not {self.max_error:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackSettings(Settings):
-    """Track a camera along sequences of images with a particle filter over labels; the map needs no descriptors."""
+    """Track a camera along image sequences with a particle filter on labels; the map needs no descriptors."""
 
     map: Path
     """COLMAP model of the reference images, or a map folder (fgsn export --format map)."""
     map_labels: Path | None = None
-    """Label maps of the map's images (fgsn segment --out); a map folder has its labels in it."""
+    """Label maps of the map's images (fgsn segment --out); not needed for a map folder, which contains labels."""
     queries: tuple[Path, ...]
-    """Query lists `name MODEL width height parameters…`, one for each sequence, in the order of the drive."""
+    """Query lists `name MODEL width height parameters…`, one per sequence, in driving order."""
     query_labels: Path
     """Label maps of the queries."""
     odometry: tuple[Path, ...]
-    """Lists `name qw qx qy qz tx ty tz` of each camera's frame from the previous image's, one for each sequence."""
+    """Lists `name qw qx qy qz tx ty tz`, one per sequence: from the previous camera frame to that of the image."""
     start: Path
-    """Rough poses (a result file): the first image of every sequence must have one."""
+    """Rough poses (a result file); the first image of every sequence must have one."""
     data: Path
-    """Prepared data set, at whose training correspondences it is counted how labels change between conditions."""
+    """Prepared data set; its training correspondences show how labels change between conditions."""
     data_labels: Path
     """Label maps of the data set's images."""
     out: Path
@@ -118,38 +109,37 @@ class TrackSettings(Settings):
     particles: int = 1000
     """Number of particles."""
     points: int = 2000
-    """Map points that are looked up per image, at most."""
+    """Maximum number of map points to project per image."""
     start_metres: float = 3.0
-    """Standard deviation of the start along each axis."""
+    """Standard deviation of the start position along each axis."""
     start_degrees: float = 5.0
-    """Standard deviation of the start's rotation about each axis."""
+    """Standard deviation of the start rotation about each axis."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
-            self.map_labels is not None or is_map_folder(self.map), "--map-labels is wanted: --map is no map folder"
+            len(self.queries) == len(self.odometry) > 0, "--queries and --odometry require one list each per sequence"
         )
-        require(len(self.queries) == len(self.odometry) > 0, "--queries and --odometry want a list for each sequence")
         at_least(self, particles=10, points=10, start_metres=0, start_degrees=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScorePosesSettings(Settings):
-    """Check a file of poses line by line, and compare the poses with the truth."""
+    """Check a file of poses line by line, and compare the poses with the ground truth."""
 
-    poses: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="POSES")]
+    poses: Annotated[Path, Positional("POSES")]
     """Result file, or a folder of them."""
     truth: Path
-    """List of true poses, or a folder of lists: ours, Extended CMU's or RobotCar's."""
+    """List of true poses, or a folder of lists: in the format of fgsn, Extended CMU or RobotCar."""
     queries: Path | None = None
-    """Query list, or a folder of lists: only these count; default: every image of the truth."""
+    """Query list, or a folder of lists, to restrict the evaluation to; default: all images with a true pose."""
     convention: Literal["auto", "translation", "centre", "matrix"] = "auto"
-    """What the numbers of the truth are: translation, camera centre, or matrix from the camera to the world."""
+    """Meaning of the true poses' numbers: translation, camera centre, or matrix from camera to world."""
     metres_per_unit: float = 1.0
-    """Length of the world's unit, for maps without a scale of their own."""
+    """Metres per unit of the world, for maps without metric scale."""
     partial: bool = False
-    """Pass over poses of images that the truth does not hold, instead of refusing them."""
+    """Ignore poses of images without a true pose instead of refusing them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.metres_per_unit > 0, "--metres-per-unit must be above 0")
+        require(self.metres_per_unit > 0, f"--metres-per-unit must be above 0, not {self.metres_per_unit:g}")

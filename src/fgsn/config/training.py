@@ -4,37 +4,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
-from fgsn.config.base import OnBadImage, Settings, at_least, check_window, require
+from fgsn.config.base import OnBadImage, Positional, Settings, at_least, check_window, require
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainSettings(Settings):
-    """Train a base network on labelled images (supervised), optionally with correspondences across seasons as well."""
+    """Train a base network on labelled images (supervised), optionally also on correspondences across seasons."""
 
     data: tuple[str, ...]
-    """FORMAT:PATH of each set: camvid, cityscapes, segmented, vistas, vistas-cityscapes, vistas-lanes, world."""
+    """Data sets as FORMAT:PATH: camvid, cityscapes, segmented, vistas, vistas-cityscapes, vistas-lanes, world."""
     out: Path
     """Run folder to write."""
     backbone: str = "lite"
-    """Backbone: tiny, lite (EfficientNet-Lite0 layout), resnet50, resnet101, or timm/NAME for any network of timm."""
+    """Backbone: tiny, lite (like EfficientNet-Lite0), resnet50, resnet101, or timm/NAME for any timm network."""
     weights: Literal["none", "imagenet", "timm"] = "none"
-    """From scratch, from the ImageNet weights of the installed package (lite), or those that timm fetches (timm/…)."""
+    """Initial weights: random, ImageNet weights of the installed package (lite), or timm's (timm/…, downloaded)."""
     freeze_backbone: bool = False
-    """Leave the backbone as it is, so that only the head learns."""
+    """Keep the backbone fixed and train only the head."""
     init: Path | None = None
-    """Model to start from instead, with its backbone and its batch norms as they are; other classes are learnt anew."""
+    """Model to start from instead of --backbone; batch norms stay fixed, and other classes get a new classifier."""
     corr_data: tuple[Path, ...] = ()
-    """Prepared data sets (fgsn prepare) whose correspondences are learnt from too (Larsson et al., CVPR 2019)."""
+    """Prepared data sets (fgsn prepare) with correspondences to train on as well (Larsson et al., CVPR 2019)."""
     corr_loss: Literal["class", "hingeC", "hingeF"] = "class"
-    """Both images of a pair should show the same class, alike class scores, or alike features."""
+    """What the images of a pair should share: the same class, similar class scores, or similar features."""
     corr_weight: float | None = None
-    """Weight of the correspondence loss; default as in the paper: 1 for class and hingeC, 0.1 for hingeF."""
+    """Weight of the correspondence loss; default, as in the paper: 1 for class and hingeC, 0.1 for hingeF."""
     corr_batch: int = 2
-    """Pairs per step, beside the labelled images."""
+    """Image pairs per step, in addition to the labelled images."""
     corr_ignore: tuple[str, ...] | None = None
-    """Classes that the loss `class` leaves out; default: the known ones that move, such as person and car."""
+    """Classes that the loss `class` ignores; default: known classes that move, such as person and car."""
     iterations: int = 3000
     """Number of optimisation steps."""
     batch: int = 8
@@ -42,150 +40,160 @@ class PretrainSettings(Settings):
     crop: int = 257
     """Side of the square training crops in pixels (8 n + 1)."""
     short_side: int = 360
-    """Images are resized so that their shorter side has this many pixels; 0 leaves them."""
+    """Resize images so that the shorter side has this many pixels; 0: keep the size."""
     lr: float = 0.02
-    """Learning rate of the head at the start; it falls to 0 along a polynomial."""
+    """Initial learning rate of the head; it decays to 0 polynomially."""
     backbone_lr: float = 0.25
-    """Learning rate of the backbone relative to the head's."""
+    """Learning rate of the backbone relative to that of the head."""
     weight_decay: float = 1e-4
-    """Weight decay of everything but biases."""
+    """Weight decay of all parameters except biases."""
     colour_jitter: float = 0.5
-    """Strength of random brightness, contrast, saturation and hue changes of each crop."""
+    """Strength of the random brightness, contrast, saturation and hue changes of each crop."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the forward pass; weights and gradients are kept in float32."""
+    """Precision of the forward pass; weights and gradients stay in float32."""
     validate_every: int = 500
     """Steps between validations."""
     save_every: int = 250
-    """Steps between checkpoints, from which --resume goes on."""
+    """Steps between checkpoints for --resume."""
     workers: int = 0
-    """Processes that load images beside the training; the run is the same for any number."""
+    """Processes that load images; 0: none beside the main process. The results do not depend on it."""
     on_bad_image: OnBadImage = "skip"
-    """An image or pair that cannot be read: skip takes the next in its place and records it, stop ends the run."""
+    """If an image or pair cannot be read: skip it, record it and use the next one, or stop."""
     resume: bool = False
-    """Go on from the run's last checkpoint."""
+    """Continue from the last checkpoint of the run."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(self.data), "--data wants at least one FORMAT:PATH")
+        require(bool(self.data), "--data requires at least one FORMAT:PATH")
         # Batch norm cannot learn from the one value of the pyramid's largest bin; those of --init stay as they are.
         at_least(self, batch=1 if self.init else 2, corr_batch=1, colour_jitter=0)
-        require(self.corr_weight is None or self.corr_weight > 0, "--corr-weight must be above 0")
-        require(not (self.init and self.weights != "none"), "--init and --weights both say where to start; give one")
+        require(
+            self.corr_weight is None or self.corr_weight > 0, f"--corr-weight must be above 0, not {self.corr_weight}"
+        )
+        require(
+            not (self.init and self.weights != "none"), "--init and --weights are alternatives: give only one of them"
+        )
         _check_training(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportSettings(Settings):
-    """Turn weights into a model: the authors' PSPNet, ResNet of ImageNet, or the base network that comes with fgsn."""
+    """Convert weights to a model: the authors' PSPNet, an ImageNet ResNet, or the base network that comes with fgsn."""
 
-    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="", metavar="CHECKPOINT")]
-    """Their .pth or .safetensors file; or world:tiny (comes with fgsn), imagenet:lite, timm/NAME (know no classes)."""
+    checkpoint: Annotated[str, Positional("CHECKPOINT")]
+    """A .pth or .safetensors file, world:tiny (comes with fgsn), or imagenet:lite or timm/NAME (without classes)."""
     out: Path
     """Model file to write."""
     codebook: Path | None = None
-    """The authors' centroids_N.h5 that goes with a network of theirs."""
+    """The authors' centroids_N.h5 that belongs to their network."""
     classes: Path | None = None
-    """Text file with the names of the classes, one per line; default: Cityscapes' for 19, Vistas' for 66."""
+    """Text file with one class name per line; default: Cityscapes' names for 19 classes, Vistas' for 66."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings(Settings):
-    """Train fine-grained labels: cluster the network's features, then learn to see them in every season."""
+    """Train fine-grained labels: cluster the network's features, then learn to predict the clusters in every season."""
 
     data: tuple[Path, ...]
-    """Prepared data sets (fgsn prepare); several are mixed pair by pair."""
+    """Prepared data sets (fgsn prepare); pairs of several sets are mixed."""
     init: Path
     """Model to start from: a base network, or another cluster model."""
     out: Path
     """Run folder to write."""
     clusters: int = 100
-    """Number of labels, K."""
+    """Number of clusters K, which are the labels."""
     iterations: int = 3000
     """Number of optimisation steps."""
     recluster_every: int = 0
-    """Steps between clusterings; 0 clusters once, which is as good or better (paper, Table 2)."""
+    """Steps between clusterings; 0: cluster once, which is as good or better (paper, Table 2)."""
     batch: int = 2
-    """Image pairs per step, those of all processes together."""
+    """Image pairs per step, over all processes."""
     accumulate: int = 1
-    """Parts that each process computes its pairs in, one after another: less memory, the same gradient."""
+    """Micro-batches per step in each process: more of them use less memory and give the same gradient."""
     crop: int = 385
     """Side of the square training crops in pixels (8 n + 1)."""
     short_side: int = 0
-    """Images are resized so that their shorter side has this many pixels; 0 leaves them."""
+    """Resize images so that the shorter side has this many pixels; 0: keep the size."""
     gradient: Literal["coin", "both"] = "both"
-    """Which image of a pair is learnt from: a fair coin decides (the paper), or both."""
+    """Which image of a pair to learn from: one, by the toss of a coin (as in the paper), or both."""
     corr_weight: float = 1.0
-    """Weight of the cross-season loss L_corr; 0 trains without it."""
+    """Weight of the cross-season loss L_corr; 0: train without it."""
     class_weight: float = 1.0
     """Weight of the dense cluster loss L_class on reference images."""
     feature_weight: float = 0.0
-    """Weight of the feature loss (0 in the paper's experiments)."""
+    """Weight of the feature loss; in the paper's experiments 0."""
     feature_loss: Literal["hinge", "l1", "l2", "kl"] = "hinge"
-    """How features at correspondences are compared."""
+    """How to compare features at correspondences."""
     feature_negatives: int = 1
-    """Wrong partners drawn for each correspondence in the feature loss; their features should differ."""
+    """Negatives per correspondence in the feature loss: points whose features should differ."""
     aux_weight: float = 0.4
-    """Weight of the auxiliary head's losses."""
+    """Weight of the losses of the auxiliary head."""
     lr: float = 0.01
-    """Learning rate at the start; it falls to 0 along a polynomial."""
+    """Initial learning rate; it decays to 0 polynomially."""
     backbone_lr: float = 0.1
-    """Learning rate of the pretrained layers relative to the new classifiers'."""
+    """Learning rate of the pretrained layers relative to that of the new classifiers."""
     freeze_backbone: bool = False
-    """Leave the backbone as it is, so that only the head learns."""
+    """Keep the backbone fixed and train only the head."""
     power: float = 1.0
-    """Power of the polynomial by which the learning rate falls."""
+    """Power of the polynomial decay of the learning rate."""
     weight_decay: float = 1e-4
-    """Weight decay of everything but biases."""
+    """Weight decay of all parameters except biases."""
     clip: float = 5.0
-    """Longest gradient of a step; longer ones are shortened to it. 0 leaves them (as the paper does)."""
+    """Maximum norm of the gradient, for clipping; 0: no clipping (as in the paper)."""
     colour_jitter: float = 0.4
-    """Strength of random brightness, contrast, saturation and hue changes of each crop (0 as in the paper)."""
+    """Strength of the random brightness, contrast, saturation and hue changes of each crop; in the paper 0."""
     features_per_image: int = 500
-    """Features sampled per reference image for clustering: half at correspondences, half at random cells."""
+    """Features to sample per reference image for clustering: half at correspondences, half at random cells."""
     pca_dim: int = 256
-    """Dimensions kept by the whitening."""
+    """Dimensions to keep after PCA whitening."""
     kmeans_iterations: int = 20
-    """Iterations of k-means."""
+    """Number of k-means iterations."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the forward pass; weights and gradients are kept in float32."""
+    """Precision of the forward pass; weights and gradients stay in float32."""
     compile: bool = False
-    """Compile the network first (torch.compile): a minute or two, then faster steps on a GPU."""
+    """Compile the network (torch.compile): takes a minute or two, then steps are faster on a GPU."""
     validate_every: int = 500
     """Steps between validations."""
     save_every: int = 250
-    """Steps between checkpoints, from which --resume goes on."""
+    """Steps between checkpoints for --resume."""
     validation_pairs: int = 200
-    """Validation pairs that are looked at, at most."""
+    """Maximum number of pairs per validation."""
     workers: int = 0
-    """Processes that load images beside the training; the run is the same for any number."""
+    """Processes that load images; 0: none beside the main process. The results do not depend on it."""
     on_bad_image: OnBadImage = "skip"
-    """An image or pair that cannot be read: skip takes the next in its place and records it, stop ends the run."""
+    """If an image or pair cannot be read: skip it, record it and use the next one, or stop."""
     resume: bool = False
-    """Go on from the run's last checkpoint."""
+    """Continue from the last checkpoint of the run."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(self.data), "--data wants at least one data set")
+        require(bool(self.data), "--data requires at least one data set")
         at_least(self, clusters=2, recluster_every=0, features_per_image=2, pca_dim=1, kmeans_iterations=1)
         at_least(self, validation_pairs=1, batch=1, accumulate=1, clip=0, feature_negatives=0)
         require(
-            self.batch % self.accumulate == 0, f"--batch {self.batch} is no multiple of --accumulate {self.accumulate}"
+            self.batch % self.accumulate == 0,
+            f"--batch {self.batch} is not a multiple of --accumulate {self.accumulate}",
         )
-        require(self.clusters <= 65536, "--clusters must be at most 65536, which is what label maps can hold")
+        require(
+            self.clusters <= 65536, f"--clusters must be at most 65536, the limit of label maps, not {self.clusters}"
+        )
         weights = (self.corr_weight, self.class_weight, self.feature_weight, self.aux_weight)
         require(min(weights) >= 0, "the weights of the losses must not be negative")
-        require(self.corr_weight + self.class_weight + self.feature_weight > 0, "all losses have weight 0")
+        require(
+            self.corr_weight + self.class_weight + self.feature_weight > 0,
+            "all losses have weight 0: give at least one of them a weight above 0",
+        )
         _check_training(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSettings(Settings):
-    """Run a list of experiments, each a training and its evaluation, and write one table."""
+    """Run a list of experiments, each one a training and its evaluation, and write one table."""
 
-    experiments: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="", metavar="LIST")]
-    """YAML file with the experiments: what they share (train, evaluate), and a grid or the runs one by one."""
+    experiments: Annotated[Path, Positional("LIST")]
+    """YAML file with the experiments: shared settings (train, evaluate), and a grid or a list of runs."""
     out: Path
-    """Folder to write to: a folder for each run, results.json, results.csv, results.md. Finished runs are kept."""
+    """Folder to write to: one folder per run, results.json, results.csv, results.md. Finished runs are kept."""
 
 
 def _check_training(settings: PretrainSettings | TrainSettings) -> None:

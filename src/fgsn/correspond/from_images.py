@@ -58,7 +58,7 @@ class ImageCollection:
         """
         self.settings, self.work, self.sizes, names = settings, work, sizes, list(sizes)
         device = choose_device(settings.device).type
-        self.workers = settings.workers if device == "cpu" else 1
+        self.workers = settings.workers if device == "cpu" else 0
         matcher = make_matcher(settings.matcher, settings.keypoints, device)
         images = {name: settings.images / name for name in names}
         self.features = Features(images, matcher, work)

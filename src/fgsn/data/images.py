@@ -5,7 +5,6 @@ file.
 """
 
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,12 +135,6 @@ def walk_images(root: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(folder, name) for name in files if _is_image_name(name)]
     return sorted(found, key=lambda file: file.relative_to(root).as_posix())
-
-
-def route_order(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sorting key of names in natural order: `img_9` comes before `img_10`."""
-    parts = re.split(r"(\d+)", name)
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts if part)
 
 
 def _is_image_name(name: str) -> bool:

@@ -16,10 +16,9 @@ from scipy.cluster.hierarchy import DisjointSet
 from fgsn.config import PrepareSettings
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import PLACES, REFERENCE_LIST, REFERENCE_POINTS, TRAIN_LIST, VALIDATION_LIST, Dataset
-from fgsn.data.images import route_order
 from fgsn.data.pair_files import PairFile, read_pair_files
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, write_json, write_text, write_yaml
+from fgsn.files import atomic_write, natural_order, write_json, write_text, write_yaml
 from fgsn.progress import say, tracked
 
 
@@ -144,7 +143,7 @@ def split_end(places: Iterable[str], share: float) -> tuple[list[str], list[str]
     The right split for a drive along a road, where neighbouring places overlap: only those at the border have
     neighbours on both sides.
     """
-    ordered = sorted(set(places), key=lambda name: (route_order(name), name))
+    ordered = sorted(set(places), key=lambda name: (natural_order(name), name))
     count = len(ordered) - _validation_count(len(ordered), share)
     return sorted(ordered[:count]), sorted(ordered[count:])
 

@@ -1,4 +1,4 @@
-"""fgsn demo: the whole chain on the synthetic town, from images of several seasons to labels and a page about them."""
+"""fgsn demo: the whole chain on the synthetic town, from images of several seasons to labels, poses and a report."""
 
 import time
 from collections.abc import Callable
@@ -35,7 +35,7 @@ VALIDATION_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Size:
-    """How large a demo is."""
+    """Size of a demo."""
 
     places: int
     size: tuple[int, int]
@@ -51,10 +51,13 @@ QUICK = Size(10, (256, 192), ("autumn", "snow", "night"), 50, 150, 4, 161)
 
 
 def demo(settings: DemoSettings) -> dict[str, Any]:
-    """Make a world, train labels on part of it, measure them on the rest, and write `results.json` and `report.html`.
+    """Generate the synthetic town, train labels on a part of it, evaluate them on the rest, and localize with them.
 
-    Three models are compared on places that none of them has seen: the base network's own classes, fine-grained labels
-    learnt without correspondences across conditions, and fine-grained labels learnt with them.
+    Compares three kinds of labels at places that were not trained on: the classes of the base network, fine-grained
+    labels trained without correspondences across conditions, and fine-grained labels trained with them.
+
+    Returns:
+        `labels`, `localization`, `stationary`, `seconds` per step and `report`; also written to `results.json`.
     """
     chosen = QUICK if settings.quick else FULL
     common: dict[str, Any] = {"seed": settings.seed, "device": settings.device}
@@ -68,20 +71,20 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
         return results
 
     timed(
-        "world: a town, driven in several conditions",
+        "world: generate the synthetic town in all conditions",
         lambda: make_world(
             WorldSettings(out=world, places=chosen.places, size=chosen.size, conditions=chosen.conditions, **common)
         ),
     )
-    # The last places of the drive are for measuring: neighbours overlap, so random ones would have been seen.
+    # Validate on the last places: images of neighbouring places overlap, so random ones would be seen in training.
     timed(
-        "prepare: split by place",
+        "prepare: split the places",
         lambda: prepare(PrepareSettings(dataset=world, split="end", validation_share=VALIDATION_SHARE, **common)),
     )
     runs = {"fgsn_without_corr": 0.0, "fgsn": 1.0}
     for name, weight in runs.items():
         timed(
-            f"train {name}: {chosen.clusters} labels, weight of L_corr {weight:g}",
+            f"train {name}: {chosen.clusters} labels, L_corr weight {weight:g}",
             lambda name=name, weight=weight: _train(settings, chosen, world, name, weight),
         )
     models = {"base": world_base(), **{name: settings.out / name / "model.safetensors" for name in runs}}
@@ -93,7 +96,7 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
             lambda model=model, out=out: evaluate(EvaluateSettings(model=model, data=world, out=out, **common)),
         )
     found = timed(
-        "stationary: clusters that carry correspondences",
+        "stationary: find clusters with enough correspondences",
         lambda: stationary(
             StationarySettings(
                 model=models["fgsn"], data=world, out=settings.out / "stationary", split="train", **common
@@ -103,18 +106,20 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
     maps = {"base": settings.out / "segment_base", "fgsn": settings.out / "segment"}
     for name, model in (("base", world_base()), ("fgsn", settings.out / "stationary" / "model.safetensors")):
         timed(
-            f"segment: label maps of all images, {name}",
+            f"segment {name}: label maps of all images",
             lambda name=name, model=model: segment(
-                SegmentSettings(model=model, images=world / "images", out=maps[name], save="labels,overlay", **common)
+                SegmentSettings(
+                    model=model, images=world / "images", out=maps[name], save=("labels", "overlay"), **common
+                )
             ),
         )
     try:
         poses = timed(
-            "localize: the last places, in every condition",
+            "localize: validation places in every condition",
             lambda: demo_poses(settings.out / "localization", world, chosen.conditions, maps, **common),
         )
     except MissingExtraError as missing:
-        say(f"fgsn: poses are left out: {missing}")
+        say(f"fgsn: localization is skipped: {missing}")
         poses = {}
     results = {
         "labels": labels,
@@ -141,8 +146,8 @@ def _train(settings: DemoSettings, chosen: Size, world: Path, name: str, corr_we
             batch=chosen.batch,
             crop=chosen.crop,
             corr_weight=corr_weight,
-            backbone_lr=1.0,  # the small backbone has seen fair weather only, and has much to learn
-            # Validated once, at the end: choosing the best by the places that are reported would flatter the metrics.
+            backbone_lr=1.0,  # the small backbone was trained on fair weather only
+            # Validate once, at the end: selecting a checkpoint on the reported places would bias the metrics.
             validate_every=chosen.iterations,
             resume=(out / "config.yaml").exists(),
             seed=settings.seed,

@@ -1,4 +1,4 @@
-"""The demo's poses: images of places that no network has trained on are localized in the map of the reference drive."""
+"""Poses of the demo: images of the validation places are localized in the map of the reference drive."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from fgsn.tracking.track import track_sequences
 
 MATCHER = "xfeat-loose"
 MAX_ERROR = 4.0
-"""In pixels: the demo's images are small."""
+"""Maximum reprojection error in pixels; the images of the demo are small."""
 METHODS: dict[str, tuple[Literal["p3p", "ssmc", "gsmc"], str | None]] = {
     "p3p": ("p3p", None),
     "ssmc_base": ("ssmc", "base"),
@@ -28,24 +28,24 @@ METHODS: dict[str, tuple[Literal["p3p", "ssmc", "gsmc"], str | None]] = {
     "gsmc_fgsn": ("gsmc", "fgsn"),
 }
 TRACK = "pfsl_fgsn"
-_STAYS = "1 0 0 0 0 0 0"
+_IDENTITY = "1 0 0 0 0 0 0"
 
 
 def demo_poses(
     out: Path, world: Path, conditions: Sequence[str], labels: Mapping[str, Path], **common: Any
 ) -> dict[str, dict[str, list[float]]]:
-    """Localize the validation places of a world in every condition, by every method.
+    """Localize the validation places of the synthetic town in every condition, by every method.
 
     Args:
         out: folder for poses, lists and matches.
-        world: the prepared world.
+        world: folder of the prepared town.
         conditions: its conditions.
         labels: folders with label maps of all images, by the networks `base` and `fgsn`.
         common: seed and device.
 
     Returns:
-        For each method and each condition, and `all`: recall in percent within the three thresholds. A method that
-        finds no pose at all has none.
+        By method and condition, and for `all`: recall in percent within the three thresholds. Methods that find no
+        pose are missing.
     """
     lists = {kind: _validation_lists(world, conditions, kind, out / "lists") for kind in ("queries", "odometry")}
     priors = tuple(world / "priors" / f"{condition}.txt" for condition in conditions)
@@ -62,14 +62,14 @@ def demo_poses(
                 LocalizeSettings(
                     map=world / "sparse", queries=lists["queries"], priors=priors, images=world / "images",
                     map_labels=folder, query_labels=folder, method=method, matcher=MATCHER, max_error=MAX_ERROR,
-                    out=out / f"{name}.txt", work=out / "work", workers=1, **common,
+                    out=out / f"{name}.txt", work=out / "work", workers=0, **common,
                 )
             )  # fmt: skip
             score(name)
         except MissingExtraError:
             raise
-        except FgsnError as error:  # a tiny world may leave nothing to match
-            say(f"fgsn: {name} is left out: {error}")
+        except FgsnError as error:  # a tiny town may have too few matches
+            say(f"fgsn: {name} is skipped: {error}")
     known = [name for name in ("ssmc_fgsn", "p3p") if name in recall]
     if known and (drives := _starts(lists, out / f"{known[0]}.txt", out / "start.txt")):
         track_sequences(
@@ -78,7 +78,7 @@ def demo_poses(
                 queries=tuple(lists["queries"][row] for row in drives),
                 odometry=tuple(lists["odometry"][row] for row in drives), start=out / "start.txt", data=world,
                 data_labels=labels["fgsn"], out=out / f"{TRACK}.txt",
-                start_metres=1.0, start_degrees=2.0, **common,  # the start is a single-shot pose, not a guess
+                start_metres=1.0, start_degrees=2.0, **common,  # the start is a single-shot pose
             )
         )  # fmt: skip
         score(TRACK)
@@ -86,20 +86,20 @@ def demo_poses(
 
 
 def _validation_lists(world: Path, conditions: Sequence[str], kind: str, out: Path) -> tuple[Path, ...]:
-    """The lines of the validation places, in lists of their own; a drive's first image has not moved."""
-    wanted = {stored_paths(pair)[1] for pair in Dataset.open(world).pairs("validation")}
+    """Write lists of the validation places only; the odometry of the first image of a drive becomes the identity."""
+    names = {stored_paths(pair)[1] for pair in Dataset.open(world).pairs("validation")}
     files = []
     for condition in conditions:
-        lines = [line for _, line in numbered_lines(world / kind / f"{condition}.txt") if line.split()[0] in wanted]
+        lines = [line for _, line in numbered_lines(world / kind / f"{condition}.txt") if line.split()[0] in names]
         if kind == "odometry":
-            lines[0] = f"{lines[0].split()[0]} {_STAYS}"
+            lines[0] = f"{lines[0].split()[0]} {_IDENTITY}"
         files.append(out / kind / f"{condition}.txt")
         write_text(files[-1], "".join(f"{line}\n" for line in lines))
     return tuple(files)
 
 
 def _starts(lists: Mapping[str, tuple[Path, ...]], poses: Path, out: Path) -> list[int]:
-    """Write the single-shot pose of the first image of every drive that has one; returns the rows of these drives."""
+    """Write the single-shot poses of the first images of the drives; returns the indices of drives that have one."""
     found = read_results(poses)
     first = [next(line for _, line in numbered_lines(path)).split()[0] for path in lists["queries"]]
     drives = [row for row, name in enumerate(first) if name in found.names]

@@ -1,1 +1,1 @@
-"""Metrics about labels and poses."""
+"""Metrics of labels and poses."""

@@ -1,4 +1,4 @@
-"""How well predicted classes overlap with the true ones: accuracies and intersections over union."""
+"""Confusion matrix of predicted and true classes; accuracies and intersections over union."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def confusion_of(truth: np.ndarray, predicted: np.ndarray, rows: int, columns: i
 
 
 def confusion_metrics(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """The usual metrics of a square confusion matrix (rows: truth), over the classes that the truth holds.
+    """The usual metrics of a square confusion matrix (rows: truth), over the classes that occur in the ground truth.
 
     Returns:
         `mean_iou`, `pixel_accuracy`, `mean_accuracy` (of a class's pixels), `weighted_iou` (by the class's share of the

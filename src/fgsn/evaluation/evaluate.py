@@ -14,15 +14,15 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     """Segment the images of a split once, and measure the labels at its correspondences.
 
     Writes `labels/`, `results.json` and `config.yaml` to the output folder. Works for cluster models and for base
-    networks alike. docs/label_metrics.md tells how to read the metrics.
+    networks. docs/label_metrics.md explains the metrics.
 
     Returns:
-        What `results.json` holds: the label metrics, the same under `conditions`, the metrics of `semantic_metrics`
-        where the data set has annotated images, and `failed`, the images that could not be read; their pairs are left
-        out.
+        The contents of `results.json`: the label metrics, the same under `conditions`, the metrics of
+        `semantic_metrics` where the data set has annotated images, and `failed`, the images that could not be read;
+        their pairs are left out.
 
     Raises:
-        FgsnError: model or data set are broken, or there is nothing to measure.
+        FgsnError: model or data set are broken, or the split has no correspondences.
     """
     inputs = open_inputs(settings)
     dataset, model, cache = inputs.dataset, inputs.model, inputs.cache
@@ -50,7 +50,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     results |= semantic
     notes: list[str] = []
     if settings.resamples and metrics["information_bits_interval"] is None:
-        notes.append(f"no interval: it takes 4 places or more, and there are {metrics['places']}")
+        notes.append(f"no interval: it needs 4 or more places, and there are {metrics['places']}")
     if model.classes is None:
         notes.append(collapse_note(metrics["clusters_used"], model.clusters))
     if any(notes):

@@ -1,8 +1,8 @@
 """How much one label tells about the other: estimates of the mutual information, in bits.
 
-The plain estimate is too high when the points are few and the labels many; the others remove that bias, each in its own
-way. `benchmarks/information_estimators.py` measures them on channels of known information; docs/label_metrics.md shows
-the table. The held-out one is the headline: no other stayed below the truth when points repeat each other.
+The plug-in estimate is too high for few points and many labels; the other estimators correct that bias in different
+ways. `benchmarks/information_estimators.py` compares them on channels of known information (table in
+docs/label_metrics.md). The held-out estimate is the only one that stayed below the truth on repeated points.
 All take labels a and b of the same points, (N,) integers from 0.
 """
 
@@ -15,14 +15,14 @@ STRENGTHS = 4.0 ** np.arange(-1, 9)
 
 
 def entropy(counts: np.ndarray) -> float:
-    """Plain entropy in bits of a table of counts."""
+    """Plug-in entropy in bits of a table of counts."""
     counts = counts[counts > 0].astype(float)
     total = counts.sum()
     return float(np.log2(total) - counts @ np.log2(counts) / total) if len(counts) > 1 else 0.0
 
 
 def compact(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Number the labels that occur on either side from 0; how many they are comes along."""
+    """Renumber the labels that occur on either side from 0; also returns their number."""
     values, numbers = np.unique(np.concatenate([a, b]), return_inverse=True)
     return numbers[: len(a)], numbers[len(a) :], len(values)
 
@@ -35,16 +35,16 @@ def joint_counts(a: np.ndarray, b: np.ndarray, labels: int) -> np.ndarray:
     return np.unique(cells, return_counts=True)[1]
 
 
-def plain(a: np.ndarray, b: np.ndarray) -> float:
-    """Mutual information of the table of counts as it is: too high for few points."""
+def plug_in(a: np.ndarray, b: np.ndarray) -> float:
+    """Mutual information of the table of counts: too high for few points."""
     a, b, labels = compact(a, b)
     return _marginal_entropies(a, b) - entropy(joint_counts(a, b, labels))
 
 
-def permutation_floor(a: np.ndarray, b: np.ndarray, seed: int = 0, permutations: int = 10) -> float:
-    """What the plain estimate reads when b is shuffled over the points, so that nothing is shared: its bias.
+def permutation_bias(a: np.ndarray, b: np.ndarray, seed: int = 0, permutations: int = 10) -> float:
+    """Bias of the plug-in estimate: its value when b is shuffled over the points.
 
-    The mean over a few permutations is enough: the estimate hardly varies between them.
+    A few permutations are enough, since the estimate hardly varies between them.
     """
     rng = np.random.default_rng(seed)
     a, b, labels = compact(a, b)
@@ -53,18 +53,18 @@ def permutation_floor(a: np.ndarray, b: np.ndarray, seed: int = 0, permutations:
 
 
 def permutation_corrected(a: np.ndarray, b: np.ndarray, seed: int = 0, permutations: int = 10) -> float:
-    """Plain estimate minus its mean over permutations.
+    """Plug-in estimate minus its mean over permutations.
 
     Right for independent labels, and too low the more the labels share, since shuffled labels spread over more cells
     than matching ones: a conservative estimate. Noise may push it slightly below 0.
     """
-    return plain(a, b) - permutation_floor(a, b, seed, permutations)
+    return plug_in(a, b) - permutation_bias(a, b, seed, permutations)
 
 
 def held_out(
     a: np.ndarray, b: np.ndarray, groups: np.ndarray | None = None, seed: int = 0, same_names: bool = True
 ) -> float:
-    """How many bits better b is predicted from a than without it, at places that the prediction has not seen.
+    """Bits by which a improves the prediction of b, at places that the prediction was not fitted on.
 
     p(b | a) is counted on four fifths of the groups (places), smoothed, and scored on the rest, each fifth in turn.
     Smoothing mixes in a guess for rare labels: b as often as it comes, or (same_names) b the same as a as often as

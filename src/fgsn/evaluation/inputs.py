@@ -1,4 +1,4 @@
-"""What every measurement opens: a data set with the pairs of a split, a model, and a place for its label maps."""
+"""Open what every measurement needs: the pairs of a split, a model, and the folder for its label maps."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ class Inputs:
 
     dataset: Dataset
     pairs: list[Correspondences]
-    """The pairs of the split, one at least."""
+    """The pairs of the split, at least one."""
     model: Model
     cache: LabelCache
-    """The label maps that the model makes of the data set's images, empty until it is filled."""
+    """The label maps of the images; `LabelCache.fill` makes them."""
 
 
 def open_inputs(settings: EvaluateSettings | StationarySettings) -> Inputs:
-    """Open what `settings` names.
+    """Open data set and model.
 
     Raises:
         FgsnError: model or data set are broken, or the split has no pairs.

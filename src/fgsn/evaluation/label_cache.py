@@ -1,4 +1,4 @@
-"""Label maps of a data set's images, computed once and read often; what another model left behind is never read."""
+"""Label maps of a data set's images, computed once and read often; maps of another model are never read."""
 
 import shutil
 from collections.abc import Iterable
@@ -20,9 +20,8 @@ FINGERPRINT = "made_from.json"
 class LabelCache:
     """The label maps below `out`/labels.
 
-    The folder remembers which model and data set it was made from. Label maps from others are made again, as are label
-    maps older than their image; a folder that remembers nothing is somebody else's and refused, and so is one in which
-    another process is at work.
+    The folder records the model and the data set that it was made from. Label maps of others, and label maps older than
+    their image, are computed again. A folder without that record, or one that another process works in, is refused.
     """
 
     def __init__(self, out: Path, model_path: Path, dataset: Dataset) -> None:
@@ -32,7 +31,7 @@ class LabelCache:
         self._fingerprint = {"model": fingerprint(model_path), "data": str(dataset.root.resolve())}
 
     def fill(self, model: Model, images: Iterable[Path]) -> dict[Path, str]:
-        """Segment the images that have no label map yet.
+        """Segment the images without a label map.
 
         Returns:
             The images that could not be read, with the reason.
@@ -41,8 +40,8 @@ class LabelCache:
             FgsnError: another process works in the folder, or its label maps are of unknown origin.
         """
         self.clusters = model.clusters
-        self._claimed = FolderLock(self.out)  # for as long as its labels are read and metrics written
-        if not self._claimed.alone():
+        self._lock = FolderLock(self.out)  # held while labels are read and metrics written
+        if not self._lock.lock_exclusively():
             raise FgsnError(f"another fgsn is writing to {self.out}: wait for it, or choose another --out")
         self._check_origin()
         names = {image: self.dataset.name(image) for image in images}
@@ -60,7 +59,7 @@ class LabelCache:
     def path(self, image: Path) -> Path:
         """Where the label map of an image is."""
         name = self.dataset.name(image)
-        # An image whose name differs from another's in the ending only has kept it.
+        # Images that differ in their extension only keep it.
         whole = self.folder / f"{name}.png"
         return whole if whole.exists() else (self.folder / name).with_suffix(".png")
 
@@ -73,7 +72,7 @@ class LabelCache:
         labels, clusters = read_label_map(self.path(image))
         if clusters != self.clusters:
             raise FgsnError(
-                f"{self.path(image)} knows {clusters} labels, the model {self.clusters}; delete {self.folder}"
+                f"{self.path(image)} has {clusters} labels, but the model {self.clusters}; delete {self.folder}"
             )
         return labels
 
@@ -84,5 +83,5 @@ class LabelCache:
                 return
             shutil.rmtree(self.folder)
         elif self.folder.exists() and any(self.folder.iterdir()):
-            raise FgsnError(f"{self.folder} holds label maps of unknown origin; choose another --out, or delete it")
+            raise FgsnError(f"{self.folder} contains label maps of unknown origin; choose another --out, or delete it")
         write_json(known, self._fingerprint)

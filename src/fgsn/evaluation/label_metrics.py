@@ -1,6 +1,6 @@
-"""Metrics of labels at correspondences: do they survive the change of condition, and how much do they say?
+"""Metrics of labels at correspondences: do they survive the change of condition, and how informative are they?
 
-docs/label_metrics.md tells how to read them.
+docs/label_metrics.md explains them.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from fgsn.errors import FgsnError
 from fgsn.evaluation import information
 
 CONFIDENCE = 1.96
-# Each half must hold two places, or nothing could be held out.
+# Each half needs two places, or nothing could be held out.
 FEWEST_PLACES = 4
 
 
@@ -31,10 +31,10 @@ def label_metrics(
         a: (N,) labels in the reference images, integers in [0, clusters).
         b: (N,) labels of the same points in the target images.
         clusters: number of labels K.
-        places: (N,) the place of each point, of any type; wanted for the interval and for honest held-out metrics.
+        places: (N,) the place of each point, of any type; needed for the interval and to hold out whole places.
         conditions: (N,) the condition of each target image; the metrics are repeated for each of them.
         resamples: random halves of the places to draw for the interval of information_bits; 0 for none.
-        seed: of all that is random here.
+        seed: of everything random here.
 
     Returns:
         The keys of `results.json` (see docs/label_metrics.md). `information_bits_interval` is [low, high] of a 95 %
@@ -48,7 +48,7 @@ def label_metrics(
     names = None if conditions is None else np.asarray(conditions)
     for other in (b, groups, names):
         if other is not None and other.shape != a.shape:
-            raise FgsnError(f"label metrics want one value per point: {a.shape} and {other.shape} differ")
+            raise FgsnError(f"label metrics need one value per point: {a.shape} and {other.shape} differ")
     if len(a) == 0:
         raise FgsnError("there are no correspondences to measure labels at")
     metrics = _metrics(a, b, clusters, groups, resamples, seed)
@@ -62,9 +62,9 @@ def label_metrics(
 
 
 def collapse_note(used: int, clusters: int) -> str:
-    """What to say of `clusters` labels of which `used` are seen at correspondences; nothing where most are.
+    """A warning if only `used` of `clusters` labels occur at correspondences, else an empty string.
 
-    Where few are used, training has failed: all the others say nothing, and the metrics are not worth comparing.
+    If few labels are used, training has collapsed and the metrics are not worth comparing.
     """
     if 3 * used >= clusters:
         return ""
@@ -80,7 +80,7 @@ def _metrics(
     count_a, count_b = np.bincount(a, minlength=clusters), np.bincount(b, minlength=clusters)
     agreement = float(np.mean(a == b))
     chance = float(count_a / len(a) @ (count_b / len(b)))
-    plain = information.plain(a, b)
+    plug_in = information.plug_in(a, b)
     held_out = information.held_out(a, b, groups, seed)
     return {
         "points": len(a),
@@ -91,8 +91,8 @@ def _metrics(
         "information_bits": held_out,
         "information_bits_interval": _interval(held_out, a, b, groups, resamples, seed),
         "information_bits_heldout": held_out,
-        "information_bits_permutation": plain - information.permutation_floor(a, b, seed),
-        "information_bits_plain": plain,
+        "information_bits_permutation": plug_in - information.permutation_bias(a, b, seed),
+        "information_bits_plain": plug_in,
         "entropy_bits_reference": information.entropy(count_a),
         "entropy_bits_target": information.entropy(count_b),
         "clusters_used": int(np.count_nonzero(count_a + count_b)),
@@ -103,9 +103,9 @@ def _metrics(
 def _interval(
     estimate: float, a: np.ndarray, b: np.ndarray, groups: np.ndarray | None, resamples: int, seed: int
 ) -> list[float] | None:
-    """A 95 % interval from the spread of the metric over random halves of the places (delete-half jackknife).
+    """A 95 % interval from the spread of the estimate over random halves of the places (delete-half jackknife).
 
-    Halves, not draws with replacement: a place that is drawn twice would be learnt from and scored on at once.
+    Halves, not draws with replacement: a place drawn twice would be in both the training and the test fold.
     """
     if groups is None or resamples < 2 or len(present := np.unique(groups)) < FEWEST_PLACES:
         return None

@@ -1,4 +1,4 @@
-"""How good poses are: errors in metres and degrees, and the share of queries within the benchmark's thresholds.
+"""Pose errors in metres and degrees, and recall at the benchmark's thresholds.
 
 A query without a pose counts as a failure, as on visuallocalization.net (Sattler et al., CVPR 2018, section 6).
 """
@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from fgsn.geometry.pose import Pose
 
 THRESHOLDS = ((0.25, 2.0), (0.5, 5.0), (5.0, 10.0))
 """Fine, medium and coarse: metres and degrees."""
-_Z95 = 1.959963984540054
 
 
 def pose_errors(estimated: Pose, truth: Pose) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -65,14 +65,12 @@ def pose_metrics(
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share, 0 to 1 (E. B. Wilson, 1927); it holds for few queries and at 0 and 100 %."""
-    share, z2 = hits / count, _Z95**2 / count
-    centre = (share + z2 / 2) / (1 + z2)
-    spread = np.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
-    return max(0.0, float(centre - spread)), min(1.0, float(centre + spread))
+    interval = stats.binomtest(hits, count).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _median(values: NDArray[np.float64]) -> float | None:
-    # The upper of the two middle values of an even number: a mean with infinity would say nothing.
+    # With infinities take the upper middle value: the mean of a number and infinity is useless.
     if not len(values):
         return None
     middle = float(np.sort(values)[len(values) // 2]) if not np.isfinite(values).all() else float(np.median(values))

@@ -15,7 +15,7 @@ from fgsn.geometry.pose import Pose
 from fgsn.progress import say
 
 SUSPICIOUS = 10.0
-"""How many times nearer poses must come when translations are read as centres before the user is told."""
+"""Factor by which reading translations as centres must improve the poses before the user is warned."""
 
 
 def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
 
 
 def only_queries(truth: Truth, names: list[str], settings: ScorePosesSettings) -> Truth:
-    """The truth of the queries in a list."""
+    """Ground truth of the queries in a list."""
     ends = Endings(truth.names)
     row_of = {name: row for row, name in enumerate(truth.names)}
     rows = []
@@ -55,7 +55,7 @@ def only_queries(truth: Truth, names: list[str], settings: ScorePosesSettings) -
 
 
 def in_order(results: PoseList, truth: Truth, settings: ScorePosesSettings) -> Pose:
-    """The estimated poses (N) in the order of the truth, not a number where there is none."""
+    """The estimated poses (N) in the order of the ground truth; NaN for queries without a pose."""
     count = len(truth.names)
     rotation, translation = np.full((count, 3, 3), np.nan), np.full((count, 3), np.nan)
     ends = Endings(truth.names)
@@ -83,14 +83,14 @@ def in_order(results: PoseList, truth: Truth, settings: ScorePosesSettings) -> P
 def _warn_of_centres(
     estimated: Pose, truth: Truth, distances: NDArray[np.float64], settings: ScorePosesSettings
 ) -> None:
-    """Say so where centres and translations seem to be mixed up: the poses fit far better when they are swapped."""
+    """Warn if the poses fit far better with centres and translations swapped."""
     found = np.isfinite(distances)
     if found.sum() < 3:
         return
     true, guess = truth.camera_from_world[found], estimated[found]
     swapped = {
-        f"{settings.truth} held camera centres; try --convention centre": guess.centre - true.translation,
-        f"{settings.poses} held camera centres (it should hold translations), or {settings.truth} translations "
+        f"{settings.truth} contained camera centres; try --convention centre": guess.centre - true.translation,
+        f"{settings.poses} contained camera centres instead of translations, or {settings.truth} translations "
         "(--convention translation)": guess.translation - true.centre,
     }
     for reading, apart in swapped.items():

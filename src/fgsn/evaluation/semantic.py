@@ -17,11 +17,11 @@ SPLITS = {
     "validation": (("validation",), ("testing",)),
     "all": (("training", "validation", "testing"),),
 }
-"""What stands for a split of the pairs: the first choice that there is."""
+"""Folders for each split of the pairs: the first choice that exists."""
 
 
 def annotated_images(root: Path, split: Literal["train", "validation", "all"]) -> LabelledSet | None:
-    """The annotated images of a data set that go with a split of its pairs; testing where there is no validation.
+    """The annotated images for a split; testing if there is no validation.
 
     Raises:
         FgsnError: an image has no label map, or the other way round.
@@ -34,7 +34,7 @@ def annotated_images(root: Path, split: Literal["train", "validation", "all"]) -
 
 
 def semantic_metrics(model: Model, annotated: LabelledSet | None) -> tuple[dict[str, Any], list[str]]:
-    """What labels have to do with the 19 classes of Cityscapes, over all annotated pixels.
+    """Agreement of labels with the 19 classes of Cityscapes, over all annotated pixels.
 
     Args:
         model: a cluster model or a base network.

@@ -1,4 +1,4 @@
-"""fgsn stationary: which clusters show things that stay, since they carry correspondences?"""
+"""fgsn stationary: find the clusters of stationary things, which carry correspondences."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -15,7 +15,7 @@ from fgsn.evaluation.inputs import open_inputs
 from fgsn.files import write_json, write_yaml
 
 PUBLISHED = 0.01
-"""Share of a cluster's pixels with a correspondence from which on it is stationary (FGSN, section 4)."""
+"""Smallest share of pixels with a correspondence that makes a cluster stationary (FGSN, section 4)."""
 
 
 def stationary(settings: StationarySettings) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def stationary(settings: StationarySettings) -> dict[str, Any]:
         pixels, those with a correspondence, their share, and whether it is stationary.
 
     Raises:
-        FgsnError: model or data set are broken, there is nothing to count, or no cluster is stationary.
+        FgsnError: model or data set are broken, there are no correspondences, or no cluster is stationary.
     """
     inputs = open_inputs(settings)
     model, cache = inputs.model, inputs.cache
@@ -43,7 +43,7 @@ def stationary(settings: StationarySettings) -> dict[str, Any]:
     if not stays.any():
         raise FgsnError(
             f"no cluster has more than {threshold:g} of its pixels at correspondences, the most is {share.max():.3g}: "
-            "take a smaller --threshold, or a data set with more correspondences"
+            "choose a smaller --threshold, or a data set with more correspondences"
         )
     replace(model, stationary=tuple(stays.tolist())).save(settings.out / "model.safetensors")
     names = model.classes or tuple(map(str, range(model.clusters)))
@@ -73,7 +73,7 @@ def stationary(settings: StationarySettings) -> dict[str, Any]:
 
 
 def stationary_threshold(pixels: NDArray[np.integer], carrying: NDArray[np.integer]) -> float:
-    """Share of a cluster's pixels with a correspondence from which on it is stationary.
+    """Smallest share of pixels with a correspondence that makes a cluster stationary.
 
     The published 0.01, for correspondences as dense as the published ones; half of what all clusters together have
     where that is less, as with a few hundred matches in an image.

@@ -40,7 +40,7 @@ def write_networks(model: Model, settings: ExportSettings) -> dict[str, Any]:
     if "onnx" in settings.format:
         _packages()
     if model.windows == "published":
-        say("windows lie on feature cells in the exported network, as with fgsn segment --windows aligned")
+        say("windows lie on feature cells in the exported network, as with fgsn segment --tiling aligned")
         model = replace(model, windows="aligned")
     size = None if settings.size is None else (settings.size[1], settings.size[0])
     images = [] if settings.images is None else list_images(settings.images)

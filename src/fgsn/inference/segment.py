@@ -14,7 +14,7 @@ from PIL import Image
 
 from fgsn import ranks
 from fgsn.config import SegmentSettings
-from fgsn.config.base import OnBadImage
+from fgsn.config.base import OnBadImage, flag
 from fgsn.data.images import list_images, read_image
 from fgsn.errors import FgsnError
 from fgsn.files import FolderLock, atomic_write, read_json, write_json, write_yaml
@@ -48,7 +48,7 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
     changes = {
         "short_side": settings.short_side,
         "window": settings.window or None,
-        "windows": settings.windows,
+        "windows": settings.tiling,
     }
     model = replace(model, **{key: value for key, value in changes.items() if value is not None})
     model = faster(model, settings.precision, settings.memory)
@@ -57,14 +57,14 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
     made_from: dict[str, Any] = {}
     if ranks.rank() == 0:
         claim = FolderLock(settings.out)
-        alone = claim.alone()
+        alone = claim.lock_exclusively()
         if not alone:
-            claim.beside_others()  # when the other has said which model it is
+            claim.lock_shared()  # when the other has said which model it is
         made_from = _claim(settings, model, alone)
         if alone:
-            claim.beside_others()
+            claim.lock_shared()
     ranks.gathered(None)  # nobody writes before the folder is claimed
-    kinds = set(settings.save.split(","))
+    kinds = set(settings.save)
     results = segment_images(model, images, settings.out, kinds, settings.overwrite, settings.on_bad_image)
     if ranks.rank() > 0:
         return results
@@ -237,5 +237,6 @@ def _otherwise(before: dict[str, Any], now: dict[str, Any]) -> str:
         return "another model"
     plain = {"precision": "float32"}
     pairs = {key: ((plain | before).get(key), (plain | now).get(key)) for key in plain | before | now}
-    given = [f"--{key.replace('_', '-')} {old}, not {new}" for key, (old, new) in pairs.items() if old != new]
+    flags = {key: flag("tiling" if key == "windows" else key) for key in pairs}
+    given = [f"{flags[key]} {old}, not {new}" for key, (old, new) in pairs.items() if old != new]
     return f"this model with {' and '.join(given)}"

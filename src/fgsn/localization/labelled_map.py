@@ -1,7 +1,6 @@
-"""A map whose points have labels: the majority over the images that observe them.
+"""A map whose points have labels: the majority over the images that observe them, by the label maps of `fgsn segment`.
 
-The images' label maps are those of `fgsn segment`; what else estimators need to know of a point, from where it was
-seen, is computed here once.
+From where each point was seen, which estimators need as well, is computed here once.
 """
 
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from fgsn.errors import FgsnError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
-from fgsn.geometry.visibility import visibility_of
+from fgsn.geometry.visibility import Visibility, visibility_of
 from fgsn.inference.label_lookup import NO_LABEL, find_label_map, labels_at
 from fgsn.inference.label_maps import read_label_map
 from fgsn.progress import say, tracked
@@ -24,7 +23,7 @@ SMALLEST_HALF_ANGLE = 10.0
 
 @dataclass(frozen=True, eq=False)
 class LabelledMap(Reconstruction):
-    """A reconstruction with labels; its T observations stand in the order of the images."""
+    """A reconstruction with labels; its T observations are in the order of the images."""
 
     clusters: int
     """Number of labels K; 0 in a map without labels."""
@@ -36,16 +35,10 @@ class LabelledMap(Reconstruction):
     """(T,) label at every observation, the votes; -1 for none."""
     observations: NDArray[np.int32]
     """(M,) number of images that observe the point."""
-    nearest: NDArray[np.float32]
-    """(M,) distance of the nearest observing camera (d_low), 0 for a point that none observes."""
-    farthest: NDArray[np.float32]
-    """(M,) distance of the farthest (d_up)."""
-    axis: NDArray[np.float32]
-    """(M, 3) axis of the viewing cone, from the point towards the cameras."""
-    half_angle: NDArray[np.float32]
-    """(M,) half of the cone's opening in radians, not below a floor."""
+    visibility: Visibility
+    """From where the M points were seen."""
     stationary: NDArray[np.bool_] | None
-    """(K,) which labels mark stationary things, where that is known."""
+    """(K,) which labels mark stationary things, if known."""
 
     def points_of(self, image: int) -> NDArray[np.int64]:
         """Rows of the points that an image, given by its row, observes."""
@@ -71,11 +64,11 @@ def make_labelled_map(
         label_maps: folder of label maps that mirrors the names of the images, or the --out of `fgsn segment`; None
             for a map without labels (K = 0), which is enough for P3P.
         stationary: (K,) which labels are stationary, as stored in the model that made the label maps.
-        smallest_half_angle: floor of the viewing cones in degrees.
+        smallest_half_angle: lower bound of the viewing cones' half angles in degrees.
 
     Raises:
-        FgsnError: the map has no points, no image has a label map, a label map has another size than its image or
-            another number of labels than the others.
+        FgsnError: the map has no points, no image has a label map, or a label map differs in size from its image or in
+            the number of labels from the others.
     """
     if not len(model.points):
         raise FgsnError("the map has no points; triangulate them first")
@@ -89,7 +82,6 @@ def make_labelled_map(
         raise FgsnError(f"{len(stationary)} stationary flags do not fit label maps of {clusters} labels")
     offset = model.camera_from_world.centre[track_image] - model.points[track_point]
     labels, confidence = vote(track_point, track_labels, np.linalg.norm(offset, axis=1), len(model.points), clusters)
-    seen = visibility_of(model, smallest_half_angle)
     return LabelledMap(
         names=model.names,
         cameras=model.cameras,
@@ -105,10 +97,7 @@ def make_labelled_map(
         confidence=confidence,
         track_labels=track_labels,
         observations=np.bincount(track_point, minlength=len(model.points)).astype(np.int32),
-        nearest=seen.nearest,
-        farthest=seen.farthest,
-        axis=seen.axis,
-        half_angle=seen.half_angle,
+        visibility=visibility_of(model, smallest_half_angle),
         stationary=None if stationary is None else np.asarray(stationary, bool),
     )
 
@@ -122,8 +111,7 @@ def vote(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Majority label of every point, and its share of the votes.
 
-    Of labels with equally many votes the one that the nearest camera saw wins, as it saw the point largest; then the
-    lower label.
+    Ties go to the label seen by the nearest camera, which saw the point largest, then to the lower label.
 
     Args:
         track_point: (T,) row of the point that each observation sees.
@@ -175,14 +163,14 @@ def _observed_labels(
             height, width = label_map.shape
             raise FgsnError(
                 f"{file} has {width} x {height} pixels, but the map's image '{model.names[image]}' {camera.width} x "
-                f"{camera.height}; segment the images that the map was made of"
+                f"{camera.height}; segment the images that the map was made from"
             )
         if not clusters:
             clusters, first = count, file
         if count != clusters:
             raise FgsnError(f"{file} has {count} labels, but {first} {clusters}; segment all images with one model")
-        mine = slice(bounds[image], bounds[image + 1])
-        labels[mine] = labels_at(label_map, track_pixels[mine])
+        rows = slice(bounds[image], bounds[image + 1])
+        labels[rows] = labels_at(label_map, track_pixels[rows])
     return clusters, labels
 
 

@@ -1,4 +1,4 @@
-"""A labelled map on disk: a folder with map.safetensors, which holds everything, and map.json, which tells of it.
+"""A labelled map on disk: a folder with map.safetensors, which contains everything, and map.json, a summary.
 
 Nothing in it is ever unpickled or executed.
 """
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from fgsn.errors import FgsnError
+from fgsn.config import LocalizeSettings, TrackSettings
+from fgsn.errors import FgsnError, UsageError
 from fgsn.files import atomic_write, write_json
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.pose import Pose
+from fgsn.geometry.visibility import Visibility
 from fgsn.localization.labelled_map import LabelledMap, make_labelled_map
 
 ARRAYS, FACTS = "map.safetensors", "map.json"
@@ -35,18 +37,15 @@ _SHAPES: dict[str, tuple[str, type, tuple[int, ...]]] = {
 
 
 def save_map(folder: Path | str, labelled: LabelledMap) -> None:
-    """Write a map folder; each file whole or not at all.
+    """Write a map folder, each file atomically.
 
     Raises:
         FgsnError: the folder cannot be written.
     """
     folder = Path(folder)
     pose = labelled.camera_from_world
-    given = {"rotation": pose.rotation, "translation": pose.translation}
-    arrays = {
-        name: np.ascontiguousarray(given.get(name, getattr(labelled, name, None)), kind)
-        for name, (_, kind, _) in _SHAPES.items()
-    }
+    given = vars(labelled) | vars(labelled.visibility) | {"rotation": pose.rotation, "translation": pose.translation}
+    arrays = {name: np.ascontiguousarray(given[name], kind) for name, (_, kind, _) in _SHAPES.items()}
     if labelled.stationary is not None:
         arrays["stationary"] = np.ascontiguousarray(labelled.stationary, np.uint8)
     header = {
@@ -64,7 +63,7 @@ def save_map(folder: Path | str, labelled: LabelledMap) -> None:
 
 
 def map_facts(labelled: LabelledMap) -> dict[str, Any]:
-    """What there is to know of a map, as numbers."""
+    """A summary of a map, as numbers."""
     has_label = labelled.labels >= 0
     seen = labelled.observations > 0
     return {
@@ -77,7 +76,7 @@ def map_facts(labelled: LabelledMap) -> dict[str, Any]:
         "labels_used": len(np.unique(labelled.labels[has_label])),
         "mean_confidence": round(float(labelled.confidence[has_label].mean()), 4) if has_label.any() else None,
         "median_half_angle_degrees": (
-            round(float(np.degrees(np.median(labelled.half_angle[seen]))), 2) if seen.any() else None
+            round(float(np.degrees(np.median(labelled.visibility.half_angle[seen]))), 2) if seen.any() else None
         ),
         "stationary_labels": None if labelled.stationary is None else int(labelled.stationary.sum()),
     }
@@ -87,11 +86,11 @@ def load_map(folder: Path | str) -> LabelledMap:
     """Read a map folder.
 
     Raises:
-        FgsnError: there is no map, it is damaged, or a newer fgsn wrote it.
+        FgsnError: there is no map, it is damaged, or it was written by a newer fgsn.
     """
     path = Path(folder) / ARRAYS
     if not path.is_file():
-        raise FgsnError(f"{folder} is no map folder: it holds no {ARRAYS}")
+        raise FgsnError(f"{folder} is not a map folder: it contains no {ARRAYS}")
     try:
         with safe_open(path, framework="np") as file:
             header = json.loads((file.metadata() or {})[_KEY])
@@ -102,11 +101,11 @@ def load_map(folder: Path | str) -> LabelledMap:
     except OSError as error:
         raise FgsnError(f"cannot read {path}: {error.strerror or error}") from None
     except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
-        raise FgsnError(f"{path} is damaged, or no map of fgsn; make it again") from None
+        raise FgsnError(f"{path} is damaged, or not a map of fgsn; export it again") from None
 
 
 def _assembled(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LabelledMap:
-    """The map, after everything was found to fit together; raises what `load_map` catches where it does not."""
+    """The map, if everything fits together; otherwise raises what `load_map` catches."""
     names, clusters = [str(name) for name in header["names"]], int(header["clusters"])
     cameras = [
         Camera.from_parameters(int(one["width"]), int(one["height"]), one["parameters"], str(one["model"]))
@@ -128,12 +127,30 @@ def _assembled(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Label
         raise ValueError
     if not all(np.isfinite(values).all() for values in arrays.values()):
         raise ValueError
-    pose = Pose(arrays.pop("rotation"), arrays.pop("translation"))
-    given = {name: arrays[name] for name in _SHAPES if name in arrays}
+    given = {name: arrays[name] for name in _SHAPES}
     return LabelledMap(
-        names=names, cameras=cameras, camera_from_world=pose, clusters=clusters,
-        stationary=None if stationary is None else stationary.astype(bool), **given,
+        names=names, cameras=cameras, camera_from_world=Pose(given.pop("rotation"), given.pop("translation")),
+        visibility=Visibility(*(given.pop(name) for name in ("nearest", "farthest", "axis", "half_angle"))),
+        clusters=clusters, stationary=None if stationary is None else stationary.astype(bool), **given,
     )  # fmt: skip
+
+
+def check_map(settings: LocalizeSettings | TrackSettings) -> None:
+    """Refuse settings that do not fit what --map is, before any work.
+
+    Raises:
+        UsageError: a map folder cannot be used here, or label maps of the map's images are required.
+    """
+    is_folder = (settings.map / ARRAYS).is_file()
+    if isinstance(settings, TrackSettings):
+        if settings.map_labels is None and not is_folder:
+            raise UsageError(f"--map-labels is required: {settings.map} is not a map folder")
+        return
+    if is_folder and settings.images is not None:
+        raise UsageError(f"{settings.map} is a map folder, without images: give --hloc, or a COLMAP model as --map")
+    has_labels = is_folder and (settings.method == "gsmc" or settings.label_window == 0)
+    if settings.method != "p3p" and settings.map_labels is None and not has_labels:
+        raise UsageError(f"--method {settings.method} requires --map-labels and --query-labels")
 
 
 def open_labelled_map(path: Path, label_maps: Path | None, stationary: NDArray[np.bool_] | None = None) -> LabelledMap:
@@ -141,11 +158,11 @@ def open_labelled_map(path: Path, label_maps: Path | None, stationary: NDArray[n
 
     Args:
         path: map folder, or COLMAP model.
-        label_maps: of the model's images; not looked at for a map folder.
-        stationary: see `make_labelled_map`; a map folder's own, where not given.
+        label_maps: of the model's images; unused for a map folder.
+        stationary: see `make_labelled_map`; by default those of the map folder.
 
     Raises:
-        FgsnError: either cannot be read, or the flags do not fit the labels.
+        FgsnError: the map or a label map cannot be read, or the flags do not fit the labels.
     """
     if not (path / ARRAYS).is_file():
         return make_labelled_map(read_model(path), label_maps, stationary)

@@ -1,52 +1,109 @@
 """Matches between the pixels of a query and the points of a map."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from fgsn.errors import FgsnError
+from fgsn.localization.labelled_map import LabelledMap
 
+Rows = NDArray[np.int64]
+Floats = NDArray[np.float64]
 REACH = 1.0
-"""How far a key point may be from an observation to be that observation, in pixels."""
-
-
-class NoMatchesError(FgsnError):
-    """What the matches of one query come from is not there; other queries may have theirs."""
+"""Largest distance in pixels between a key point and the map's observation of the same point."""
 
 
 @dataclass(frozen=True, eq=False)
 class Matches2D3D:
     """N matches of one query; no pixel and no point occurs twice."""
 
-    pixels: NDArray[np.float64]
+    pixels: Floats
     """(N, 2) x, y in the query, pixel centres at integers."""
-    points: NDArray[np.int64]
+    points: Rows
     """(N,) rows of the map's points."""
-    similarity: NDArray[np.float64]
-    """(N,) how alike the descriptors are, as the matcher scored it: the more, the better."""
+    similarity: Floats
+    """(N,) similarity of the descriptors, as the matcher scored it; more is better."""
 
     def __len__(self) -> int:
         return len(self.points)
 
-    def __getitem__(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> "Matches2D3D":
+    def __getitem__(self, keep: NDArray[np.bool_] | Rows) -> "Matches2D3D":
         """Some of the matches."""
         return Matches2D3D(self.pixels[keep], self.points[keep], self.similarity[keep])
 
 
+@dataclass(frozen=True, eq=False)
+class MatchSource(ABC):
+    """Finds the matches of queries with the points of a map, from key points matched between queries and map images.
+
+    A query's key point matches a map point if it matches a key point at which a map image observes that point.
+    """
+
+    map: LabelledMap
+    reach: ClassVar[float] = REACH
+
+    @abstractmethod
+    def partners(self, query: str) -> list[str]:
+        """The map images that a query was matched with; raises NoMatchesError if there is no such query."""
+
+    @abstractmethod
+    def key_points(self, name: str) -> Floats:
+        """Key points (P, 2) of a query or a map image."""
+
+    @abstractmethod
+    def pair(self, query: str, image: str, in_query: int, in_image: int) -> tuple[Rows, Rows, Floats]:
+        """Matched key points of the query (n,) and of a map image (n,), with their scores (n,).
+
+        `in_query` and `in_image` say how many key points each of them has.
+        """
+
+    def of(self, query: str) -> Matches2D3D:
+        """The matches of one query with map points.
+
+        Raises:
+            NoMatchesError: the query cannot be read or was not matched, or key points or matches are missing.
+            FgsnError: a file is damaged.
+        """
+        names, pixels = self.partners(query), self.key_points(query)
+        found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+        for name in names:
+            points = self._points_of(name)
+            of_query, of_image, scores = self.pair(query, name, len(pixels), len(points))
+            known = points[of_image] >= 0
+            found.append((of_query[known], points[of_image[known]], scores[known]))
+        of_query, points, scores = (np.concatenate(column) for column in zip(*found, strict=True))
+        return unique_matches(pixels, of_query, points, scores)
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Row of every map image."""
+        return {name: row for row, name in enumerate(self.map.names)}
+
+    @cached_property
+    def _points(self) -> dict[str, Rows]:
+        return {}
+
+    def _points_of(self, name: str) -> Rows:
+        """The map point (P,) at every key point of a map image, -1 for none; found once."""
+        if name not in self._points:
+            row, key_points = self.row_of[name], self.key_points(name)
+            pixels, points = self.map.pixels_of(row), self.map.points_of(row)
+            self._points[name] = points_at(key_points, pixels, points, self.map.observations, self.reach)
+        return self._points[name]
+
+
 def points_at(
-    key_points: NDArray[np.float64],
-    observed_pixels: NDArray[np.float64],
-    observed_points: NDArray[np.int64],
-    support: NDArray[np.int32],
-    reach: float = REACH,
-) -> NDArray[np.int64]:
+    key_points: Floats, observed_pixels: Floats, observed_points: Rows, support: NDArray[np.int32], reach: float = REACH
+) -> Rows:
     """The map point that an image observes at each of its key points.
 
-    A key point lies on its observation but for rounding where the map was triangulated from these key points; where it
-    was made otherwise, the nearest observation within reach serves. Of observations at one pixel (SIFT makes a key
-    point for each orientation) the one counts whose point more images observe.
+    If the map was triangulated from these key points, a key point and its observation differ only by rounding;
+    otherwise the nearest observation within reach is taken. Of several observations at one pixel (SIFT makes a key
+    point for each orientation), the one whose point is observed by most images counts.
 
     Args:
         key_points: (P, 2) x, y with pixel centres at integers.
@@ -67,16 +124,11 @@ def points_at(
     return np.where(found, observed_points[order][first[np.where(found, nearest, 0)]], -1)
 
 
-def unique_matches(
-    pixels: NDArray[np.float64],
-    key_points: NDArray[np.int64],
-    points: NDArray[np.int64],
-    similarity: NDArray[np.float64],
-) -> Matches2D3D:
+def unique_matches(pixels: Floats, key_points: Rows, points: Rows, similarity: Floats) -> Matches2D3D:
     """Resolve key points that were matched to several map points, and points matched to several key points.
 
-    Each key point keeps the point that most database images propose, then the most similar; then each point keeps its
-    best key point likewise.
+    Each key point keeps the map point proposed by most map images, ties going to the most similar; then each map point
+    keeps its best key point in the same way.
 
     Args:
         pixels: (P, 2) all key points of the query.
@@ -92,7 +144,7 @@ def unique_matches(
     votes = np.bincount(number, minlength=len(pairs))
     best = np.full(len(pairs), -np.inf)
     np.maximum.at(best, number, similarity)
-    ranked = np.lexsort((pairs[:, 1], pairs[:, 0], -best, -votes))  # best first; rows decide what is left
+    ranked = np.lexsort((pairs[:, 1], pairs[:, 0], -best, -votes))  # best first; rows break the last ties
     for column in (0, 1):
         first = np.unique(pairs[ranked, column], return_index=True)[1]
         ranked = ranked[np.sort(first)]

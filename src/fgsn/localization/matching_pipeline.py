@@ -1,21 +1,22 @@
-"""Matches of queries with a map, made here: the map's images are matched with one another and its points made anew.
+"""Match queries with a map without hloc: find features, match, and triangulate the map anew.
 
-The key points of a map that somebody else made are not ours, so their descriptors are unknown. The poses of its images
-are what counts: from them our own key points are triangulated (as hloc does), and queries are matched with those.
+The descriptors of somebody else's map are unknown, so only the poses of its images are used: our own key points are
+triangulated from them (as hloc does), and queries are matched with those.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from scipy.spatial import KDTree
 
+from fgsn.errors import NoMatchesError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
-from fgsn.localization.labelled_map import LabelledMap
-from fgsn.localization.matches import Matches2D3D, NoMatchesError, points_at, unique_matches
-from fgsn.matching.features import Features, Matches
+from fgsn.localization.matches import Floats, MatchSource, Rows
+from fgsn.matching.features import Features
 from fgsn.matching.matcher import LOOSE, make_matcher
 from fgsn.matching.similar import similar_pairs
 from fgsn.matching.triangulate import triangulate
@@ -24,105 +25,125 @@ from fgsn.progress import say
 NEIGHBOURS = 8
 """Map images that each map image is matched with."""
 LARGEST_TURN = np.deg2rad(60.0)
-"""Between the viewing directions of two map images that are matched."""
-SAME_PIXEL = 0.05
+"""Largest angle between the viewing directions of two map images that are matched."""
 
 
-class OwnMatches:
-    """Features and matches of map images and queries."""
+@dataclass(frozen=True, eq=False)
+class MatchedImages:
+    """Features and matches of map images and queries; made by `extract_and_match`."""
 
-    def __init__(
-        self, database: PosedImages, queries: Sequence[str], images: Path, work: Path, matcher: str, **settings: Any
-    ) -> None:
-        """Find features, match, and triangulate; what is in `work` from before is not found again.
+    features: Features
+    """Features of all images, and matches of map images with one another."""
+    query_features: Features
+    """The same features, and matches of queries with map images."""
+    broken: dict[str, str]
+    """Images that cannot be read, and why."""
+    map_pairs: list[tuple[str, str]]
+    """Map images that were matched with one another."""
+    retrieved: dict[str, list[str]]
+    """Map images that every query was matched with, the most similar first."""
 
-        Args:
-            database: the map's images.
-            queries: names of the queries.
-            images: folder that all names are relative to.
-            work: folder for features and matches.
-            matcher: see `fgsn.matching.matcher`; a loose one matches queries only.
-            settings: keypoints, retrieved, workers, device, seed.
 
-        Raises:
-            FgsnError: no point of the map comes out; an unknown matcher.
-            MissingExtraError: the matcher's package is not installed.
-        """
-        workers = settings["workers"] if settings["device"] == "cpu" else 1
-        files = {name: images / name for name in [*database.names, *queries]}
-        # The map is made as well as can be; loose matches are for its queries.
-        strict = make_matcher(matcher.removesuffix(LOOSE), settings["keypoints"], settings["device"])
-        self.features = Features(files, strict, work)
-        self._across = self.features
-        if matcher.endswith(LOOSE):
-            self._across = Features(files, make_matcher(matcher, settings["keypoints"], settings["device"]), work)
-        self.broken = self.features.extract(files, workers)
-        names = [name for name in database.names if name not in self.broken]
-        queries = [name for name in queries if name not in self.broken]
-        within = [pair for pair in _neighbours(database) if not self.broken.keys() & set(pair)]
-        across = similar_pairs(self.features, queries, names, settings["retrieved"], settings["seed"])
-        self.features.match_all(within, workers)
-        self._across.match_all(across, workers)
-        self.retrieved: dict[str, list[str]] = {name: [] for name in queries}
-        for query, name in across:
-            self.retrieved[query].append(name)
-        row = {name: number for number, name in enumerate(database.names)}
-        posed = PosedImages(database.names, database.cameras, database.camera_of, database.camera_from_world)
-        key_points = [
-            np.empty((0, 2)) if name in self.broken else self.features[name].pixels.astype(np.float64)
-            for name in database.names
-        ]
-        self.model: Reconstruction = triangulate(
-            posed, key_points, ((row[a], row[b], self.features.match(a, b)[0]) for a, b in within)
-        )
-        say(f"fgsn: {len(self.model.points)} map points from {len(names)} images, {self.model.errors().mean():.2f} px")
+def extract_and_match(
+    map_images: PosedImages,
+    queries: Sequence[str],
+    images: Path,
+    work: Path,
+    matcher: str,
+    *,
+    keypoints: int,
+    retrieved: int,
+    workers: int | None,
+    device: str,
+    seed: int,
+) -> MatchedImages:
+    """Find features of all images, and match map images with their neighbours and queries with similar map images.
 
-    def match(self, query: str, name: str) -> Matches:
-        """Rows of key points of a query and of a map image that were matched, and scores."""
-        return self._across.match(query, name)
+    Args:
+        map_images: the map's images.
+        queries: names of the queries.
+        images: folder that all names are relative to.
+        work: folder for features and matches; those that it already contains are not computed again.
+        matcher: see `fgsn.matching.matcher`; an unfiltered one matches queries only.
+        keypoints: features per image, at most.
+        retrieved: map images that each query is matched with.
+        workers: processes on the CPU; None takes one per core.
+        device: `cpu` or `cuda`.
+        seed: of the retrieval.
 
-    def finder(self, labelled: LabelledMap) -> Callable[[str], Matches2D3D]:
-        """A function that gives the matches of a query with the points of `labelled`, made of `model`.
+    Raises:
+        FgsnError: unknown matcher.
+        MissingExtraError: the matcher's package is not installed.
+    """
+    workers = workers if device == "cpu" else 0
+    files = {name: images / name for name in [*map_images.names, *queries]}
+    # The map needs reliable matches; unfiltered ones are for its queries.
+    features = query_features = Features(files, make_matcher(matcher.removesuffix(LOOSE), keypoints, device), work)
+    if matcher.endswith(LOOSE):
+        query_features = Features(files, make_matcher(matcher, keypoints, device), work)
+    broken = features.extract(files, workers)
+    names = [name for name in map_images.names if name not in broken]
+    queries = [name for name in queries if name not in broken]
+    map_pairs = [pair for pair in _neighbours(map_images) if not broken.keys() & set(pair)]
+    query_pairs = similar_pairs(features, queries, names, retrieved, seed)
+    features.match_all(map_pairs, workers)
+    query_features.match_all(query_pairs, workers)
+    partners: dict[str, list[str]] = {name: [] for name in queries}
+    for query, name in query_pairs:
+        partners[query].append(name)
+    return MatchedImages(features, query_features, broken, map_pairs, partners)
 
-        It raises `NoMatchesError` for a query that cannot be read.
-        """
-        at: dict[str, np.ndarray] = {}
-        row = {name: number for number, name in enumerate(labelled.names)}
 
-        def points_of(name: str) -> np.ndarray:
-            if name not in at:
-                pixels, points = labelled.pixels_of(row[name]), labelled.points_of(row[name])
-                key_points = self.features[name].pixels.astype(np.float64)
-                at[name] = points_at(key_points, pixels, points, labelled.observations, SAME_PIXEL)
-            return at[name]
+def triangulated_map(map_images: PosedImages, matched: MatchedImages) -> Reconstruction:
+    """Triangulate the key points of a map's images at their known poses.
 
-        def find(query: str) -> Matches2D3D:
-            if query in self.broken:
-                raise NoMatchesError(self.broken[query])
-            rows, points, scores = [], [], []
-            for name in self.retrieved.get(query, []):
-                pairs, score = self.match(query, name)
-                found = points_of(name)[pairs[:, 1]]
-                good = found >= 0
-                rows.append(pairs[good, 0])
-                points.append(found[good])
-                scores.append(score[good])
-            none = np.empty(0, np.int64)  # a query that resembles nothing has no matches
-            pixels = self.features[query].pixels if rows else np.empty((0, 2), np.float32)
-            key_points, found = (np.concatenate([none, *column]) for column in (rows, points))
-            return unique_matches(pixels.astype(np.float64), key_points, found, np.concatenate([np.empty(0), *scores]))
+    Raises:
+        FgsnError: no point can be triangulated.
+    """
+    row = {name: number for number, name in enumerate(map_images.names)}
+    posed = PosedImages(map_images.names, map_images.cameras, map_images.camera_of, map_images.camera_from_world)
+    key_points = [
+        np.empty((0, 2)) if name in matched.broken else matched.features[name].pixels.astype(np.float64)
+        for name in map_images.names
+    ]
+    matches = ((row[a], row[b], matched.features.match(a, b)[0]) for a, b in matched.map_pairs)
+    model = triangulate(posed, key_points, matches)
+    images = len(map_images.names) - len(matched.broken.keys() & row.keys())
+    say(f"fgsn: {len(model.points)} map points from {images} images, {model.errors().mean():.2f} px")
+    return model
 
-        return find
+
+@dataclass(frozen=True, eq=False)
+class PipelineMatches(MatchSource):
+    """Matches of `extract_and_match` with a labelled map made of `triangulated_map`."""
+
+    images: MatchedImages
+    reach: ClassVar[float] = 0.05
+
+    def partners(self, query: str) -> list[str]:
+        """The map images that look most like the query."""
+        if query in self.images.broken:
+            raise NoMatchesError(self.images.broken[query])
+        return self.images.retrieved.get(query, [])
+
+    def key_points(self, name: str) -> Floats:
+        """From the work folder."""
+        return self.images.features[name].pixels.astype(np.float64)
+
+    def pair(self, query: str, image: str, in_query: int, in_image: int) -> tuple[Rows, Rows, Floats]:
+        """From the work folder."""
+        rows, scores = self.images.query_features.match(query, image)
+        return rows[:, 0], rows[:, 1], scores.astype(np.float64)
 
 
 def _neighbours(images: PosedImages) -> list[tuple[str, str]]:
-    """Each image with the nearest ones that look about the same way, each pair once."""
+    """Each image with the nearest ones that look in about the same direction, each pair once."""
     centres, forward = images.camera_from_world.centre, images.camera_from_world.rotation[:, 2]
     count = min(4 * NEIGHBOURS + 1, len(centres))
     _, near = KDTree(centres).query(centres, k=count)
     pairs: dict[tuple[int, int], None] = {}
     for row, others in enumerate(np.reshape(near, (len(centres), -1))):
-        alike = [int(o) for o in others if o != row and forward[row] @ forward[o] > np.cos(LARGEST_TURN)]
-        for other in alike[:NEIGHBOURS]:
+        similar = [int(o) for o in others if o != row and forward[row] @ forward[o] > np.cos(LARGEST_TURN)]
+        for other in similar[:NEIGHBOURS]:
             pairs[min(row, other), max(row, other)] = None
     return [(images.names[a], images.names[b]) for a, b in pairs]

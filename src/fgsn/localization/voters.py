@@ -1,6 +1,6 @@
 """Labelled map points that vote on a camera pose by what the query shows where they fall."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -41,14 +41,7 @@ class Voters:
 
     def __getitem__(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "Voters":
         """Select some of them."""
-        return Voters(
-            self.points[rows],
-            self.labels[rows],
-            self.nearest[rows],
-            self.farthest[rows],
-            self.axis[rows],
-            self.half_angle[rows],
-        )
+        return Voters(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @cached_property
     def tree(self) -> KDTree:

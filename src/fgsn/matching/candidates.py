@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import KDTree
 
-from fgsn.data.images import route_order
 from fgsn.errors import FgsnError, nearest
-from fgsn.files import read_lines
+from fgsn.files import natural_order, read_lines
 
 Pairs = list[tuple[str, str]]
 """Names of a reference image and of a target image, each pair once."""
@@ -50,7 +49,7 @@ def pairs_in_order(reference: Sequence[str], targets: Sequence[str], count: int)
 
     Where both conditions have equally many images the first belongs to the first, the second to the second, and so on.
     """
-    here, there = sorted(reference, key=route_order), sorted(targets, key=route_order)
+    here, there = sorted(reference, key=natural_order), sorted(targets, key=natural_order)
     pairs = []
     for place, name in enumerate(here):
         middle = place * (len(there) - 1) / max(len(here) - 1, 1)
@@ -61,7 +60,7 @@ def pairs_in_order(reference: Sequence[str], targets: Sequence[str], count: int)
 
 def neighbours_in_order(names: Sequence[str], count: int) -> Pairs:
     """Each image with the `count` next ones of its traversal, by the order of names."""
-    ordered = sorted(names, key=route_order)
+    ordered = sorted(names, key=natural_order)
     return [(name, other) for place, name in enumerate(ordered) for other in ordered[place + 1 : place + 1 + count]]
 
 

@@ -54,12 +54,12 @@ class Features:
         """
         return self._read(name)
 
-    def extract(self, names: Iterable[str], workers: int = 1) -> dict[str, str]:
+    def extract(self, names: Iterable[str], workers: int | None = 0) -> dict[str, str]:
         """Find the features of all these images, with progress.
 
         Args:
             names: of the images.
-            workers: how many processes; 0 takes one per core.
+            workers: number of processes; None: one per core; 0: none beside this one.
 
         Returns:
             Those that are broken, and why.
@@ -67,12 +67,12 @@ class Features:
         broken = self._everywhere(_extract_one, [(name,) for name in names], "features", " images", workers)
         return {name: why for (name,), why in broken.items()}
 
-    def match_all(self, pairs: Iterable[tuple[str, str]], workers: int = 1) -> dict[tuple[str, str], str]:
+    def match_all(self, pairs: Iterable[tuple[str, str]], workers: int | None = 0) -> dict[tuple[str, str], str]:
         """Match all these pairs, with progress; `match` then finds the files.
 
         Args:
             pairs: names of two images each.
-            workers: how many processes; 0 takes one per core.
+            workers: number of processes; None: one per core; 0: none beside this one.
 
         Returns:
             Those of which an image is broken, and why.
@@ -94,12 +94,12 @@ class Features:
         return found
 
     def _everywhere(
-        self, work: Callable[..., str], wanted: Iterable[tuple[str, ...]], title: str, unit: str, workers: int
+        self, work: Callable[..., str], wanted: Iterable[tuple[str, ...]], title: str, unit: str, workers: int | None
     ) -> dict[tuple[str, ...], str]:
         """Do what is not done yet; returns what is broken, and why."""
         jobs = [names for names in dict.fromkeys(wanted) if not self._kept(names)]
-        alone = workers == 1 or len(jobs) < 2
-        with Meter(title, len(jobs), unit=unit) as meter, processes(1 if alone else workers) as run:
+        alone = workers == 0 or len(jobs) < 2
+        with Meter(title, len(jobs), unit=unit) as meter, processes(0 if alone else workers) as run:
             results = []
             for result in run(work, [(self if alone else self._of(job), *job) for job in jobs]):
                 results.append(result)

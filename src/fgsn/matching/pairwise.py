@@ -22,7 +22,7 @@ def match_images(
     pairs: Sequence[tuple[str, str]],
     dense: bool = False,
     cameras: Mapping[str, Camera] | None = None,
-    workers: int = 1,
+    workers: int | None = 0,
 ) -> Iterator[MatchedPair | RefusedPair]:
     """Find the correspondences of pairs of images, with progress; what was matched before is not matched again.
 
@@ -31,7 +31,7 @@ def match_images(
         pairs: names of a reference image and of a target image.
         dense: give points between the matches, too.
         cameras: by image name, where they are known.
-        workers: how many processes find and match features; 0 takes one per core.
+        workers: number of processes that extract and match features; None: one per core; 0: none beside this one.
 
     Yields:
         For every pair, in order, its correspondences with estimated errors, or why there are none.

@@ -40,7 +40,7 @@ def reconstruct(
     pairs: Sequence[tuple[str, str]],
     out: Path,
     cameras: Mapping[str, Camera] | None = None,
-    workers: int = 1,
+    workers: int | None = 0,
     seed: int = 0,
 ) -> list[Model]:
     """Match and verify pairs of images, and build models by incremental mapping, with progress.
@@ -51,7 +51,7 @@ def reconstruct(
         out: new folder of the models, `0` the largest; whole or not at all.
         cameras: known cameras by image name, which stay as they are. Of all other images, those in the same folder
             and of the same size share a camera whose focal length is first taken from EXIF, else guessed, and refined.
-        workers: how many processes match, and how many threads map; 0 takes one per core.
+        workers: number of processes that match, and of threads that map; None: one per core; 0: none beside this one.
         seed: of the mapper.
 
     Returns:
@@ -173,9 +173,11 @@ def _geometry(pycolmap: Any, view: TwoView, rows: np.ndarray) -> Any:
     return geometry
 
 
-def _map(pycolmap: Any, database: Path, folder: Path, images: int, known: bool, workers: int, seed: int) -> list[Any]:
+def _map(
+    pycolmap: Any, database: Path, folder: Path, images: int, known: bool, workers: int | None, seed: int
+) -> list[Any]:
     options = pycolmap.IncrementalPipelineOptions()
-    options.num_threads = workers or -1
+    options.num_threads = -1 if workers is None else max(workers, 1)
     options.random_seed = seed
     options.min_model_size = _LEAST_IMAGES
     options.max_num_models = _MODELS

@@ -1,4 +1,4 @@
-"""What each cluster shows: its share, whether it stays, its most typical patches, and what it is confused with."""
+"""The gallery of clusters: share, stationarity, most typical patches, and confusions of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,59 +17,62 @@ from fgsn.inference.model import Model
 from fgsn.models.layers import STRIDE
 from fgsn.progress import tracked
 from fgsn.report.pictures import data_uri, hexadecimal
-from fgsn.report.sources import Sources
+from fgsn.report.sources import ReportSources
 
 SHOWN = 120
-"""Clusters on the page: the most frequent ones."""
+"""Number of clusters on the page, the most frequent ones."""
 IMAGES = 40
-"""Images that patches are looked for in."""
+"""Number of images to search for patches."""
 PATCHES = 8
-"""Patches of a cluster, about, over all conditions."""
+"""Approximate number of patches per cluster, over all conditions."""
 SIDE = 64
+"""Side of a patch on the page, in pixels."""
 PART_OF_IMAGE = 0.16
-"""Side of a patch as a part of the image's shorter side."""
+"""Side of a patch relative to the shorter side of its image."""
 CONFUSED = 3
 
 
 class Patch(NamedTuple):
-    """A piece of an image."""
+    """A patch of an image."""
 
     condition: str
     picture: str
+    """Data URI."""
 
 
-class Other(NamedTuple):
-    """A label that answers in the other season."""
+class Confused(NamedTuple):
+    """A label that a cluster is confused with in the other condition."""
 
     name: str
     colour: str
     share: float
-    """Of the points."""
+    """Share of the points of the cluster."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster as the gallery shows it."""
+    """A cluster of the gallery."""
 
     name: str
     colour: str
     share: float
-    """Of the pixels of all images."""
+    """Share of the pixels of all images."""
     stays: bool
+    """Whether it is stationary."""
     carried: float
-    """Share of its pixels in the reference images with a correspondence."""
+    """Share of its pixels in reference images that have a correspondence."""
     points: int
-    """Correspondences that begin in it."""
+    """Correspondences whose reference point has this label."""
     agreement: float | None
-    """Share of them that end in it too; None without points."""
-    confused: list[Other]
-    """What the others end in, the most frequent first."""
+    """Share of them whose target point has it too; None without points."""
+    confused: list[Confused]
+    """The most frequent other labels of the target points, the most frequent first."""
     patches: list[Patch]
-    """The places where the network is the surest of it."""
+    """Where the network assigns it the highest probability."""
 
 
-def point_labels(sources: Sources) -> PointLabels:
-    """Labels of the main model at both ends of every correspondence.
+def point_labels(sources: ReportSources) -> PointLabels:
+    """Labels of the main model at both points of every correspondence.
 
     Raises:
         FgsnError: a label map is missing or broken.
@@ -77,8 +80,8 @@ def point_labels(sources: Sources) -> PointLabels:
     return correspondence_labels(sources.labels, sources.pairs)
 
 
-def clusters(sources: Sources, points: PointLabels) -> list[Cluster]:
-    """The clusters that cover the most, the largest first.
+def clusters(sources: ReportSources, points: PointLabels) -> list[Cluster]:
+    """The largest clusters, the largest first.
 
     Raises:
         FgsnError: an image or label map is missing or broken.
@@ -98,7 +101,7 @@ def clusters(sources: Sources, points: PointLabels) -> list[Cluster]:
     table = np.zeros((count, count), np.int64)
     np.add.at(table, (points.reference, points.target), 1)
     shown = [int(label) for label in np.argsort(-pixels, kind="stable")[:SHOWN] if pixels[label]]
-    patches = _patches(model, [(image, dataset.condition(image)) for image in _some(sources, images)], shown)
+    patches = _patches(model, [(image, dataset.condition(image)) for image in _selected_images(sources, images)], shown)
     found = []
     for label in shown:
         row, total = table[label], int(table[label].sum())
@@ -112,15 +115,15 @@ def clusters(sources: Sources, points: PointLabels) -> list[Cluster]:
                 carried=float(carried[label]),
                 points=total,
                 agreement=float(row[label] / total) if total else None,
-                confused=[Other(names[o], hexadecimal(model.palette[o]), float(row[o] / total)) for o in others],
+                confused=[Confused(names[o], hexadecimal(model.palette[o]), float(row[o] / total)) for o in others],
                 patches=patches[label],
             )
         )
     return found
 
 
-def _some(sources: Sources, images: Sequence[Path]) -> list[Path]:
-    """Images evenly from every condition, the reference first."""
+def _selected_images(sources: ReportSources, images: Sequence[Path]) -> list[Path]:
+    """About IMAGES images, evenly from all conditions, reference images first."""
     assert sources.dataset is not None
     references = {pair.reference for pair in sources.pairs}
     groups: dict[str, list[Path]] = {}
@@ -131,11 +134,11 @@ def _some(sources: Sources, images: Sequence[Path]) -> list[Path]:
 
 
 def _patches(model: Model, images: Sequence[tuple[Path, str]], labels: Sequence[int]) -> dict[int, list[Patch]]:
-    """For each label the patches where the network gives it the highest probability, from every condition alike."""
+    """For each label, the patches where its probability is highest, equally many per condition."""
     conditions = list(dict.fromkeys(condition for _, condition in images))
     best: dict[tuple[int, str], list[tuple[float, Path, float, float]]] = {}
     for image, condition in tracked(images, "typical patches", len(images)):
-        probability, column, row = _surest(model, read_image(image))
+        probability, column, row = _peaks(model, read_image(image))
         for label in labels:
             if probability[label] > 0:
                 spot = (float(probability[label]), image, float(column[label]), float(row[label]))
@@ -146,17 +149,17 @@ def _patches(model: Model, images: Sequence[tuple[Path, str]], labels: Sequence[
         for rank, (_, image, x, y) in enumerate(sorted(found, reverse=True, key=lambda spot: spot[0])[:each]):
             spots.setdefault(image, []).append((label, condition, rank, x, y))
     cut: dict[tuple[int, int, int], Patch] = {}
-    for image, wanted in spots.items():
+    for image, entries in spots.items():
         pixels = read_image(image)
-        for label, condition, rank, x, y in wanted:
+        for label, condition, rank, x, y in entries:
             cut[label, conditions.index(condition), rank] = Patch(condition, _cut(pixels, x, y))
     return {label: [cut[key] for key in sorted(key for key in cut if key[0] == label)] for label in labels}
 
 
-def _surest(
+def _peaks(
     model: Model, pixels: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
-    """For every label its highest probability among the cells that it wins (0 for none), and where that is (x, y)."""
+    """Highest probability (K,) of each label in the cells that it wins, 0 if none, and its x and y in pixels (K,)."""
     scores = model.scores(pixels)
     probability = torch.softmax(scores.float(), dim=0)
     winner = probability.argmax(dim=0)
@@ -168,7 +171,7 @@ def _surest(
 
 
 def _cut(pixels: NDArray[np.uint8], x: float, y: float) -> str:
-    """A square about a pixel, moved to lie inside the image, as a data URI."""
+    """A square around a pixel, shifted to lie inside the image, as a data URI."""
     height, width = pixels.shape[:2]
     side = max(8, round(PART_OF_IMAGE * min(height, width)))
     left, top = (int(min(max(at - side / 2, 0), size - side)) for at, size in ((x, width), (y, height)))

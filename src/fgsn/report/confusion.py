@@ -1,4 +1,4 @@
-"""Which label answers which across the seasons: a table of shares, its rows and columns ordered by similarity."""
+"""The confusion matrix of labels across conditions, with rows and columns ordered by similarity."""
 
 import base64
 from typing import Any
@@ -11,19 +11,18 @@ from scipy.spatial.distance import squareform
 from fgsn.inference.correspondence_labels import PointLabels
 from fgsn.inference.similar_colours import distances
 from fgsn.report.pictures import hexadecimal
-from fgsn.report.sources import Sources
+from fgsn.report.sources import ReportSources
 
 SHOWN = 150
-"""Labels in the table: those with the most points."""
+"""Number of labels in the matrix, those with the most points."""
 
 
-def confusion(sources: Sources, points: PointLabels) -> dict[str, Any]:
-    """What the page needs to draw the table.
+def confusion(sources: ReportSources, points: PointLabels) -> dict[str, Any]:
+    """The data from which the page draws the confusion matrix.
 
     Returns:
-        `names` and `colours` of the labels in order; `tables`: by condition ('all' first), in base64, for each label of
-        the reference image a row of bytes: how often each label answers, 255 for always; `points` by condition, for
-        each row how many.
+        `names` and `colours` of the labels, in order; `tables` by condition ('all' first): rows of the matrix as bytes
+        in base64, normalised so that 255 is all points of a row; `points` by condition: the number of points per row.
     """
     model, dataset = sources.model, sources.dataset
     assert model is not None
@@ -50,7 +49,7 @@ def confusion(sources: Sources, points: PointLabels) -> dict[str, Any]:
 
 
 def by_similarity(rows: NDArray[np.float64]) -> NDArray[np.int64]:
-    """An order of (N, D) rows in which similar ones are neighbours: the leaves of a hierarchical clustering."""
+    """An order (N,) of rows (N, D) in which similar ones are neighbours: the leaves of a hierarchical clustering."""
     if len(rows) < 3:
         return np.arange(len(rows))
     apart = squareform(distances(rows) * (1 - np.eye(len(rows))), checks=False)
@@ -58,7 +57,7 @@ def by_similarity(rows: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _table(points: PointLabels, shown: NDArray[np.int64], count: int, here: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How often each shown label of the reference meets each shown label of the target."""
+    """Counts of label pairs: rows are the shown labels of the reference, columns those of the target."""
     place = np.full(count, -1)
     place[shown] = np.arange(len(shown))
     row, column = place[points.reference[here]], place[points.target[here]]
@@ -69,7 +68,7 @@ def _table(points: PointLabels, shown: NDArray[np.int64], count: int, here: NDAr
 
 
 def _profiles(table: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What stands for similarity where there are no centroids: labels that are answered alike are alike."""
+    """Features for similarity if there are no centroids: normalised confusion counts of each label."""
     both = (table + table.T).astype(np.float64)
     return both / np.maximum(both.sum(axis=1, keepdims=True), 1)
 

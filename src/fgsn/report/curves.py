@@ -1,4 +1,4 @@
-"""Training curves from metrics.jsonl, drawn as small SVG pictures that follow the colours of their page."""
+"""Training curves from metrics.jsonl, as small SVG charts that use the colours of the page."""
 
 import json
 import math
@@ -11,16 +11,16 @@ from typing import Any
 from fgsn.files import read_text
 
 POINTS = 160
-"""Points of a drawn line; longer records are averaged."""
+"""Points per line; longer records are averaged."""
 WIDTH, HEIGHT = 380, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 26
 ENDS = (
     "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "m-4-4h8v8h-8z", "m0-5l5 5-5 5-5-5z", "m0-5l5 8h-10z", "m0 5l5-8h-10z",
     "m-5-1h4v-4h2v4h4v2h-4v4h-2v-4h-4z",
 )  # fmt: skip
-"""Shapes at the ends of lines, so that nobody has to tell them apart by colour."""
+"""Markers at the ends of lines, so that lines do not differ by colour alone."""
 SERIES = len(ENDS)
-"""How many kinds of lines (.series-N, a colour and a pattern of dashes) the page defines."""
+"""Number of line styles (.series-N, a colour and a dash pattern) that the page defines."""
 
 Line = list[tuple[float, float]]
 
@@ -34,7 +34,7 @@ class Chart:
 
 
 def read_metrics(path: Path | str) -> Iterator[dict[str, Any]]:
-    """Rows of a metrics file; a line that is cut off or is no row is left out, since runs are read while they write."""
+    """Rows of a metrics file; skips invalid lines, since a running training may be writing the last one."""
     for line in read_text(path).splitlines():
         try:
             row = json.loads(line)
@@ -45,7 +45,7 @@ def read_metrics(path: Path | str) -> Iterator[dict[str, Any]]:
 
 
 def read_charts(runs: Mapping[str, Path]) -> list[Chart]:
-    """One chart per quantity, the losses first, then what validation found; one line per run that recorded it."""
+    """One chart per quantity, losses first, then validation metrics; one line per run that recorded it."""
     charts: dict[str, Chart] = {}
     for run, path in runs.items():
         for row in read_metrics(path):
@@ -61,12 +61,12 @@ def read_charts(runs: Mapping[str, Path]) -> list[Chart]:
 
 
 def clusterings(runs: Mapping[str, Path]) -> list[float]:
-    """Steps at which features were clustered (anew), of all runs together."""
+    """Steps at which any run clustered features."""
     return sorted({float(row["step"]) for path in runs.values() for row in read_metrics(path) if "clustering" in row})
 
 
 def thinned(line: Line, points: int = POINTS) -> Line:
-    """At most so many points, each the mean of its stretch of the line."""
+    """At most `points` points, each the mean of a segment of the line."""
     line = sorted(line)
     size = math.ceil(len(line) / points)
     stretches = [line[start : start + size] for start in range(0, len(line), size)] if size > 1 else [[p] for p in line]
@@ -76,12 +76,12 @@ def thinned(line: Line, points: int = POINTS) -> Line:
 
 
 def draw(chart: Chart, runs: Sequence[str], marks: Sequence[float] = ()) -> str:
-    """The chart as SVG; the place of a run in `runs` decides its kind of line, on all charts the same.
+    """The chart as SVG; the position of a run in `runs` determines its line style on all charts.
 
     Args:
-        chart: what to draw.
+        chart: the chart.
         runs: names of all runs of the page.
-        marks: steps to mark: where features were clustered.
+        marks: steps to mark, at which features were clustered.
     """
     steps = [step for line in chart.lines.values() for step, _ in line]
     values = [value for line in chart.lines.values() for _, value in line]
@@ -113,7 +113,7 @@ def draw(chart: Chart, runs: Sequence[str], marks: Sequence[float] = ()) -> str:
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-    """Round numbers that span [low, high], about `count` of them."""
+    """About `count` round numbers that span [low, high]."""
     if high <= low:
         low, high = low - 0.1 * (abs(low) or 1), low + 0.1 * (abs(low) or 1)
     rough = (high - low) / count

@@ -1,6 +1,5 @@
-"""Matches that labels keep and drop, on real pairs of images."""
+"""Matches that labels keep and drop, drawn on pairs of images."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,24 +8,30 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fgsn.config import LocalizeSettings, from_plain
-from fgsn.errors import FgsnError
+from fgsn.config import LocalizeSettings, from_yaml_values
+from fgsn.errors import FgsnError, NoMatchesError
 from fgsn.files import read_yaml
 from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.pose import Pose
 from fgsn.localization.labelled_map import LabelledMap
-from fgsn.localization.localize import judged_matches
-from fgsn.localization.matches import Matches2D3D, NoMatchesError
+from fgsn.localization.localize import (
+    MethodContext,
+    match_with_map,
+    prepare_method,
+    priors_by_name,
+    weigh_matches,
+)
+from fgsn.localization.matches import Matches2D3D, MatchSource
 from fgsn.report.pictures import image_uri
-from fgsn.report.poses import Scored
-from fgsn.report.sources import Sources
+from fgsn.report.poses import ScoredPoses
+from fgsn.report.sources import ReportSources
 
 PAIRS = 6
 WIDTH = 480
 
 
-class Line(NamedTuple):
-    """A match, in percent of the pictures' widths and heights."""
+class MatchLine(NamedTuple):
+    """A match, in percent of the widths and heights of the two pictures."""
 
     x1: float
     y1: float
@@ -34,74 +39,71 @@ class Line(NamedTuple):
     y2: float
     kept: bool
     right: bool
-    """Whether the true pose puts the point where the query shows it."""
+    """Whether the reprojection error at the true pose is within the maximum error."""
 
 
 @dataclass(frozen=True)
 class MatchPicture:
-    """A query beside the map image that shares the most matches with it."""
+    """A query and the map image that shares the most matches with it."""
 
     condition: str
     query: str
     reference: str
     query_picture: str
     reference_picture: str
-    lines: list[Line]
+    lines: list[MatchLine]
     counts: dict[str, int]
-    """Of all matches of the query with the map: kept, dropped, and of each those that are right."""
+    """Matches of the query with the map: `kept`, `dropped`, and how many of each are correct."""
 
 
-def match_pictures(sources: Sources, found: list[Scored]) -> list[MatchPicture]:
-    """For each condition the query with the median number of matches, judged by SSMC as `fgsn localize` did.
+def match_pictures(sources: ReportSources, found: list[ScoredPoses]) -> list[MatchPicture]:
+    """For each condition, the query with the median number of matches, weighted by SSMC as in `fgsn localize`.
 
-    Left out where the matches are not at hand any more: finding them again would take long.
+    Skipped if the files of the matches no longer exist: computing them again would take too long.
     """
     method = next((method for method in reversed(found) if _method(method) == "ssmc"), None)
     if method is None:
         return []
     file = method.file.with_suffix(".config.yaml")
     try:
-        settings = LocalizeSettings(**from_plain(LocalizeSettings, read_yaml(file), str(file)))
+        settings = LocalizeSettings(**from_yaml_values(LocalizeSettings, read_yaml(file), str(file)))
         work = settings.work or settings.out.parent / "work"
         if settings.hloc is None and not any(work.glob("matches*")):
-            raise FgsnError(f"{work} holds no matches any more")
+            raise FgsnError(f"{work} no longer contains matches; run fgsn localize again")
         queries = [query for path in settings.queries for query in read_queries(path)]
-        with judged_matches(settings, queries) as (labelled, find, judge):
-            return _pictures(
-                sources, method, settings, queries, labelled, find, lambda query, all: judge(query, all).matches
-            )
+        priors = priors_by_name(settings, queries)
+        source = match_with_map(settings, queries)
+        return _pictures(sources, method, queries, source, prepare_method(settings, source.map, priors))
     except FgsnError as error:  # the files lie elsewhere now
         sources.left_out.append(f"matches on images: {error}")
         return []
 
 
-def _method(scored: Scored) -> str:
+def _method(scored: ScoredPoses) -> str:
     return str(read_yaml(scored.file.with_suffix(".config.yaml")).get("method"))
 
 
 def _pictures(
-    sources: Sources,
-    method: Scored,
-    settings: LocalizeSettings,
+    sources: ReportSources,
+    scored: ScoredPoses,
     queries: list[Query],
-    labelled: LabelledMap,
-    find: Callable[[str], Matches2D3D],
-    judge: Callable[[Query, Matches2D3D], Matches2D3D],
+    source: MatchSource,
+    method: MethodContext,
 ) -> list[MatchPicture]:
     assert sources.dataset is not None
-    images = settings.images or sources.dataset.images
-    row_of = {name: row for row, name in enumerate(method.truth.names)}
+    images = method.settings.images or sources.dataset.images
+    row_of = {name: row for row, name in enumerate(scored.truth.names)}
     groups: dict[str, list[tuple[int, str, Query, Matches2D3D]]] = {}
     for query in (query for query in queries if query.name in row_of):
         with suppress(NoMatchesError):
-            if len(matches := find(query.name)):
-                condition = method.truth.conditions[row_of[query.name]]
+            if len(matches := source.of(query.name)):
+                condition = scored.truth.conditions[row_of[query.name]]
                 groups.setdefault(condition, []).append((len(matches), query.name, query, matches))
     pictures = []
     for condition, rows in list(groups.items())[:PAIRS]:
         _, _, query, matches = sorted(rows, key=lambda row: row[:2])[len(rows) // 2]
-        pose = method.truth.camera_from_world[row_of[query.name]]
-        pictures.append(_picture(condition, query, pose, matches, judge(query, matches), labelled, images, settings))
+        pose, kept = scored.truth.camera_from_world[row_of[query.name]], weigh_matches(query, matches, method).matches
+        pictures.append(_picture(condition, query, pose, matches, kept, source.map, images, method.settings))
     return pictures
 
 
@@ -118,11 +120,11 @@ def _picture(
     is_kept = np.isin(matches.points, kept.points)
     true_pixels, depths = query.camera.project(camera_from_world.transform(labelled.points[matches.points]))
     errors = np.linalg.norm(true_pixels - matches.pixels, axis=1)
-    right = (depths > 0) & (errors <= settings.max_error)  # not a number is more than any error
+    right = (depths > 0) & (errors <= settings.max_error)  # a NaN is not within the error
     image = max(range(len(labelled.names)), key=lambda row: np.isin(matches.points, labelled.points_of(row)).sum())
     pixel_of = dict(zip(labelled.points_of(image).tolist(), labelled.pixels_of(image), strict=True))
     lines = [
-        Line(*_percent(pixel, query.camera.size), *_percent(pixel_of[point], labelled.camera(image).size), k, r)
+        MatchLine(*_percent(pixel, query.camera.size), *_percent(pixel_of[point], labelled.camera(image).size), k, r)
         for pixel, point, k, r in zip(
             matches.pixels, matches.points.tolist(), is_kept.tolist(), right.tolist(), strict=True
         )

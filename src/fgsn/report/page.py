@@ -1,4 +1,4 @@
-"""fgsn report: one HTML file about a run or a demo; it fetches nothing, so it opens from a disk or an e-mail."""
+"""fgsn report: one self-contained HTML file about a run or a demo; it loads nothing from elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -14,11 +14,11 @@ from fgsn.report.confusion import confusion
 from fgsn.report.matches import match_pictures
 from fgsn.report.pictures import hexadecimal
 from fgsn.report.places import places
-from fgsn.report.poses import recall_bars, scored, view_from_above
-from fgsn.report.sources import Labelled, Sources, open_sources
+from fgsn.report.poses import map_view, recall_bars, scored
+from fgsn.report.sources import ModelLabels, ReportSources, open_sources
 
 PICTURE_BYTES = 7_000_000
-"""For the places; what else is on the page stays below half of it."""
+"""Size limit for the pictures of places; the rest of the page is below half of it."""
 QUANTITIES = {
     "loss": "Loss",
     "loss_class": "Loss, dense clusters",
@@ -32,17 +32,17 @@ QUANTITIES = {
 
 
 def report(settings: ReportSettings) -> dict[str, Any]:
-    """Write the page about a run or a demo, whole or not at all.
+    """Write the page about a run or a demo, atomically.
 
     Reads `config.yaml`, `metrics.jsonl`, `results.json` and the model of the run, or of the runs of a demo, the data
-    set, label maps and result files. Parts without data are left out.
+    set, label maps and result files. Sections without data are omitted.
 
     Returns:
-        Where the page is, its size, what is on it, and under `left_out` why something is not.
+        `report`: path of the page; `megabytes`: its size; `parts`: its sections; `left_out`: reasons for missing ones.
 
     Raises:
         MissingExtraError: jinja2 is not installed.
-        FgsnError: it is no run, what was named is missing, or a file is broken.
+        FgsnError: the folder is not a run or demo, or a file is missing or invalid.
     """
     template = _template()
     sources = open_sources(settings)
@@ -58,8 +58,8 @@ def report(settings: ReportSettings) -> dict[str, Any]:
     }
 
 
-def gathered(sources: Sources) -> dict[str, Any]:
-    """The parts of the page, empty where there is nothing to show."""
+def gathered(sources: ReportSources) -> dict[str, Any]:
+    """The sections of the page; empty if there is nothing to show."""
     metrics = {labelled.name: labelled.metrics for labelled in sources.labelled}
     points = point_labels(sources) if sources.main else None
     poses = scored(sources)
@@ -71,13 +71,13 @@ def gathered(sources: Sources) -> dict[str, Any]:
         "confusion": confusion(sources, points) if points else None,
         "map_names": {method.key: method.name for method in poses},
         "recall": recall_bars(sources, poses),
-        "view": view_from_above(sources, poses),
+        "view": map_view(sources, poses),
         "matches": match_pictures(sources, poses),
     }
 
 
 def charts(metrics: Mapping[str, Path]) -> list[tuple[str, str]]:
-    """Titles and pictures of the training curves."""
+    """Titles and SVG of the training curves."""
     from markupsafe import Markup
 
     drawn = curves.read_charts(metrics)
@@ -87,8 +87,8 @@ def charts(metrics: Mapping[str, Path]) -> list[tuple[str, str]]:
     ]
 
 
-def about(sources: Sources) -> dict[str, Any]:
-    """Title, summary and facts."""
+def about(sources: ReportSources) -> dict[str, Any]:
+    """Title, summary and settings."""
     main, model = sources.main, sources.model
     facts: dict[str, Any] = {key: value for key, value in sources.config.items() if value not in (None, [], "")}
     facts |= {f"seconds, {key}": value for key, value in (sources.results.get("seconds") or {}).items()}
@@ -115,13 +115,13 @@ def about(sources: Sources) -> dict[str, Any]:
     }
 
 
-def _names_by_colour(labelled: Labelled) -> dict[str, str]:
+def _names_by_colour(labelled: ModelLabels) -> dict[str, str]:
     colours = [] if labelled.palette is None else labelled.palette
     return {hexadecimal(colour): name for colour, name in zip(colours, labelled.names, strict=True)}
 
 
-def _most_bits(sources: Sources) -> float:
-    """The end of the axis of information."""
+def _most_bits(sources: ReportSources) -> float:
+    """Upper end of the information axis, in bits."""
     rows = [row for one in sources.labelled for row in (one.metrics, *one.metrics.get("conditions", {}).values())]
     ends = [(row.get("information_bits_interval") or [0, row.get("information_bits") or 0])[1] for row in rows]
     return curves.ticks(0, max([*ends, 0.1]), 4)[-1]
@@ -142,7 +142,7 @@ def _template() -> Any:
 
 
 def best_rows(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Which row has the largest value of each metric where larger is better."""
+    """The name of the row with the largest value, for each metric where larger is better."""
     best = {}
     for key in ("information_bits", "kappa", "agreement", "match_lift"):
         values = {name: row[key] for name, row in metrics.items() if row.get(key) is not None}
@@ -152,19 +152,19 @@ def best_rows(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def number(value: Any, digits: int = 2) -> str:
-    """A value for people: a dash for what is not known, thousands apart, few digits."""
+    """Format a value: a dash for None, spaces between thousands, few digits."""
     if value is None:
         return "–"
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}".replace(",", " ")
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0.0: no minus before a zero
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0.0: no minus sign before zero
 
 
 def percent(share: float | None) -> str:
-    """A share from 0 to 1 as percent; small ones with a digit more."""
+    """Format a share from 0 to 1 as percent; small ones with one more digit."""
     return "–" if share is None else f"{number(100 * share, 1 if share < 0.0995 else 0)}\u00a0%"
 
 
 def interval(bounds: Sequence[float] | None) -> str:
-    """[low, high] as text; nothing where there is none."""
+    """Format [low, high]; empty for None."""
     return "" if bounds is None else f"{number(bounds[0])}\u00a0–\u00a0{number(bounds[1])}"

@@ -1,4 +1,4 @@
-"""Images and label maps as data URIs, small enough that a page with many of them stays light."""
+"""Images and label maps as data URIs, scaled down to keep the page small."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ def image_uri(path: Path, width: int) -> str:
     """An image as a JPEG data URI, at most `width` pixels wide.
 
     Raises:
-        FgsnError: it is missing or broken.
+        FgsnError: the file is missing or broken.
     """
     image = Image.fromarray(read_image(path))
     if image.width > width:
@@ -32,7 +32,7 @@ def label_picture(path: Path, width: int, colours: NDArray[np.uint8] | None = No
     Args:
         path: the label map.
         width: in pixels.
-        colours: (K, 3) of the labels; default: those that the label map holds.
+        colours: (K, 3) colours of the labels; default: the palette of the label map.
 
     Raises:
         FgsnError: the label map is missing or broken.
@@ -40,7 +40,7 @@ def label_picture(path: Path, width: int, colours: NDArray[np.uint8] | None = No
     labels, _ = read_label_map(path)
     colours = read_palette(path) if colours is None else colours
     if labels.shape[1] > width:
-        # Every pixel of the small picture takes one label: mixed colours would stand for labels that are not there.
+        # Nearest neighbour: interpolated colours would stand for other labels.
         rows = max(1, round(labels.shape[0] * width / labels.shape[1]))
         across = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)
         down = ((np.arange(rows) + 0.5) * labels.shape[0] / rows).astype(int)
@@ -54,12 +54,12 @@ def label_picture(path: Path, width: int, colours: NDArray[np.uint8] | None = No
 
 
 def data_uri(image: Image.Image, kind: str, **options: object) -> str:
-    """An image as a data URI in a format that Pillow knows."""
+    """An image as a data URI; `kind` and `options` as in `Image.save`."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def hexadecimal(colour: NDArray[np.uint8]) -> str:
-    """A colour (3,) as CSS writes it."""
+    """A colour (3,) in CSS notation, #rrggbb."""
     return "#" + bytes(colour.tolist()).hex()

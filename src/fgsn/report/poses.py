@@ -1,4 +1,4 @@
-"""Poses of queries: how many were found, per method and condition, and the map from above with true and found ones."""
+"""Poses of queries: recall by method and condition, and a map from above with true and estimated poses."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from fgsn.formats.poses import read_results
 from fgsn.formats.queries import read_queries
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.pose import Pose
-from fgsn.report.sources import Sources
+from fgsn.report.sources import ReportSources
 
 METHODS = {
     "p3p": "P3P, all matches",
@@ -28,10 +28,10 @@ METHODS = {
 }
 WIDTH, LEAST_HEIGHT, MOST_HEIGHT = 1000, 220, 640
 MARGIN = 0.06
-"""Around the true positions, as a part of their extent."""
+"""Margin around the true positions, relative to their extent."""
 MAP_POINTS = 4000
 QUERIES = 300
-"""Queries drawn per method, at most."""
+"""Maximum number of queries drawn per method."""
 
 
 class Bar(NamedTuple):
@@ -39,27 +39,29 @@ class Bar(NamedTuple):
 
     method: str
     recall: list[float]
-    """Percent within each threshold, the finest first."""
+    """Percent of queries within each threshold, the finest first."""
     interval: list[list[float]] | None
-    """95 % interval of each; None where the queries are not known."""
+    """95 % interval of each; None if the number of queries is unknown."""
     queries: int | None
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """Poses of one result file beside the truth."""
+class ScoredPoses:
+    """The poses of one result file, compared with the ground truth."""
 
     key: str
     name: str
     file: Path
     truth: Truth
     estimated: Pose
-    """In the order of the truth, not a number where there is none."""
+    """`camera_from_world` in the order of the truth; NaN if there is no pose."""
     distances: NDArray[np.float64]
+    """(N,) position errors in metres."""
     angles: NDArray[np.float64]
+    """(N,) rotation errors in degrees."""
 
     def metrics(self) -> dict[str, dict[str, Any]]:
-        """Recall over all queries and per condition."""
+        """Pose metrics of all queries (`all`) and per condition."""
         conditions = np.array(self.truth.conditions)
         groups = {"all": np.ones(len(conditions), bool)}
         groups |= {name: conditions == name for name in sorted(set(self.truth.conditions)) if name}
@@ -67,33 +69,33 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class View:
-    """The map from above, ready to draw; lengths in units of the picture."""
+class MapView:
+    """The map from above; lengths in units of the SVG unless noted."""
 
     width: int
     height: int
     points: str
-    """Path of the map's points."""
+    """SVG path of the map points."""
     metres: int
-    """Length of the scale bar."""
+    """Length of the scale bar in metres."""
     bar: float
-    """The same in the picture."""
+    """Length of the scale bar in the SVG."""
     true: list[dict[str, Any]] = field(default_factory=list)
     found: list[dict[str, Any]] = field(default_factory=list)
 
 
-def scored(sources: Sources) -> list[Scored]:
-    """Every result file of the folder beside the truth of the data set.
+def scored(sources: ReportSources) -> list[ScoredPoses]:
+    """Compare every result file of the folder with the ground truth of the data set.
 
     Raises:
-        FgsnError: a file is broken, or holds poses of unknown queries.
+        FgsnError: a file is broken, or contains poses of unknown queries.
     """
     folder, dataset = sources.localization, sources.dataset
     if folder is None or dataset is None:
         return []
     files = sorted(path for path in folder.glob("*.txt") if path.with_suffix(".config.yaml").is_file())
     if not files:
-        sources.left_out.append(f"poses: {folder} holds no result files (fgsn localize --out)")
+        sources.left_out.append(f"poses: {folder} contains no result files of fgsn localize")
         return []
     if not (dataset.root / "truth").is_dir():
         sources.left_out.append(f"poses: {dataset.root} has no folder truth/ to compare with")
@@ -103,7 +105,7 @@ def scored(sources: Sources) -> list[Scored]:
     return [_scored(file, dataset.root / "truth") for file in files]
 
 
-def _scored(file: Path, true: Path) -> Scored:
+def _scored(file: Path, true: Path) -> ScoredPoses:
     settings = ScorePosesSettings(poses=file, truth=true, partial=True)
     truth = read_truth(true)
     lists = [Path(name) for name in read_yaml(file.with_suffix(".config.yaml")).get("queries") or []]
@@ -111,17 +113,17 @@ def _scored(file: Path, true: Path) -> Scored:
         truth = only_queries(truth, [query.name for path in lists for query in read_queries(path)], settings)
     estimated = in_order(read_results(file), truth, settings)
     distances, angles = pose_errors(estimated, truth.camera_from_world)
-    return Scored(file.stem, METHODS.get(file.stem, file.stem), file, truth, estimated, distances, angles)
+    return ScoredPoses(file.stem, METHODS.get(file.stem, file.stem), file, truth, estimated, distances, angles)
 
 
-def recall_bars(sources: Sources, found: list[Scored]) -> dict[str, list[Bar]]:
-    """By condition ('all' first) a bar for every method; from results.json where there are no result files."""
+def recall_bars(sources: ReportSources, found: list[ScoredPoses]) -> dict[str, list[Bar]]:
+    """Bars of all methods by condition, 'all' first; read from results.json if there are no result files."""
     bars: dict[str, list[Bar]] = {}
     if found:
         for method in found:
             for condition, row in method.metrics().items():
                 bars.setdefault(condition, []).append(Bar(method.name, row["recall"], row["interval"], row["queries"]))
-        return {"all": bars["all"]} if len(bars) == 2 else bars  # one condition is all there is
+        return {"all": bars["all"]} if len(bars) == 2 else bars  # with one condition, it equals 'all'
     stored = sources.results.get("localization")
     for key, conditions in (stored if isinstance(stored, dict) else {}).items():
         for condition, recall in conditions.items():
@@ -130,8 +132,8 @@ def recall_bars(sources: Sources, found: list[Scored]) -> dict[str, list[Bar]]:
     return dict(sorted(bars.items(), key=lambda item: item[0] != "all"))
 
 
-def view_from_above(sources: Sources, found: list[Scored]) -> View | None:
-    """The map's points, the true positions of all queries, and what every method found; None without a map."""
+def map_view(sources: ReportSources, found: list[ScoredPoses]) -> MapView | None:
+    """The map points, and the true and estimated positions of the queries; None without a map."""
     folder = _map_of(sources, found) if found else None
     if folder is None:
         return None
@@ -153,7 +155,7 @@ def view_from_above(sources: Sources, found: list[Scored]) -> View | None:
     points = points[((points > 0) & (points < (WIDTH, height))).all(axis=1)]
     points = points[:: max(1, -(-len(points) // MAP_POINTS))]
     metres = _round_length(180 / scale)
-    view = View(WIDTH, height, "".join(f"M{x:.0f} {y:.0f}h0" for x, y in points), metres, round(metres * scale, 1))
+    view = MapView(WIDTH, height, "".join(f"M{x:.0f} {y:.0f}h0" for x, y in points), metres, round(metres * scale, 1))
     forward = truth.camera_from_world.rotation[:, 2] @ axes.T * (1, -1)
     forward /= np.maximum(np.linalg.norm(forward, axis=1, keepdims=True), 1e-9)
     for row in _thinned(len(truth.names)):
@@ -178,22 +180,22 @@ def view_from_above(sources: Sources, found: list[Scored]) -> View | None:
     return view
 
 
-def _map_of(sources: Sources, found: list[Scored]) -> Path | None:
-    """The map that the poses are in: the one that was localized in, else that of the data set."""
+def _map_of(sources: ReportSources, found: list[ScoredPoses]) -> Path | None:
+    """The folder of the map that was localized in, or else that of the data set; None if both are missing."""
     assert sources.dataset is not None
     named = [read_yaml(method.file.with_suffix(".config.yaml")).get("map") for method in found]
     for folder in [*(Path(str(name)) for name in named if name), sources.dataset.root / "sparse"]:
         if folder.is_dir():
             return folder
-    sources.left_out.append("the map from above: the map that was localized in is not there any more")
+    sources.left_out.append("the map from above: the map used by fgsn localize no longer exists")
     return None
 
 
 def _axes(cameras: Pose) -> NDArray[np.float64]:
-    """Two directions (2, 3) that span the ground, the first along the way of the cameras; cameras stand upright."""
+    """Two axes (2, 3) that span the ground plane, the first along the drive; assumes upright cameras."""
     up = -cameras.rotation[:, 1].mean(axis=0)
     if np.linalg.norm(up) < 0.1:
-        raise FgsnError("the true poses look in all directions: there is no above to draw the map from")
+        raise FgsnError("the true poses are not upright, so the map cannot be drawn from above")
     up /= np.linalg.norm(up)
     centred = cameras.centre - cameras.centre.mean(axis=0)
     level = centred - np.outer(centred @ up, up)
@@ -208,7 +210,7 @@ def _thinned(count: int) -> list[int]:
 
 
 def _round_length(metres: float) -> int:
-    """1, 2, 5, 10, 20, … metres, the largest that is not longer."""
+    """The largest of 1, 2, 5, 10, 20, … metres that is not longer."""
     power = 10 ** int(np.floor(np.log10(max(metres, 1.0))))
     return next(power * factor for factor in (5, 2, 1) if power * factor <= max(metres, 1.0))
 

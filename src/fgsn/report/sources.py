@@ -1,4 +1,4 @@
-"""What a page is made of: the files of a run, or of a demo with several, and the data set they were measured on."""
+"""Inputs of a page: the files of a run or of a demo, and the data set that they were evaluated on."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,114 +25,114 @@ DEMO_MODELS = {
     "fgsn_without_corr": "{clusters} labels, without L_corr",
     "fgsn": "{clusters} labels, with L_corr",
 }
-"""What the models of a demo are called on the page; the last is the one that is shown in detail."""
+"""Names of the demo's models on the page; the last one is shown in detail."""
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
-    """The label maps that one model made, and how good they are."""
+class ModelLabels:
+    """The label maps of one model, and their metrics."""
 
     name: str
-    """What it is called on the page."""
+    """Name on the page."""
     folder: Path
-    """Its label maps."""
+    """Folder of the label maps."""
     metrics: dict[str, Any]
-    """Results of `fgsn.evaluation.evaluate.evaluate`."""
+    """Results of `fgsn evaluate`."""
     model: Model | None = None
-    """What made them; None where it is not at hand any more."""
+    """The model; None if its file no longer exists."""
 
     @property
     def palette(self) -> NDArray[np.uint8] | None:
-        """(K, 3) colours of its labels; None: those that the label maps hold."""
+        """(K, 3) colours of the labels; None for the palettes of the label maps."""
         return None if self.model is None else self.model.palette
 
     @property
     def names(self) -> list[str]:
-        """What its labels are called: classes by their names, clusters by their numbers."""
+        """Names of the labels: names of classes, or numbers of clusters."""
         return [] if self.model is None else list(self.model.classes or map(str, range(self.model.clusters)))
 
 
 @dataclass(frozen=True, eq=False)
-class Sources:
-    """Everything that the parts of the page read."""
+class ReportSources:
+    """Everything that the sections of the page read."""
 
     run: Path
     config: dict[str, Any]
-    """The run's settings; {} for a demo."""
+    """Settings of the run; empty for a demo."""
     results: dict[str, Any]
-    """The results.json of the run or demo; {} without one."""
+    """results.json of the run or demo; empty without one."""
     metrics: dict[str, Path]
-    """`metrics.jsonl` files by the name of their run."""
+    """`metrics.jsonl` files by name of the run."""
     dataset: Dataset | None = None
     pairs: list[Correspondences] = field(default_factory=list)
-    """Pairs of images that the run has not learnt from."""
-    labelled: list[Labelled] = field(default_factory=list)
-    """One for each model; the last is the one that the page shows in detail."""
+    """Validation pairs."""
+    labelled: list[ModelLabels] = field(default_factory=list)
+    """One per model; the last one is shown in detail."""
     localization: Path | None = None
-    """Folder of result files."""
+    """Folder of result files of `fgsn localize`."""
     left_out: list[str] = field(default_factory=list)
-    """Why parts of the page are missing."""
+    """Reasons for missing sections of the page."""
 
     @property
     def model(self) -> Model | None:
-        """The model that the page shows in detail."""
+        """The model that is shown in detail."""
         return self.main.model if self.main else None
 
     @property
-    def main(self) -> Labelled | None:
-        """The labels that the page shows in detail."""
+    def main(self) -> ModelLabels | None:
+        """The labels that are shown in detail."""
         return self.labelled[-1] if self.labelled else None
 
-    def label_map(self, labelled: Labelled, image: Path) -> Path | None:
-        """The label map of an image of the data set, None where there is none."""
+    def label_map(self, labelled: ModelLabels, image: Path) -> Path | None:
+        """The label map of an image of the data set; None if there is none."""
         return None if self.dataset is None else find_label_map(labelled.folder, self.dataset.name(image))
 
     def labels(self, image: Path) -> NDArray[np.int32]:
         """The label map of an image by the main model.
 
         Raises:
-            FgsnError: there is none, or it is of another image or model.
+            FgsnError: the file is missing, or belongs to another image or model.
         """
         assert self.main is not None
         file = self.label_map(self.main, image)
         if file is None:
-            raise FgsnError(f"{self.main.folder} has no label map of {image}; run fgsn segment on it")
+            raise FgsnError(f"{self.main.folder} has no label map of {image}; run fgsn segment on the images")
         labels, clusters = read_label_map(file)
         if self.model is not None and clusters != self.model.clusters:
             raise FgsnError(
-                f"{file} has {clusters} labels, but the model {self.model.clusters}; give that model's label maps"
+                f"{file} has {clusters} labels, but the model has {self.model.clusters}; use label maps of that model"
             )
         width, height = image_size(image)
         if labels.shape != (height, width):
             raise FgsnError(
-                f"{file} is {labels.shape[1]} x {labels.shape[0]} pixels, but {image} {width} x {height}; "
-                "give label maps of this data set"
+                f"{file} is {labels.shape[1]} x {labels.shape[0]} pixels, but {image} is {width} x {height}; "
+                "use label maps of this data set"
             )
         return labels
 
 
-def open_sources(settings: ReportSettings) -> Sources:
-    """Find what there is to show of a run or demo.
+def open_sources(settings: ReportSettings) -> ReportSources:
+    """Find the files of a run or demo.
 
     Raises:
-        FgsnError: it is neither, what was named in the settings is missing, or a file is broken.
+        FgsnError: the folder is neither, a file named in the settings is missing, or a file is broken.
     """
     run = settings.run
     if not run.is_dir():
-        raise FgsnError(f"{run} is not a folder; give a run folder or the folder of fgsn demo")
+        raise FgsnError(f"{run} is not a folder; pass a run folder or the output folder of fgsn demo")
     localization = settings.localization or run / "localization"
     if settings.localization and not localization.is_dir():
-        raise FgsnError(f"{localization} is not a folder with result files of fgsn localize")
+        raise FgsnError(f"{localization} is not a folder; pass the folder with the result files of fgsn localize")
     results = read_json(run / "results.json") if (run / "results.json").is_file() else {}
     found = localization if localization.is_dir() else None
     if isinstance(results.get("labels"), dict):
         return _demo(settings, results, found)
     if not (run / "metrics.jsonl").is_file():
-        raise FgsnError(f"{run} holds neither a run (metrics.jsonl) nor a demo (results.json with labels)")
+        raise FgsnError(f"{run} contains neither a run (metrics.jsonl) nor a demo (results.json with labels)")
     return _run(settings, results, found)
 
 
-def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path | None) -> Sources:
+def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path | None) -> ReportSources:
     run, metrics = settings.run, results["labels"]
     order = [key for key in DEMO_MODELS if key in metrics] or list(metrics)
     names = {key: DEMO_MODELS.get(key, key).format(clusters=metrics[key].get("clusters", "")) for key in order}
@@ -143,7 +143,7 @@ def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path 
     if settings.labels:
         evaluations[order[-1]] = settings.labels
     left_out: list[str] = []
-    return Sources(
+    return ReportSources(
         run=run,
         config={},
         results=results,
@@ -151,7 +151,12 @@ def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path 
         dataset=dataset,
         pairs=_pairs(dataset, evaluations[order[-1]], left_out),
         labelled=[
-            Labelled(names[key], evaluations[key], metrics[key], model if key == order[-1] else _maker(metrics[key]))
+            ModelLabels(
+                names[key],
+                evaluations[key],
+                metrics[key],
+                model if key == order[-1] else _evaluated_model(metrics[key]),
+            )
             for key in order
         ],
         localization=localization,
@@ -159,16 +164,16 @@ def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path 
     )
 
 
-def _maker(metrics: dict[str, Any]) -> Model | None:
-    """The model that metrics are of, if it is still there."""
+def _evaluated_model(metrics: dict[str, Any]) -> Model | None:
+    """The model that the metrics belong to, if its file still exists."""
     path = Path(str(metrics.get("model", "")))
     return load(path, "cpu") if path.is_file() else None
 
 
-def _run(settings: ReportSettings, results: dict[str, Any], localization: Path | None) -> Sources:
+def _run(settings: ReportSettings, results: dict[str, Any], localization: Path | None) -> ReportSources:
     run = settings.run
     config = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else {}
-    base = Sources(run, config, results, {run.resolve().name: run / "metrics.jsonl"}, localization=localization)
+    base = ReportSources(run, config, results, {run.resolve().name: run / "metrics.jsonl"}, localization=localization)
     if not (run / "model.safetensors").is_file():
         base.left_out.append("labels, places, clusters: the run has not finished yet")
         return base
@@ -178,7 +183,7 @@ def _run(settings: ReportSettings, results: dict[str, Any], localization: Path |
     except FgsnError as error:
         if settings.data:
             raise
-        base.left_out.append(f"labels, places, clusters: {error} (--data names a data set)")
+        base.left_out.append(f"labels, places, clusters: {error} (pass --data to use another data set)")
         return base
     model = load(run, settings.device)
     folder = settings.labels or run / "evaluate"
@@ -188,7 +193,7 @@ def _run(settings: ReportSettings, results: dict[str, Any], localization: Path |
         metrics = evaluate(EvaluateSettings(model=run, data=dataset.root, out=folder, **common))
     pairs = _pairs(dataset, folder, base.left_out)
     metrics = metrics or _metrics(folder, dataset, pairs, model)
-    labelled = Labelled(f"{model.clusters} {'classes' if model.classes else 'labels'}", folder, metrics, model)
+    labelled = ModelLabels(f"{model.clusters} {'classes' if model.classes else 'labels'}", folder, metrics, model)
     return replace(base, dataset=dataset, pairs=pairs, labelled=[labelled])
 
 
@@ -196,12 +201,12 @@ def _trained_on(config: dict[str, Any]) -> Path:
     data = config.get("data")
     names = [data] if isinstance(data, str) else data if isinstance(data, list) else []
     if not names:
-        raise FgsnError("config.yaml names no data set")
+        raise FgsnError("config.yaml does not name a data set")
     return Path(str(names[0]))
 
 
 def _pairs(dataset: Dataset, folder: Path, left_out: list[str]) -> list[Correspondences]:
-    """The pairs for validation whose images both have a label map."""
+    """The validation pairs of which both images have a label map."""
     pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs("validation")]
     there = [
         pair
@@ -210,19 +215,17 @@ def _pairs(dataset: Dataset, folder: Path, left_out: list[str]) -> list[Correspo
     ]
     if pairs and not there:
         example = dataset.name(pairs[0].reference)
-        raise FgsnError(
-            f"{folder} has no label map of {example}, or any other pair; run fgsn segment on {dataset.images}"
-        )
+        raise FgsnError(f"{folder} has no label map of {example}; run fgsn segment on {dataset.images}")
     if not pairs:
-        raise FgsnError(f"{dataset.root} has no pairs for validation; run fgsn prepare {dataset.root}")
+        raise FgsnError(f"{dataset.root} has no validation pairs; run fgsn prepare {dataset.root}")
     if len(there) < len(pairs):
-        left_out.append(f"{len(pairs) - len(there)} of {len(pairs)} pairs: an image has no label map in {folder}")
+        left_out.append(f"{len(pairs) - len(there)} of {len(pairs)} pairs: label maps are missing in {folder}")
     return there
 
 
 def _metrics(folder: Path, dataset: Dataset, pairs: list[Correspondences], model: Model) -> dict[str, Any]:
-    """Metrics of label maps that somebody else made."""
-    shown = Labelled("", folder, {}, model)
-    labels = Sources(Path(), {}, {}, {}, dataset, labelled=[shown]).labels
+    """Metrics of label maps given by `--labels`."""
+    shown = ModelLabels("", folder, {}, model)
+    labels = ReportSources(Path(), {}, {}, {}, dataset, labelled=[shown]).labels
     metrics = measure(labels, pairs, model.clusters, dataset.place, dataset.condition, RESAMPLES)
     return {"clusters": model.clusters, **metrics}

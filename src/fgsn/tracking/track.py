@@ -18,12 +18,11 @@ from fgsn.formats.priors import Priors, read_odometry, read_priors
 from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
-from fgsn.geometry.visibility import Visibility
 from fgsn.inference.label_lookup import find_label_map, read_image_labels
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import choose_device
 from fgsn.localization.labelled_map import LabelledMap
-from fgsn.localization.map_folder import open_labelled_map
+from fgsn.localization.map_folder import check_map, open_labelled_map
 from fgsn.progress import Meter
 from fgsn.tracking.confusion import Confusion
 from fgsn.tracking.map_points import MapPoints
@@ -41,9 +40,9 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     Raises:
         FgsnError: an input is missing or broken, or a sequence has no start.
     """
+    check_map(settings)
     labelled = open_labelled_map(settings.map, settings.map_labels)
-    seen_from = Visibility(labelled.nearest, labelled.farthest, labelled.axis, labelled.half_angle)
-    points = MapPoints(labelled.points, labelled.labels, seen_from)
+    points = MapPoints(labelled.points, labelled.labels, labelled.visibility)
     confusion = _confusion(settings, labelled.clusters)
     starts = read_results(settings.start)
     priors = [read_priors(path) for path in settings.priors]

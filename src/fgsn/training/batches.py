@@ -1,4 +1,4 @@
-"""Crops and matches of single samples become tensors of a batch, on the device of the model."""
+"""Collect the samples of a step and turn their crops and matches into batch tensors on the model's device."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -16,18 +16,18 @@ from fgsn.data.dataset import Dataset
 from fgsn.data.pairs import PairSample, pair_sample
 from fgsn.errors import FgsnError
 from fgsn.inference.model import Model
-from fgsn.training.losses import Matches
+from fgsn.training.losses import MatchedCells
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 MOST_REPLACED = 20
-"""Samples in a row that may be unreadable; more are a folder that is not there."""
+"""Consecutive unreadable samples allowed; more means that the folder is missing."""
 
 
 def shuffled(samples: int, step: int, batch: int, seed: int, purpose: int) -> list[int]:
-    """Which samples make up the batch of a step: every epoch goes through all of them in an order of its own.
+    """Samples of the batch of a step; every epoch visits all samples in a new random order.
 
-    A pure function of its arguments, so that a run does not depend on who loads its samples.
+    A pure function of its arguments, so a run does not depend on which process loads its samples.
     """
     chosen = []
     for place in range(step * batch, (step + 1) * batch):
@@ -36,30 +36,30 @@ def shuffled(samples: int, step: int, batch: int, seed: int, purpose: int) -> li
     return chosen
 
 
-class Found(NamedTuple, Generic[Item, Made]):
-    """What `first_readable` has found."""
+class Readable(NamedTuple, Generic[Item, Value]):
+    """The result of `first_readable`."""
 
     item: Item
-    made: Made
+    value: Value
     problems: list[str]
-    """What is wrong with the items before it, a line each."""
+    """One line per unreadable item that was skipped before it."""
 
 
 def first_readable(
-    items: Sequence[Item], position: int, make: Callable[[Item], Made], on_bad_image: Literal["skip", "stop"]
-) -> Found[Item, Made]:
-    """What `make` gives for the item at `position`, or for the next one whose files can be read.
+    items: Sequence[Item], position: int, make: Callable[[Item], Value], on_bad_image: Literal["skip", "stop"]
+) -> Readable[Item, Value]:
+    """Apply `make` to the item at `position`, or to the next item whose files can be read.
 
-    So a sample depends on nothing but its number and what is in the files.
+    A sample therefore depends only on its number and on the files.
 
     Raises:
-        FgsnError: the item cannot be read, and on_bad_image says stop, or too many in a row cannot.
+        FgsnError: the item cannot be read and `on_bad_image` is stop, or too many items in a row cannot.
     """
     problems: list[str] = []
     for shift in range(len(items)):
         item = items[(position + shift) % len(items)]
         try:
-            return Found(item, make(item), problems)
+            return Readable(item, make(item), problems)
         except FgsnError as error:
             problems.append(str(error))
             if on_bad_image == "stop":
@@ -77,17 +77,17 @@ def pair_samples(
     purposes: tuple[int, int],
     slots: Sequence[int] | None = None,
 ) -> list[PairSample]:
-    """The pairs of crops of a step, each a pure function of (seed, step, slot) and of what is in the files.
+    """Crop the pairs of a step, each a pure function of (seed, step, slot) and the files.
 
-    In the place of a pair that cannot be read comes the next one, unless the settings want to stop there.
+    The next pair replaces an unreadable one, unless the settings say stop.
 
     Args:
         pairs: correspondence files, each with its data set.
         settings: seed, crop, short side and colour jitter.
         batch: pairs per step.
         step: the step.
-        purposes: streams of random numbers: for the order of the pairs, and for the crops.
-        slots: which of the batch's pairs are wanted; None for all.
+        purposes: random streams for the order of the pairs and for the crops.
+        slots: which pairs of the batch to crop; None for all.
     """
     samples = []
     chosen = shuffled(len(pairs), step, batch, settings.seed, purposes[0])
@@ -99,24 +99,24 @@ def pair_samples(
             return pair_sample(pair[1], pair[0].images, *sizes, settings.colour_jitter, rng)
 
         found = first_readable(pairs, chosen[slot], crops, settings.on_bad_image)
-        sample = found.made
+        sample = found.value
         samples.append(replace(sample, instead_of=tuple(found.problems)) if found.problems else sample)
     return samples
 
 
 def stacked(model: Model, crops: Sequence[UInt8[np.ndarray, "side side 3"]]) -> Float[Tensor, "batch 3 side side"]:
-    """Crops as one normalised batch on the model's device."""
+    """Stack crops into one normalised batch on the model's device."""
     batch = torch.from_numpy(np.stack(crops)).to(model.device).permute(0, 3, 1, 2).float()
     return model.normalisation.apply(batch).contiguous(memory_format=torch.channels_last)
 
 
-def matches_of(samples: Sequence[PairSample], device: torch.device) -> Matches:
+def matches_of(samples: Sequence[PairSample], device: torch.device) -> MatchedCells:
     """The matches of a batch of pairs."""
 
     def joined(parts: Iterable[np.ndarray], kind: torch.dtype) -> Tensor:
         return torch.from_numpy(np.concatenate(list(parts))).to(device, kind)
 
-    return Matches(
+    return MatchedCells(
         pair=joined((np.full(len(sample.weights), n) for n, sample in enumerate(samples)), torch.int64),
         reference=joined((sample.cells_ref for sample in samples), torch.int64),
         target=joined((sample.cells_tgt for sample in samples), torch.int64),

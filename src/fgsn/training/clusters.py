@@ -1,4 +1,4 @@
-"""Features of the reference images, sampled and clustered; and the frozen network that labels crops."""
+"""Sample and cluster features of the reference images; the frozen network that labels crops."""
 
 import numpy as np
 import torch
@@ -40,12 +40,12 @@ def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings,
         rows[index] = features[:, cells[:, 1], cells[:, 0]].T.float()
     features = _of_all_ranks(rows, len(images), model)
     if not len(features):
-        raise FgsnError("none of the reference images can be read")
+        raise FgsnError("none of the reference images can be read; fgsn check lists what is wrong with them")
     return Codebook.fit(features, settings.clusters, settings.seed + step, settings.pca_dim, settings.kmeans_iterations)
 
 
 def _of_all_ranks(rows: dict[int, Tensor], images: int, model: Model) -> Float[Tensor, "samples dim"]:
-    """The features of all images, in the order of the images, of which this rank has some."""
+    """Gather the features of all images over the ranks, in the order of the images."""
     lengths = torch.zeros(images, dtype=torch.int64, device=model.device)
     for index, some in rows.items():
         lengths[index] = len(some)
@@ -59,14 +59,14 @@ def _of_all_ranks(rows: dict[int, Tensor], images: int, model: Model) -> Float[T
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The arithmetic that the setting --precision asks for."""
+    """The autocast context for the setting --precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def sampled_cells(
     points: Float[np.ndarray, "points 2"], size: tuple[int, int] | torch.Size, count: int, rng: np.random.Generator
 ) -> Int64[np.ndarray, "cells 2"]:
-    """Cells (column, row) to take features from: half at correspondences (each cell once), the rest anywhere."""
+    """Cells (column, row) to sample features at: half at correspondences (each cell once), the rest at random."""
     height, width = size
     at_points = np.unique(cells_of(points), axis=0)
     at_points = at_points[(at_points >= 0).all(axis=1) & (at_points < (width, height)).all(axis=1)]
@@ -76,7 +76,7 @@ def sampled_cells(
 
 
 class Labeller:
-    """The network as it was when its features were clustered, and the codebook: gives crops their labels."""
+    """Labels crops with the network as it was at clustering time and its codebook."""
 
     def __init__(self, model: Model, precision: str, compiled: bool = False) -> None:
         assert model.codebook is not None

@@ -1,4 +1,4 @@
-"""What correspondences add to supervised training (Larsson et al., CVPR 2019, section 4)."""
+"""The correspondence loss of supervised training (Larsson et al., CVPR 2019, section 4)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,21 +19,21 @@ from fgsn.training.losses import class_correspondence_loss
 
 AUX_WEIGHT = 0.4
 WEIGHTS = {"class": 1.0, "hingeC": 1.0, "hingeF": 0.1}
-"""The paper's weight of each term."""
+"""Weights of the terms in the paper."""
 
 
 @dataclass(frozen=True)
 class CorrespondenceTerm:
-    """Pairs of images from two seasons, and the loss that both should look the same to the network."""
+    """Pairs of images from two seasons, and the loss that makes the network treat both the same."""
 
     settings: PretrainSettings
     pairs: list[tuple[Dataset, Path]]
     ignored: list[int]
-    """Classes that the loss `class` leaves out: things that move."""
+    """Dynamic classes, which the loss `class` ignores."""
 
     @classmethod
     def of(cls, settings: PretrainSettings, classes: tuple[str, ...]) -> "CorrespondenceTerm | None":
-        """The term that the settings ask for; None without --corr-data.
+        """The term for the settings; None without --corr-data.
 
         Raises:
             FgsnError: a data set is not prepared or has no training pairs.
@@ -55,7 +55,7 @@ class CorrespondenceTerm:
 
     @property
     def weight(self) -> float:
-        """Weight of the term beside the loss on labels."""
+        """Weight of the term relative to the supervised loss."""
         chosen = self.settings.corr_weight
         return WEIGHTS[self.settings.corr_loss] if chosen is None else chosen
 
@@ -64,16 +64,16 @@ class CorrespondenceTerm:
         return pair_samples(self.pairs, self.settings, self.settings.corr_batch, step, purposes=(5, 6))
 
     def loss(self, output: Output, samples: list[PairSample], first: int, step: int) -> Tensor:
-        """The loss on the pairs, whose references and then targets stand in the output from `first` on."""
+        """The loss on the pairs; from row `first` on, the output contains their references and then their targets."""
         matches = matches_of(samples, output.logits.device)
         assert output.aux_logits is not None
-        parts = [(output.logits, 1.0), (output.aux_logits, AUX_WEIGHT)]
+        heads = [(output.logits, 1.0), (output.aux_logits, AUX_WEIGHT)]
         if self.settings.corr_loss == "hingeF":
-            parts = [(output.features, 1.0)]
-        lots = torch.Generator().manual_seed((self.settings.seed << 32) + step)
-        negatives = draw_negatives(matches, 1, STRIDE, output.logits.shape[2:], [lots] * len(samples))
+            heads = [(output.features, 1.0)]
+        generator = torch.Generator().manual_seed((self.settings.seed << 32) + step)
+        negatives = draw_negatives(matches, 1, STRIDE, output.logits.shape[2:], [generator] * len(samples))
         loss = output.logits.new_zeros((), dtype=torch.float32)
-        for maps, weight in parts:
+        for maps, weight in heads:
             reference, target = maps[first:].chunk(2)
             if self.settings.corr_loss == "class":
                 loss = loss + weight * class_correspondence_loss(reference, target, matches, self.ignored)

@@ -1,4 +1,4 @@
-"""Losses on features at matches: alike where both images show the same thing, apart elsewhere.
+"""Losses that make features similar at matches and different at non-matches.
 
 Larsson et al., CVPR 2019, section 4 (there on class scores, hingeC, or on features, hingeF) and ICCV 2019, section 3.
 """
@@ -11,28 +11,28 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from fgsn.training.losses import Matches, at_cells
+from fgsn.training.losses import MatchedCells, at_cells
 
 NEGATIVE_DISTANCE = 200.0
-"""Pixels that a match's wrong partner is away from the match, at least."""
+"""Smallest distance in pixels between a match and its negative."""
 Rows = Float[Tensor, "rows dim"]
 Terms = Float[Tensor, " rows"]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How alike two features are: one way to turn rows of both images into losses."""
+    """One way to turn pairs of feature rows into losses."""
 
     prepared: Callable[[Rows], Rows]
-    """What is done to every feature first."""
+    """Applied to every feature first."""
     together: Callable[[Rows, Rows], Terms]
-    """Loss of features that should be alike."""
+    """Loss of features that should be similar."""
     apart: Callable[[Rows, Rows], Terms]
     """Loss of features that should differ."""
     by_distance: bool = True
-    """Whether wrong partners count by how far they are away, in diagonals of the image."""
-    evened: bool = False
-    """Whether all rows of a pair count by the mean of their weights instead of each by its own."""
+    """Whether negatives are weighted by their distance, in image diagonals."""
+    use_pair_means: bool = False
+    """Whether all rows of a pair share the mean of their weights."""
 
 
 def absolute_distance(one: Rows, other: Rows) -> Terms:
@@ -76,7 +76,7 @@ MEASURES: dict[str, Measure] = {
         lambda rows: rows.softmax(dim=1),
         divergence,
         lambda one, other: -divergence(one, other),
-        evened=True,
+        use_pair_means=True,
     ),
 }
 """The feature losses by name; the margins are those of the papers' experiments."""
@@ -84,77 +84,81 @@ MEASURES: dict[str, Measure] = {
 
 @dataclass(frozen=True)
 class Negatives:
-    """Wrong partners of matches."""
+    """Negatives: pairs of matches whose features should differ."""
 
     match: Int64[Tensor, " draws"]
-    """Row of the match, whose feature in the reference image is meant."""
+    """Row of the match that gives the reference feature."""
     other: Int64[Tensor, " draws"]
-    """Row of the match whose feature in the target image is the wrong partner."""
+    """Row of the match that gives the target feature, the negative."""
     distance: Float[Tensor, " draws"]
-    """Distance of the two in the target image, in diagonals of the image."""
+    """Distance of the two in the target image, in image diagonals."""
     count: int
-    """Wrong partners of each match that has any."""
+    """Negatives per match, for matches that have any."""
 
 
 def feature_loss(
     kind: str,
     reference: Float[Tensor, "batch dim height width"],
     target: Float[Tensor, "batch dim height width"],
-    matches: Matches,
+    matches: MatchedCells,
     negatives: Negatives | None = None,
     among: int | None = None,
 ) -> Float[Tensor, ""]:
-    """Loss on the features of both images at matches, every pair counting the same; 0 without matches, never NaN.
+    """Loss on the features of both images at matches, every pair weighted equally; 0 without matches, never NaN.
 
     Args:
         kind: a key of `MEASURES`.
         reference: feature maps, or class scores, of the reference images.
         target: those of the target images.
-        matches: matched cells; they count by their weights.
-        negatives: wrong partners, whose features should differ; None for none.
-        among: pairs with matches in the whole batch, where these are a part of it.
+        matches: matched cells, weighted by their weights.
+        negatives: pairs whose features should differ; None for none.
+        among: for a micro-batch, the number of pairs with matches in the whole batch.
     """
     if len(matches) == 0:
         return (reference.sum() + target.sum()) * 0.0
     measure, pairs = MEASURES[kind], len(reference)
     one = measure.prepared(at_cells(reference, matches.pair, matches.reference).float())
     other = measure.prepared(at_cells(target, matches.pair, matches.target).float())
-    weight = _evened(matches.weight, matches.pair, pairs) if measure.evened else matches.weight
+    weight = _pair_means(matches.weight, matches.pair, pairs) if measure.use_pair_means else matches.weight
     share = matches.shares(pairs, among)
     loss = (share * weight * measure.together(one, other)).sum()
     if negatives is None:
         return loss
     apart = measure.apart(one[negatives.match], other[negatives.other])
     by = negatives.distance if measure.by_distance else torch.full_like(apart, 1.0 / negatives.count)
-    if measure.evened:
-        by = _evened(by, matches.pair[negatives.match], pairs)
+    if measure.use_pair_means:
+        by = _pair_means(by, matches.pair[negatives.match], pairs)
     return (loss + (share[negatives.match] * by * apart).sum()) / (1 + negatives.count)
 
 
 def draw_negatives(
-    matches: Matches, count: int, stride: int, size: tuple[int, int] | torch.Size, lots: Sequence[torch.Generator]
+    matches: MatchedCells,
+    count: int,
+    stride: int,
+    size: tuple[int, int] | torch.Size,
+    generators: Sequence[torch.Generator],
 ) -> Negatives | None:
-    """Draw wrong partners: other matches of the same pair that lie at least 200 pixels away in the target image.
+    """Draw negatives: other matches of the same pair at least 200 pixels away in the target image.
 
-    Distances are Euclidean and no match is its own wrong partner, unlike in the published code.
+    Unlike in the published code, distances are Euclidean and no match is its own negative.
 
     Args:
         matches: the matches.
-        count: partners per match, drawn with replacement; a match without a candidate has none. 0 gives None.
+        count: negatives per match, drawn with replacement; a match without a candidate has none. 0 gives None.
         stride: pixels between cells.
         size: rows and columns of the feature maps.
-        lots: decide, one for each pair.
+        generators: one random generator per pair.
     """
     if count == 0:
         return None
     rows, others = [matches.pair[:0]], [matches.pair[:0]]
-    for pair in matches.pair.unique():  # pair by pair: one table of all matches would not fit into memory
+    for pair in matches.pair.unique():  # pair by pair: a table of all matches against all would not fit into memory
         mine = (matches.pair == pair).nonzero()[:, 0]
         cells = matches.target[mine].float() * stride
         allowed = torch.cdist(cells, cells) >= NEGATIVE_DISTANCE
         some = allowed.any(dim=1).nonzero()[:, 0]
         if len(some):
-            drawn = torch.multinomial(allowed[some].float().cpu(), count, replacement=True, generator=lots[pair])
+            drawn = torch.multinomial(allowed[some].float().cpu(), count, replacement=True, generator=generators[pair])
             rows.append(mine[some].repeat_interleave(count))
             others.append(mine[drawn.flatten().to(mine.device)])
     match, other = torch.cat(rows), torch.cat(others)
@@ -162,7 +166,7 @@ def draw_negatives(
     return Negatives(match, other, apart / (size[0] ** 2 + size[1] ** 2) ** 0.5, count)
 
 
-def _evened(values: Terms, pair: Int64[Tensor, " rows"], pairs: int) -> Terms:
-    """Every value replaced by the mean over its pair."""
+def _pair_means(values: Terms, pair: Int64[Tensor, " rows"], pairs: int) -> Terms:
+    """Replace every value by the mean over its pair."""
     total = values.new_zeros(pairs).index_add(0, pair, values)
     return (total / torch.bincount(pair, minlength=pairs).clamp(min=1))[pair]

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True)
-class Matches:
-    """Matched feature cells of a batch of pairs, all pairs in one list."""
+class MatchedCells:
+    """Matched feature cells of a batch of pairs, concatenated over the pairs."""
 
     pair: Int64[Tensor, " matches"]
     """Index of the pair in the batch."""
@@ -19,31 +19,31 @@ class Matches:
     """Column and row of the cell in the reference crop."""
     target: Int64[Tensor, "matches 2"]
     weight: Float[Tensor, " matches"]
-    """How much the match counts where features are compared: exp(-distance from the image's centre)."""
+    """Weight of the match in feature losses: exp(-distance from the image centre)."""
 
     def __len__(self) -> int:
         return len(self.pair)
 
     def among(self, chosen: Sequence[int]) -> Bool[Tensor, " matches"]:
-        """Which matches belong to the chosen pairs."""
+        """Mask of the matches that belong to the chosen pairs."""
         return torch.isin(self.pair, torch.as_tensor(chosen, device=self.pair.device))
 
-    def of(self, chosen: Sequence[int]) -> "Matches":
-        """The matches of the chosen pairs (ascending), which are numbered anew from 0."""
+    def of(self, chosen: Sequence[int]) -> "MatchedCells":
+        """The matches of the chosen pairs (ascending), renumbered from 0."""
         keep = self.among(chosen)
         pair = torch.searchsorted(torch.as_tensor(chosen, device=self.pair.device), self.pair[keep])
         return replace(self.where(keep), pair=pair)
 
-    def where(self, keep: Bool[Tensor, " matches"]) -> "Matches":
-        """The matches that are to be kept."""
-        return Matches(self.pair[keep], self.reference[keep], self.target[keep], self.weight[keep])
+    def where(self, keep: Bool[Tensor, " matches"]) -> "MatchedCells":
+        """The matches that the mask keeps."""
+        return MatchedCells(self.pair[keep], self.reference[keep], self.target[keep], self.weight[keep])
 
     def shares(self, pairs: int, among: int | None = None) -> Float[Tensor, " matches"]:
-        """Weight of each match, so that every pair with matches counts the same and all of them sum to 1.
+        """Weight of each match such that every pair with matches counts equally and all weights sum to 1.
 
         Args:
-            pairs: pairs in this batch.
-            among: pairs with matches, where this batch is a part of a larger one; all of the larger one sums to 1.
+            pairs: number of pairs in this micro-batch.
+            among: number of pairs with matches in the whole batch, over which the weights then sum to 1.
         """
         counts = torch.bincount(self.pair, minlength=pairs)
         return 1.0 / (counts[self.pair] * ((counts > 0).sum() if among is None else among))
@@ -68,8 +68,8 @@ def cluster_loss(
 ) -> Float[Tensor, ""]:
     """L_class: cross-entropy against the dense cluster map of the reference, on cells inside the image.
 
-    A mask, not a reserved label, marks what is left out, so that every cluster index can be learnt. Where this batch
-    is a part of a larger one, `among` is the number of cells inside in all of it.
+    A mask, not a reserved label, marks ignored cells, so every cluster index can be learnt. For a micro-batch, `among`
+    is the number of inside cells in the whole batch.
     """
     each = functional.cross_entropy(logits.float(), labels, reduction="none")
     return (each * inside).sum() / (inside.sum().clamp(min=1) if among is None else max(among, 1))
@@ -78,13 +78,13 @@ def cluster_loss(
 def correspondence_loss(
     logits: Float[Tensor, "batch clusters height width"],
     cells: Int64[Tensor, "matches 2"],
-    matches: Matches,
+    matches: MatchedCells,
     labels: Int64[Tensor, " matches"],
     among: int | None = None,
 ) -> Float[Tensor, ""]:
     """L_corr: cross-entropy at matched cells against the cluster of the reference; 0 without matches, never NaN.
 
-    Where this batch is a part of a larger one, `among` is the number of pairs with matches in all of it.
+    For a micro-batch, `among` is the number of pairs with matches in the whole batch.
     """
     if len(matches) == 0:
         return logits.sum() * 0.0
@@ -95,16 +95,16 @@ def correspondence_loss(
 def class_correspondence_loss(
     reference: Float[Tensor, "batch classes height width"],
     target: Float[Tensor, "batch classes height width"],
-    matches: Matches,
+    matches: MatchedCells,
     ignored: Sequence[int] = (),
 ) -> Float[Tensor, ""]:
-    """Cross-entropy in the target image against the class that the network sees in the reference (CVPR 2019, "class").
+    """Cross-entropy in the target image against the class predicted in the reference (CVPR 2019, "class").
 
     Args:
         reference: class scores of the reference images; they get no gradient.
         target: class scores of the target images.
         matches: matched cells. A target cell with several matches learns from the first.
-        ignored: classes of things that move: where the reference shows one, there is nothing to learn.
+        ignored: dynamic classes; matches whose reference shows one are skipped.
     """
     seen = at_cells(reference.argmax(dim=1), matches.pair, matches.reference)
     keep = ~torch.isin(seen, torch.as_tensor(ignored, device=seen.device, dtype=seen.dtype))
@@ -113,8 +113,8 @@ def class_correspondence_loss(
     return correspondence_loss(target, some.target, some, seen[keep])
 
 
-def _first_of_target_cell(matches: Matches) -> Bool[Tensor, " matches"]:
-    """Which matches are the first at their cell of the target image."""
+def _first_of_target_cell(matches: MatchedCells) -> Bool[Tensor, " matches"]:
+    """Mask of the matches that are the first at their target cell."""
     _, inverse = torch.cat([matches.pair[:, None], matches.target], dim=1).unique(dim=0, return_inverse=True)
     order = torch.arange(len(matches), device=inverse.device)
     first = torch.full_like(order, len(matches)).scatter_reduce(0, inverse, order, "amin")

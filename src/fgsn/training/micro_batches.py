@@ -1,4 +1,4 @@
-"""How the batch of a step is dealt out: to ranks, and on each rank to parts that are computed one after another."""
+"""How the batch of a step is split: over ranks, and on each rank into micro-batches that run one after another."""
 
 import inspect
 from collections.abc import Sequence
@@ -19,40 +19,40 @@ from fgsn.models.pspnet import PSPNet
 
 
 def slots_of_rank(settings: TrainSettings) -> list[range]:
-    """The parts of this rank, each a range of pairs of the batch.
+    """The micro-batches of this rank, each a range of pairs of the batch.
 
     Raises:
-        UsageError: the batch cannot be dealt out evenly.
+        UsageError: the batch does not divide evenly.
     """
-    dealt = ranks.world() * settings.accumulate
-    size, left = divmod(settings.batch, dealt)
-    if left:
+    total = ranks.world() * settings.accumulate
+    size, remainder = divmod(settings.batch, total)
+    if remainder:
         raise UsageError(
-            f"--batch {settings.batch} cannot be dealt out evenly to {ranks.world()} processes with "
-            f"{settings.accumulate} parts each: take a multiple of {dealt}"
+            f"--batch {settings.batch} does not divide into {ranks.world()} processes of {settings.accumulate} "
+            f"micro-batches each: choose a multiple of {total}"
         )
     first = ranks.rank() * settings.accumulate
-    return [range(part * size, (part + 1) * size) for part in range(first, first + settings.accumulate)]
+    return [range(number * size, (number + 1) * size) for number in range(first, first + settings.accumulate)]
 
 
 @dataclass
-class Batch:
-    """Which images of a whole batch are learnt from, and what its losses are divided by."""
+class BatchPlan:
+    """Which images of a batch get a gradient, and what its losses are divided by."""
 
     reference: list[int]
-    """Slots whose reference image is learnt from."""
+    """Slots (positions in the batch) whose reference image gets a gradient."""
     target: list[int]
-    """Slots whose target image is learnt from."""
+    """Slots whose target image gets a gradient."""
     cells_inside: int = 0
-    """Cells of these reference crops that lie on their image."""
+    """Cells of these reference crops that lie inside their image."""
     matched_in_reference: int = 0
     """Pairs with matches among `reference`."""
     matched_in_target: int = 0
     """Pairs with matches among `target`."""
 
     @classmethod
-    def drawn(cls, settings: TrainSettings, step: int) -> "Batch":
-        """By a coin for each pair or both; a pure function of (seed, step, slot)."""
+    def drawn(cls, settings: TrainSettings, step: int) -> "BatchPlan":
+        """Draw the images by one coin per pair, or take both; a pure function of (seed, step, slot)."""
         slots = range(settings.batch)
         if settings.gradient == "both" or settings.feature_weight > 0:
             return cls(list(slots), list(slots))
@@ -61,24 +61,24 @@ class Batch:
 
     @property
     def crops(self) -> int:
-        """Images that are learnt from."""
+        """Number of images with a gradient."""
         return len(self.reference) + len(self.target)
 
     def of_reference(self, slots: range) -> list[int]:
-        """Those of some slots whose reference image is learnt from."""
+        """The given slots whose reference image gets a gradient."""
         return [slot for slot in slots if slot in self.reference]
 
     def of_target(self, slots: range) -> list[int]:
-        """Those of some slots whose target image is learnt from."""
+        """The given slots whose target image gets a gradient."""
         return [slot for slot in slots if slot in self.target]
 
     def rows(self, reference: Sequence[int], target: Sequence[int]) -> list[int]:
-        """Where images stand in the whole batch: reference images first, then target images."""
+        """Rows of images in the batch: reference images first, then target images."""
         rows = [self.reference.index(slot) for slot in reference]
         return rows + [len(self.reference) + self.target.index(slot) for slot in target]
 
     def count(self, samples: Sequence[PairSample], slots: Sequence[int], device: torch.device) -> None:
-        """Count cells and pairs with matches, those of the other ranks as well; `slots` are those of the samples."""
+        """Count cells and pairs with matches over all ranks; `slots` are the slots of `samples`."""
         found = torch.zeros(3, dtype=torch.int64)
         for slot, sample in zip(slots, samples, strict=True):
             matched = len(sample.weights) > 0
@@ -92,16 +92,16 @@ class Batch:
 
 
 def wrap_for_training(network: PSPNet, settings: TrainSettings) -> nn.Module:
-    """The network as it is called in training: compiled if that is wanted, its gradients averaged over the ranks."""
+    """Wrap the network for training: compiled if the settings say so, gradients averaged over the ranks."""
     learner: nn.Module = torch.compile(network) if settings.compile else network  # type: ignore[assignment]
     if ranks.world() == 1:
         return learner
-    # Batch norms are frozen, so there is nothing to keep alike; the option has a new name since torch 2.13.
+    # Batch norms are frozen, so buffers need no synchronisation; torch 2.13 renamed the option.
     new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     option: dict[str, Any] = {"forward_sync_buffers" if new else "broadcast_buffers": False}
     learner = DistributedDataParallel(learner, **option)
-    # After its first step it sorts the gradients anew, and a resumed run would add them in another order than one that
-    # was never stopped; so that happens before any step counts.
+    # DDP reorders its gradient buckets after the first backward pass. Do that pass now, or a resumed run would add
+    # gradients in another order than an uninterrupted one.
     network.train()
     output = learner(torch.zeros(1, 3, 65, 65, device=network.classifier.weight.device))
     (output.logits.sum() + output.aux_logits.sum()).backward()
@@ -110,10 +110,10 @@ def wrap_for_training(network: PSPNet, settings: TrainSettings) -> nn.Module:
 
 
 def no_sync(learner: nn.Module, stay: bool) -> AbstractContextManager[None]:
-    """While gradients are added up over parts, they need not travel between ranks yet."""
+    """Skip the synchronisation of gradients between ranks (`stay`) until the last micro-batch of a step."""
     return learner.no_sync() if stay and isinstance(learner, DistributedDataParallel) else nullcontext()
 
 
 def negatives_generator(seed: int, step: int, slot: int) -> torch.Generator:
-    """The generator that draws wrong partners for a pair."""
+    """The generator that draws a pair's negatives."""
     return torch.Generator().manual_seed(int(generator(seed, 7, step, slot).integers(2**62)))

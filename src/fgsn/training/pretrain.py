@@ -38,7 +38,7 @@ AUX_DIM = {"tiny": 64}
 
 
 def pretrain(settings: PretrainSettings) -> dict[str, Any]:
-    """Train a base network; writes the run folder and returns its metrics.
+    """Train a base network; write the run folder and return its metrics.
 
     Raises:
         FgsnError: a labelled set is missing or incomplete, the sets have different classes, or a data set of
@@ -78,12 +78,12 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
             rate = set_rate(optimiser, step, settings.iterations, power=0.9)
             batch = next(loader)
             run.bad_images(step + 1, batch.instead_of)
-            statistics = [value.clone() for value in network.buffers()]  # of batch norms, which forward passes move
+            statistics = [value.clone() for value in network.buffers()]  # the forward pass updates them
             losses = _losses(model, batch, across, settings, step)
             optimiser.zero_grad()
             losses["loss"].backward()
-            good = finite_step(network, optimiser, losses["loss"])
-            if not good:
+            finite = finite_step(network, optimiser, losses["loss"])
+            if not finite:
                 for value, before in zip(network.buffers(), statistics, strict=True):
                     value.copy_(before)
                 run.skip(step + 1, losses, batch.files)
@@ -91,7 +91,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
             last = step == settings.iterations
             stopping = stop()
             saving = step % settings.save_every == 0 or last or stopping
-            if good and (step % LOG_EVERY == 0 or last):
+            if finite and (step % LOG_EVERY == 0 or last):
                 run.log({"step": step, **{k: v.item() for k, v in losses.items()}, "lr": settings.lr * rate})
             if validation and (step % settings.validate_every == 0 or last):
                 network.eval()
@@ -123,23 +123,23 @@ def segmentation_metrics(
     return confusion_metrics(confusion, classes)
 
 
-class Batch(NamedTuple):
-    """What one step learns from."""
+class LabelledBatch(NamedTuple):
+    """The data of one step."""
 
     images: list[np.ndarray]
     """Crops (side, side, 3) of labelled images."""
     labels: Tensor
     """(images, cells, cells) classes at the feature cells, 255 = ignore."""
     pairs: list[PairSample]
-    """Pairs of crops from two seasons, if there are any to learn from."""
+    """Pairs of crops from two seasons; empty without --corr-data."""
     files: list[Path]
-    """What the batch was made from."""
+    """Source files of the batch."""
     instead_of: list[str]
-    """What is wrong with the images in whose place others were taken, a line each."""
+    """One line per unreadable image that was replaced."""
 
 
-class _Steps(Dataset[Batch]):
-    """The batch of each step, a pure function of (seed, step), so that any number of workers gives the same run."""
+class _Steps(Dataset[LabelledBatch]):
+    """The batch of each step: a pure function of (seed, step), so the number of workers does not matter."""
 
     def __init__(
         self, samples: Sequence[Labelled], across: CorrespondenceTerm | None, settings: PretrainSettings, first: int
@@ -149,7 +149,7 @@ class _Steps(Dataset[Batch]):
     def __len__(self) -> int:
         return self.settings.iterations - self.first
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> LabelledBatch:
         step, settings = self.first + index, self.settings
         images, labels, files, problems = [], [], [], []
         for slot, position in enumerate(shuffled(len(self.samples), step, settings.batch, settings.seed, 1)):
@@ -159,7 +159,7 @@ class _Steps(Dataset[Batch]):
                 lambda sample, slot=slot: _crop(*sample, settings, generator(settings.seed, 2, step, slot)),
                 settings.on_bad_image,
             )
-            image, label = found.made
+            image, label = found.value
             images.append(image)
             labels.append(torch.from_numpy(label.astype(np.int64)))
             files.append(found.item[1].image)
@@ -167,13 +167,13 @@ class _Steps(Dataset[Batch]):
         pairs = self.across.samples(step) if self.across else []
         files += [pair.file for pair in pairs]
         problems += [problem for pair in pairs for problem in pair.instead_of]
-        return Batch(images, torch.stack(labels), pairs, files, problems)
+        return LabelledBatch(images, torch.stack(labels), pairs, files, problems)
 
 
 def _crop(
     labelled: LabelledSet, sample: Sample, settings: PretrainSettings, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A random window of an image and its labels at the feature cells, randomly scaled, mirrored and tinted."""
+    """Randomly scale, crop, mirror and colour-jitter an image; its labels at the feature cells."""
     image, label = read_image(sample.image), labelled.read_label(sample)
     image = resized(image, settings.short_side)
     scale = float(np.exp(rng.uniform(*np.log(SCALES))))
@@ -188,9 +188,9 @@ def _crop(
 
 
 def _losses(
-    model: Model, batch: Batch, across: CorrespondenceTerm | None, settings: PretrainSettings, step: int
+    model: Model, batch: LabelledBatch, across: CorrespondenceTerm | None, settings: PretrainSettings, step: int
 ) -> dict[str, Tensor]:
-    """The loss of one batch and its parts; labelled crops and pairs go through the network together."""
+    """The loss of one batch and its terms; labelled crops and pairs pass through the network together."""
     crops = batch.images + [pair.reference for pair in batch.pairs] + [pair.target for pair in batch.pairs]
     with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         output = model.network(stacked(model, crops))
@@ -208,7 +208,7 @@ def _losses(
 
 
 def _start(settings: PretrainSettings, classes: tuple[str, ...], data: list[str]) -> Model:
-    """The network to train, new or that of --init, as a model with these classes."""
+    """The model to train, new or from --init, with these classes."""
     device = choose_device(settings.device)
     if settings.init:
         start = load(settings.init, settings.device)
@@ -236,11 +236,11 @@ def _network(settings: PretrainSettings, classes: int) -> PSPNet:
     network = PSPNet(Architecture(settings.backbone, classes, **dims))
     if settings.weights == "imagenet":
         if settings.backbone != "lite":
-            raise FgsnError("--weights imagenet fits the backbone lite only")
+            raise FgsnError("--weights imagenet works with --backbone lite only")
         load_imagenet_weights(network.backbone)
     if settings.weights == "timm":
         if not settings.backbone.startswith("timm/"):
-            raise FgsnError("--weights timm fits a --backbone timm/NAME only")
+            raise FgsnError("--weights timm works with --backbone timm/NAME only")
         network.backbone = timm_backbone(settings.backbone, pretrained=True)
     return network
 

@@ -1,4 +1,4 @@
-"""The run folder: settings, log, checkpoints; all that is needed to go on after a kill with the same bits."""
+"""The run folder: settings, log and checkpoints; a killed run resumes bit-identically from it."""
 
 import json
 import math
@@ -27,13 +27,13 @@ Item = TypeVar("Item")
 LOG_EVERY = 20
 """Steps between rows of losses in metrics.jsonl."""
 MOST_SKIPPED = 3
-"""Batches of a run whose losses may be no numbers; they are skipped."""
+"""Batches with non-finite losses that a run may skip."""
 MAY_DIFFER = {"resume", "device", "out", "workers", "compile"}
-"""Settings that a resumed run may change."""
+"""Settings that may differ when a run resumes."""
 
 
 class Run:
-    """A run folder being written, by the first of several ranks; the others read what they need."""
+    """A run folder; the first rank writes it, other ranks only read."""
 
     def __init__(self, folder: Path, settings: Settings, resume: bool) -> None:
         self.folder = folder
@@ -41,21 +41,21 @@ class Run:
         self._log = folder / "metrics.jsonl"
         self._board = None
         self._skipped = 0
-        self._told: set[str] = set()
-        self._claim = FolderLock(folder) if ranks.rank() == 0 else None
-        if self._claim and not self._claim.alone():
+        self._reported: set[str] = set()
+        self._lock = FolderLock(folder) if ranks.rank() == 0 else None
+        if self._lock and not self._lock.lock_exclusively():
             raise FgsnError(f"another fgsn is training in {folder}: wait for it, or choose another --out")
         if resume:
             self._check_same(settings)
         elif self.checkpoint.exists() or self._log.exists():
-            raise FgsnError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
+            raise FgsnError(f"{folder} already contains a run: add --resume to continue it, or choose another --out")
         if ranks.rank() == 0:
             write_yaml(folder / "config.yaml", settings.as_dict())
-        ranks.gathered(None)  # from here on the folder is the first one's, which has written its settings
+        ranks.gathered(None)  # barrier: the first rank has locked the folder and written the settings
 
     def _check_same(self, settings: Settings) -> None:
         if not (self.folder / "config.yaml").exists():
-            raise FgsnError(f"{self.folder} holds no run to resume: leave --resume out to start one")
+            raise FgsnError(f"{self.folder} contains no run to resume: omit --resume to start one")
         before, now = read_yaml(self.folder / "config.yaml"), settings.as_dict()
         changed = [key for key in now if key not in MAY_DIFFER and before.get(key) != now[key]]
         if changed:
@@ -63,7 +63,7 @@ class Run:
             raise FgsnError(f"cannot resume {self.folder} with other settings ({pairs}); choose another --out")
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one row to metrics.jsonl, and to TensorBoard's events where that is installed."""
+        """Append one row to metrics.jsonl, and to TensorBoard events if TensorBoard is installed."""
         if ranks.rank() > 0:
             return
         try:
@@ -77,10 +77,10 @@ class Run:
                 board.add_scalar(name, value, row["step"])
 
     def skip(self, step: int, losses: Mapping[str, Tensor], files: Sequence[Path]) -> None:
-        """Record a batch that was not learnt from, since its losses or their gradient are not finite.
+        """Record a batch that was skipped because its losses or gradients are not finite.
 
         Raises:
-            FgsnError: it is one too many.
+            FgsnError: too many batches were skipped.
         """
         self._skipped += 1
         named = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
@@ -89,27 +89,27 @@ class Run:
             f"step {step}: the losses or their gradient are not finite ({named}) on {', '.join(f.name for f in files)}"
         )
         if self._skipped > MOST_SKIPPED:
-            kept = "the last checkpoint is as it was" if self.checkpoint.exists() else "there was no checkpoint yet"
-            raise FgsnError(f"{what}; that is batch {self._skipped} of this kind, {kept}: take a smaller --lr")
+            kept = "the last checkpoint is intact" if self.checkpoint.exists() else "there was no checkpoint yet"
+            raise FgsnError(f"{what}; this is skipped batch {self._skipped}, {kept}: choose a smaller --lr")
         if ranks.rank() == 0:
             say(f"{what}; skipped")
 
     def bad_images(self, step: int, problems: Sequence[str]) -> None:
-        """Record files that could not be read, and in whose place others were taken; each is told once."""
+        """Record unreadable files that were replaced by others; each is reported once."""
         if problems:
             self.log({"step": step, "bad_images": list(problems)})
         for problem in problems:
-            if problem not in self._told and ranks.rank() == 0:
-                say(f"{problem}; another was taken in its place")
-        self._told.update(problems)
+            if problem not in self._reported and ranks.rank() == 0:
+                say(f"{problem}; used another one instead")
+        self._reported.update(problems)
 
     def save_checkpoint(
         self, step: int, network: nn.Module, optimiser: torch.optim.Optimizer, extra: Mapping[str, Any]
     ) -> None:
-        """Write the state after `step` steps; `extra` is plain data that goes along.
+        """Write the state after `step` steps, with the plain data `extra`.
 
         Raises:
-            FgsnError: a weight is not finite, or the disk is full; the checkpoint of before stays.
+            FgsnError: a weight is not finite, or the disk is full; the previous checkpoint stays.
         """
         if ranks.rank() > 0:
             return
@@ -120,7 +120,7 @@ class Run:
                 tensors[f"momentum.{name}"] = momentum
         for name, value in tensors.items():
             if value.is_floating_point() and not torch.isfinite(value).all():
-                raise FgsnError(f"{name} is no longer finite at step {step}; it was not saved: take a smaller --lr")
+                raise FgsnError(f"{name} is not finite at step {step}; checkpoint not written: choose a smaller --lr")
         counts = {"step": step, "logged": self._flushed(), "skipped": self._skipped}
         write_model_file(self.checkpoint, tensors, {**counts, **extra})
 
@@ -130,7 +130,7 @@ class Run:
             model.save(self.folder / name)
 
     def load_checkpoint(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-        """Step, tensors and plain data of the last checkpoint, if there is one; later rows of the log are dropped."""
+        """Step, tensors and plain data of the last checkpoint, if any; later rows of the log are dropped."""
         if not self.checkpoint.exists():
             self._cut_log(0)
             return None
@@ -146,7 +146,7 @@ class Run:
             self._board.close()
 
     def _flushed(self) -> int:
-        """Size of the log, once it is on the disk."""
+        """Size of the log after an fsync."""
         if not self._log.exists():
             return 0
         with self._log.open("r+b") as file:
@@ -154,7 +154,7 @@ class Run:
         return self._log.stat().st_size
 
     def _cut_log(self, size: int) -> None:
-        """Drop what was logged after the checkpoint; those steps are about to be done again."""
+        """Drop log rows written after the checkpoint, since those steps run again."""
         if self._log.exists() and ranks.rank() == 0:
             with self._log.open("r+b") as file:
                 file.truncate(min(size, self._log.stat().st_size))
@@ -170,17 +170,17 @@ class Run:
 
 
 def loaded(samples: Dataset[Item], workers: int) -> Iterator[Item]:
-    """The samples in their order, loaded by `workers` processes beside this one (0: in this one).
+    """Yield the samples in order, loaded by `workers` processes (0: in this process).
 
     Raises:
-        FgsnError: a sample cannot be loaded; in one line, whichever process it was.
+        FgsnError: a sample cannot be loaded, whichever process it was in.
     """
     loader = DataLoader(
-        _Told(samples),
+        _ErrorsAsValues(samples),
         batch_size=None,
         num_workers=workers,
         worker_init_fn=_leave_signals,
-        generator=torch.Generator(),  # torch's own would be drawn from whenever a run starts or goes on
+        generator=torch.Generator(),  # keep the loader from drawing from torch's global generator
     )
     for item in loader:
         if isinstance(item, FgsnError):
@@ -188,8 +188,8 @@ def loaded(samples: Dataset[Item], workers: int) -> Iterator[Item]:
         yield item
 
 
-class _Told(Dataset[Any]):
-    """Hands errors over as values: torch would put a traceback in front of a worker's message."""
+class _ErrorsAsValues(Dataset[Any]):
+    """Returns errors as values, since torch would prepend a traceback to a worker's message."""
 
     def __init__(self, samples: Dataset[Any]) -> None:
         self.samples = samples
@@ -205,13 +205,13 @@ class _Told(Dataset[Any]):
 
 
 def _leave_signals(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; what to finish and save is for the main process to decide."""
+    """Ignore signals in workers: Ctrl-C reaches the whole process group, and the main process decides what to save."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 def restore(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put the weights and the momentum of a checkpoint back."""
+    """Restore weights and momentum from a checkpoint."""
     network.load_state_dict(
         {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
     )
@@ -221,13 +221,13 @@ def restore(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mappi
 
 
 def sgd(network: nn.Module, lr: float, weight_decay: float, relative: Callable[[str], float]) -> torch.optim.SGD:
-    """SGD with Nesterov momentum 0.9; biases get twice the rate and no decay, as in the authors' code.
+    """SGD with Nesterov momentum 0.9; biases get twice the learning rate and no decay, as in the authors' code.
 
     Args:
-        network: what to train.
-        lr: rate of parameters for which `relative` is 1.
-        weight_decay: decay of everything but biases.
-        relative: rate of a parameter, by its name, relative to `lr`.
+        network: the network.
+        lr: learning rate of parameters for which `relative` is 1.
+        weight_decay: weight decay of everything but biases.
+        relative: learning rate of a parameter, by its name, relative to `lr`.
     """
     groups = []
     for name, parameter in network.named_parameters():
@@ -239,23 +239,23 @@ def sgd(network: nn.Module, lr: float, weight_decay: float, relative: Callable[[
 
 
 def finite_step(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor, clip: float = 0.0) -> bool:
-    """One step of the optimiser, unless the loss or its gradient is not finite; tells whether it was made.
+    """Take one optimiser step unless the loss or its gradient is not finite; returns whether it was taken.
 
     Args:
-        network: what is trained.
+        network: the network, whose gradients are computed already.
         optimiser: its optimiser.
-        loss: what to make smaller; its gradient is there already.
-        clip: longest gradient, longer ones are shortened to it; 0 leaves them.
+        loss: the loss.
+        clip: maximum gradient norm; 0 does not clip.
     """
     length = torch.nn.utils.clip_grad_norm_(network.parameters(), clip or math.inf)
-    good = bool(torch.isfinite(loss) & torch.isfinite(length))
-    if good:
+    finite = bool(torch.isfinite(loss) & torch.isfinite(length))
+    if finite:
         optimiser.step()
-    return good
+    return finite
 
 
 def set_rate(optimiser: torch.optim.Optimizer, step: int, iterations: int, power: float) -> float:
-    """Set the learning rate of this step, on a polynomial that ends at 0; returns the factor."""
+    """Set the learning rate of this step by the polynomial schedule; returns the factor."""
     factor = (1.0 - step / iterations) ** power
     for group in optimiser.param_groups:
         group["lr"] = group["initial_lr"] * factor
@@ -266,28 +266,28 @@ def set_rate(optimiser: torch.optim.Optimizer, step: int, iterations: int, power
 def stop_requests() -> Iterator[Callable[[], bool]]:
     """Turn the first SIGINT or SIGTERM into a request; a second one stops at once.
 
-    Yields a function that tells whether a stop was asked for. On leaving, the request becomes the KeyboardInterrupt
+    Yields a function that returns whether a stop was requested. On exit, a request becomes the KeyboardInterrupt
     that it would have been.
     """
-    asked: list[int] = []
+    requested: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        if asked:
+        if requested:
             raise KeyboardInterrupt(signal.Signals(number).name)
-        asked.append(number)
+        requested.append(number)
 
     try:
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are somebody else's
+    except ValueError:  # not the main thread: leave signals to the caller
         yield lambda: False
         return
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(requested)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if asked:
-        raise KeyboardInterrupt(signal.Signals(asked[0]).name)
+    if requested:
+        raise KeyboardInterrupt(signal.Signals(requested[0]).name)
 
 
 def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -1,6 +1,6 @@
 """The self-supervised stage, read top to bottom: set up → cluster → label → step → validate → save.
 
-Larsson et al., ICCV 2019; docs/method.md tells how it works and where we differ.
+Larsson et al., ICCV 2019; docs/method.md explains how it works and where we differ.
 """
 
 import copy
@@ -34,11 +34,11 @@ from fgsn.training.batches import matches_of, pair_samples, stacked
 from fgsn.training.clusters import Labeller, autocast, cluster_features
 from fgsn.training.feature_loss import draw_negatives, feature_loss
 from fgsn.training.losses import at_cells, cluster_loss, correspondence_loss
-from fgsn.training.micro_batches import Batch, negatives_generator, no_sync, slots_of_rank, wrap_for_training
+from fgsn.training.micro_batches import BatchPlan, negatives_generator, no_sync, slots_of_rank, wrap_for_training
 from fgsn.training.run import LOG_EVERY, Run, finite_step, loaded, restore, set_rate, sgd, stop_requests
 
 FRESH = ("classifier", "aux_classifier")
-"""The layers that are new after every clustering."""
+"""Layers that are reinitialised after every clustering."""
 VALIDATION_METRICS = ("information_bits", "information_bits_permutation", "kappa", "agreement", "clusters_used")
 
 
@@ -53,7 +53,7 @@ def train(settings: TrainSettings) -> dict[str, Any]:
 
 
 def _train(settings: TrainSettings) -> dict[str, Any]:
-    parts = slots_of_rank(settings)
+    micro_batches = slots_of_rank(settings)
     sets = [Dataset.open(path) for path in settings.data]
     training = [(data, path) for data in sets for path in data.pairs("train")]
     validation = [(data, path) for data in sets for path in data.pairs("validation")]
@@ -78,7 +78,7 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
         model, labeller = _labeller_of(run, clustered, model, settings)
 
     learner = wrap_for_training(network, settings)
-    steps = _Steps(training, settings, step, [slot for part in parts for slot in part])
+    steps = _Steps(training, settings, step, [slot for slots in micro_batches for slot in slots])
     loader = loaded(steps, settings.workers)
     stopping = False
     with stop_requests() as stop, Meter("train", settings.iterations, step, unit=" steps") as meter:
@@ -91,23 +91,22 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
             samples = next(loader)
             optimiser.zero_grad()
             losses = train_step(model, learner, labeller, samples, settings, step)
-            good = finite_step(network, optimiser, losses["loss"], settings.clip)
-            told = ranks.gathered([(sample.file, sample.instead_of) for sample in samples])
-            of_all = [one for some in told for one in some]
-            run.bad_images(step + 1, [problem for _, problems in of_all for problem in problems])
-            if not good:
-                run.skip(step + 1, losses, [file for file, _ in of_all])
+            finite = finite_step(network, optimiser, losses["loss"], settings.clip)
+            origins = [one for some in ranks.gathered([(s.file, s.instead_of) for s in samples]) for one in some]
+            run.bad_images(step + 1, [problem for _, problems in origins for problem in problems])
+            if not finite:
+                run.skip(step + 1, losses, [file for file, _ in origins])
             step += 1
             last = step == settings.iterations
             stopping = any(ranks.gathered(stop()))
             due = step % settings.validate_every == 0 or last
             saving = step % settings.save_every == 0 or due or stopping
-            if good and (step % LOG_EVERY == 0 or last):
+            if finite and (step % LOG_EVERY == 0 or last):
                 run.log({"step": step, **{k: v.item() for k, v in losses.items()}, "lr": settings.lr * rate})
             if due and validation:
                 metrics = _validate(model, validation, settings)
                 run.log({"step": step, "validation": metrics})
-                # Information stays comparable across clusterings, the losses do not.
+                # Information is comparable across clusterings; losses are not.
                 if metrics["information_bits"] >= best.get("information_bits", -math.inf):
                     best = {"step": step, **metrics}
                     run.save_model(_finished(model, settings, best), "checkpoints/best.safetensors")
@@ -116,7 +115,7 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
             meter.step(" ".join(f"{k.removeprefix('loss_')} {v.item():.2f}" for k, v in losses.items()))
     run.close()
     if step < settings.iterations:
-        raise KeyboardInterrupt("SIGTERM")  # another rank was asked to stop
+        raise KeyboardInterrupt("SIGTERM")  # another rank received a signal
     path = settings.out / "model.safetensors"
     results = {"model": str(path), "pairs": len(training), "clusters": settings.clusters, "best": best}
     if best and (note := collapse_note(best["clusters_used"], settings.clusters)):
@@ -126,14 +125,14 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
             with atomic_write(path) as aside:
                 shutil.copyfile(settings.out / "checkpoints" / "best.safetensors", aside)
         else:
-            say("there are no validation pairs: the last weights are taken")
+            say("the data sets have no validation pairs: using the last weights instead of the best")
             _finished(model, settings, {"step": step}).save(path)
         write_json(settings.out / "results.json", results)
     return results
 
 
 def _start(settings: TrainSettings) -> Model:
-    """The start model, made ready for training."""
+    """Load the start model and prepare its network for training."""
     start = load(settings.init, settings.device)
     network = start.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.requires_grad_(True)
@@ -158,7 +157,7 @@ def _cluster_now(step: int, clustered: int, settings: TrainSettings) -> bool:
 def _cluster(
     model: Model, sets: list[Dataset], settings: TrainSettings, step: int, run: Run, optimiser: torch.optim.Optimizer
 ) -> tuple[Model, Labeller]:
-    """Cluster the features of the network as it is now; it keeps labelling, and training gets new classifiers."""
+    """Cluster the features of the network; a frozen copy of it labels from now on. Reinitialise the classifiers."""
     model.network.eval()
     codebook = cluster_features(model, sets, settings, step)
     model = replace(model, codebook=codebook)
@@ -167,7 +166,7 @@ def _cluster(
     frozen = replace(model, network=copy.deepcopy(model.network).requires_grad_(False).eval())
     network = model.network
     network.reset_classifiers(settings.clusters, torch.Generator().manual_seed(settings.seed + step))
-    # The momentum of the old classifiers would push the new ones.
+    # The momentum of the old classifiers means nothing to the new ones.
     for name in FRESH:
         for parameter in getattr(network, name).parameters():
             optimiser.state.pop(parameter, None)
@@ -175,7 +174,7 @@ def _cluster(
 
 
 def _labeller_of(run: Run, clustered: int, model: Model, settings: TrainSettings) -> tuple[Model, Labeller]:
-    """The frozen network of a resumed run."""
+    """Load the frozen network of a resumed run."""
     frozen = load(run.folder / _codebook(clustered), settings.device)
     frozen.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return replace(model, codebook=frozen.codebook), Labeller(frozen, settings.precision, settings.compile)
@@ -193,20 +192,20 @@ def train_step(
     settings: TrainSettings,
     step: int,
 ) -> dict[str, Tensor]:
-    """Add up the gradient of one batch of pairs, of which this rank has `samples`; returns the losses of all of it.
+    """Accumulate the gradient of one batch of pairs, of which this rank has `samples`; returns the losses of the batch.
 
-    The gradient is the same, to rounding, in how many parts and by how many ranks it is computed.
+    Up to rounding, the gradient does not depend on the number of micro-batches and ranks.
     """
     model.network.train()
-    parts = slots_of_rank(settings)
-    batch = Batch.drawn(settings, step)
-    batch.count(samples, [slot for part in parts for slot in part], model.device)
-    kept = model.network.draw_dropout_masks(batch.crops, torch.Generator().manual_seed((settings.seed << 32) + step))
+    micro_batches = slots_of_rank(settings)
+    plan = BatchPlan.drawn(settings, step)
+    plan.count(samples, [slot for slots in micro_batches for slot in slots], model.device)
+    masks = model.network.draw_dropout_masks(plan.crops, torch.Generator().manual_seed((settings.seed << 32) + step))
     total: dict[str, Tensor] = {}
-    for number, slots in enumerate(parts):
+    for number, slots in enumerate(micro_batches):
         some = samples[number * len(slots) : (number + 1) * len(slots)]
-        with no_sync(learner, number + 1 < len(parts)):
-            losses = _losses(model, learner, labeller, some, settings, step, batch, slots, kept)
+        with no_sync(learner, number + 1 < len(micro_batches)):
+            losses = _losses(model, learner, labeller, some, settings, step, plan, slots, masks)
             (losses["loss"] * ranks.world()).backward()  # gradients of ranks are averaged
         for name, value in losses.items():
             total[name] = total.get(name, 0.0) + value.detach()
@@ -221,44 +220,50 @@ def _losses(
     samples: Sequence[PairSample],
     settings: TrainSettings,
     step: int,
-    batch: Batch,
+    plan: BatchPlan,
     slots: range,
-    kept: DropoutMasks,
+    masks: DropoutMasks,
 ) -> dict[str, Tensor]:
-    """What some pairs add to the losses of their batch; only the images that carry gradient are computed."""
-    in_ref, in_tgt = batch.of_reference(slots), batch.of_target(slots)
-    from_ref, from_tgt = [slot - slots.start for slot in in_ref], [slot - slots.start for slot in in_tgt]
+    """The share of a micro-batch in the losses of its batch; only images with a gradient pass through the network."""
+    slots_ref, slots_tgt = plan.of_reference(slots), plan.of_target(slots)
+    rows_ref, rows_tgt = ([slot - slots.start for slot in some] for some in (slots_ref, slots_tgt))
+    sizes = [len(rows_ref), len(rows_tgt)]
     labels = labeller(stacked(model, [sample.clean for sample in samples]))
     matches = matches_of(samples, model.device)
-    wanted = at_cells(labels, matches.pair, matches.reference)
-    crops = [samples[n].reference for n in from_ref] + [samples[n].target for n in from_tgt]
-    rows = batch.rows(in_ref, in_tgt)
+    match_labels = at_cells(labels, matches.pair, matches.reference)
+    crops = [samples[n].reference for n in rows_ref] + [samples[n].target for n in rows_tgt]
+    batch_rows = plan.rows(slots_ref, slots_tgt)
     with autocast(model.device, settings.precision):
-        output = learner(stacked(model, crops), DropoutMasks(*(mask[rows].to(model.device) for mask in kept)))
-    zero = torch.zeros((), device=model.device)
-    losses: dict[str, Tensor] = {"loss": zero, "loss_class": zero, "loss_corr": zero}
-    inside = _inside([samples[n] for n in from_ref], labels.shape[1:], model.device)
-    for maps, weight in ((output.logits, 1.0), (output.aux_logits, settings.aux_weight)):
-        in_ref, in_tgt = maps.split([len(from_ref), len(from_tgt)])
-        if len(from_ref):
-            loss = cluster_loss(in_ref, labels[from_ref], inside, batch.cells_inside)
-            losses["loss_class"] = losses["loss_class"] + weight * loss
-        for part, chosen, place, among in (
-            (in_ref, from_ref, "reference", batch.matched_in_reference),
-            (in_tgt, from_tgt, "target", batch.matched_in_target),
+        output = learner(stacked(model, crops), DropoutMasks(*(mask[batch_rows].to(model.device) for mask in masks)))
+    class_term = corr_term = torch.zeros((), device=model.device)
+    inside = _inside([samples[n] for n in rows_ref], labels.shape[1:], model.device)
+    for logits, weight in ((output.logits, 1.0), (output.aux_logits, settings.aux_weight)):
+        logits_ref, logits_tgt = logits.split(sizes)
+        if rows_ref:
+            class_term = class_term + weight * cluster_loss(logits_ref, labels[rows_ref], inside, plan.cells_inside)
+        for of_side, rows, cells, pairs_with_matches in (
+            (logits_ref, rows_ref, matches.reference, plan.matched_in_reference),
+            (logits_tgt, rows_tgt, matches.target, plan.matched_in_target),
         ):
-            if len(chosen):
-                some, ids = matches.of(chosen), wanted[matches.among(chosen)]
-                loss = correspondence_loss(part, getattr(some, place), some, ids, among)
-                losses["loss_corr"] = losses["loss_corr"] + weight * loss
-    losses["loss"] = settings.class_weight * losses["loss_class"] + settings.corr_weight * losses["loss_corr"]
+            if rows:
+                here = matches.among(rows)
+                term = correspondence_loss(
+                    of_side, cells[here], matches.of(rows), match_labels[here], pairs_with_matches
+                )
+                corr_term = corr_term + weight * term
+    losses = {
+        "loss": settings.class_weight * class_term + settings.corr_weight * corr_term,
+        "loss_class": class_term,
+        "loss_corr": corr_term,
+    }
     if settings.feature_weight > 0:
-        lots = [negatives_generator(settings.seed, step, slot) for slot in slots]
-        in_ref, in_tgt = output.features.split([len(from_ref), len(from_tgt)])
-        wrong = draw_negatives(matches, settings.feature_negatives, STRIDE, in_tgt.shape[2:], lots)
-        loss = feature_loss(settings.feature_loss, in_ref, in_tgt, matches, wrong, batch.matched_in_reference)
-        losses["loss_feature"] = loss
-        losses["loss"] = losses["loss"] + settings.feature_weight * loss
+        generators = [negatives_generator(settings.seed, step, slot) for slot in slots]
+        features_ref, features_tgt = output.features.split(sizes)
+        negatives = draw_negatives(matches, settings.feature_negatives, STRIDE, features_tgt.shape[2:], generators)
+        losses["loss_feature"] = feature_loss(
+            settings.feature_loss, features_ref, features_tgt, matches, negatives, plan.matched_in_reference
+        )
+        losses["loss"] = losses["loss"] + settings.feature_weight * losses["loss_feature"]
     return losses
 
 
@@ -300,7 +305,7 @@ def _finished(model: Model, settings: TrainSettings, best: dict[str, Any]) -> Mo
 
 
 class _Steps(TorchDataset[list[PairSample]]):
-    """This rank's pairs of each step, each a pure function of (seed, step, slot), whoever loads it."""
+    """This rank's pairs of each step: a pure function of (seed, step, slot), independent of the loading process."""
 
     def __init__(
         self, pairs: Sequence[tuple[Dataset, Path]], settings: TrainSettings, first: int, slots: Sequence[int]

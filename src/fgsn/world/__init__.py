@@ -1,4 +1,4 @@
-"""The synthetic town: a procedural town, driven in several conditions, with exact poses, depths and labels."""
+"""The synthetic town: a procedural town in several conditions, with exact poses, depth maps and labels."""
 
 from fgsn.world.make import make_world
 

@@ -1,10 +1,13 @@
-"""Houses: walls with window grids, roofs, and what sticks out of them."""
+"""Houses: walls with grids of windows, roofs, balconies, awnings and porches."""
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fgsn.world.meshes import Builder, Frame
+from fgsn.world.conditions import Colour
+from fgsn.world.meshes import LocalFrame, MeshBuilder
 
+Extent = tuple[float, float, float]  # x of both sides, and depth
 PLASTER, BRICK, STONE, BOARDS, PANELS = range(5)
 _WALLS = {
     PLASTER: [
@@ -26,9 +29,9 @@ _TRIMS = [(0.60, 0.58, 0.54), (0.35, 0.32, 0.30), (0.22, 0.17, 0.13), (0.52, 0.4
 
 
 def house(
-    build: Builder, frame: Frame, width: float, depth: float, floors: int, rng: np.random.Generator, urban: bool
+    build: MeshBuilder, frame: LocalFrame, width: float, depth: float, floors: int, rng: Generator, urban: bool
 ) -> None:
-    """A house whose front lies on local y = 0, centred on x = 0, reaching back to y = depth."""
+    """Add a house; its front lies on local y = 0, centred at x = 0, and it extends back to y = depth."""
     style = int(rng.choice([PLASTER, BRICK, STONE, PANELS] if urban else [PLASTER, BRICK, BOARDS]))
     colour = _pick(rng, _WALLS[style])
     floor = float(rng.uniform(2.9, 3.5))
@@ -69,14 +72,7 @@ def house(
             build.box(build.part("roof", _pick(rng, _ROOFS)), wing, (-1.75, -0.2, 2.7), (1.75, 4.6, 2.9))
 
 
-def _flat_roof(
-    build: Builder,
-    frame: Frame,
-    extent: tuple[float, float, float],
-    height: float,
-    trim: int,
-    rng: np.random.Generator,
-) -> None:
+def _flat_roof(build: MeshBuilder, frame: LocalFrame, extent: Extent, height: float, trim: int, rng: Generator) -> None:
     x0, x1, depth = extent
     roof = build.part("roof", (0.2, 0.2, 0.2))
     build.box(roof, frame, (x0, 0, height), (x1, depth, height + 0.05))
@@ -88,13 +84,7 @@ def _flat_roof(
 
 
 def _pitched_roof(
-    build: Builder,
-    frame: Frame,
-    extent: tuple[float, float, float],
-    height: float,
-    colour: tuple[float, float, float],
-    style: int,
-    rng: np.random.Generator,
+    build: MeshBuilder, frame: LocalFrame, extent: Extent, height: float, colour: Colour, style: int, rng: Generator
 ) -> None:
     x0, x1, depth = extent
     roof = build.part("roof", _pick(rng, _ROOFS))
@@ -138,7 +128,7 @@ def _pitched_roof(
 
 
 def _balconies(
-    build: Builder, frame: Frame, width: float, floor: float, floors: int, bay: float, rng: np.random.Generator
+    build: MeshBuilder, frame: LocalFrame, width: float, floor: float, floors: int, bay: float, rng: Generator
 ) -> None:
     slab = build.part("trim", (0.45, 0.44, 0.42))
     rail = build.part("metal", _pick(rng, [(0.05, 0.05, 0.06), (0.30, 0.32, 0.33), (0.12, 0.20, 0.14)]))
@@ -153,7 +143,7 @@ def _balconies(
                 build.box(rail, frame, (bar - 0.015, -0.99, z), (bar + 0.015, -0.96, z + 1.05))
 
 
-def _awning(build: Builder, frame: Frame, width: float, floor: float, rng: np.random.Generator) -> None:
+def _awning(build: MeshBuilder, frame: LocalFrame, width: float, floor: float, rng: Generator) -> None:
     cloth = build.part(
         "cloth", _pick(rng, [(0.45, 0.05, 0.05), (0.05, 0.22, 0.12), (0.08, 0.12, 0.35), (0.6, 0.45, 0.1)])
     )
@@ -163,7 +153,7 @@ def _awning(build: Builder, frame: Frame, width: float, floor: float, rng: np.ra
     build.quads(cloth, [corners], [[(x0, 0), (x1, 0), (x1, reach), (x0, reach)]])
 
 
-def _porch(build: Builder, frame: Frame, rng: np.random.Generator, trim: int) -> None:
+def _porch(build: MeshBuilder, frame: LocalFrame, rng: Generator, trim: int) -> None:
     x = float(rng.uniform(-1.5, 1.5))
     door = build.part(
         "door", _pick(rng, [(0.25, 0.12, 0.06), (0.05, 0.10, 0.20), (0.30, 0.30, 0.28), (0.05, 0.18, 0.08)])
@@ -176,6 +166,6 @@ def _porch(build: Builder, frame: Frame, rng: np.random.Generator, trim: int) ->
         build.tube(trim, frame.place(foot), frame.place(head), 0.06, 0.06, 6)
 
 
-def _pick(rng: np.random.Generator, palette: list[tuple[float, float, float]]) -> tuple[float, float, float]:
+def _pick(rng: Generator, palette: list[Colour]) -> Colour:
     colour: NDArray[np.float64] = np.array(palette[rng.integers(len(palette))]) * rng.uniform(0.85, 1.15)
     return float(colour[0]), float(colour[1]), float(colour[2])

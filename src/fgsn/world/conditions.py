@@ -1,4 +1,4 @@
-"""What a condition is: light, air, leaves, ground and the camera's troubles."""
+"""Conditions: light, air, leaves, ground, and camera artefacts."""
 
 from dataclasses import dataclass, replace
 
@@ -7,52 +7,52 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Condition:
-    """One look of the town. Colours are linear light; 1 is a white wall under the reference's sky."""
+    """Appearance of the town. Colours are linear light; 1 is a white wall under the sky of the reference."""
 
     sun: Colour = (0.0, 0.0, 0.0)
-    """Light of the sun; black when it is hidden."""
+    """Light of the sun; black if it is hidden."""
     sun_direction: tuple[float, float, float] = (-0.35, 0.62, 0.70)
-    """Towards the sun."""
+    """Direction to the sun."""
     sky_light: Colour = (0.92, 0.96, 1.02)
-    """Light from above on everything."""
+    """Ambient light from above."""
     bounce: Colour = (0.36, 0.35, 0.33)
-    """Light from below."""
+    """Ambient light from below."""
     zenith: Colour = (0.62, 0.68, 0.76)
     horizon: Colour = (0.86, 0.88, 0.90)
     clouds: float = 0.5
     """Contrast of the clouds."""
     haze: float = 0.0012
-    """Extinction of the air per metre; it takes the colour of the horizon."""
+    """Extinction of the air per metre; distant things fade to the colour of the horizon."""
     leaves: float = 1.0
-    """Share of the leaves that hang on the trees."""
+    """Share of the leaves that are on the trees."""
     autumn: float = 0.0
-    """How far leaves have turned."""
+    """Autumn colour of the leaves, 0 to 1."""
     litter: float = 0.0
-    """Leaves on the ground."""
+    """Fallen leaves on the ground, 0 to 1."""
     dead_grass: float = 0.0
     snow: float = 0.0
-    """Snow on what faces up, 0 to 1."""
+    """Snow on upward-facing surfaces, 0 to 1."""
     wet: float = 0.0
-    """Water on the ground and on walls, 0 to 1."""
+    """Water on the ground and walls, 0 to 1."""
     lamps: float = 0.0
-    """Light of street lamps, windows and headlights."""
+    """Brightness of street lamps, windows and headlights."""
     exposure: float = 1.12
     warmth: float = 0.0
-    """White balance; positive is yellowish."""
+    """White balance; positive values are yellowish."""
     noise: float = 0.006
-    """Deviation of the sensor's noise for a mid-grey."""
+    """Standard deviation of the sensor noise at mid-grey."""
     blur: float = 0.0
-    """Deviation of blur in pixels of an image 512 wide."""
+    """Standard deviation of the blur, in pixels of an image 512 pixels wide."""
     drops: int = 0
-    """Drops of water on the lens."""
+    """Number of water drops on the lens."""
     streaks: float = 0.0
     """Falling rain."""
     flakes: float = 0.0
     """Falling snow."""
     parked: float = 0.45
-    """Share of the parking lots that are taken."""
+    """Share of the parking spaces that are occupied."""
     day: int = 0
-    """Number of the day: what people and traffic lights do differs between days."""
+    """Number of the day; people, traffic lights and curtains differ between days."""
 
 
 _REFERENCE = Condition()
@@ -90,4 +90,4 @@ _LOOKS: dict[str, Condition] = {
 }  # fmt: skip
 
 LOOKS = {name: replace(look, day=day) for day, (name, look) in enumerate(_LOOKS.items())}
-"""The look of every drive."""
+"""Condition of every drive."""

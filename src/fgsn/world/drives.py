@@ -1,4 +1,4 @@
-"""Drives: where the camera was at every place, and what stood and moved around it that day."""
+"""Drives: camera poses at every place, and the parked and moving things of that day."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from fgsn.config import CONDITIONS
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.world.conditions import LOOKS, Condition
-from fgsn.world.meshes import Builder, Mesh, Part
+from fgsn.world.meshes import Mesh, MeshBuilder, Part
 from fgsn.world.scene import RayMesh, Scene
 from fgsn.world.town import KERB, KERB_HEIGHT, LANE, PAVED, SPACING, Town
 from fgsn.world.traffic import car, person
 
 DRIVES = ("reference", *CONDITIONS, "reference2")
 CAMERA_HEIGHT = 1.65
-# Purposes of random numbers, beside those of the town.
+# Purposes of random generators, in addition to those in town.py.
 TRAJECTORY, PARKED, MOVING, SENSOR, PAIRS, MAP, NOISE = range(10, 17)
 
 
@@ -27,25 +27,25 @@ class Drive:
     name: str
     look: Condition
     camera_from_world: Pose
-    """One pose per place."""
+    """(N) one pose per place."""
 
 
 def stream(seed: int, purpose: int, drive: str, place: int = 0) -> np.random.Generator:
-    """The random numbers of one purpose, drive and place."""
+    """The random generator of a purpose, drive and place."""
     return np.random.default_rng((seed, purpose, DRIVES.index(drive), place))
 
 
 def make_camera(size: tuple[int, int]) -> Camera:
-    """The one camera, with a horizontal field of view of about 65 degrees."""
+    """The camera of all drives; its horizontal field of view is about 65 degrees."""
     width, height = size
     focal = 0.78 * width
     return Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
 
 
 def make_drive(town: Town, seed: int, name: str, places: int, heading: float = 0.0) -> Drive:
-    """Drive along the street: decimetres beside the other drives, a few degrees turned, swaying smoothly.
+    """Drive along the street, smoothly swaying by decimetres and a few degrees relative to the other drives.
 
-    The camera looks `heading` degrees to the right of where the car goes.
+    The camera looks `heading` degrees to the right of the driving direction.
     """
     rng = stream(seed, TRAJECTORY, name)
     sway = np.zeros((places, 6))
@@ -57,7 +57,7 @@ def make_drive(town: Town, seed: int, name: str, places: int, heading: float = 0
     along = np.arange(places) * SPACING + sway[:, 0]
     points, street = town.route.at(along, -LANE / 2 + sway[:, 1])
     centres = np.column_stack([points, CAMERA_HEIGHT + sway[:, 2]])
-    # Look at where the street is a few metres ahead, as a car does.
+    # The car points to where the street is a few metres ahead.
     ahead, _ = town.route.at(along + 6.0, -LANE / 2)
     yaw = np.arctan2(*(ahead - points).T[::-1]) * 0.5 + street * 0.5 + np.deg2rad(sway[:, 3])
     tilt = np.deg2rad(sway[:, 4:])
@@ -69,10 +69,10 @@ def make_drive(town: Town, seed: int, name: str, places: int, heading: float = 0
 
 
 def make_scene(town: Town, seed: int, drive: Drive) -> Scene:
-    """The town on the day of a drive: its leaves and its parked cars."""
+    """The town on the day of a drive, with its leaves and parked cars."""
     rng = stream(seed, PARKED, drive.name)
     standing = town.mesh.take(town.mesh.keep < drive.look.leaves)
-    build = Builder(first=len(town.parts))
+    build = MeshBuilder(first=len(town.parts))
     for place in town.parking:
         taken, shift, turn = rng.random(), rng.normal(0, 0.3), rng.normal(0, 0.02)
         if taken < drive.look.parked:
@@ -83,9 +83,9 @@ def make_scene(town: Town, seed: int, drive: Drive) -> Scene:
 
 
 def moving_things(town: Town, seed: int, drive: Drive, place: int, first: int) -> tuple[Mesh, list[Part]]:
-    """Cars and people around one place at the moment of its image."""
+    """Cars and people around a place at the moment of its image; `first` is the number of their first part."""
     rng = stream(seed, MOVING, drive.name, place)
-    build = Builder(first=first)
+    build = MeshBuilder(first=first)
     here = place * SPACING
     if rng.random() < 0.55:
         car(build, town.route.frame(here + rng.uniform(12, 60), LANE / 2 + rng.normal(0, 0.15), np.pi), rng, lit=True)

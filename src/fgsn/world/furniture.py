@@ -1,15 +1,15 @@
-"""What stands beside a street: lamps, signs, traffic lights, fences, walls, benches, hydrants, boxes."""
+"""Street furniture: lamps, signs, traffic lights, fences, walls, benches, hydrants, cabinets."""
 
 import numpy as np
 
-from fgsn.world.meshes import Builder, Frame
+from fgsn.world.meshes import LocalFrame, MeshBuilder
 
 LAMP_HEIGHT = 6.2
 LAMP_REACH = 1.6
 
 
-def lamp(build: Builder, frame: Frame, colour: tuple[float, float, float]) -> tuple[float, float, float]:
-    """A street lamp whose arm reaches along local -y; returns where its light is, in the world."""
+def lamp(build: MeshBuilder, frame: LocalFrame, colour: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Add a street lamp whose arm points along local -y; returns the world position of its light."""
     pole = build.part("pole", colour)
     build.tube(pole, frame.place((0, 0, 0)), frame.place((0, 0, 1.1)), 0.11, 0.11, 8)
     build.tube(pole, frame.place((0, 0, 1.1)), frame.place((0, 0, LAMP_HEIGHT)), 0.075, 0.05, 8)
@@ -22,8 +22,8 @@ def lamp(build: Builder, frame: Frame, colour: tuple[float, float, float]) -> tu
     return float(x_light), float(y_light), float(z_light)
 
 
-def sign(build: Builder, frame: Frame, kind: int, rng: np.random.Generator) -> None:
-    """A traffic sign that faces local -x. Kinds: 0 round, 1 triangle, 2 square, 3 board with arrows, 4 octagon."""
+def sign(build: MeshBuilder, frame: LocalFrame, kind: int, rng: np.random.Generator) -> None:
+    """Add a traffic sign that faces local -x. Kinds: 0 round, 1 triangle, 2 square, 3 board with arrows, 4 octagon."""
     pole = build.part("pole", (0.35, 0.36, 0.37))
     height = float(rng.uniform(2.3, 2.8))
     build.tube(pole, frame.place((0, 0, 0)), frame.place((0, 0, height + 0.35)), 0.035, 0.035, 6)
@@ -41,15 +41,15 @@ def sign(build: Builder, frame: Frame, kind: int, rng: np.random.Generator) -> N
         build.triangles(part, corners, np.stack([np.zeros_like(uv), uv, np.roll(uv, -1, axis=0)], axis=1))
 
 
-def traffic_light(build: Builder, frame: Frame) -> None:
-    """A traffic light that faces local -x."""
+def traffic_light(build: MeshBuilder, frame: LocalFrame) -> None:
+    """Add a traffic light that faces local -x."""
     pole = build.part("pole", (0.10, 0.11, 0.11))
     build.tube(pole, frame.place((0, 0, 0)), frame.place((0, 0, 3.2)), 0.06, 0.06, 8)
     build.box(build.part("traffic light", (0.02, 0.02, 0.02)), frame, (-0.25, -0.17, 2.3), (-0.05, 0.17, 3.2))
 
 
-def picket_fence(build: Builder, frame: Frame, length: float, rng: np.random.Generator) -> None:
-    """Pales on two rails along local x from 0 to `length`."""
+def picket_fence(build: MeshBuilder, frame: LocalFrame, length: float, rng: np.random.Generator) -> None:
+    """Add pickets on two rails along local x, from 0 to `length`."""
     colours = [(0.55, 0.54, 0.50), (0.25, 0.15, 0.08), (0.35, 0.22, 0.12), (0.10, 0.16, 0.10)]
     part = build.part("fence", colours[rng.integers(4)])
     height, step = float(rng.uniform(0.9, 1.3)), float(rng.uniform(0.14, 0.22))
@@ -64,8 +64,8 @@ def picket_fence(build: Builder, frame: Frame, length: float, rng: np.random.Gen
     build.quads(part, frame.place(np.stack(ends, axis=1)))
 
 
-def metal_fence(build: Builder, frame: Frame, length: float) -> None:
-    """Thin bars between posts, along local x."""
+def metal_fence(build: MeshBuilder, frame: LocalFrame, length: float) -> None:
+    """Add thin bars between posts, along local x."""
     part = build.part("fence", (0.06, 0.08, 0.07))
     x = np.arange(0, length, 0.13)
     height = 1.5
@@ -80,8 +80,8 @@ def metal_fence(build: Builder, frame: Frame, length: float) -> None:
         build.box(part, frame, (post, -0.04, 0), (post + 0.08, 0.04, height + 0.1))
 
 
-def garden_wall(build: Builder, frame: Frame, length: float, rng: np.random.Generator) -> None:
-    """A wall of bricks, stones or plaster with a coping, along local x."""
+def garden_wall(build: MeshBuilder, frame: LocalFrame, length: float, rng: np.random.Generator) -> None:
+    """Add a wall of bricks, stones or plaster with a coping, along local x."""
     style = int(rng.integers(3))
     colour = [(0.50, 0.47, 0.40), (0.35, 0.15, 0.10), (0.36, 0.34, 0.31)][style]
     height = float(rng.uniform(0.7, 2.1))
@@ -90,8 +90,8 @@ def garden_wall(build: Builder, frame: Frame, length: float, rng: np.random.Gene
     build.box(build.part("wall", (0.4, 0.39, 0.36), (0.0,)), frame, (0, -0.17, height), (length, 0.17, height + 0.09))
 
 
-def clutter(build: Builder, frame: Frame, rng: np.random.Generator) -> None:
-    """One small thing on the pavement: a bollard, a bin, a bench, a cabinet or a hydrant."""
+def clutter(build: MeshBuilder, frame: LocalFrame, rng: np.random.Generator) -> None:
+    """Add one object on the pavement: bollards, a bin, a bench, a cabinet or a hydrant."""
     kind = rng.integers(5)
     if kind == 0:
         part = build.part("pole", (0.12, 0.12, 0.13))

@@ -1,4 +1,4 @@
-"""Text files beside the images: queries, true poses, odometry and priors, one file per condition."""
+"""Text lists of the synthetic town: queries, true poses, odometry and priors, one file per condition."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ GRAVITY_DEGREES, HEIGHT_METRES = 1.0, 0.3
 def write_lists(
     root: Path, condition: str, names: list[str], camera: Camera, poses: Pose, rng: np.random.Generator
 ) -> None:
-    """Write queries/, truth/, odometry/ and priors/ of one condition; `poses` are `camera_from_world`."""
+    """Write the lists of one condition in queries/, truth/, odometry/ and priors/; `poses` are `camera_from_world`."""
     write_intrinsics(root / "queries" / f"{condition}.txt", names, [camera] * len(names))
     write_poses(root / "truth" / f"{condition}.txt", names, poses)
     odometry = [
@@ -40,7 +40,7 @@ def write_lists(
 
 
 def noisy_motion(poses: Pose, rng: np.random.Generator) -> Pose:
-    """Motion (N) of each camera from the previous one, disturbed; the first is the identity."""
+    """Noisy motion (N) of each camera from the previous one; the first is the identity."""
     previous = Pose(poses.rotation[:-1], poses.translation[:-1])
     motion = Pose(poses.rotation[1:], poses.translation[1:]) @ previous.inverse()
     count = len(motion.translation)
@@ -52,9 +52,9 @@ def noisy_motion(poses: Pose, rng: np.random.Generator) -> Pose:
 
 
 def noisy_priors(poses: Pose, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gravity (N, 3) in the camera frame and camera heights (N,), disturbed."""
+    """Noisy gravity (N, 3) in the camera frame, and noisy camera heights (N,) in metres."""
     gravity = -poses.rotation[:, :, 2]
-    # A turn about a random vector; its part along gravity changes nothing.
+    # A rotation about a random vector; its component along gravity has no effect.
     turn = Rotation.from_rotvec(np.deg2rad(GRAVITY_DEGREES) * rng.normal(size=gravity.shape))
     height = poses.centre[:, 2] + HEIGHT_METRES * rng.normal(size=len(gravity))
     return turn.apply(gravity), height

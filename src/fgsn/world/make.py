@@ -1,4 +1,4 @@
-"""Make a world: share the images out to processes, then write map, lists and the description of the whole."""
+"""Generate the synthetic town: render images in parallel, then write the map, the lists and dataset.yaml."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,17 +28,17 @@ from fgsn.world.studio import (
 )
 
 VALIDATION_SHARE, SPLIT_SEED = 0.15, 0  # as `fgsn prepare` splits by default
-_FREE = ("out", "workers", "device")  # settings that do not change what is made
+_FREE = ("out", "workers", "device")  # settings that do not change the files
 
 
 def make_world(settings: WorldSettings) -> dict[str, object]:
-    """Make the synthetic town as a data set under `settings.out`; what is there already is not made again.
+    """Generate the synthetic town as a data set in `settings.out`; existing files are not generated again.
 
     Returns:
         Counts: places, images, correspondences, map_points.
 
     Raises:
-        FgsnError: the folder holds another world or something else.
+        FgsnError: the folder contains a town with other settings, or other files.
     """
     root = settings.out
     made_with = {key: value for key, value in settings.as_dict().items() if key not in _FREE}
@@ -74,7 +74,7 @@ def make_world(settings: WorldSettings) -> dict[str, object]:
 
 
 def _write_map(world: World, pieces: Sequence[MapPiece]) -> int:
-    """Join the pieces of all places and write sparse/; returns the number of points."""
+    """Join the map points of all places and write sparse/; returns the number of points."""
     first = np.cumsum([0, *(len(piece.points) for piece in pieces)])
     model = Reconstruction(
         names=[image_name(REFERENCE, place) for place in range(world.places)],

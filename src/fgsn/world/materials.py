@@ -1,4 +1,4 @@
-"""What surfaces look like: every material is a function from samples on it to colours, found by its name."""
+"""Materials: each is a registered function from samples on a surface to colours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from fgsn.world.texture import Array, lines, mix, noise, random_of, rgb, smooth,
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Points on surfaces, one row per ray."""
+    """Points on surfaces, one per ray."""
 
     u: Array
     v: Array
@@ -25,13 +25,13 @@ class Samples:
     colour: Array
     """(n, 3) base colour of the part."""
     values: Array
-    """(n, 8) numbers of the part."""
+    """(n, 8) parameters of the part."""
     part: NDArray[np.int64]
     triangle: NDArray[np.int64]
 
     @property
     def shift(self) -> Array:
-        """A number per part, to move its pattern."""
+        """(n,) a random shift of the pattern for each part."""
         return random_of(self.part) * 100
 
     def __getitem__(self, rows: NDArray[np.generic]) -> "Samples":
@@ -40,14 +40,14 @@ class Samples:
 
 @dataclass(eq=False)
 class Surface:
-    """What a material answers: reflected share of light, own light, and how mirror-like it is."""
+    """Shading result of a material: albedo, emitted light, and mirror weight."""
 
     albedo: Array
     """(n, 3)"""
     glow: Array | None = None
-    """(n, 3) light that leaves the surface whatever falls on it."""
+    """(n, 3) emitted light."""
     mirror: Array | None = None
-    """(n,) weight of the mirrored sky, 0 to 1."""
+    """(n,) weight of the reflected sky, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Material:
     label: int
     """Cityscapes labelId."""
     static: bool
-    """Whether it is there in every condition, so that it may carry correspondences."""
+    """Whether it exists in every condition, so that it may have correspondences."""
     ground: bool
-    """Whether water, snow and leaves gather on it as on a street."""
+    """Whether water, snow and leaves gather on it."""
 
 
 MATERIALS: dict[str, Material] = {}
@@ -69,7 +69,7 @@ MATERIALS: dict[str, Material] = {}
 def material(
     label: int, *names: str, static: bool = True, ground: bool = False
 ) -> Callable[[Callable[[Samples, Condition], Surface]], Callable[[Samples, Condition], Surface]]:
-    """Register a material under one or several names."""
+    """Decorator that registers a material under one or several names."""
 
     def register(shade: Callable[[Samples, Condition], Surface]) -> Callable[[Samples, Condition], Surface]:
         for name in names:
@@ -80,7 +80,7 @@ def material(
 
 
 def _rough(s: Samples, texel: float, fine: float, coarse: float) -> Array:
-    """A factor around 1 with detail at `texel` and at ten times that."""
+    """A brightness factor around 1 with detail at `texel` metres and at ten times that."""
     grain = noise(s.u, s.v, texel, s.footprint, s.shift)
     blotch = noise(s.u + 0.3 * s.v, s.v - 0.3 * s.u, 9.3 * texel, s.footprint, s.shift + 5)
     return np.maximum(1 + fine * grain + coarse * blotch, 0.15)
@@ -93,12 +93,12 @@ def _road(s: Samples, look: Condition) -> Surface:
     albedo *= (1 - 0.15 * np.exp(-((wheel / 0.3) ** 2)))[:, None]
     crack = np.abs(noise(s.u, s.v, 0.11, s.footprint, s.shift + 9))
     albedo *= (1 - 0.55 * smooth(0.05 - crack, 0.0, 0.04) * (s.footprint < 0.08))[:, None]
-    plain = s.values[:, 0] == 0
+    marked = s.values[:, 0] == 0  # patches of newer asphalt have no markings
     dash = lines(s.v, 100.0, 0.12, s.footprint) * ((s.u / 6) % 1 < 0.5)
     edge = within(np.abs(s.v), 3.28, 3.40, s.footprint)
     bay = within(np.abs(s.v), 3.4, 5.4, s.footprint) * lines(s.u, 6.2, 0.1, s.footprint)
     worn = smooth(noise(s.u, s.v, 0.03, s.footprint, s.shift) + 1.2, 0.0, 0.8)
-    white = np.clip(dash + edge + 0.7 * bay, 0, 1) * worn * plain
+    white = np.clip(dash + edge + 0.7 * bay, 0, 1) * worn * marked
     return Surface(mix(albedo, (0.52, 0.52, 0.50), white))
 
 
@@ -138,16 +138,14 @@ def _lawn(s: Samples, look: Condition) -> Surface:
 def _terrain(s: Samples, look: Condition) -> Surface:
     crowns = noise(s.u, s.v, 1.6, s.footprint)
     woods = smooth(noise(s.u, s.v, 11.0, s.footprint, 3.0), -0.4, 0.1)
-    forest = mix(
-        s.colour, (0.11, 0.085, 0.06), np.full(len(s.u), 0.75 * (1 - look.leaves) * (1 - look.autumn), np.float32)
-    )
-    forest = mix(forest, (0.20, 0.09, 0.02), np.full(len(s.u), 0.6 * look.autumn, np.float32))
-    meadow = mix((0.10, 0.13, 0.04), (0.17, 0.14, 0.08), np.full(len(s.u), look.dead_grass, np.float32))
+    forest = mix(s.colour, (0.11, 0.085, 0.06), np.float32(0.75 * (1 - look.leaves) * (1 - look.autumn)))
+    forest = mix(forest, (0.20, 0.09, 0.02), np.float32(0.6 * look.autumn))
+    meadow = mix((0.10, 0.13, 0.04), (0.17, 0.14, 0.08), np.float32(look.dead_grass))
     return Surface(mix(meadow, forest, woods) * np.clip(1 + 0.45 * crowns * woods, 0.25, 2)[:, None])
 
 
 def _masonry(s: Samples, style: Array) -> Array:
-    """The bare wall: plaster, bricks, stones, boards or concrete panels."""
+    """Albedo (n, 3) of a bare wall: plaster, bricks, stones, boards or concrete panels."""
     factor = _rough(s, 0.022, 0.07, 0.11)
     for kind, length, course, gap, spread in ((BRICK, 0.26, 0.09, 0.014, 0.5), (STONE, 0.85, 0.42, 0.025, 0.32)):
         rows = np.nonzero(style == kind)[0]
@@ -212,7 +210,7 @@ def _facade(s: Samples, look: Condition) -> Surface:
     slats = 1 - 0.5 * lines(dv, 0.09, 0.03, f)
     hue = np.stack([0.05 + 0.2 * (tone * 3 % 1), 0.10 + 0.1 * (tone * 5 % 1), 0.05 + 0.15 * (tone * 11 % 1)], axis=1)
     albedo = mix(albedo, hue * slats[:, None], leaf)
-    # Behind the glass: curtains or blinds, drawn otherwise on every visit; on the glass: the sky.
+    # Behind the glass: curtains that differ between days; on the glass: the reflected sky.
     visit = random_of(column.astype(int), row.astype(int), s.part, look.day)
     drawn = (chance * 5 % 1) * 0.7 + 0.3 * visit
     curtain = (dv > low + (high - low) * drawn) & (chance * 3 % 1 < 0.6)
@@ -270,7 +268,7 @@ def _bulb(s: Samples, look: Condition) -> Surface:
 
 @material(19, "traffic light")
 def _traffic_light(s: Samples, look: Condition) -> Surface:
-    """Three lights; which one shines changes from visit to visit."""
+    """Three lights; which one is on changes from day to day."""
     visit = random_of(s.part, look.day)
     level = np.floor((s.v - 0.02) / 0.3)
     disc = smooth(0.11 - np.hypot(s.v - 0.02 - 0.3 * level - 0.14, np.abs(s.u) - 0.17), 0.0, 0.02)
@@ -281,8 +279,8 @@ def _traffic_light(s: Samples, look: Condition) -> Surface:
 
 @material(20, "sign")
 def _sign(s: Samples, look: Condition) -> Surface:
-    """Plates with a rim and a figure; round, triangle, square, board, octagon."""
-    kind, figure = s.values[:, 0], s.values[:, 1]
+    """Plates with a rim and a symbol; round, triangle, square, board, octagon."""
+    kind, symbol = s.values[:, 0], s.values[:, 1]
     x, y, f = s.u, s.v, s.footprint / 0.38
     radius = np.hypot(x, y)
     red, blue, white, black, yellow = (
@@ -296,21 +294,21 @@ def _sign(s: Samples, look: Condition) -> Surface:
     rim = np.where(kind == 0, 1.0 - radius, rim)
     edge = np.clip((0.17 - rim) / np.maximum(f, 0.02) + 0.5, 0, 1) * ((kind == 0) | (kind == 1))
     albedo = mix(white, red, edge)
-    prohibits = (kind == 0) & (figure < 3)
+    prohibits = (kind == 0) & (symbol < 3)
     albedo = np.where(((kind == 0) & ~prohibits)[:, None], mix(blue, white, edge * 0), albedo)
-    albedo = np.where((kind == 2)[:, None], np.where((figure < 3)[:, None], rgb(blue), rgb(yellow)), albedo)
+    albedo = np.where((kind == 2)[:, None], np.where((symbol < 3)[:, None], rgb(blue), rgb(yellow)), albedo)
     albedo = np.where(
-        (kind == 3)[:, None], np.where((figure < 4)[:, None], rgb((0.02, 0.22, 0.08)), rgb(white)), albedo
+        (kind == 3)[:, None], np.where((symbol < 4)[:, None], rgb((0.02, 0.22, 0.08)), rgb(white)), albedo
     )
     albedo = np.where((kind == 4)[:, None], rgb(red), albedo)
-    bars = within(np.abs(x - 0.25 * (figure % 2)), 0.0, 0.12 + 0.04 * figure, f) * within(y, -0.45, 0.5, f)
-    cross = within(np.abs(y - 0.1 * figure + 0.2), 0.0, 0.13, f) * within(np.abs(x), 0.0, 0.5, f)
-    mark = np.where(figure % 3 == 0, bars, np.where(figure % 3 == 1, cross, np.maximum(bars, cross)))
+    bars = within(np.abs(x - 0.25 * (symbol % 2)), 0.0, 0.12 + 0.04 * symbol, f) * within(y, -0.45, 0.5, f)
+    cross = within(np.abs(y - 0.1 * symbol + 0.2), 0.0, 0.13, f) * within(np.abs(x), 0.0, 0.5, f)
+    mark = np.where(symbol % 3 == 0, bars, np.where(symbol % 3 == 1, cross, np.maximum(bars, cross)))
     letters = (random_of(np.floor(x / 0.14).astype(int), np.floor(y / 0.3).astype(int), s.part) > 0.45) * within(
         np.abs(y % 0.6 - 0.3), 0, 0.12, f
     )
     mark = np.where(kind == 3, letters * (radius < 1.9), mark)
-    dark = (prohibits | (kind == 1) | ((kind == 2) & (figure >= 3)) | ((kind == 3) & (figure >= 4))).astype(np.float32)
+    dark = (prohibits | (kind == 1) | ((kind == 2) & (symbol >= 3)) | ((kind == 3) & (symbol >= 4))).astype(np.float32)
     return Surface(mix(albedo, mix(white, black, dark), mark).astype(np.float32))
 
 
@@ -326,7 +324,7 @@ def _leaf(s: Samples, look: Condition) -> Surface:
     green = s.colour * (0.55 + 0.9 * chance)[:, None]
     hue = np.clip(s.values[:, 0] + 0.35 * (random_of(s.triangle // 2, 5) - 0.5), 0, 1)
     turned = mix((0.42, 0.26, 0.03), (0.33, 0.06, 0.02), hue) * (0.6 + 0.8 * chance)[:, None]
-    return Surface(mix(green, turned, np.full(len(s.u), look.autumn * 0.92, np.float32)))
+    return Surface(mix(green, turned, np.float32(look.autumn * 0.92)))
 
 
 @material(21, "needles", "hedge")

@@ -1,4 +1,4 @@
-"""Triangle soups and the shapes that the town is built of. World: metres, z up."""
+"""Triangle meshes and the basic shapes of the town. World frame: metres, z up."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,43 +6,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.floating[Any]]  # float32 in practice; NumPy's types cannot follow it
+Array = NDArray[np.floating[Any]]  # float32 in practice; NumPy's types cannot express it
+Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A thing that shares a material, such as one wall: what triangles point to."""
+    """A group of triangles with one material, such as a wall."""
 
     material: str
     colour: tuple[float, float, float] = (0.5, 0.5, 0.5)
     values: tuple[float, ...] = ()
-    """Numbers that the material understands, at most 8."""
+    """Parameters of the material, at most 8."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A soup of F triangles."""
+    """A triangle soup of F triangles."""
 
     triangles: Array
     """(F, 3, 3) corners in metres."""
     uv: Array
     """(F, 3, 2) surface coordinates of the corners in metres."""
     part: NDArray[np.int32]
-    """(F,) which part each triangle belongs to."""
+    """(F,) part of each triangle."""
     keep: Array
-    """(F,) share of leaves up to which the triangle stays on its tree; -1 for all that never falls."""
+    """(F,) a leaf is shown while the share of leaves on the trees is above this; -1 for everything else."""
 
     def __len__(self) -> int:
         return len(self.part)
 
     def take(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> "Mesh":
-        """The triangles chosen by a mask or by their numbers."""
+        """The triangles selected by a mask or by indices."""
         return Mesh(self.triangles[which], self.uv[which], self.part[which], self.keep[which])
 
 
 @dataclass
-class Builder:
-    """Collects parts and triangles. Part numbers count from `first`, so that meshes can be joined."""
+class MeshBuilder:
+    """Collects parts and triangles. Part numbers start at `first`, so that meshes can be joined."""
 
     first: int = 0
     parts: list[Part] = field(default_factory=list)
@@ -65,7 +66,7 @@ class Builder:
         self._pieces.append((corners, uv, np.full(count, part, np.int32), kept))
 
     def quads(self, part: int, corners: ArrayLike, uv: ArrayLike | None = None, keep: ArrayLike = -1.0) -> None:
-        """Add quadrilaterals (Q, 4, 3), corners in order around; uv (Q, 4, 2)."""
+        """Add quadrilaterals (Q, 4, 3) with their corners in order; uv (Q, 4, 2)."""
         corners = np.asarray(corners, np.float32).reshape(-1, 4, 3)
         fan = [0, 1, 2, 0, 2, 3]
         if uv is not None:
@@ -74,14 +75,16 @@ class Builder:
         self.triangles(part, corners[:, fan].reshape(-1, 3, 3), uv, keep)
 
     def wall(self, part: int, start: ArrayLike, end: ArrayLike, low: float, high: float) -> None:
-        """An upright rectangle from `start` to `end` (x, y); u runs along it from 0, v is the height above `low`."""
+        """Add an upright rectangle from `start` to `end` (x, y); u runs along it, v is the height above `low`."""
         (x0, y0), (x1, y1) = np.asarray(start, float), np.asarray(end, float)
         length = float(np.hypot(x1 - x0, y1 - y0))
         corners = [(x0, y0, low), (x1, y1, low), (x1, y1, high), (x0, y0, high)]
         self.quads(part, [corners], [[(0, 0), (length, 0), (length, high - low), (0, high - low)]])
 
-    def box(self, part: int, frame: "Frame", low: tuple[float, float, float], high: tuple[float, float, float]) -> None:
-        """A box between two corners in a local frame; u, v are metres on each face."""
+    def box(
+        self, part: int, frame: "LocalFrame", low: tuple[float, float, float], high: tuple[float, float, float]
+    ) -> None:
+        """Add a box between two corners in a local frame; u, v are metres on each face."""
         x0, y0, z0 = low
         x1, y1, z1 = high
         corners = frame.place(np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]))
@@ -92,25 +95,21 @@ class Builder:
             self.quads(part, [top], [[(x0, y0), (x1, y0), (x1, y1), (x0, y1)]])
 
     def tube(self, part: int, start: ArrayLike, end: ArrayLike, radius: float, tip: float, sides: int = 8) -> None:
-        """A tapered tube from `start` to `end` (x, y, z); u runs around, v along."""
+        """Add a tapered tube from `start` to `end` (x, y, z); u runs around, v along."""
         self.triangles(part, *tubes(np.array([start]), np.array([end]), [radius], [tip], sides))
 
     def mesh(self) -> Mesh:
-        """All triangles so far."""
+        """All triangles added so far."""
         if not self._pieces:
-            return Mesh(
-                np.zeros((0, 3, 3), np.float32),
-                np.zeros((0, 3, 2), np.float32),
-                np.zeros(0, np.int32),
-                np.zeros(0, np.float32),
-            )
+            corners, uv, one = (np.zeros((0, *shape), np.float32) for shape in ((3, 3), (3, 2), ()))
+            return Mesh(corners, uv, np.zeros(0, np.int32), one)
         triangles, uv, part, keep = (np.concatenate(columns) for columns in zip(*self._pieces, strict=True))
         return Mesh(triangles, uv, part, keep)
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A local frame standing upright in the world: x ahead, y to the left, z up."""
+class LocalFrame:
+    """An upright local frame in the world: x ahead, y left, z up."""
 
     x: float
     y: float
@@ -119,7 +118,7 @@ class Frame:
     z: float = 0.0
 
     def place(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Local (..., 2 or 3) to world."""
+        """World coordinates of local points (..., 2) or (..., 3)."""
         points = np.asarray(points, np.float64)
         cos, sin = np.cos(self.heading), np.sin(self.heading)
         x = self.x + cos * points[..., 0] - sin * points[..., 1]
@@ -128,10 +127,10 @@ class Frame:
             return np.stack([x, y], axis=-1)
         return np.stack([x, y, self.z + points[..., 2]], axis=-1)
 
-    def at(self, ahead: float, left: float, turn: float = 0.0, up: float = 0.0) -> "Frame":
-        """Another frame, given in this one."""
+    def at(self, ahead: float, left: float, turn: float = 0.0, up: float = 0.0) -> "LocalFrame":
+        """A frame at a position and rotation relative to this one."""
         x, y = self.place((ahead, left))
-        return Frame(float(x), float(y), self.heading + turn, self.z + up)
+        return LocalFrame(float(x), float(y), self.heading + turn, self.z + up)
 
 
 def tubes(start: ArrayLike, end: ArrayLike, radius: ArrayLike, tip: ArrayLike, sides: int) -> tuple[Array, Array]:

@@ -1,27 +1,28 @@
-"""Trees, conifers, bushes and hedges: trunks and branches stay, leaves fall."""
+"""Trees, conifers, bushes and hedges; leaves fall in autumn, wood stays."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fgsn.world.meshes import Array, Builder, Frame, tubes
+from fgsn.world.meshes import Array, LocalFrame, MeshBuilder, tubes
 
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """A tree of unit height 1 with its foot at the origin, to be scaled, turned and planted."""
+    """A tree of height 1 with its foot at the origin, to be scaled, rotated and planted."""
 
     wood: Array
     wood_uv: Array
     leaves: Array
     """(Q, 4, 3) leaf clumps as quadrilaterals."""
     keep: Array
-    """(Q,) share of leaves up to which each stays."""
+    """(Q,) `Mesh.keep` of each clump."""
 
 
-def grow(rng: np.random.Generator) -> Tree:
-    """Grow a broad-leaved tree: three generations of branches, clumps of leaves at the twigs."""
+def grow(rng: Generator) -> Tree:
+    """Grow a broad-leaved tree: three generations of branches, with clumps of leaves at the twigs."""
     fork = float(rng.uniform(0.26, 0.36))
     starts, ends = [(0.0, 0.0, 0.0)], [(0.0, 0.0, fork)]
     radii, tips = [0.022], [0.016]
@@ -55,8 +56,8 @@ def grow(rng: np.random.Generator) -> Tree:
     return Tree(wood, wood_uv, leaves, rng.random(len(leaves)).astype(np.float32))
 
 
-def _leaves(centres: NDArray[np.float64], size: NDArray[np.float64], rng: np.random.Generator) -> Array:
-    """Quadrilaterals (N, 4, 3) of half side `size`, turned at random."""
+def _leaves(centres: NDArray[np.float64], size: NDArray[np.float64], rng: Generator) -> Array:
+    """Randomly rotated quadrilaterals (N, 4, 3) with half side `size` (N,)."""
     first = rng.normal(size=centres.shape)
     first /= np.linalg.norm(first, axis=1, keepdims=True)
     second = np.cross(first, rng.normal(size=centres.shape))
@@ -66,8 +67,8 @@ def _leaves(centres: NDArray[np.float64], size: NDArray[np.float64], rng: np.ran
     return np.stack(corners, axis=1).astype(np.float32)
 
 
-def plant(build: Builder, tree: Tree, frame: Frame, height: float, rng: np.random.Generator, near: bool = True) -> None:
-    """Plant a grown tree, scaled and turned; a distant one takes fewer and larger leaves."""
+def plant(build: MeshBuilder, tree: Tree, frame: LocalFrame, height: float, rng: Generator, near: bool = True) -> None:
+    """Add a tree, scaled and randomly rotated; a distant one (not `near`) has fewer and larger leaves."""
     angle = rng.uniform(0, 2 * np.pi)
     cos, sin = np.cos(angle), np.sin(angle)
     width = height * rng.uniform(0.85, 1.2)
@@ -84,8 +85,8 @@ def plant(build: Builder, tree: Tree, frame: Frame, height: float, rng: np.rando
     build.quads(crown, leaves @ linear + foot, keep=keep)
 
 
-def conifer(build: Builder, frame: Frame, height: float, rng: np.random.Generator) -> None:
-    """An evergreen: a trunk with drooping sprays that stay all year."""
+def conifer(build: MeshBuilder, frame: LocalFrame, height: float, rng: Generator) -> None:
+    """Add an evergreen: a trunk with drooping sprays that stay all year."""
     bark = build.part("bark", (0.10, 0.07, 0.05))
     build.tube(bark, frame.place((0, 0, 0)), frame.place((0, 0, height)), 0.016 * height, 0.01, 6)
     count = 900
@@ -109,8 +110,8 @@ def conifer(build: Builder, frame: Frame, height: float, rng: np.random.Generato
     build.triangles(needles, frame.place(corners))
 
 
-def hedge(build: Builder, frame: Frame, length: float, height: float, rng: np.random.Generator) -> None:
-    """A clipped evergreen hedge along local x from 0 to `length`: a rough box with sprays on it."""
+def hedge(build: MeshBuilder, frame: LocalFrame, length: float, height: float, rng: Generator) -> None:
+    """Add a clipped evergreen hedge along local x from 0 to `length`: a rough box with sprays on it."""
     part = build.part("hedge", np.array((0.045, 0.085, 0.025)) * rng.uniform(0.7, 1.4))
     build.box(part, frame, (0, -0.35, 0), (length, 0.35, height))
     count = int(90 * length * height)
@@ -120,8 +121,8 @@ def hedge(build: Builder, frame: Frame, length: float, height: float, rng: np.ra
     build.quads(part, frame.place(_leaves(centres, rng.uniform(0.04, 0.1, count), rng)))
 
 
-def bush(build: Builder, frame: Frame, size: float, rng: np.random.Generator) -> None:
-    """A deciduous bush: a few stems, and leaves that fall."""
+def bush(build: MeshBuilder, frame: LocalFrame, size: float, rng: Generator) -> None:
+    """Add a deciduous bush: a few stems, and leaves that fall."""
     bark = build.part("bark", (0.14, 0.10, 0.08))
     ends = rng.normal(0, 0.35, (9, 3)) * size
     ends[:, 2] = rng.uniform(0.5, 0.95, 9) * size

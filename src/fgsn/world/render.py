@@ -1,4 +1,4 @@
-"""From rays to light: shading of what is hit, the sky, the air, and the camera with its troubles."""
+"""Rendering: shading of ray hits, sky, haze, and a camera model with lens, weather and noise."""
 
 from dataclasses import dataclass
 
@@ -18,8 +18,8 @@ _LAMP_REACH = 55.0
 
 
 @dataclass(frozen=True, eq=False)
-class View:
-    """One rendered image with what is known about it."""
+class Rendering:
+    """A rendered image with its depth and labels."""
 
     image: NDArray[np.uint8]
     """(height, width, 3)"""
@@ -31,30 +31,30 @@ class View:
 
 def render(
     scene: Scene, look: Condition, lamps: NDArray[np.float64], camera: Camera, pose: Pose, rng: np.random.Generator
-) -> View:
+) -> Rendering:
     """Render one image.
 
     Args:
-        scene: what there is to see.
-        look: light, weather and camera.
+        scene: the scene.
+        look: light, weather and camera artefacts.
         lamps: (L, 3) positions of the street lamps.
         camera: the camera.
         pose: its `camera_from_world`.
-        rng: random numbers of this image: noise, drops, flakes.
+        rng: random generator of this image: noise, drops, flakes.
     """
-    painter = Painter(scene, look, lamps, camera, pose)
+    shader = Shader(scene, look, lamps, camera, pose)
     grid = camera.grid()
-    hits = painter.cast(grid)
-    light = painter.paint(grid, hits)
+    hits = shader.cast(grid)
+    light = shader.paint(grid, hits)
     shape = (camera.height, camera.width)
-    _soften_edges(painter, grid, hits, light, shape)
+    _soften_edges(shader, grid, hits, light, shape)
     image = _expose(light.reshape(*shape, 3), look, rng)
     depth = np.where(hits.part >= 0, hits.depth, np.float32(np.inf)).reshape(shape)
-    return View(image, depth, scene.label[hits.part].reshape(shape))
+    return Rendering(image, depth, scene.label[hits.part].reshape(shape))
 
 
-class Painter:
-    """Shades rays of one camera."""
+class Shader:
+    """Shades the rays of one camera."""
 
     def __init__(self, scene: Scene, look: Condition, lamps: NDArray[np.float64], camera: Camera, pose: Pose) -> None:
         self.scene, self.look, self.camera, self.pose = scene, look, camera, pose
@@ -66,11 +66,11 @@ class Painter:
         self.lamps = lamps[near].astype(np.float32)
 
     def directions(self, pixels: NDArray[np.float64]) -> Array:
-        """World directions (N, 3) of pixels (N, 2); one unit along them is one metre along the optical axis."""
+        """World ray directions (N, 3) of pixels (N, 2), scaled to one metre along the optical axis."""
         return np.einsum("ij,jk->ik", self.camera.rays(pixels), self.pose.rotation).astype(np.float32)
 
     def cast(self, pixels: NDArray[np.float64]) -> Hits:
-        """What pixels (N, 2) see."""
+        """First hits of the rays through pixels (N, 2)."""
         directions = self.directions(pixels)
         return self.scene.cast(np.broadcast_to(self.centre, directions.shape).copy(), directions)
 
@@ -107,7 +107,7 @@ class Painter:
         return light
 
     def _surfaces(self, directions: Array, hits: Hits, rows: NDArray[np.int64]) -> Array:
-        """Light (n, 3) from the surfaces that the rays `rows` of `hits` met."""
+        """Light (n, 3) from the surfaces that the rays `rows` of `hits` hit."""
         look, scene = self.look, self.scene
         depth, part, normal = hits.depth[rows], hits.part[rows], hits.normal[rows]
         position = self.centre + directions * depth[:, None]
@@ -139,7 +139,7 @@ class Painter:
         return mix(np.broadcast_to(rgb(look.horizon), light.shape), light, clear)
 
     def _relief(self, s: Samples, normal: Array) -> Array:
-        """Normals (n, 3) of rough surfaces: their grain looks different in every light."""
+        """Perturbed normals (n, 3) of rough surfaces, so that their texture depends on the light."""
         smooth_label = np.isin(self.scene.label[s.part], (20, 24, 26))
         strength = np.where(smooth_label, 0.0, 0.16).astype(np.float32)
         x = noise(s.u, s.v, 0.03, s.footprint, s.shift + 31) * strength
@@ -153,7 +153,7 @@ class Painter:
         return (bent / np.linalg.norm(bent, axis=1, keepdims=True)).astype(np.float32)
 
     def _season(self, s: Samples, normal: Array, albedo: Array, mirror: Array) -> tuple[Array, Array]:
-        """Put water, fallen leaves and snow on surfaces."""
+        """Albedo (n, 3) and mirror weight (n,) with water, fallen leaves and snow."""
         look = self.look
         ground = self.scene.ground[s.part]
         label = self.scene.label[s.part]
@@ -171,7 +171,7 @@ class Painter:
             drift = noise(x[rows], y[rows], 0.45, s.footprint[rows], 8.0)
             on_road = np.where(label[rows] == 7, 0.30 + 0.5 * (np.abs(s.v[rows]) > 3.3), 0.9)
             share = np.clip(look.litter * on_road * (0.55 + 0.5 * drift), 0, 0.95)
-            # One leaf per cell: a blob that is longer than wide, turned and moved at random.
+            # One leaf per cell: an elongated blob, randomly rotated and shifted.
             turn = random_of(cell_x, cell_y, 4) * np.pi
             dx = x[rows] / 0.09 - cell_x - 0.3 - 0.4 * random_of(cell_x, cell_y, 5)
             dy = y[rows] / 0.09 - cell_y - 0.3 - 0.4 * random_of(cell_x, cell_y, 6)
@@ -186,7 +186,7 @@ class Painter:
             lumps = noise(x + 0.4 * z, y + 0.4 * z, 0.05, s.footprint)
             drift = noise(x, y + z, 0.55, s.footprint, 6.0)
             up = smooth(normal[:, 2] + 0.10 * lumps + 0.08 * drift, 0.22, 0.55)
-            # Wind blows snow onto walls too; sprays of evergreens carry it on their upper sides.
+            # Wind also blows snow onto walls; evergreens carry it on their upper sides.
             cover = np.maximum(up, 0.75 * smooth(drift + 0.5 * lumps, 1.0, 1.8) * (np.abs(normal[:, 2]) < 0.3))
             cover = np.where(
                 label == 26, np.minimum(up + 0.5 * smooth(drift, 0.2, 1), 0.97) * (normal[:, 2] > -0.2), cover
@@ -202,7 +202,7 @@ class Painter:
         return albedo, mirror
 
     def _light(self, s: Samples, normal: Array, unit: Array) -> Array:
-        """Light (n, 3) that falls on surfaces: sky, sun, lamps and headlights."""
+        """Incoming light (n, 3) from sky, sun, lamps and headlights."""
         look, scene = self.look, self.scene
         label = scene.label[s.part]
         soft = scene.material[s.part] == _NAMES.index("leaf")
@@ -226,7 +226,7 @@ class Painter:
         return light
 
     def _openness(self, s: Samples, normal: Array) -> Array:
-        """How open the sky is over surfaces, from a few rays: softens what lies under cars and eaves."""
+        """Share of visible sky (n,), estimated from two rays: darkens surfaces under cars and eaves."""
         start = s.position + normal * 0.03
         around = random_of(s.triangle, np.floor(s.position * 50).astype(int).sum(axis=1)) * (2 * np.pi)
         total = np.zeros(len(start), np.float32)
@@ -239,7 +239,7 @@ class Painter:
         return 1 - 0.28 * total
 
     def _lamplight(self, position: Array, normal: Array, unit: Array) -> Array:
-        """Light (n, 3) of street lamps and of the car's own headlights."""
+        """Light (n, 3) from street lamps and the car's own headlights."""
         light = np.zeros(position.shape, np.float32)
         for lamp in self.lamps:
             offset = lamp - position
@@ -258,7 +258,7 @@ class Painter:
         return light
 
     def _mirrored(self, light: Array, mirror: Array, unit: Array, normal: Array, position: Array) -> Array:
-        """Add what shiny and wet surfaces mirror: the sky, or something dark that hides it."""
+        """Light (n, 3) with reflections on shiny and wet surfaces: of the sky, or of something dark that hides it."""
         look = self.look
         ripple = noise(position[:, 0], position[:, 1], 0.03, np.full(len(unit), 0.03, np.float32))
         ripple = np.where(normal[:, 2] > 0.9, 0.02 * ripple, 0)  # water ripples, windows do not
@@ -272,10 +272,8 @@ class Painter:
         return mix(light, seen.astype(np.float32), np.clip(mirror * fresnel * 1.6, 0, 0.9))
 
 
-def _soften_edges(
-    painter: Painter, grid: NDArray[np.float64], hits: Hits, light: Array, shape: tuple[int, int]
-) -> None:
-    """Take three more rays where neighbouring pixels see different things, and average (changes `light`)."""
+def _soften_edges(shader: Shader, grid: NDArray[np.float64], hits: Hits, light: Array, shape: tuple[int, int]) -> None:
+    """Supersample pixels at the edges of parts with three more rays; modifies `light`."""
     part = hits.part.reshape(shape)
     edge = np.zeros(shape, bool)
     edge[:, 1:] |= part[:, 1:] != part[:, :-1]
@@ -285,15 +283,15 @@ def _soften_edges(
     total = light[rows].copy()
     for dx, dy in ((0.35, 0.15), (-0.15, 0.35), (-0.3, -0.3)):
         pixels = grid[rows] + (dx, dy)
-        total += np.minimum(painter.paint(pixels, painter.cast(pixels)), 4.0)
+        total += np.minimum(shader.paint(pixels, shader.cast(pixels)), 4.0)
     light[rows] = total / 4
 
 
 def _expose(light: Array, look: Condition, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The camera: lens, weather in front of it, exposure, noise, 8 bits."""
+    """Camera model: lens, precipitation, exposure, noise, 8 bits."""
     height, width = light.shape[:2]
     scale = width / 512
-    if look.lamps > 0.5:  # light spills in the lens
+    if look.lamps > 0.5:  # glare in the lens
         bright = np.maximum(light - 0.8, 0)
         for sigma, weight in ((2.0, 0.25), (9.0, 0.12)):
             light = light + weight * ndimage.gaussian_filter(bright, (sigma * scale, sigma * scale, 0))
@@ -315,7 +313,7 @@ def _expose(light: Array, look: Condition, rng: np.random.Generator) -> NDArray[
 
 
 def _drops(light: Array, count: int, rng: np.random.Generator) -> Array:
-    """Drops on the lens: round patches that show the street blurred and upside down."""
+    """Add drops on the lens: round patches that show the street blurred and upside down."""
     height, width = light.shape[:2]
     blurred = ndimage.gaussian_filter(light, (0.012 * width, 0.012 * width, 0))[::-1]
     light = light.copy()
@@ -333,7 +331,7 @@ def _drops(light: Array, count: int, rng: np.random.Generator) -> Array:
 
 
 def _precipitation(light: Array, look: Condition, rng: np.random.Generator) -> Array:
-    """Streaks of rain or flakes of snow in the air, near and far."""
+    """Add streaks of rain or flakes of snow, near and far."""
     height, width = light.shape[:2]
     veil = np.zeros((height, width), np.float32)
     if look.streaks:

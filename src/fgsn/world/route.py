@@ -1,11 +1,11 @@
-"""The middle of the street: a line through the town that bends between crossings and never meets itself."""
+"""The centre line of the street: it bends between crossings and never crosses itself."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fgsn.world.meshes import Builder, Frame
+from fgsn.world.meshes import LocalFrame, MeshBuilder
 
 Array = NDArray[np.float64]
 _STEP = 0.5  # metres between samples of the line
@@ -15,7 +15,7 @@ _LONGEST_TURN = 0.5  # radians per block; keeps the radius of bends above the wi
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """Positions and headings every `_STEP` metres from `start`, and where the crossings are."""
+    """Positions and headings every `_STEP` metres from `start`, and the crossings."""
 
     start: float
     points: Array
@@ -31,7 +31,7 @@ class Route:
         return self.start + _STEP * (len(self.points) - 1)
 
     def at(self, along: ArrayLike, left: ArrayLike = 0.0) -> tuple[Array, Array]:
-        """Points (..., 2) and headings (...) at a distance along the route and metres to its left."""
+        """Points (..., 2) and headings (...) at a distance along the route and an offset to its left, in metres."""
         place = (np.asarray(along, np.float64) - self.start) / _STEP
         index = np.arange(len(self.points))
         x, y = (np.interp(place, index, self.points[:, axis]) for axis in (0, 1))
@@ -39,15 +39,15 @@ class Route:
         left = np.asarray(left, np.float64)
         return np.stack([x - left * np.sin(heading), y + left * np.cos(heading)], axis=-1), heading
 
-    def frame(self, along: float, left: float = 0.0, turn: float = 0.0) -> Frame:
-        """A local frame there, looking along the street, turned by `turn`."""
+    def frame(self, along: float, left: float = 0.0, turn: float = 0.0) -> LocalFrame:
+        """A local frame at that point, looking along the street, rotated by `turn` radians."""
         (x, y), heading = self.at(along, left)
-        return Frame(float(x), float(y), float(heading) + turn)
+        return LocalFrame(float(x), float(y), float(heading) + turn)
 
     def ribbon(
-        self, build: Builder, part: int, along: tuple[float, float], left: tuple[float, float], height: float
+        self, build: MeshBuilder, part: int, along: tuple[float, float], left: tuple[float, float], height: float
     ) -> None:
-        """A flat band; u runs along the route, v across it."""
+        """Add a flat band; u runs along the route, v across it."""
         s = np.linspace(*along, max(2, int(np.ceil((along[1] - along[0]) / 4)) + 1))
         near, far = (np.column_stack([self.at(s, d)[0], np.full(len(s), height)]) for d in left)
         corners = np.stack([near[:-1], near[1:], far[1:], far[:-1]], axis=1)
@@ -55,9 +55,9 @@ class Route:
         build.quads(part, corners, np.stack([uv_near[:-1], uv_near[1:], uv_far[1:], uv_far[:-1]], axis=1))
 
     def curb(
-        self, build: Builder, part: int, along: tuple[float, float], left: float, heights: tuple[float, float]
+        self, build: MeshBuilder, part: int, along: tuple[float, float], left: float, heights: tuple[float, float]
     ) -> None:
-        """An upright band at a constant distance to the left."""
+        """Add an upright band at a constant offset to the left."""
         s = np.linspace(*along, max(2, int(np.ceil((along[1] - along[0]) / 4)) + 1))
         line = self.at(s, left)[0]
         low, high = (np.column_stack([line, np.full(len(s), z)]) for z in heights)
@@ -67,14 +67,14 @@ class Route:
 
 
 def lay_route(seed: int, length: float, before: float = 40.0) -> Route:
-    """Lay a street of at least `length` metres; a longer one begins with the same blocks."""
+    """Generate a street of at least `length` metres; a longer one starts with the same blocks."""
     headings, crossings = [np.zeros(int(before / _STEP))], []
     along, heading, block = 0.0, 0.0, 0
     while along < length:
         rng = np.random.default_rng((seed, 1, block))
         size = float(rng.uniform(58, 88))
         turn = float(rng.uniform(-_LONGEST_TURN, _LONGEST_TURN))
-        turn = float(np.clip(heading + turn, -0.7, 0.7)) - heading  # so that the street never comes back
+        turn = float(np.clip(heading + turn, -0.7, 0.7)) - heading  # so that the street never turns back
         steps = round(size / _STEP)
         share = (np.arange(steps) * _STEP - _STRAIGHT) / (size - 2 * _STRAIGHT)
         share = np.clip(share, 0, 1)

@@ -1,4 +1,4 @@
-"""Rays through the town: what they hit, and what lies in the shade."""
+"""Ray casting: first hits and occlusion."""
 
 from dataclasses import dataclass
 
@@ -15,20 +15,20 @@ _NAMES = list(MATERIALS)
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """What N rays met first; `part` and `triangle` are -1 for the sky."""
+    """First hits of N rays; `part` and `triangle` are -1 for the sky."""
 
     depth: Array
-    """(N,) multiples of the ray's direction; infinite for the sky."""
+    """(N,) in units of the ray's direction; infinite for the sky."""
     part: NDArray[np.int64]
     triangle: NDArray[np.int64]
     normal: Array
-    """(N, 3) turned towards the ray's origin."""
+    """(N, 3) facing the ray's origin."""
     uv: Array
     """(N, 2) surface coordinates."""
 
 
 class RayMesh:
-    """A triangle soup that rays can be cast through."""
+    """A mesh with an acceleration structure for ray casting."""
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
@@ -57,12 +57,12 @@ class RayMesh:
         return Hits(depth, part, triangle, normal, uv)
 
     def blocked(self, origins: Array, directions: Array) -> NDArray[np.bool_]:
-        """Whether anything lies on the rays (N, 3) float32."""
+        """Whether the rays (N, 3) float32 hit anything, (N,)."""
         return self._scene.run(origins, directions, query="OCCLUDED") >= 0
 
 
 class Scene:
-    """The town in one condition on one drive, and for one image what moves through it."""
+    """The town on one drive, and for one image the things that move."""
 
     def __init__(self, standing: RayMesh, parts: list[Part], moving: RayMesh | None = None) -> None:
         self.standing, self.moving = standing, moving
@@ -72,17 +72,17 @@ class Scene:
         self.values = np.zeros((len(parts), 8), np.float32)
         for row, part in enumerate(parts):
             self.values[row, : len(part.values)] = part.values
-        # One more row, so that -1 (the sky) finds its own.
+        # The last row is that of the sky, whose part is -1.
         self.label = np.array([*(MATERIALS[part.material].label for part in parts), 23], np.uint8)
         self.static = np.array([*(MATERIALS[part.material].static for part in parts), False])
         self.ground = np.array([*(MATERIALS[part.material].ground for part in parts), False])
 
     def with_moving(self, mesh: Mesh, parts: list[Part]) -> "Scene":
-        """This scene with things that move in it; their parts are numbered after the scene's own."""
+        """This scene with moving things; their parts are numbered after those of the scene."""
         return Scene(self.standing, self.parts + parts, RayMesh(mesh)) if len(mesh) else self
 
     def cast(self, origins: Array, directions: Array) -> Hits:
-        """First hits of rays (N, 3) float32 with all that stands and moves."""
+        """First hits of rays (N, 3) float32 with standing and moving things."""
         hits = self.standing.cast(origins, directions)
         if self.moving is None:
             return hits
@@ -95,6 +95,6 @@ class Scene:
         return Hits(*columns)
 
     def blocked(self, origins: Array, directions: Array) -> NDArray[np.bool_]:
-        """Whether anything lies on the rays (N, 3) float32."""
+        """Whether the rays (N, 3) float32 hit anything, (N,)."""
         blocked = self.standing.blocked(origins, directions)
         return blocked if self.moving is None else blocked | self.moving.blocked(origins, directions)

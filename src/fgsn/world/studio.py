@@ -1,4 +1,4 @@
-"""One process's view of a world: builds town and scenes once, and makes the files of any image."""
+"""Renders the images of a town and writes their files; town and scenes are built once per process."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from fgsn.data.correspondences import centre_distance, write_correspondences
 from fgsn.files import atomic_write
 from fgsn.world.conditions import LOOKS
 from fgsn.world.drives import MAP, PAIRS, SENSOR, Drive, make_camera, make_drive, make_scene, moving_things, stream
-from fgsn.world.pairs import Eye, MapPiece, correspond, map_points
-from fgsn.world.render import View, render
+from fgsn.world.pairs import MapPiece, SceneCamera, exact_correspondences, map_points
+from fgsn.world.render import Rendering, render
 from fgsn.world.scene import Scene
 from fgsn.world.town import Town, build_town
 
@@ -25,7 +25,7 @@ _NEIGHBOURS = 7  # places before and after that may see a map point
 
 @dataclass(frozen=True)
 class World:
-    """What decides how a world looks; equal worlds share their town and scenes within a process."""
+    """Parameters of a town; equal ones share their geometry within a process."""
 
     root: Path
     seed: int
@@ -35,16 +35,16 @@ class World:
     splits: tuple[str, ...]
     """'training' or 'validation' for every place."""
     heading: float = 0.0
-    """Where the camera looks, in degrees to the right of the car's way."""
+    """Viewing direction, in degrees to the right of the driving direction."""
 
 
 def place_name(place: int) -> str:
-    """Name of a place."""
+    """The name of a place."""
     return f"place_{place:04d}"
 
 
 def image_name(drive: str, place: int) -> str:
-    """Path of an image relative to images/."""
+    """The path of an image relative to images/."""
     return f"{drive}/c0/{place_name(place)}.jpg"
 
 
@@ -56,33 +56,35 @@ def town_of(seed: int, places: int) -> Town:
 
 @lru_cache(maxsize=1)
 def drive_of(seed: int, places: int, name: str, heading: float = 0.0) -> Drive:
-    """A drive."""
+    """A drive, built once per process."""
     return make_drive(town_of(seed, places), seed, name, places, heading)
 
 
-@lru_cache(maxsize=2)  # the reference, and the condition at work
+@lru_cache(maxsize=2)  # the reference and the current condition
 def _scene_of(seed: int, places: int, name: str) -> Scene:
     return make_scene(town_of(seed, places), seed, drive_of(seed, places, name))
 
 
-def eye_of(seed: int, places: int, size: tuple[int, int], name: str, place: int, heading: float = 0.0) -> Eye:
-    """The camera of a drive at a place, in the scene as it is at that moment."""
+def camera_at(
+    seed: int, places: int, size: tuple[int, int], name: str, place: int, heading: float = 0.0
+) -> SceneCamera:
+    """The camera of a drive at a place, in the scene at that moment."""
     scene, drive = _scene_of(seed, places, name), drive_of(seed, places, name, heading)
     mesh, parts = moving_things(town_of(seed, places), seed, drive, place, len(scene.parts))
-    return Eye(scene.with_moving(mesh, parts), make_camera(size), drive.camera_from_world[place])
+    return SceneCamera(scene.with_moving(mesh, parts), make_camera(size), drive.camera_from_world[place])
 
 
-def picture(
+def render_image(
     seed: int, places: int, size: tuple[int, int], name: str, place: int, heading: float = 0.0
-) -> tuple[Eye, View]:
+) -> tuple[SceneCamera, Rendering]:
     """Render the image of a drive at a place."""
-    eye = eye_of(seed, places, size, name, place, heading)
+    camera = camera_at(seed, places, size, name, place, heading)
     rng = stream(seed, SENSOR, name, place)
-    return eye, render(eye.scene, LOOKS[name], town_of(seed, places).lamps, eye.camera, eye.pose, rng)
+    return camera, render(camera.scene, LOOKS[name], town_of(seed, places).lamps, camera.camera, camera.pose, rng)
 
 
 def image_files(world: World, drive: str, place: int) -> Mapping[str, Path]:
-    """Where the files of one image go."""
+    """Paths of the files of one image."""
     flat = f"{drive}_c0_{place_name(place)}.png"
     split = world.root / "segmented_images" / world.splits[place]
     files = {
@@ -98,31 +100,32 @@ def image_files(world: World, drive: str, place: int) -> Mapping[str, Path]:
 
 
 def make_image(world: World, drive: str, place: int) -> None:
-    """Render one image and write it with its depth, labels and correspondences; what exists is left."""
+    """Render one image and write it with its depth, labels and correspondences, unless all files exist."""
     files = image_files(world, drive, place)
     if all(file.exists() for file in files.values()):
         return
-    eye, view = picture(world.seed, world.places, world.size, drive, place, world.heading)
-    metric = np.where(view.depth < 655, view.depth, 0)
+    camera, rendering = render_image(world.seed, world.places, world.size, drive, place, world.heading)
+    metric = np.where(rendering.depth < 655, rendering.depth, 0)
     _save(files["depth"], np.rint(metric * 100).astype(np.uint16), "PNG", compress_level=1)
-    _save(files["anno"], view.labels, "PNG", compress_level=6)
-    _save(files["img"], view.image, "PNG", compress_level=1)
-    _save(files["image"], view.image, "JPEG", quality=92)
+    _save(files["anno"], rendering.labels, "PNG", compress_level=6)
+    _save(files["img"], rendering.image, "PNG", compress_level=1)
+    _save(files["image"], rendering.image, "JPEG", quality=92)
     if drive != REFERENCE:
-        reference = eye_of(world.seed, world.places, world.size, REFERENCE, place, world.heading)
+        reference = camera_at(world.seed, world.places, world.size, REFERENCE, place, world.heading)
         rng = stream(world.seed, PAIRS, drive, place)
-        pixels, others = correspond(reference, eye, world.points, rng)
+        pixels, others = exact_correspondences(reference, camera, world.points, rng)
         names = image_name(REFERENCE, place), image_name(drive, place)
-        write_correspondences(files["pairs"], *names, pixels, others, centre_distance(pixels, eye.camera.size))
+        write_correspondences(files["pairs"], *names, pixels, others, centre_distance(pixels, camera.camera.size))
 
 
 def make_map_piece(world: World, place: int) -> MapPiece:
-    """Map points of one place of the reference drive; its image must be there."""
+    """Map points of one place of the reference drive; its image must exist."""
     near = range(max(0, place - _NEIGHBOURS), min(world.places, place + _NEIGHBOURS + 1))
-    eyes = {other: eye_of(world.seed, world.places, world.size, REFERENCE, other, world.heading) for other in near}
+    town = world.seed, world.places, world.size, REFERENCE
+    cameras = {other: camera_at(*town, other, world.heading) for other in near}
     with Image.open(world.root / "images" / image_name(REFERENCE, place)) as file:
         image = np.asarray(file.convert("RGB"))
-    return map_points(image, place, eyes, MAP_POINTS, stream(world.seed, MAP, REFERENCE, place))
+    return map_points(image, place, cameras, MAP_POINTS, stream(world.seed, MAP, REFERENCE, place))
 
 
 def _save(path: Path, pixels: NDArray[np.generic], kind: str, **options: int) -> None:

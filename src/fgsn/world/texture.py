@@ -1,6 +1,6 @@
-"""Procedural patterns in surface coordinates (metres), filtered to the footprint of a pixel on the surface.
+"""Procedural patterns in surface coordinates (metres), band-limited to the footprint of a pixel on the surface.
 
-Everything works on flat float32 arrays, one value per ray, and is a pure function of its arguments.
+All functions are pure and work on flat float32 arrays with one value per ray.
 """
 
 from typing import Any
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.floating[Any]]  # float32 in practice; NumPy's types cannot follow it
+Array = NDArray[np.floating[Any]]  # float32 in practice; NumPy's types cannot express it
 _TILE = 512  # side of the noise tile in texels
 
 
 def _pyramid() -> tuple[Array, NDArray[np.int64]]:
-    """Flattened mip levels of a tileable noise with detail at all scales, zero mean, unit deviation."""
+    """Flattened mip levels of tileable noise with detail at all scales, zero mean and unit deviation; their starts."""
     rng = np.random.default_rng(20191)
     frequency = np.hypot(np.fft.fftfreq(_TILE)[:, None], np.fft.rfftfreq(_TILE)[None])
-    # Amplitude falls with the square root of frequency: grain stays strong, and blotches appear as well.
+    # Amplitude falls with the square root of frequency: strong grain, and some blotches.
     spectrum = np.fft.rfft2(rng.normal(size=(_TILE, _TILE))) / np.maximum(frequency, 2 / _TILE) ** 0.5
     spectrum[0, 0] = 0
     level = np.fft.irfft2(spectrum, s=(_TILE, _TILE))
@@ -33,16 +33,16 @@ _NOISE, _STARTS = _pyramid()
 
 
 def noise(u: Array, v: Array, texel: float, footprint: Array, shift: Array | float = 0.0) -> Array:
-    """Band-limited noise, about N(0, 1) near by, fading as the footprint grows.
+    """Band-limited noise, about N(0, 1) close up, fading as the footprint grows.
 
     Args:
         u, v: surface coordinates in metres, v up.
         texel: size of the finest detail in metres.
         footprint: size of a pixel on the surface in metres.
-        shift: moves the pattern; give every object its own.
+        shift: shift of the pattern; use a different one for every object.
     """
-    wanted = np.log2(np.maximum(footprint / texel, 1.0))
-    level = np.clip(np.rint(wanted).astype(np.int32), 0, len(_STARTS) - 1)
+    exact_level = np.log2(np.maximum(footprint / texel, 1.0))
+    level = np.clip(np.rint(exact_level).astype(np.int32), 0, len(_STARTS) - 1)
     side = _TILE >> level
     scale = (1.0 / texel) * np.exp2(-level).astype(np.float32)
     x = (u + 7.13 * shift) * scale
@@ -59,7 +59,7 @@ def noise(u: Array, v: Array, texel: float, footprint: Array, shift: Array | flo
 
 
 def random_of(*keys: NDArray[np.generic] | int) -> Array:
-    """A number in [0, 1) that depends on whole-number keys only (arrays broadcast)."""
+    """Hash integer keys to numbers in [0, 1); arrays broadcast."""
     state = np.array(2166136261, np.uint32)
     with np.errstate(over="ignore"):
         for key in keys:
@@ -71,7 +71,7 @@ def random_of(*keys: NDArray[np.generic] | int) -> Array:
 
 
 def within(value: Array, low: Array | float, high: Array | float, footprint: Array) -> Array:
-    """How much of a footprint around `value` lies in [low, high], in [0, 1]."""
+    """Share of the footprint around `value` that lies in [low, high]."""
     width = np.maximum(footprint, 1e-4)
     left = np.maximum(value - width / 2, low)
     right = np.minimum(value + width / 2, high)
@@ -79,16 +79,16 @@ def within(value: Array, low: Array | float, high: Array | float, footprint: Arr
 
 
 def lines(value: Array, period: Array | float, width: float, footprint: Array) -> Array:
-    """Coverage of a footprint by lines of `width` around every multiple of `period`, in [0, 1]."""
+    """Share of the footprint that is covered by lines of `width` at the multiples of `period`."""
     inside = np.abs((value / period + 0.5) % 1.0 - 0.5) * period
     near = within(inside, -width / 2, width / 2, footprint)
-    # Beyond half a period the footprint holds several lines: go over to their mean.
+    # A footprint above half a period contains several lines: blend to their mean.
     many = np.clip(footprint / (0.5 * period) - 0.5, 0.0, 1.0)
     return near * (1 - many) + width / period * many
 
 
 def smooth(value: Array, low: float, high: float) -> Array:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """Smoothstep: 0 below `low`, 1 above `high`."""
     t = np.clip((value - low) / (high - low), 0.0, 1.0)
     return t * t * (3 - 2 * t)
 
@@ -98,7 +98,7 @@ def rgb(values: ArrayLike) -> Array:
     return np.asarray(values, np.float32)
 
 
-def mix(a: Array | tuple[float, ...], b: Array | tuple[float, ...], share: Array) -> Array:
-    """Blend colours (N, 3) or (3,): a where `share` (N,) is 0, b where it is 1."""
+def mix(a: Array | tuple[float, ...], b: Array | tuple[float, ...], share: Array | np.float32) -> Array:
+    """Blend colours (N, 3) or (3,): a where `share`, (N,) or scalar, is 0, b where it is 1."""
     a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
-    return a + (b - a) * share[:, None]
+    return a + (b - a) * np.asarray(share)[..., None]

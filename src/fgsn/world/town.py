@@ -1,7 +1,7 @@
-"""The town: a street with crossings, and what stands along it; a pure function of its seed and its length.
+"""The town: a street with crossings and everything along it, a pure function of its seed and length.
 
-Across the street, to each side of the middle: a lane, a strip for parking, the kerb, the pavement, then front gardens
-and houses. Each side of each block has a character (terrace, villas, park, works).
+To each side of the centre line: a lane, a parking strip, the kerb, the pavement, then front gardens and houses. Each
+side of each block has a character (terrace, villas, park, works).
 """
 
 from collections.abc import Callable
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fgsn.world import buildings, furniture, plants
-from fgsn.world.meshes import Builder, Frame, Mesh, Part
+from fgsn.world.meshes import LocalFrame, Mesh, MeshBuilder, Part
 from fgsn.world.route import Route, lay_route
 
 SPACING = 8.0  # metres between places
@@ -22,28 +23,28 @@ SIDE_ROAD = 3.4  # half width of a crossing street
 KERB_HEIGHT = 0.13
 _SIDE_LENGTH = 75.0
 _LAWN = 42.0
-# Purposes of random numbers; with the seed in front and a count behind, each stream is its own.
+# Purposes of random generators; each is seeded with (seed, purpose, number).
 BLOCKS, TREES, FAR = 2, 3, 4
-Placer = Callable[[float, float], Frame]  # (along, left) to a frame whose y axis points away from the street
+Placer = Callable[[float, float], LocalFrame]  # (along, left) -> a frame whose y axis points away from the street
 
 
 @dataclass(frozen=True, eq=False)
 class Town:
-    """Everything that stays, and where things may stand."""
+    """Everything that is static, and the parking spaces."""
 
     route: Route
     mesh: Mesh
     parts: list[Part]
     lamps: NDArray[np.float64]
-    """(L, 3) positions of the lights."""
-    parking: list[Frame]
-    """Where cars may be parked, looking along the street."""
+    """(L, 3) positions of the street lights."""
+    parking: list[LocalFrame]
+    """Parking spaces; x points along the street."""
 
 
 def build_town(seed: int, places: int) -> Town:
-    """Build the town along a street with `places` places."""
+    """Build the town of a seed along a street with `places` places."""
     route = lay_route(seed, places * SPACING + VIEW)
-    build, lamps, parking = Builder(), [], []
+    build, lamps, parking = MeshBuilder(), [], []
     trees = [plants.grow(np.random.default_rng((seed, TREES, i))) for i in range(5)]
     road = build.part("road", (0.075, 0.075, 0.078))
     walk = build.part("sidewalk", (0.30, 0.29, 0.275))
@@ -73,13 +74,13 @@ def build_town(seed: int, places: int) -> Town:
                 parking.append(route.frame(along, hand * (KERB - 1.05), turn))
     _far(build, route, seed, lawn)
     mesh = build.mesh()
-    # What may fall comes last, so that the triangles that stay have the same numbers in every condition.
+    # Leaves come last, so that all other triangles have the same numbers in every condition.
     mesh = mesh.take(np.argsort(mesh.keep >= 0, kind="stable"))
     return Town(route, mesh, build.parts, np.array(lamps).reshape(-1, 3), parking)
 
 
-def _markings(build: Builder, route: Route, begin: float, end: float, rng: np.random.Generator) -> None:
-    """Zebra crossings, stop lines, arrows, patches of newer asphalt and manholes before the crossing at `end`."""
+def _markings(build: MeshBuilder, route: Route, begin: float, end: float, rng: Generator) -> None:
+    """Add zebra crossings, stop lines, arrows, patches of newer asphalt and manholes before the crossing at `end`."""
     white = build.part("marking", (0.55, 0.55, 0.52))
     for left in np.arange(-KERB + 0.45, KERB - 0.4, 1.0):
         for along in (end - SIDE_ROAD - 4.2, end + SIDE_ROAD + 1.2):
@@ -105,9 +106,9 @@ def _markings(build: Builder, route: Route, begin: float, end: float, rng: np.ra
 
 
 def _crossing(
-    build: Builder, route: Route, parts: tuple[int, ...], along: float, hand: int, rng: np.random.Generator
+    build: MeshBuilder, route: Route, parts: tuple[int, ...], along: float, hand: int, rng: Generator
 ) -> None:
-    """One arm of a side street, straight, with pavements; it ends at a house."""
+    """Add one arm of a side street, straight, with pavements; it ends at a house."""
     side, walk, kerb, lawn = parts
     at = route.frame(along, hand * KERB, hand * np.pi / 2)
     arm = Route(0.0, at.place([(d * 0.5, 0.0) for d in range(161)]), np.full(161, at.heading), np.zeros(0))
@@ -123,17 +124,12 @@ def _crossing(
 
 
 def _block(
-    build: Builder,
-    route: Route,
-    garden: tuple[float, float],
-    hand: int,
-    trees: list[plants.Tree],
-    rng: np.random.Generator,
+    build: MeshBuilder, route: Route, garden: tuple[float, float], hand: int, trees: list[plants.Tree], rng: Generator
 ) -> None:
-    """Fill one side of a block according to a character drawn for it."""
+    """Fill one side of a block according to its random character."""
     begin, end = garden
 
-    def at(along: float, left: float) -> Frame:
+    def at(along: float, left: float) -> LocalFrame:
         """A frame whose y axis points away from the street."""
         return route.frame(along, hand * left, 0.0 if hand > 0 else np.pi)
 
@@ -144,15 +140,13 @@ def _block(
             width = min(float(rng.uniform(8, 15)), end - along)
             step = float(rng.choice([0.0, 0.0, 0.6]))
             front = at(along + width / 2, PAVED + setback + step)
-            buildings.house(
-                build, front, width - 0.02, float(rng.uniform(9, 12)), int(rng.integers(3, 6)), rng, urban=True
-            )
+            depth, floors = float(rng.uniform(9, 12)), int(rng.integers(3, 6))
+            buildings.house(build, front, width - 0.02, depth, floors, rng, urban=True)
             along += width + (float(rng.uniform(2.5, 4)) if rng.random() < 0.15 else 0.0)
         for spot in np.arange(begin + 6, end - 4, float(rng.uniform(9, 14))):
             if rng.random() < 0.85:
-                plants.plant(
-                    build, trees[rng.integers(len(trees))], at(spot, KERB + 0.7), float(rng.uniform(6, 9)), rng
-                )
+                tree, height = trees[rng.integers(len(trees))], float(rng.uniform(6, 9))
+                plants.plant(build, tree, at(spot, KERB + 0.7), height, rng)
     elif character == "villas":
         along = begin + 1.0
         while along < end - 10:
@@ -172,36 +166,20 @@ def _block(
             else:
                 plants.conifer(build, spot, float(rng.uniform(6, 12)), rng)
         for _ in range(7):
-            plants.bush(
-                build,
-                at(float(rng.uniform(begin, end)), PAVED + float(rng.uniform(1.5, 8))),
-                float(rng.uniform(0.8, 1.7)),
-                rng,
-            )
+            spot = at(float(rng.uniform(begin, end)), PAVED + float(rng.uniform(1.5, 8)))
+            plants.bush(build, spot, float(rng.uniform(0.8, 1.7)), rng)
         buildings.house(build, at((begin + end) / 2, PAVED + 27), 30.0, 10.0, int(rng.integers(3, 6)), rng, urban=True)
     else:
         _border(build, at, begin, end - begin, rng, metal=True)
         along = begin + 2
         while along < end - 16:
             width = float(rng.uniform(15, 24))
-            buildings.house(
-                build,
-                at(along + width / 2, PAVED + float(rng.uniform(6, 12))),
-                width,
-                12.0,
-                int(rng.integers(1, 4)),
-                rng,
-                urban=True,
-            )
+            front = at(along + width / 2, PAVED + float(rng.uniform(6, 12)))
+            buildings.house(build, front, width, 12.0, int(rng.integers(1, 4)), rng, urban=True)
             along += width + float(rng.uniform(4, 8))
         for _ in range(3):
-            plants.plant(
-                build,
-                trees[rng.integers(len(trees))],
-                at(float(rng.uniform(begin, end)), PAVED + 2.5),
-                float(rng.uniform(6, 10)),
-                rng,
-            )
+            tree, spot = trees[rng.integers(len(trees))], at(float(rng.uniform(begin, end)), PAVED + 2.5)
+            plants.plant(build, tree, spot, float(rng.uniform(6, 10)), rng)
     for along in rng.uniform(begin, end, 3):
         # Signs on the right face the camera; those on the left face the other way.
         furniture.sign(build, at(float(along), KERB + 0.35), int(rng.integers(5)), rng)
@@ -209,32 +187,20 @@ def _block(
     furniture.traffic_light(build, route.frame(end + 0.8, hand * (KERB + 0.4)))
     for along in rng.uniform(begin, end - 5, 4):
         furniture.clutter(build, at(float(along), PAVED - 0.6 if rng.random() < 0.6 else KERB + 0.6), rng)
-    # A second row behind, so that the street does not stand in a void.
+    # A second row behind the first, so that the gaps show something.
     for along in np.arange(begin + 6, end, 15.0):
         if rng.random() < 0.7:
             back = at(float(along), 31 + float(rng.uniform(0, 4)))
             buildings.house(build, back, 11.0, 8.0, int(rng.integers(1, 5)), rng, urban=bool(rng.random() < 0.5))
         else:
-            plants.plant(
-                build,
-                trees[rng.integers(len(trees))],
-                at(float(along), 27.0),
-                float(rng.uniform(9, 14)),
-                rng,
-                near=False,
-            )
+            tree, height = trees[rng.integers(len(trees))], float(rng.uniform(9, 14))
+            plants.plant(build, tree, at(float(along), 27.0), height, rng, near=False)
 
 
 def _garden(
-    build: Builder,
-    at: Placer,
-    along: float,
-    lot: float,
-    setback: float,
-    trees: list[plants.Tree],
-    rng: np.random.Generator,
+    build: MeshBuilder, at: Placer, along: float, lot: float, setback: float, trees: list[plants.Tree], rng: Generator
 ) -> None:
-    """A front garden: a border, a drive, trees and bushes."""
+    """Add a front garden: a border, a driveway, trees and bushes."""
     drive = build.part("sidewalk", np.array((0.27, 0.24, 0.22)) * rng.uniform(0.8, 1.2))
     corner = at(along + lot - 2.9, PAVED)
     build.box(drive, corner, (0, 0, 0.05), (2.6, setback, KERB_HEIGHT + 0.005))
@@ -250,22 +216,20 @@ def _garden(
             plants.bush(build, spot, float(rng.uniform(0.7, 1.5)), rng)
 
 
-def _border(
-    build: Builder, at: Placer, along: float, length: float, rng: np.random.Generator, metal: bool = False
-) -> None:
-    """What separates a garden from the pavement: hedge, fence or wall, in pieces that follow the bend."""
+def _border(build: MeshBuilder, at: Placer, along: float, length: float, rng: Generator, metal: bool = False) -> None:
+    """Add a hedge, fence or wall between garden and pavement, in pieces that follow the bend."""
     kind = 2 if metal else int(rng.integers(5))
     state = rng.bit_generator.state
     for start in np.arange(0, length, 6.0):
-        rng.bit_generator.state = state  # every piece of one border looks alike
+        rng.bit_generator.state = state  # all pieces of a border look the same
         piece = min(6.0, length - start)
         frame = at(along + start, PAVED + 0.35)
         _border_piece(build, kind, frame, at(along + start + piece, PAVED + 0.35), rng)
 
 
-def _border_piece(build: Builder, kind: int, start: Frame, end: Frame, rng: np.random.Generator) -> None:
+def _border_piece(build: MeshBuilder, kind: int, start: LocalFrame, end: LocalFrame, rng: Generator) -> None:
     dx, dy = end.x - start.x, end.y - start.y
-    frame = Frame(start.x, start.y, float(np.arctan2(dy, dx)), KERB_HEIGHT - 0.02)
+    frame = LocalFrame(start.x, start.y, float(np.arctan2(dy, dx)), KERB_HEIGHT - 0.02)
     length = float(np.hypot(dx, dy))
     if kind == 0:
         plants.hedge(build, frame, length, float(rng.uniform(0.9, 1.8)), rng)
@@ -277,20 +241,15 @@ def _border_piece(build: Builder, kind: int, start: Frame, end: Frame, rng: np.r
         furniture.garden_wall(build, frame, length, rng)
 
 
-def _far(build: Builder, route: Route, seed: int, lawn: int) -> None:
-    """Ground to the horizon, and wooded hills around it."""
+def _far(build: MeshBuilder, route: Route, seed: int, lawn: int) -> None:
+    """Add ground up to the horizon, and wooded hills around it."""
     rng = np.random.default_rng((seed, FAR))
     middle = route.points[len(route.points) // 2]
     reach = (route.end - route.start) / 2 + 60
     ground = build.part("lawn", (0.075, 0.105, 0.032))
     x, y = middle
     far = reach + 900
-    corners = [
-        (x - far, y - far, -0.35),
-        (x + far, y - far, -0.35),
-        (x + far, y + far, -0.35),
-        (x - far, y + far, -0.35),
-    ]
+    corners = [(x + i * far, y + j * far, -0.35) for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
     build.quads(ground, [corners], [[corner[:2] for corner in corners]])
     hills = build.part("terrain", (0.045, 0.075, 0.03))
     angle = np.linspace(0, 2 * np.pi, 121)

@@ -1,8 +1,9 @@
-"""Cars and people: whatever moves, and so never carries a correspondence."""
+"""Cars and people; they move, so they never have correspondences."""
 
 import numpy as np
+from numpy.random import Generator
 
-from fgsn.world.meshes import Builder, Frame
+from fgsn.world.meshes import LocalFrame, MeshBuilder
 
 _PAINT = [
     (0.60, 0.60, 0.62), (0.03, 0.03, 0.035), (0.25, 0.26, 0.28), (0.35, 0.02, 0.02),
@@ -10,14 +11,12 @@ _PAINT = [
 ]  # fmt: skip
 
 
-def car(build: Builder, frame: Frame, rng: np.random.Generator, lit: bool = False) -> None:
-    """A car on local x, its nose ahead, centred on the frame; `lit` has its lights on in the dark."""
+def car(build: MeshBuilder, frame: LocalFrame, rng: Generator, lit: bool = False) -> None:
+    """Add a car along local x, centred at the frame; if `lit`, its lights are on in the dark."""
     paint = build.part("car", np.array(_PAINT[rng.integers(len(_PAINT))]) * rng.uniform(0.8, 1.2))
     glass, tyre = build.part("car glass", (0.02, 0.025, 0.03)), build.part("tyre", (0.015, 0.015, 0.016))
-    front, rear = (
-        build.part("headlight", (0.7, 0.7, 0.7), (float(lit),)),
-        build.part("taillight", (0.35, 0.01, 0.01), (float(lit),)),
-    )
+    front = build.part("headlight", (0.7, 0.7, 0.7), (float(lit),))
+    rear = build.part("taillight", (0.35, 0.01, 0.01), (float(lit),))
     kind = int(rng.integers(3))  # saloon, estate, van
     length, half = (4.4, 4.6, 4.9)[kind] * float(rng.uniform(0.9, 1.05)), 0.87
     waist, roof = (0.92, 0.95, 1.1)[kind], (1.42, 1.48, 1.95)[kind]
@@ -29,33 +28,18 @@ def car(build: Builder, frame: Frame, rng: np.random.Generator, lit: bool = Fals
     _prism(build, paint, frame, body, half, half)
     cabin = [(cabin_low[0], waist), (cabin_low[1], waist), (cabin_high[1], roof - 0.04), (cabin_high[0], roof - 0.04)]
     _prism(build, glass, frame, cabin, half - 0.05, half - 0.17)
-    lid = [
-        (cabin_high[0] - 0.04, roof - 0.05),
-        (cabin_high[1] + 0.04, roof - 0.05),
-        (cabin_high[1] - 0.1, roof),
-        (cabin_high[0] + 0.1, roof),
-    ]
+    x0, x1 = cabin_high
+    lid = [(x0 - 0.04, roof - 0.05), (x1 + 0.04, roof - 0.05), (x1 - 0.1, roof), (x0 + 0.1, roof)]
     _prism(build, paint, frame, lid, half - 0.15, half - 0.2)
-    middle = (cabin_high[0] + cabin_high[1]) / 2
-    pillar = [
-        (middle - 0.05, waist),
-        (middle + 0.05, waist),
-        (middle + 0.05, roof - 0.03),
-        (middle - 0.05, roof - 0.03),
-    ]
+    x0, x1 = (x0 + x1) / 2 - 0.05, (x0 + x1) / 2 + 0.05
+    pillar = [(x0, waist), (x1, waist), (x1, roof - 0.03), (x0, roof - 0.03)]
     _prism(build, paint, frame, pillar, half - 0.04, half - 0.16)
     for x in (back + 0.8, ahead - 0.85):
         for y in (-1, 1):
             hub = frame.place((x, y * (half - 0.2), 0.32)), frame.place((x, y * (half + 0.02), 0.32))
             build.tube(tyre, *hub, 0.32, 0.32, 14)
-            build.tube(
-                build.part("rim", (0.35, 0.35, 0.36)),
-                frame.place((x, y * (half + 0.021), 0.32)),
-                frame.place((x, y * (half + 0.03), 0.32)),
-                0.2,
-                0.0,
-                10,
-            )
+            cap = frame.place((x, y * (half + 0.021), 0.32)), frame.place((x, y * (half + 0.03), 0.32))
+            build.tube(build.part("rim", (0.35, 0.35, 0.36)), *cap, 0.2, 0.0, 10)
             build.tube(tyre, hub[1], frame.place((x, y * (half + 0.022), 0.32)), 0.32, 0.18, 14)
     for y in (-1, 1):
         low, high = sorted((y * 0.45, y * 0.82))
@@ -66,9 +50,14 @@ def car(build: Builder, frame: Frame, rng: np.random.Generator, lit: bool = Fals
 
 
 def _prism(
-    build: Builder, part: int, frame: Frame, outline: list[tuple[float, float]], low_half: float, high_half: float
+    build: MeshBuilder,
+    part: int,
+    frame: LocalFrame,
+    outline: list[tuple[float, float]],
+    low_half: float,
+    high_half: float,
 ) -> None:
-    """Extrude a side view (x, z) across y; the half width goes from the lowest to the highest z."""
+    """Extrude a side view (x, z) along y; the half width changes linearly from the lowest to the highest z."""
     shape = np.array(outline)
     z = shape[:, 1]
     half = low_half + (high_half - low_half) * (z - z.min()) / np.ptp(z)
@@ -80,8 +69,8 @@ def _prism(
     build.quads(part, np.stack([left, left[after], right[after], right], axis=1))
 
 
-def person(build: Builder, frame: Frame, rng: np.random.Generator) -> None:
-    """A pedestrian in mid-step, walking along local x."""
+def person(build: MeshBuilder, frame: LocalFrame, rng: Generator) -> None:
+    """Add a pedestrian walking along local x."""
     skin = build.part("person", (0.45, 0.28, 0.20))
     coat = build.part("person", rng.uniform(0.02, 0.4, 3))
     trousers = build.part("person", rng.uniform(0.02, 0.12, 3))

@@ -1,10 +1,10 @@
-"""How right are correspondences from images? Found ones beside those that came with the images.
+"""Accuracy of correspondences from images, compared with correspondences that come with a data set.
 
     fgsn correspond --images DATA/images --reference CONDITION --out FOUND ...
-    python benchmarks/correspond_photographs.py FOUND DATA
+    python benchmarks/correspond_images.py FOUND DATA
 
-Where a point that was found has points of the given correspondences around it (within 60 pixels in the reference),
-these are interpolated by a robust local affine fit, and the two targets compared; pairs in either direction.
+If a found point has given correspondences around it (within 60 pixels in the reference), these are interpolated by a
+robust local affine fit, and the two target points are compared. Pairs may be in either direction.
 """
 
 import argparse
@@ -20,7 +20,7 @@ NEAR, NEIGHBOURS, FEWEST = 60.0, 8, 4
 
 
 def compared(found: Correspondences, given: Correspondences) -> np.ndarray:
-    """Distance (N,) in pixels between found and interpolated targets; NaN where nothing is given near."""
+    """Distance (N,) in pixels between found and interpolated targets; NaN if no given points are near."""
     apart, rows = KDTree(given.points_ref).query(found.points_ref, k=NEIGHBOURS, distance_upper_bound=NEAR)
     off = np.full(len(found.points_ref), np.nan)
     for n, (distance, row) in enumerate(zip(apart, rows, strict=True)):
@@ -31,7 +31,7 @@ def compared(found: Correspondences, given: Correspondences) -> np.ndarray:
         weight = np.ones(len(near))
         fit = np.zeros((3, 2))
         for _ in range(4):
-            # A little ridge on the slopes: with few neighbours the displacement of the middle is what counts.
+            # A small ridge on the slopes: with few neighbours, only the displacement of the centre is reliable.
             normal = design.T @ (design * weight[:, None]) + np.diag([100.0, 100.0, 0.0])
             moves = given.points_tgt[near] - given.points_ref[near]
             fit = np.linalg.solve(normal, design.T @ (moves * weight[:, None]))

@@ -1,11 +1,11 @@
-"""Label metrics on real images, at places never trained on.
+"""Label metrics on real images, at places that were not trained on.
 
-    python benchmarks/real_photographs.py DATA --base MODEL --out FOLDER --set cmu|michigan [--json FILE]
+    python benchmarks/real_images.py DATA --base MODEL --out FOLDER --set cmu|michigan [--json FILE]
 
-DATA holds the folders cmu_seasons and michigan (see the README of the development data). `cmu` trains on the first 60 %
-of the route and measures on the rest; training pairs that share an image with the rest are left out. `michigan`
-trains on two places and measures on the third, three times. Four kinds of labels are compared: the base network's
-classes, the codebook on the base network's features as they are, and trained labels without and with L_corr.
+DATA contains the folders cmu_seasons and michigan (see the README of the development data). `cmu` trains on the first
+60 % of the route and evaluates on the rest; training pairs that share an image with the rest are dropped. `michigan`
+trains on two places and evaluates on the third, three times. Compares four kinds of labels: the classes of the base
+network, a codebook of its untrained features, and trained labels without and with L_corr.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from fgsn.cli import show
 from fgsn.config import EvaluateSettings, PrepareSettings, TrainSettings
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
-from fgsn.data.images import image_size
+from fgsn.data.images import image_size, read_image
 from fgsn.data.prepare import prepare
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.evaluation.measure import measure
@@ -37,7 +37,7 @@ TRAINED_SHARE = 0.6
 
 
 def subset(source: Path, out: Path, files: list[str]) -> Path:
-    """A data set of some of the pairs of another; all of them on the training side."""
+    """Make a data set of some pairs of another one, all in its training list."""
     (out / "correspondence_data").mkdir(parents=True, exist_ok=True)
     if not (out / "images").exists():
         (out / "images").symlink_to(source / "images")
@@ -49,7 +49,7 @@ def subset(source: Path, out: Path, files: list[str]) -> Path:
 
 
 def cmu_folds(data: Path, out: Path) -> dict[str, tuple[Path, Path]]:
-    """One fold: the first part of the route to train on, the rest to measure on."""
+    """One fold: train on the first part of the route, evaluate on the rest."""
     source = (data / "cmu_seasons").resolve()
     with (source / "pairs.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -67,7 +67,7 @@ def cmu_folds(data: Path, out: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def michigan_folds(data: Path, out: Path) -> dict[str, tuple[Path, Path]]:
-    """Three folds, one for each place."""
+    """Three folds, one per place."""
     source = (data / "michigan").resolve()
     with (source / "pairs.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["status"] == "ok"]
@@ -88,7 +88,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def untrained(run: Path, data: Path) -> dict[str, Any]:
-    """Metrics of the codebook on the start network's features, which are those it was clustered from."""
+    """Metrics of the first codebook on the features of the initial network, from which it was clustered."""
     model = load(run / "codebooks" / "step0000000.safetensors")
     dataset = Dataset.open(data)
     pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs("all")]
@@ -97,8 +97,6 @@ def untrained(run: Path, data: Path) -> dict[str, Any]:
 
 def nearest_cluster(model: Model, image: Path) -> np.ndarray:
     """Label map (H, W) of the nearest centroids of the feature cells."""
-    from fgsn.data.images import read_image
-
     assert model.codebook is not None
     ids = model.codebook.assign_map(model.feature_map(read_image(image))[None])[0].cpu().numpy()
     width, height = image_size(image)
