@@ -58,7 +58,7 @@ def test_broken_images(root):
     (root / "images/snow/c0/extra.jpg").write_bytes(b"no image")
     found = problems(root)
     assert len(found) == 2
-    assert "extra.jpg is not a readable image" in found[0]
+    assert "extra.jpg is not an image" in found[0]
     assert "003.png is broken or cut off" in found[1]
     assert len(problems(root, decode=0)) == 2
     assert len(problems(root, decode=1)) == 1

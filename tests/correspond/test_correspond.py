@@ -154,6 +154,6 @@ def test_a_broken_image_is_listed_and_the_rest_goes_on(tmp_path, photos, capsys)
     assert stop.value.code == 1
     results = json.loads(capsys.readouterr().out)
     assert len(results["failed"]) == 1
-    assert "winter/c0/002.jpg is not a readable image" in results["failed"][0]
+    assert "winter/c0/002.jpg is not an image" in results["failed"][0]
     assert results["pairs"] == 5 * 2 - results["refused_pairs"] > 4
     assert results["refused"] == {"an image is missing or cannot be read": results["refused_pairs"]}

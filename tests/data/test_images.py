@@ -69,7 +69,7 @@ def test_cut_off_files_are_one_line(tmp_path, share, suffix):
 
 def test_foreign_files_are_one_line(tmp_path):
     (tmp_path / "x.png").write_text("not an image")
-    for path, expected in ((tmp_path / "x.png", "is not a readable image"), (tmp_path / "no.png", "does not exist")):
+    for path, expected in ((tmp_path / "x.png", "is not an image"), (tmp_path / "no.png", "does not exist")):
         with pytest.raises(FgsnError, match=expected):
             read_image(path)
         with pytest.raises(FgsnError, match=expected):

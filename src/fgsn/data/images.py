@@ -42,7 +42,7 @@ def open_image(path: Path | str, formats: list[str] | None = None) -> Iterator[I
     except FileNotFoundError:
         raise FgsnError(f"image {path} does not exist") from None
     except UnidentifiedImageError:
-        raise FgsnError(f"{path} is not a readable image, or is cut off near its start") from None
+        raise FgsnError(f"{path} is not an image, or is cut off near its start") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise FgsnError(f"image {path} has more than {limit} million pixels; make it smaller") from None
