@@ -61,7 +61,7 @@ def parity(device: torch.device, small: bool, folder: Path) -> dict[str, float]:
 
     tracker, shown = pfsl.make_filter(200, 500, 100, device)
     tracker.step(pfsl.STILL, shown, pfsl.CAMERA)
-    evidence, middle, _ = tracker._look(shown, pfsl.CAMERA)
+    evidence, middle, _ = tracker._likelihood(shown, pfsl.CAMERA)
     there = evidence.scores(rotations.to_matrix(tracker._quaternions), tracker._centres - middle).cpu().numpy()
     apart = np.abs(there - pfsl.baseline_scores(tracker, evidence, middle))
     found["pfsl_median_difference"] = float(np.median(apart))

@@ -66,9 +66,9 @@ RIGHT, WRONG = 10.0, 25.0
 METRICS = ("information_bits", "kappa", "match_lift", "clusters_used")
 MATCHERS = {
     "sift": ("sift", 2048),
-    "sift, no ratio test": ("sift-loose", 2048),
+    "sift, no ratio test": ("sift-unfiltered", 2048),
     "xfeat": ("xfeat", 1024),
-    "xfeat, any similarity": ("xfeat-loose", 1024),
+    "xfeat, any similarity": ("xfeat-unfiltered", 1024),
     "xfeat-lighterglue": ("xfeat-lighterglue", 1024),
 }
 METHODS = {

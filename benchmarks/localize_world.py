@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--places", type=int, default=36)
     parser.add_argument("--iterations", type=int, default=1500)
     parser.add_argument("--clusters", type=int, default=100)
-    parser.add_argument("--matchers", nargs="+", default=["xfeat", "xfeat-loose"])
+    parser.add_argument("--matchers", nargs="+", default=["xfeat", "xfeat-unfiltered"])
     parser.add_argument("--max-error", type=float, default=4.0)
     options = parser.parse_args()
 

@@ -18,7 +18,7 @@ import torch
 
 from fgsn.bench.pfsl import CAMERA, STILL, baseline_scores, make_filter
 from fgsn.tracking import particle_filter
-from fgsn.tracking.likelihood import LabelEvidence
+from fgsn.tracking.likelihood import LabelLikelihood
 
 FRAMES = 10
 
@@ -51,19 +51,19 @@ def main() -> None:
     first = time.perf_counter() - first
 
     times: dict[str, list[float]] = defaultdict(list)
-    kept: list[tuple[LabelEvidence, torch.Tensor, float]] = []
-    look = tracker._look
+    kept: list[tuple[LabelLikelihood, torch.Tensor, float]] = []
+    look = tracker._likelihood
 
     def remember(*arguments: Any) -> Any:
         kept.append(look(*arguments))
         return kept[-1]
 
     tracker.predict = timed(times, "predict", tracker.predict)
-    tracker._look = timed(times, "prepare the image", remember)
+    tracker._likelihood = timed(times, "prepare the image", remember)
     tracker.update = timed(times, "update", tracker.update)
     tracker.estimate = timed(times, "mean and covariance", tracker.estimate)
-    scores = LabelEvidence.scores
-    particle_filter.LabelEvidence.scores = timed(times, "score particles", scores)
+    scores = LabelLikelihood.scores
+    particle_filter.LabelLikelihood.scores = timed(times, "score particles", scores)
     for _ in range(FRAMES):
         timed(times, "step", tracker.step)(STILL, labels, CAMERA)
 

@@ -44,7 +44,7 @@ from fgsn.localization.hloc_matches import open_hloc_matches
 from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.map_folder import load_map, save_map
 from fgsn.matching.candidates import listed_pairs, read_positions
-from fgsn.matching.features import read_matches, write_matches
+from fgsn.matching.feature_matches import read_matches, write_matches
 from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints
 from fgsn.models.foreign import read_published_codebook, read_weights
 from fgsn.models.model_file import read_model_file

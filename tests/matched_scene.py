@@ -17,7 +17,7 @@ CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)
 
 @dataclass
 class KnowingMatcher:
-    """Gives each image its own key points, in whatever size it comes; its number stands in its first pixel."""
+    """Gives each image its own keypoints, in whatever size it comes; its number stands in its first pixel."""
 
     found: list[Keypoints]
     name: str = "knowing"

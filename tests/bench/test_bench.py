@@ -95,7 +95,7 @@ def test_operations_of_the_network_are_counted():
 def test_pfsl_scores_are_those_of_the_baseline():
     tracker, shown = pfsl.make_filter(20, 100, 10, CPU)
     tracker.step(pfsl.STILL, shown, pfsl.CAMERA)
-    evidence, middle, _ = tracker._look(shown, pfsl.CAMERA)
+    evidence, middle, _ = tracker._likelihood(shown, pfsl.CAMERA)
     rotation = pfsl.rotations.to_matrix(tracker._quaternions)
     ours = evidence.scores(rotation, tracker._centres - middle).numpy()
     apart = np.abs(ours - pfsl.baseline_scores(tracker, evidence, middle))

@@ -76,7 +76,7 @@ def test_an_empty_result_file_scores_nothing(files):
 def test_unknown_images(files, capsys):
     with files["poses"].open("a") as file:
         file.write("rain/c0/1.jpg 1 0 0 0 0 0 0\n")
-    with pytest.raises(FgsnError, match=r"poses\.txt:8: 'rain/c0/1\.jpg' is no known query"):
+    with pytest.raises(FgsnError, match=r"poses\.txt:8: 'rain/c0/1\.jpg' is not a known query"):
         score_poses(ScorePosesSettings(**files))
     assert score_poses(ScorePosesSettings(**files, partial=True))["all"]["recall"] == [50, 62.5, 75]
     assert "poses of images without truth: 1, first" in capsys.readouterr().err

@@ -65,8 +65,8 @@ def test_matrices_are_guessed_from_their_number(tmp_path):
     ("line", "says"),
     [
         (numbers(np.eye(4) * 2), "last row"),
-        (numbers(np.diag([2, 1, 1, 1])), "no rotation"),
-        (numbers(np.diag([-1, 1, 1, 1])), "no rotation"),
+        (numbers(np.diag([2, 1, 1, 1])), "not a rotation"),
+        (numbers(np.diag([-1, 1, 1, 1])), "not a rotation"),
         (numbers(np.eye(4)[:3]), "expected 'name m11"),
     ],
 )
@@ -81,13 +81,13 @@ def test_folders_of_lists(tmp_path):
     folder = tmp_path / "camera-poses"
     folder.mkdir()
     (folder / "empty.txt").write_text("")
-    with pytest.raises(FgsnError, match="holds no pose"):
+    with pytest.raises(FgsnError, match="contains no poses"):
         read_truth(folder)
     (folder / "a.txt").write_text(f"x.jpg {numbers(quaternion(), CENTRE)}\n")
     (folder / "b.txt").write_text(f"img_00122_c1_1284562629716208us.jpg {numbers(quaternion(), CENTRE)}\n")
     assert read_truth(folder).conditions == ["a", "2010-09-15"]
     (folder / "b.txt").write_text(f"x.jpg {numbers(quaternion(), CENTRE)}\n")
-    with pytest.raises(FgsnError, match="stands in another file"):
+    with pytest.raises(FgsnError, match="is in another file"):
         read_truth(folder)
 
 

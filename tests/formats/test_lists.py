@@ -26,8 +26,8 @@ def test_comments_and_blank_lines_are_left_out_and_names_may_hold_spaces(tmp_pat
         ("x 1 nan\n", "finite"),
         ("x 1 1e999\n", "finite"),
         ("x 1 2 3\n", "more numbers"),
-        ("#\nx 1 2\nx 1 2\n", r"a\.txt:3: 'x' stands in line 2 already"),
-        ("# nothing\n", "holds no line"),
+        ("#\nx 1 2\nx 1 2\n", r"a\.txt:3: 'x' is already in line 2"),
+        ("# nothing\n", "contains no line"),
         ("1 2\n", "expected"),
     ],
 )
@@ -39,14 +39,14 @@ def test_broken_lists_are_said_in_one_line(tmp_path, text, says):
 
 
 def test_a_folder_is_all_its_lists(tmp_path):
-    with pytest.raises(FgsnError, match=r"holds no \.txt file"):
+    with pytest.raises(FgsnError, match=r"contains no \.txt files"):
         list_files(tmp_path)
     (tmp_path / "b.txt").write_text("y 1 2\n")
     (tmp_path / "a.txt").write_text("x 1 2\n")
     (tmp_path / "notes.md").write_text("hello")
     assert list(read(tmp_path)) == ["x", "y"]
     (tmp_path / "b.txt").write_text("x 1 2\n")
-    with pytest.raises(FgsnError, match=r"b\.txt:1: 'x' stands in a\.txt:1 already"):
+    with pytest.raises(FgsnError, match=r"b\.txt:1: 'x' is already in a\.txt:1"):
         read(tmp_path)
     with pytest.raises(FgsnError, match="does not exist"):
         read(tmp_path / "c.txt")

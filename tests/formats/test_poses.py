@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
 from fgsn.errors import FgsnError
-from fgsn.formats.poses import Endings, read_results, write_results
+from fgsn.formats.poses import SuffixLookup, read_results, write_results
 from fgsn.geometry.pose import Pose
 from localization.toy import read_or_refused
 
@@ -48,7 +48,7 @@ def test_names_of_the_benchmarks(tmp_path):
     assert read_results(tmp_path / "cmu.txt", known=names).names == ["img_1_c0_5us.jpg", "img_2_c0_6us.jpg"]
     shared = [f"slice{number}/query/img_04339_c0_1283348135154347us.jpg" for number in (6, 7)]
     assert write_results(tmp_path / "border.txt", shared, some_poses(2), "cmu") == 1
-    with pytest.raises(FgsnError, match=r"'a/1\.jpg' and 'b/1\.jpg' would both be called '1\.jpg'"):
+    with pytest.raises(FgsnError, match=r"'a/1\.jpg' and 'b/1\.jpg' would both be written as '1\.jpg'"):
         write_results(tmp_path / "twice.txt", ["a/1.jpg", "b/1.jpg"], some_poses(2), "cmu")
 
 
@@ -56,10 +56,10 @@ def test_nothing_broken_is_written(tmp_path):
     path, poses = tmp_path / "r.txt", some_poses(2)
     broken = Pose(poses.rotation, np.where([[True], [False]], np.nan, poses.translation))
     mirrored = Pose(poses.rotation * [[[1]], [[-1]]], poses.translation)
-    for wrong, says in ((broken, "'a' is not finite"), (mirrored, "'b' is not finite or no rotation")):
+    for wrong, says in ((broken, "'a' is not finite"), (mirrored, "'b' is not finite or not a rotation")):
         with pytest.raises(FgsnError, match=says):
             write_results(path, ["a", "b"], wrong)
-    with pytest.raises(FgsnError, match="3 names do not fit 2 poses"):
+    with pytest.raises(FgsnError, match="3 names for 2 poses"):
         write_results(path, ["a", "b", "c"], poses)
     for name in ("#a", "a\nb", " a", ""):
         with pytest.raises(FgsnError, match="cannot be the name"):
@@ -80,9 +80,9 @@ def test_no_pose_at_all_is_a_result_too(tmp_path):
         ("b.jpg 1 0 0 0 1 2", "expected 'name qw qx qy qz tx ty tz'"),
         ("b.jpg 1 0 0 0 1 2 3 4", "more numbers"),
         ("b.jpg 1 0 0 0 1 2 inf", "finite"),
-        ("a.jpg 1 0 0 0 1 2 3", "stands in line 1 already"),
-        ("c.jpg 1 0 0 0 1 2 3", "'c.jpg' is no known query; did you mean"),
-        ("/ 1 0 0 0 1 2 3", "is no known query"),
+        ("a.jpg 1 0 0 0 1 2 3", "is already in line 1"),
+        ("c.jpg 1 0 0 0 1 2 3", "'c.jpg' is not a known query; did you mean"),
+        ("/ 1 0 0 0 1 2 3", "is not a known query"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, line, says):
@@ -94,15 +94,15 @@ def test_a_broken_line_is_named(tmp_path, line, says):
 
 
 def test_shortened_names():
-    ends = Endings(["s1/c0/a.jpg", "s2/c0/a.jpg", "s1/c0/b.png"])
-    assert ends.find("s1/c0/a.jpg") == "s1/c0/a.jpg"
-    assert ends.find("root/s2/c0/a.jpg") == "s2/c0/a.jpg"
-    assert ends.find("b.jpg") == "s1/c0/b.png"
+    lookup = SuffixLookup(["s1/c0/a.jpg", "s2/c0/a.jpg", "s1/c0/b.png"])
+    assert lookup.find("s1/c0/a.jpg") == "s1/c0/a.jpg"
+    assert lookup.find("root/s2/c0/a.jpg") == "s2/c0/a.jpg"
+    assert lookup.find("b.jpg") == "s1/c0/b.png"
     with pytest.raises(FgsnError, match="could be"):
-        ends.find("c0/a.jpg")
+        lookup.find("c0/a.jpg")
     for nothing in ("c1/b.png", "", "..", "/"):
-        with pytest.raises(FgsnError, match="no known query"):
-            ends.find(nothing)
+        with pytest.raises(FgsnError, match="not a known query"):
+            lookup.find(nothing)
 
 
 @settings(max_examples=50, deadline=None)

@@ -58,19 +58,19 @@ def test_missing_and_broken_priors(tmp_path):
 
 
 def test_odometry_is_of_one_drive(tmp_path):
-    with pytest.raises(FgsnError, match="from one file"):
+    with pytest.raises(FgsnError, match="is a folder; odometry is one file per drive"):
         read_odometry(tmp_path)
     (tmp_path / "o.txt").write_text("a 1 0 0 0 0 0 0\nb 1 1 0 0 0 0 0\n")
     with pytest.raises(FgsnError, match=r"o\.txt:2: the quaternion"):
         read_odometry(tmp_path / "o.txt")
 
 
-def test_priors_come_from_the_most_alike_image_of_the_map():
+def test_priors_come_from_the_most_similar_image_of_the_map():
     poses = Pose.from_centre(np.tile(LEVEL, (2, 1, 1)), [[0, 0, 1.5], [0, 3, 2.5]])
     images = PosedImages(["a.jpg", "b.jpg"], [CAMERA], np.zeros(2, int), poses)
     priors = priors_like(images, [0, 0, 2.0], {"q.jpg": ["elsewhere.jpg", "b.jpg", "a.jpg"], "r.jpg": ["a.jpg"]})
     assert priors.names == ["q.jpg", "r.jpg"]
     assert priors.heights == pytest.approx([2.5, 1.5])
     assert priors.gravity == pytest.approx(np.tile([0.0, 1, 0], (2, 1)))
-    with pytest.raises(FgsnError, match=r"no image that 'q.jpg' resembles is in the map"):
+    with pytest.raises(FgsnError, match=r"none of the images retrieved for 'q\.jpg' is in the map"):
         priors_like(images, [0, 0, 1], {"q.jpg": ["elsewhere.jpg"]})

@@ -33,11 +33,11 @@ def test_a_folder_of_lists(tmp_path):
         ("q/1.jpg PINHOLE 320 240 250 251 160 12x", "expected 'name MODEL"),
         ("q/1.jpg PINHOLE 320", "expected 'name MODEL"),
         ("q/1.jpg PINHOLE 320.5 240 250 251 160 120", "expected 'name MODEL"),
-        ("q/1.jpg PINHOLE 0 240 250 251 160 120", "cannot be"),
-        ("q/1.jpg PINHOLE 320 240 nan 251 160 120", "cannot be"),
+        ("q/1.jpg PINHOLE 0 240 250 251 160 120", "invalid camera"),
+        ("q/1.jpg PINHOLE 320 240 nan 251 160 120", "invalid camera"),
         ("q/1.jpg PINHOLE inf 240 250 251 160 120", "expected 'name MODEL"),
         ("PINHOLE 320 240 250 251 160 120", "has no intrinsics"),
-        ("q/0.jpg PINHOLE 320 240 250 251 160 120", "stands in line 1 already"),
+        ("q/0.jpg PINHOLE 320 240 250 251 160 120", "is already in line 1"),
     ],
 )
 def test_broken_lines_are_said_with_file_and_line(tmp_path, line, says):

@@ -113,13 +113,13 @@ def test_a_model_without_points(tmp_path):
         track_point=none, track_image=none, track_pixels=np.zeros((0, 2)),
     )  # fmt: skip
     write_model(tmp_path, empty)
-    with pytest.raises(FgsnError, match=r"points3D\.txt holds no points"):
+    with pytest.raises(FgsnError, match=r"points3D\.txt contains no points"):
         read_model(tmp_path)
     assert read_model(tmp_path, points_needed=False).names == empty.names
 
 
-def test_wrong_input_is_said_in_one_line(tmp_path):
-    with pytest.raises(FgsnError, match="holds no COLMAP model"):
+def test_wrong_input_is_reported_in_one_line(tmp_path):
+    with pytest.raises(FgsnError, match="contains no COLMAP model"):
         read_model(tmp_path / "absent")
     write_model(tmp_path / "sparse" / "0", toy_model())
     with pytest.raises(FgsnError, match=r"did you mean .*sparse/0\?"):
@@ -130,36 +130,36 @@ def test_wrong_input_is_said_in_one_line(tmp_path):
     (tmp_path / "cameras.txt").write_text("# none\n")
     (tmp_path / "images.txt").write_text("")
     (tmp_path / "points3D.txt").write_text("")
-    with pytest.raises(FgsnError, match=r"images\.txt holds no images"):
+    with pytest.raises(FgsnError, match=r"images\.txt contains no images"):
         read_model(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
+    ("file", "old", "new", "message"),
     [
         ("cameras", "PINHOLE", "EQUIRECTANGULAR", r"cameras\.txt:2: unknown camera model"),
         ("cameras", " 77 76", " 77", r"cameras\.txt:2: camera model PINHOLE has 4"),
         ("cameras", "96", "wide", r"cameras\.txt:2: this line"),
         ("images", "a/c0/1.jpg", "", r"images\.txt:3: this line"),
         ("images", " 1 a/c0/2.jpg", " 7 a/c0/2.jpg", r"'a/c0/2\.jpg' has camera 7"),
-        ("images", "\n2 1 ", "\n2 0 ", "no unit quaternion"),
-        ("images", "\n2 1 ", "\n2 nan ", "entry 2 holds values that are not finite"),
+        ("images", "\n2 1 ", "\n2 0 ", "not a unit quaternion"),
+        ("images", "\n2 1 ", "\n2 nan ", "entry 2 contains values that are not finite"),
         ("images", "\n2 1 ", "\n1 1 ", "an identifier twice"),
         ("points3D", "\n20 ", "\n20 x", r"points3D\.txt:21: this line"),
         ("points3D", "\n20 ", "\n21 ", "do not belong together"),
-        ("points3D", " 3 1", " 4 1", r"is seen by image 4, which is not in images\.txt"),
-        ("points3D", " 3 1", " 3 100", r"key point 100\d* of 'b/c0/with space.jpg'"),
-        ("points3D", " 3 1", " 3 -1", "key point -1"),
+        ("points3D", " 3 1", " 4 1", r"is observed by image 4, which is not in images\.txt"),
+        ("points3D", " 3 1", " 3 100", r"keypoint 100\d* of 'b/c0/with space.jpg'"),
+        ("points3D", " 3 1", " 3 -1", "keypoint -1"),
         ("points3D", "\n20 ", "\n20 inf ", "this line|not finite"),
     ],
 )
-def test_a_damaged_text_model_is_said_in_one_line(tmp_path, file, old, new, said):
+def test_a_damaged_text_model_is_reported_in_one_line(tmp_path, file, old, new, message):
     write_model(tmp_path, toy_model())
     path = tmp_path / f"{file}.txt"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(FgsnError, match=said) as error:
+    with pytest.raises(FgsnError, match=message) as error:
         read_model(tmp_path)
     assert "\n" not in str(error.value)
 
@@ -187,13 +187,13 @@ def test_a_damaged_binary_model_is_read_or_refused(binary, tmp_path_factory, fil
     else:
         data[place] = value
     path.write_bytes(data)
-    said, model = "", None
+    message, model = "", None
     try:
         model = read_model(folder)
     except FgsnError as error:
-        said = str(error)
-    assert "\n" not in said
-    assert (str(folder) in said) if model is None else (not cut and len(model.track_point) == 60)
+        message = str(error)
+    assert "\n" not in message
+    assert (str(folder) in message) if model is None else (not cut and len(model.track_point) == 60)
 
 
 def test_where_a_binary_file_is_damaged(binary, tmp_path):
@@ -201,7 +201,7 @@ def test_where_a_binary_file_is_damaged(binary, tmp_path):
     path = tmp_path / "model" / "points3D.bin"
     data = path.read_bytes()
     path.write_bytes(data[:500])
-    with pytest.raises(FgsnError, match=r"points3D\.bin is damaged or cut off: .* byte \d+ of 500"):
+    with pytest.raises(FgsnError, match=r"points3D\.bin is damaged or truncated: .* byte \d+ of 500"):
         read_model(tmp_path / "model")
     path.write_bytes(data + b"\0")
     with pytest.raises(FgsnError, match="damaged"):

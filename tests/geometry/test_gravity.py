@@ -33,5 +33,5 @@ def test_up_is_found_however_the_camera_is_mounted(seed, yaw, pitch):
 
 def test_cameras_that_stand_in_one_place_do_not_tell():
     poses = Pose.from_centre(np.tile(LEVEL, (3, 1, 1)), np.zeros((3, 3)))
-    with pytest.raises(FgsnError, match="do not tell which direction is up"):
+    with pytest.raises(FgsnError, match="do not determine which direction is up"):
         up_of_cameras(poses)

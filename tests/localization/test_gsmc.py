@@ -231,7 +231,7 @@ def test_nothing_in_gives_nothing_out():
         ({"pixels": np.zeros((3, 2))}, "matches want pixels"),
         ({"labels": np.zeros((240, 321), int)}, "label map of \\(321, 240\\) pixels for a camera of 320 x 240"),
         ({"height": np.nan}, "height nan"),
-        ({"gravity": np.zeros(3)}, "gravity wants three numbers"),
+        ({"gravity": np.zeros(3)}, "gravity should be a direction of three"),
     ],
 )
 def test_bad_input_is_one_clear_line(change, says):

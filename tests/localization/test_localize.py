@@ -133,7 +133,7 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     def wrong(code=1, method="ssmc", **other):
         return call(*words(scene, tmp_path / "poses.txt", method, **other), capsys=capsys, code=code)
 
-    assert "holds no points" in wrong(map=_pointless(scene, tmp_path))
+    assert "contains no points" in wrong(map=_pointless(scene, tmp_path))
     (tmp_path / "bare.txt").write_text("snow/c0/000.jpg\n")
     assert "bare.txt:1" in wrong(queries=tmp_path / "bare.txt")
     write_label_map(tmp_path / "small" / "snow/c0/000.png", np.zeros((24, 32), int), LABELS)

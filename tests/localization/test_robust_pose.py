@@ -164,7 +164,7 @@ def test_bad_arrays_are_refused():
         estimate_pose(PINHOLE, np.zeros((4, 2)), np.zeros((5, 3)))
     with pytest.raises(FgsnError, match="4 matches want 4 weights of at least 0"):
         estimate_pose(PINHOLE, np.zeros((4, 2)), np.zeros((4, 3)), [1, 1, 1, -1])
-    with pytest.raises(FgsnError, match="gravity wants three numbers"):
+    with pytest.raises(FgsnError, match="gravity should be a direction of three"):
         estimate_pose(PINHOLE, np.zeros((4, 2)), np.zeros((4, 3)), None, [0, 0, 0])
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from fgsn.errors import FgsnError
 from fgsn.matching import features as module
-from fgsn.matching.features import Features, read_matches, write_matches
+from fgsn.matching.feature_matches import read_matches, write_matches
+from fgsn.matching.features import Features
 from fgsn.processes import processes
 from matched_scene import make_scene
 

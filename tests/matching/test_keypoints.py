@@ -49,7 +49,7 @@ def test_other_stamp_or_name_or_no_file(tmp_path):
 def test_broken_files_are_one_line(tmp_path):
     path = tmp_path / "features.h5"
     path.write_bytes(b"no h5")
-    with pytest.raises(FgsnError, match=r"features\.h5 holds no features of 'a\.jpg'"):
+    with pytest.raises(FgsnError, match=r"features\.h5 contains no features of 'a\.jpg'"):
         read_keypoints(path, "a.jpg")
     with h5py.File(path, "w") as file:
         file["a.jpg/keypoints"] = np.zeros((3, 2))

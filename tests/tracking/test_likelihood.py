@@ -8,7 +8,7 @@ from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.inference.undistort import undistorted
 from fgsn.tracking import likelihood as evidence
-from fgsn.tracking.likelihood import LabelEvidence
+from fgsn.tracking.likelihood import LabelLikelihood
 
 CAMERA = Camera(40, 30, 35.0, 34.0, 19.5, 14.5)
 LABELS, POINTS, OCCLUSION = 6, 300, 0.2
@@ -30,9 +30,9 @@ def scene(seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def prepared(scene: dict[str, np.ndarray], cones: bool = True) -> LabelEvidence:
+def prepared(scene: dict[str, np.ndarray], cones: bool = True) -> LabelLikelihood:
     columns = [*scene["axis"].T, scene["cosine"], scene["nearest"], scene["farthest"]]
-    return LabelEvidence.of(
+    return LabelLikelihood.of(
         torch.from_numpy(scene["points"]).float(),
         torch.from_numpy(np.stack(columns, axis=1)).float() if cones else None,
         torch.from_numpy(scene["point_labels"]).int(),
@@ -94,7 +94,7 @@ def test_seeing_nothing_neither_wins_nor_loses():
     rotation, centre = tensors(away)
     nothing = prepared(made, cones=False)
     assert nothing.scores(rotation[None], centre[None]).item() == 0
-    assert nothing.support(rotation, centre) == 0
+    assert nothing.explained_share(rotation, centre) == 0
 
 
 def test_wrong_poses_score_below_nothing_however_many_points_they_see():
@@ -121,9 +121,9 @@ def test_support_is_one_where_points_say_what_is_there():
     made["point_labels"] = made["labels"][row, column]
     made["probabilities"] = np.full((LABELS, LABELS), 0.01) + np.eye(LABELS) * (1 - 0.01 * LABELS)
     found = prepared(made, cones=False)
-    assert found.support(torch.eye(3), torch.zeros(3)) == pytest.approx(1.05, abs=0.1)
+    assert found.explained_share(torch.eye(3), torch.zeros(3)) == pytest.approx(1.05, abs=0.1)
     aside = torch.from_numpy(Rotation.from_euler("y", 20, degrees=True).as_matrix()).float()
-    assert found.support(aside, torch.zeros(3)) < 0.2
+    assert found.explained_share(aside, torch.zeros(3)) < 0.2
 
 
 def test_image_that_says_nothing():

@@ -5,15 +5,15 @@ import torch
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.visibility import Visibility
-from fgsn.tracking.map_points import MapPoints, PointsInView
+from fgsn.tracking.map_points import MapPoints, MapTensors
 
 CAMERA = Camera(40, 30, 35.0, 34.0, 19.5, 14.5)
 
 
 def in_view(points: MapPoints, metres: float = 0.0, radians: float = 0.0, most: int = 10**6) -> list[int]:
-    seen = PointsInView(points, 5, np.zeros(3), torch.device("cpu"))
+    seen = MapTensors(points, 5, np.zeros(3), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
-    return sorted(seen.choose(torch.eye(3), torch.zeros(3), CAMERA, metres, radians, most, generator).tolist())
+    return sorted(seen.in_view(torch.eye(3), torch.zeros(3), CAMERA, metres, radians, most, generator).tolist())
 
 
 def test_frustum_is_that_of_the_camera():

@@ -14,7 +14,12 @@ from fgsn.tracking.particle_filter import FilterSettings, ParticleFilter, PosePr
 
 STILL = Pose(np.eye(3), np.zeros(3))
 EXACT = FilterSettings(
-    odometry_degrees=1e-3, odometry_share=0.0, odometry_metres=1e-4, slip_share=0.0, witnesses=1e9, occlusion=0.2
+    odometry_degrees=1e-3,
+    odometry_share=0.0,
+    odometry_metres=1e-4,
+    slip_share=0.0,
+    independent_points=1e9,
+    occlusion=0.2,
 )
 
 
@@ -122,7 +127,7 @@ def test_tracks(mode):
     errors = np.array([error(estimate.pose, pose) for estimate, pose in zip(found, truth, strict=True)])
     assert np.median(errors[2:, 0]) < 0.25
     assert np.median(errors[2:, 1]) < 2
-    assert found[-1].support > 0.3
+    assert found[-1].explained_share > 0.3
 
 
 def test_the_same_seed_gives_the_same_track_and_the_world_may_lie_anywhere():
@@ -155,7 +160,7 @@ def test_lost_and_found_again():
     assert not lost[-1]
     assert error(found[-1].pose, truth[-1])[0] < 0.3
     at = lost.index(True)
-    assert found[at].support < 0.3
+    assert found[at].explained_share < 0.3
 
 
 def test_priors_hold_what_labels_do_not_say():

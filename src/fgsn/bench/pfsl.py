@@ -13,7 +13,7 @@ from fgsn.geometry.pose import Pose
 from fgsn.geometry.visibility import Visibility
 from fgsn.inference.model import choose_device
 from fgsn.tracking.confusion import Confusion
-from fgsn.tracking.likelihood import LabelEvidence
+from fgsn.tracking.likelihood import LabelLikelihood
 from fgsn.tracking.map_points import MapPoints
 from fgsn.tracking.particle_filter import FilterSettings, ParticleFilter, Spread
 
@@ -29,7 +29,7 @@ def pfsl(settings: BenchSettings) -> dict[str, Any]:
     device = choose_device(settings.device)
     tracker, shown = make_filter(particles, points, labels, device)
     step = alternating({"step": lambda: tracker.step(STILL, shown, CAMERA)}, settings.rounds, device)
-    evidence, middle, _ = tracker._look(shown, CAMERA)
+    evidence, middle, _ = tracker._likelihood(shown, CAMERA)
     rotation, centre = rotations.to_matrix(tracker._quaternions), tracker._centres - middle
     methods = {
         "ours": lambda: evidence.scores(rotation, centre).cpu().numpy(),
@@ -67,7 +67,7 @@ def _street(count: int, labels: int) -> tuple[MapPoints, np.ndarray]:
     return MapPoints(positions, point_labels, seen), shown
 
 
-def baseline_scores(tracker: ParticleFilter, evidence: LabelEvidence, middle: torch.Tensor) -> np.ndarray:
+def baseline_scores(tracker: ParticleFilter, evidence: LabelLikelihood, middle: torch.Tensor) -> np.ndarray:
     """Scores of the particles in NumPy, one particle at a time, each over all points at once."""
     assert evidence.cones is not None
     points, symbols = evidence.points.cpu().numpy().T.astype(np.float64), evidence.symbols.cpu().numpy()

@@ -46,7 +46,7 @@ class LocalizeSettings(Settings):
     images: Path | None = None
     """Folder of all images, if fgsn matches them; names in the map and the query lists are relative to it."""
     matcher: str = "xfeat-lighterglue"
-    """xfeat-lighterglue, xfeat (faster), aliked, disk or sift; add -loose for more matches, most of them wrong."""
+    """xfeat-lighterglue, xfeat (faster), aliked, disk or sift; add -unfiltered for more matches, most of them wrong."""
     keypoints: int = 2048
     """Maximum number of local features per image."""
     retrieved: int = 10

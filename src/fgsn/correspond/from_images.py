@@ -144,7 +144,7 @@ def from_reconstruction(images: ImageCollection) -> tuple[list[Reconstruction], 
     pairs = images.same_condition_pairs(images.names) + images.cross_condition_pairs()
     shutil.rmtree(images.work / "models", ignore_errors=True)  # from other settings or an interrupted run
     made = reconstruct(features, pairs, images.work / "models", images.cameras, workers, settings.seed)
-    models = [read_map(model.folder, images.sizes) for model in made]
+    models = [read_map(folder, images.sizes) for folder in made]
     useful = [model for model in models if _connects(model, settings.reference)]
     registered = {name for model in models for name in model.names}
     say(

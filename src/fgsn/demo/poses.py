@@ -18,7 +18,7 @@ from fgsn.localization.localize import localize
 from fgsn.progress import say
 from fgsn.tracking.track import track_sequences
 
-MATCHER = "xfeat-loose"
+MATCHER = "xfeat-unfiltered"
 MAX_ERROR = 4.0
 """Maximum reprojection error in pixels; the images of the demo are small."""
 METHODS: dict[str, tuple[Literal["p3p", "ssmc", "gsmc"], str | None]] = {

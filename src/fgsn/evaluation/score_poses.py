@@ -9,7 +9,7 @@ from fgsn.config import ScorePosesSettings
 from fgsn.errors import FgsnError
 from fgsn.evaluation.pose_metrics import THRESHOLDS, pose_errors, pose_metrics
 from fgsn.formats.ground_truth import Truth, read_truth
-from fgsn.formats.poses import Endings, PoseList, read_results
+from fgsn.formats.poses import PoseList, SuffixLookup, read_results
 from fgsn.formats.queries import read_queries
 from fgsn.geometry.pose import Pose
 from fgsn.progress import say
@@ -43,7 +43,7 @@ def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
 
 def only_queries(truth: Truth, names: list[str], settings: ScorePosesSettings) -> Truth:
     """Ground truth of the queries in a list."""
-    ends = Endings(truth.names)
+    ends = SuffixLookup(truth.names)
     row_of = {name: row for row, name in enumerate(truth.names)}
     rows = []
     for name in names:
@@ -58,7 +58,7 @@ def in_order(results: PoseList, truth: Truth, settings: ScorePosesSettings) -> P
     """The estimated poses (N) in the order of the ground truth; NaN for queries without a pose."""
     count = len(truth.names)
     rotation, translation = np.full((count, 3, 3), np.nan), np.full((count, 3), np.nan)
-    ends = Endings(truth.names)
+    ends = SuffixLookup(truth.names)
     row_of = {name: row for row, name in enumerate(truth.names)}
     taken: dict[int, str] = {}
     unknown = []

@@ -1,1 +1,1 @@
-"""Text and HDF5 files that others define: queries, pairs, poses, priors, ground truth, hloc."""
+"""Text and HDF5 formats defined elsewhere: queries, pairs, poses, priors, ground truth, hloc."""

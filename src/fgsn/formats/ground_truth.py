@@ -1,20 +1,21 @@
-"""True poses of queries: our own lists, Extended CMU Seasons' and RobotCar Seasons v2's.
+"""Ground-truth poses: our own lists, and those of Extended CMU Seasons and RobotCar Seasons v2.
 
-Three forms, one image per line:
+Three formats, one image per line:
 
-- `name qw qx qy qz tx ty tz`, from the world to the camera: ours, hloc's and the benchmark's results,
-- `name qw qx qy qz cx cy cz`, the rotation likewise but the camera's centre C = -R^T t: Extended CMU Seasons
+- `name qw qx qy qz tx ty tz`, from the world to the camera: ours, hloc's, and result files,
+- `name qw qx qy qz cx cy cz`, the same rotation with the camera centre C = -R^T t: Extended CMU Seasons
   (`camera-poses/*.txt`, `ground-truth-database-images-slice<N>.txt`),
-- `name` and a 4 x 4 matrix from the camera to the world, row by row: RobotCar Seasons v2 (`robotcar_v2_train.txt`; the
-  importer of kapture inverts it likewise).
+- `name` and a 4 x 4 matrix from the camera to the world, row by row: RobotCar Seasons v2 (`robotcar_v2_train.txt`;
+  kapture's importer inverts it, too).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,65 +31,61 @@ from fgsn.formats.lists import (
     pose_numbers,
     poses_of,
     read_list,
-    unit_quaternion,
 )
 from fgsn.geometry.pose import Pose
 
 Floats = NDArray[np.float64]
 Convention = Literal["auto", "translation", "centre", "matrix"]
-CENTRE_FORM = "name qw qx qy qz cx cy cz"
-MATRIX_FORM = "name " + " ".join(f"m{row}{column}" for row in range(1, 5) for column in range(1, 5))
+_CENTRE_FORM = "name qw qx qy qz cx cy cz"
+_MATRIX_FORM = "name " + " ".join(f"m{row}{column}" for row in range(1, 5) for column in range(1, 5))
 _CMU_FOLDER = re.compile(r"slice\d+|database|query")
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """True poses of N images, and the condition that each was taken in."""
+    """Ground-truth poses of N images, and the condition of each."""
 
     names: list[str]
     camera_from_world: Pose
     """N poses."""
     conditions: list[str]
-    """N names of conditions; '' where nothing tells."""
+    """N names of conditions; '' if unknown."""
 
 
 def read_truth(path: Path | str, convention: Convention = "auto") -> Truth:
-    """Read true poses of a list or of every .txt file in a folder.
+    """Read the ground-truth poses of a list or of every .txt file in a folder.
 
     Args:
         path: the file or folder.
-        convention: what the numbers are (see above). `auto` takes lines of 17 fields for matrices, and lines of 8 for
-            centres where a comment in the list names cx, or where the file is named as in Extended CMU Seasons; else
-            for translations.
+        convention: meaning of the numbers (see above). `auto` reads lines of 17 fields as matrices, lines of 8 as
+            centres if a comment in the list names cx or the file is named as in Extended CMU Seasons, and as
+            translations otherwise.
 
     Returns:
-        The poses. An image's condition is the first folder of its path (`snow/c0/x.jpg`), or the day it was taken on
-        where it is named as in Extended CMU Seasons, or the name of its list in a folder of lists.
+        The poses. An image's condition is the first folder of its path (`snow/c0/x.jpg`), the day of capture if it is
+        named as in Extended CMU Seasons, or the name of its list in a folder of lists.
 
     Raises:
-        FgsnError: a file is missing, a line is broken, or a name stands there twice; with file and line.
+        FgsnError: a file is missing, a line is malformed, or a name occurs twice; with file and line.
     """
     files = list_files(path)
     names: dict[str, str] = {}  # with their conditions
     poses = []
     for file in files:
-        kind = _guess(file) if convention == "auto" else convention
-        form = _FORMS[kind]
-        found = read_list(file, form.parse, may_be_empty=True)  # as some of Extended CMU Seasons
+        parse, to_poses = _FORMS[_guess(file) if convention == "auto" else convention]
+        found = read_list(file, parse, may_be_empty=True)  # as are some of Extended CMU Seasons
         for name in found:
             if name in names:
-                raise FgsnError(f"{file}: '{name}' stands in another file of {path} too; keep one")
+                raise FgsnError(f"{file}: '{name}' is in another file of {path}, too; keep one")
             names[name] = condition_of(name, file.stem if Path(path).is_dir() else "")
-        poses.append(form.poses(np.array(list(found.values()), np.float64).reshape(-1, form.columns)))
+        poses.append(to_poses(found.values()))
     if not names:
-        raise FgsnError(f"{path} holds no pose")
-    rotation = np.concatenate([part.rotation for part in poses])
-    translation = np.concatenate([part.translation for part in poses])
-    return Truth(list(names), Pose(rotation, translation), list(names.values()))
+        raise FgsnError(f"{path} contains no poses")
+    return Truth(list(names), Pose.concatenate(poses), list(names.values()))
 
 
 def condition_of(name: str, otherwise: str = "") -> str:
-    """The condition that an image's path tells of: its first folder, or the day in an Extended CMU name."""
+    """The condition in an image's path: its first folder, or the day in a name of Extended CMU Seasons."""
     parts = PurePosixPath(name).parts
     if len(parts) > 1 and not _CMU_FOLDER.fullmatch(parts[0]):
         return parts[0]
@@ -99,7 +96,7 @@ def condition_of(name: str, otherwise: str = "") -> str:
 
 
 def _guess(file: Path) -> Convention:
-    """What the numbers of a list are, from the number of fields, its comments and its name."""
+    """The convention of a list, guessed from its number of fields, comments and file name."""
     first = next((line for _, line in numbered_lines(file)), "")
     if len(first.split()) >= 17:
         return "matrix"
@@ -113,43 +110,30 @@ def _guess(file: Path) -> Convention:
     return "translation"
 
 
-def _centre_numbers(line: str) -> tuple[str, Floats]:
-    name, numbers = numbers_after_name(line, CENTRE_FORM)
-    numbers[:4] = unit_quaternion(numbers[:4])
-    return name, numbers
-
-
 def _matrix_numbers(line: str) -> tuple[str, Floats]:
-    name, numbers = numbers_after_name(line, MATRIX_FORM)
+    name, numbers = numbers_after_name(line, _MATRIX_FORM)
     matrix = numbers.reshape(4, 4)
     rotation = matrix[:3, :3]
     if not np.allclose(matrix[3], (0, 0, 0, 1)):
         raise FgsnError("the last row of the 4 x 4 matrix should be 0 0 0 1")
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > UNIT_TOLERANCE or np.linalg.det(rotation) < 0:
-        raise FgsnError("the 3 x 3 part of the matrix is no rotation")
+        raise FgsnError("the 3 x 3 part of the matrix is not a rotation")
     return name, numbers
 
 
-def _poses_of_centres(table: Floats) -> Pose:
-    rotation = Pose.from_quaternion(table[:, :4], np.zeros((len(table), 3))).rotation
-    return Pose.from_centre(rotation, table[:, 4:])
+def _poses_of_centres(numbers: Iterable[Floats]) -> Pose:
+    camera_at_centre = poses_of(numbers)
+    return Pose.from_centre(camera_at_centre.rotation, camera_at_centre.translation)
 
 
-def _poses_of_matrices(table: Floats) -> Pose:
-    world_from_camera = table.reshape(-1, 4, 4)
+def _poses_of_matrices(numbers: Iterable[Floats]) -> Pose:
+    world_from_camera = np.array(list(numbers), np.float64).reshape(-1, 4, 4)
     return Pose(world_from_camera[:, :3, :3], world_from_camera[:, :3, 3]).inverse()
 
 
-class _Form(NamedTuple):
-    """How one kind of list is read: its lines to numbers, and N lines of `columns` numbers to poses."""
-
-    columns: int
-    parse: Callable[[str], tuple[str, Floats]]
-    poses: Callable[[Floats], Pose]
-
-
-_FORMS: dict[Convention, _Form] = {
-    "translation": _Form(7, pose_numbers, poses_of),
-    "centre": _Form(7, _centre_numbers, _poses_of_centres),
-    "matrix": _Form(16, _matrix_numbers, _poses_of_matrices),
+# Of each convention, the parser of a line, and the function from the numbers of all lines to poses.
+_FORMS: dict[Convention, tuple[Callable[[str], tuple[str, Floats]], Callable[[Iterable[Floats]], Pose]]] = {
+    "translation": (pose_numbers, poses_of),
+    "centre": (partial(pose_numbers, form=_CENTRE_FORM), _poses_of_centres),
+    "matrix": (_matrix_numbers, _poses_of_matrices),
 }

@@ -1,4 +1,4 @@
-"""Lists of images with numbers, one image per line: what queries, priors, poses and results have in common."""
+"""Lists with one image per line and numbers after its name: the common base of queries, priors, poses and results."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -14,14 +14,14 @@ from fgsn.geometry.pose import Pose
 
 Value = TypeVar("Value")
 CMU_NAME = re.compile(r"img_\d+_c[01]_(\d{15,17})us(_rect)?(\.jpg)?")
-"""Base names of Extended CMU Seasons, with the time in microseconds."""
+"""Base names of Extended CMU Seasons, with the time of capture in microseconds."""
 POSE_FORM = "name qw qx qy qz tx ty tz"
 UNIT_TOLERANCE = 0.01
-"""How far the length of a quaternion may be from 1; files round their numbers."""
+"""Largest deviation of a quaternion's length from 1, since files contain rounded numbers."""
 
 
 def list_files(path: Path | str) -> list[Path]:
-    """The list itself, or, of a folder, every .txt file in it, in order.
+    """The list itself, or the .txt files of a folder, sorted.
 
     Raises:
         FgsnError: there is none.
@@ -31,7 +31,7 @@ def list_files(path: Path | str) -> list[Path]:
         return [path]
     files = sorted(file for file in path.glob("*.txt") if not file.name.startswith("."))
     if not files:
-        raise FgsnError(f"{path} holds no .txt file")
+        raise FgsnError(f"{path} contains no .txt files")
     return files
 
 
@@ -39,7 +39,7 @@ def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:
     """The lines that are neither blank nor a comment (#), with their numbers from 1.
 
     Raises:
-        FgsnError: the file is missing or is no text.
+        FgsnError: the file is missing or is not text.
     """
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip() and not line.lstrip().startswith("#"):
@@ -53,14 +53,14 @@ def read_list(
 
     Args:
         path: a file or a folder of .txt files.
-        parse: turns a line into the image's name and value; raises FgsnError or ValueError where it is broken.
-        may_be_empty: take a list without any image.
+        parse: converts a line to the image's name and value; raises FgsnError or ValueError if it is malformed.
+        may_be_empty: accept a list without images.
 
     Returns:
         Values by name, in the order of the lines.
 
     Raises:
-        FgsnError: a file is missing, holds nothing, or a line is broken or names an image again; with file and line.
+        FgsnError: a file is missing or empty, or a line is malformed or repeats a name; with file and line.
     """
     found: dict[str, Value] = {}
     first: dict[str, str] = {}
@@ -72,20 +72,20 @@ def read_list(
             except (FgsnError, ValueError, OverflowError) as error:
                 raise FgsnError(f"{file}:{number}: {error}") from None
             if name in found:
-                raise FgsnError(f"{file}:{number}: '{name}' stands in {first[name]} already; keep one")
+                raise FgsnError(f"{file}:{number}: '{name}' is already in {first[name]}; keep one")
             found[name] = value
             first[name] = f"line {number}" if len(files) == 1 else f"{file.name}:{number}"
     if not found and not may_be_empty:
-        raise FgsnError(f"{path} holds no line with an image")
+        raise FgsnError(f"{path} contains no line with an image")
     return found
 
 
 def numbers_after_name(line: str, form: str) -> tuple[str, NDArray[np.float64]]:
-    """Split a line into a name, which may hold spaces, and the finite numbers after it.
+    """Split a line into a name, which may contain spaces, and the finite numbers after it.
 
     Args:
         line: the line.
-        form: what it should look like, such as `name gx gy gz height`; the words after the first are counted.
+        form: the expected format, such as `name gx gy gz height`; one number per word after the first.
 
     Raises:
         FgsnError: the line has another form.
@@ -105,10 +105,10 @@ def numbers_after_name(line: str, form: str) -> tuple[str, NDArray[np.float64]]:
 
 
 def unit_quaternion(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A quaternion (4,) of length 1, from one that is so but for its rounding.
+    """Normalise a quaternion (4,) that is a unit quaternion except for rounding.
 
     Raises:
-        FgsnError: it has another length.
+        FgsnError: its length is not 1.
     """
     length = float(np.linalg.norm(numbers))
     if not abs(length - 1) <= UNIT_TOLERANCE:
@@ -116,25 +116,25 @@ def unit_quaternion(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     return numbers / length
 
 
-def pose_numbers(line: str) -> tuple[str, NDArray[np.float64]]:
-    """Name and numbers (7,) of a line `name qw qx qy qz tx ty tz`, the quaternion made exactly unit.
+def pose_numbers(line: str, form: str = POSE_FORM) -> tuple[str, NDArray[np.float64]]:
+    """Name and numbers (7,) of a line that starts with `name qw qx qy qz`, with the quaternion normalised.
 
     Raises:
-        FgsnError: the line has another form, or the quaternion another length than 1.
+        FgsnError: the line has another form, or the quaternion's length is not 1.
     """
-    name, numbers = numbers_after_name(line, POSE_FORM)
+    name, numbers = numbers_after_name(line, form)
     numbers[:4] = unit_quaternion(numbers[:4])
     return name, numbers
 
 
 def poses_of(numbers: Iterable[NDArray[np.float64]]) -> Pose:
-    """N poses from N times the numbers (7,) of `pose_numbers`."""
+    """N poses from N arrays (7,) of `pose_numbers`."""
     table = np.array(list(numbers), np.float64).reshape(-1, 7)
     return Pose.from_quaternion(table[:, :4], table[:, 4:])
 
 
 def shortened(line: str) -> str:
-    """A line as an error message quotes it."""
+    """A line, shortened for an error message."""
     line = " ".join(line.split())
     return line if len(line) <= 100 else line[:97] + "..."
 

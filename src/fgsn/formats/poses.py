@@ -1,6 +1,6 @@
 """Result files of visuallocalization.net: one line per localized query, `name qw qx qy qz tx ty tz`.
 
-Rotation and translation go from the world to the camera; the translation is not the camera's centre.
+Rotation and translation map from the world to the camera; the translation is not the camera centre.
 """
 
 import difflib
@@ -30,31 +30,31 @@ class PoseList:
 
 
 def write_results(path: Path | str, names: Sequence[str], poses: Pose, naming: Naming = "as is") -> int:
-    """Write poses as the benchmark wants them, whole or not at all.
+    """Write poses in the benchmark's format, atomically.
 
     Args:
         path: the text file.
-        names: N paths of the localized queries; queries without a pose are simply not there.
+        names: N paths of the localized queries; queries without a pose are left out.
         poses: N poses `camera_from_world`.
-        naming: `cmu` writes base names, once for an image that two slices share; `robotcar` writes
-            `rear/<timestamp>.jpg` and leaves the other cameras out, which the benchmark does not score; `as is` writes
-            the paths.
+        naming: `cmu` writes base names, once for an image shared by two slices; `robotcar` writes
+            `rear/<timestamp>.jpg` and omits the other cameras, which the benchmark does not score; `as is` writes the
+            paths.
 
     Returns:
-        How many poses were written.
+        The number of poses written.
 
     Raises:
-        FgsnError: numbers do not fit, a pose is not finite or no rotation, or two images get one name.
+        FgsnError: lengths differ, a pose is not finite or not a rotation, or two images get the same name.
     """
     names = list(names)
     rotation, translation = poses.rotation.reshape(-1, 3, 3), poses.translation.reshape(-1, 3)
     if not len(names) == len(rotation) == len(translation):
-        raise FgsnError(f"{path}: {len(names)} names do not fit {len(rotation)} poses")
+        raise FgsnError(f"{path}: {len(names)} names for {len(rotation)} poses")
     good = np.isfinite(rotation).all(axis=(1, 2)) & np.isfinite(translation).all(axis=1)
     drift = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max(axis=(1, 2), initial=0.0)
     good &= (drift < 1e-3) & (np.linalg.det(np.where(np.isfinite(rotation), rotation, 0)) > 0)
     if not good.all():
-        raise FgsnError(f"{path}: the pose of '{names[int(np.argmin(good))]}' is not finite or no rotation")
+        raise FgsnError(f"{path}: the pose of '{names[int(np.argmin(good))]}' is not finite or not a rotation")
     quaternions = Pose(rotation, translation).quaternion if names else np.zeros((0, 4))
     written: dict[str, str] = {}
     lines = []
@@ -63,9 +63,9 @@ def write_results(path: Path | str, names: Sequence[str], poses: Pose, naming: N
         if short is None:
             continue
         if naming == "cmu" and short in written and CMU_NAME.fullmatch(short):
-            continue  # an image at the border of two slices; its name tells the time to the microsecond
+            continue  # an image at the border of two slices; the time in its name is unique
         if short in written:
-            raise FgsnError(f"{path}: '{written[short]}' and '{name}' would both be called '{short}'")
+            raise FgsnError(f"{path}: '{written[short]}' and '{name}' would both be written as '{short}'")
         if not short.strip() or short.startswith("#") or "\n" in short or short != short.strip():
             raise FgsnError(f"{path}: '{short}' cannot be the name of an image in a list")
         written[short] = name
@@ -75,32 +75,32 @@ def write_results(path: Path | str, names: Sequence[str], poses: Pose, naming: N
 
 
 def read_results(path: Path | str, known: Collection[str] | None = None) -> PoseList:
-    """Read poses back, of a file or of every .txt file in a folder.
+    """Read the poses of a file or of every .txt file in a folder.
 
     Args:
         path: the file or folder.
-        known: names or paths that the queries can have; a name in the file is one of them, or the end of one.
+        known: names or paths of the queries; a name in the file must be one of them, or the end of one.
 
     Raises:
-        FgsnError: a line has another form, a quaternion that is none, a name twice, or one that is not known; the
-            message names file and line.
+        FgsnError: a line is malformed, a quaternion's length is not 1, or a name is repeated or unknown; with file and
+            line.
     """
-    ends = None if known is None else Endings(known)
+    lookup = None if known is None else SuffixLookup(known)
 
     def parse(line: str) -> tuple[str, NDArray[np.float64]]:
         name, numbers = pose_numbers(line)
-        if ends is not None:
-            ends.find(name)
+        if lookup is not None:
+            lookup.find(name)
         return name, numbers
 
     table = read_list(path, parse, may_be_empty=True)
     return PoseList(list(table), poses_of(table.values()))
 
 
-class Endings:
-    """Finds the path that a shortened name means: `x.jpg` is `slice7/query/x.jpg` where no other path ends so.
+class SuffixLookup:
+    """Finds the path of a shortened name: `x.jpg` is `slice7/query/x.jpg` if no other path ends with it.
 
-    The ending of the file counts for nothing: RobotCar's images are .png in some lists and .jpg in others.
+    File extensions are ignored: RobotCar's images are .png in some lists and .jpg in others.
     """
 
     def __init__(self, names: Collection[str]) -> None:
@@ -111,7 +111,7 @@ class Endings:
             self._paths.setdefault(parts[-1], []).append((parts, name))
 
     def find(self, name: str) -> str:
-        """The one path that is `name` or ends with it, or that `name` ends with.
+        """The only path that is `name`, ends with it, or is its end.
 
         Raises:
             FgsnError: there is none, or there are several.
@@ -119,16 +119,16 @@ class Endings:
         if name in self.names:
             return name
         parts = PurePosixPath(name).with_suffix("").parts if PurePosixPath(name).name else ("",)
-        fitting = [path for known, path in self._paths.get(parts[-1], []) if _end_alike(known, parts)]
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
-            raise FgsnError(f"'{name}' could be {fitting[0]} or {fitting[1]}; write more of the path")
+        candidates = [path for known, path in self._paths.get(parts[-1], []) if _same_suffix(known, parts)]
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            raise FgsnError(f"'{name}' could be {candidates[0]} or {candidates[1]}; write more of the path")
         close = difflib.get_close_matches(name, sorted(self.names)[:2000], n=1)
-        raise FgsnError(f"'{name}' is no known query" + (f"; did you mean '{close[0]}'?" if close else ""))
+        raise FgsnError(f"'{name}' is not a known query" + (f"; did you mean '{close[0]}'?" if close else ""))
 
 
-def _end_alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+def _same_suffix(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     count = min(len(one), len(other))
     return one[-count:] == other[-count:]
 

@@ -1,6 +1,6 @@
-"""What is known of each query before any match: gravity, the camera's height, and how it moved since the last image.
+"""Priors of queries: gravity, camera height, and motion since the previous image.
 
-These come from an inertial sensor, a map or wheels, never from the ground truth.
+They come from an inertial sensor, a map or wheel encoders, never from the ground truth.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class Priors:
     gravity: NDArray[np.float64]
     """(N, 3) unit direction of gravity (down) in the camera frame."""
     heights: NDArray[np.float64]
-    """(N,) height of the camera centre along the world's up, in the world's unit."""
+    """(N,) height of the camera centre along the world's upward direction, in the world's unit."""
 
     def of(self, names: Sequence[str]) -> "Priors":
         """The priors of these images, in their order.
@@ -45,7 +45,7 @@ class Priors:
 
 @dataclass(frozen=True, eq=False)
 class Odometry:
-    """How the camera moved: N images in the order in which they were taken."""
+    """Motion of the camera between N images in the order of capture."""
 
     names: list[str]
     motion: Pose
@@ -53,10 +53,10 @@ class Odometry:
 
 
 def read_priors(path: Path | str) -> Priors:
-    """Read `name gx gy gz height` per line, of a file or a folder of files.
+    """Read `name gx gy gz height` per line, from a file or a folder of files.
 
     Raises:
-        FgsnError: a line is broken, gravity is no unit vector, or a name stands there twice.
+        FgsnError: a line is malformed, gravity is not a unit vector, or a name occurs twice.
     """
     table = read_list(path, _prior)
     values = np.array(list(table.values()))
@@ -64,29 +64,29 @@ def read_priors(path: Path | str) -> Priors:
 
 
 def write_priors(path: Path | str, priors: Priors) -> None:
-    """Write what `read_priors` reads."""
+    """Write priors in the format of `read_priors`."""
     rows = np.concatenate([priors.gravity, priors.heights[:, None]], axis=1)
     lines = (" ".join([name, *(f"{value:.9f}" for value in row)]) for name, row in zip(priors.names, rows, strict=True))
     write_text(Path(path), "".join(f"{line}\n" for line in [f"# {PRIOR_FORM}", *lines]))
 
 
 def priors_like(map_images: PosedImages, up: ArrayLike, retrieved: Mapping[str, Sequence[str]]) -> Priors:
-    """Priors of queries from the map images that look alike: for a vehicle that drives where the map's drove.
+    """Priors of queries from similar map images, for a vehicle that drives the roads of the map.
 
     Args:
         map_images: images of the map with their poses.
         up: (3,) direction opposite to gravity in the map (`fgsn.geometry.gravity.up_of_cameras`).
-        retrieved: names of map images for every query, the most similar first: that one's gravity and height are taken.
+        retrieved: names of map images for every query, most similar first; the first one provides gravity and height.
 
     Raises:
-        FgsnError: a query has no such image in the map.
+        FgsnError: none of the images retrieved for a query is in the map.
     """
     row_of = {name: row for row, name in enumerate(map_images.names)}
     rows = []
     for query, names in retrieved.items():
         known = [row_of[name] for name in names if name in row_of]
         if not known:
-            raise FgsnError(f"no image that '{query}' resembles is in the map")
+            raise FgsnError(f"none of the images retrieved for '{query}' is in the map")
         rows.append(known[0])
     up = np.asarray(up, np.float64) / np.linalg.norm(up)
     poses = map_images.camera_from_world[np.array(rows, np.int64)]
@@ -94,16 +94,16 @@ def priors_like(map_images: PosedImages, up: ArrayLike, retrieved: Mapping[str, 
 
 
 def read_odometry(path: Path | str) -> Odometry:
-    """Read `name qw qx qy qz tx ty tz` per line: this camera's frame from the previous image's camera frame.
+    """Read `name qw qx qy qz tx ty tz` per line: from the previous image's camera frame to this one.
 
     Args:
-        path: one file, one drive.
+        path: the file of one drive.
 
     Raises:
-        FgsnError: a line is broken, or a name stands there twice.
+        FgsnError: a line is malformed, or a name occurs twice.
     """
     if Path(path).is_dir():
-        raise FgsnError(f"{path} is a folder; odometry is read drive by drive, from one file")
+        raise FgsnError(f"{path} is a folder; odometry is one file per drive")
     table = read_list(path, pose_numbers)
     return Odometry(list(table), poses_of(table.values()))
 

@@ -1,4 +1,4 @@
-"""Query lists of hloc: the images to localize, each with its camera."""
+"""hloc's query lists: the images to localize, each with its camera."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,13 @@ class Query:
 
 
 def read_queries(path: Path | str) -> list[Query]:
-    """Read `name MODEL width height parameters...` per line, in COLMAP's models, pixel centres at +0.5.
+    """Read `name MODEL width height parameters...` per line, with COLMAP's camera models and pixel centres at +0.5.
 
     Args:
         path: a list, or a folder of lists (`queries/<condition>.txt`).
 
     Raises:
-        FgsnError: a line has no or broken intrinsics, an unknown model, or a name that was there before.
+        FgsnError: a line has missing or malformed intrinsics, an unknown camera model, or a repeated name.
     """
     return [Query(name, camera) for name, camera in read_list(path, _parse).items()]
 

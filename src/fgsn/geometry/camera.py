@@ -1,7 +1,7 @@
 """Cameras. The centre of the first pixel is (0, 0), so the image spans [-0.5, width - 0.5].
 
-A camera is described as in COLMAP: a model by name, focal lengths, principal point, and what else the model wants.
-Pinhole cameras need nothing but NumPy; the lenses of all others are pycolmap's.
+A camera is described as in COLMAP: the name of its model, focal lengths, principal point, and distortion parameters.
+Pinhole cameras need only NumPy; pycolmap projects all others.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ PARAMETER_COUNTS = {
     "FULL_OPENCV": 12, "FOV": 5, "SIMPLE_RADIAL_FISHEYE": 4, "RADIAL_FISHEYE": 5, "THIN_PRISM_FISHEYE": 12,
     "RAD_TAN_THIN_PRISM_FISHEYE": 16, "SIMPLE_DIVISION": 4, "DIVISION": 5, "SIMPLE_FISHEYE": 3, "FISHEYE": 4, "EUCM": 6,
 }  # fmt: skip
-"""COLMAP's camera models in the order of their numbers, with how many parameters they have."""
+"""COLMAP's camera models in the order of their identifiers, with their numbers of parameters."""
 _ONE_FOCAL_LENGTH = {"SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE",
                      "SIMPLE_DIVISION", "SIMPLE_FISHEYE"}  # fmt: skip
 
@@ -39,11 +39,11 @@ class Camera:
     model: str = "PINHOLE"
     """COLMAP's name of the camera model."""
     distortion: tuple[float, ...] = ()
-    """What the model has beyond focal lengths and principal point, in COLMAP's order."""
+    """Parameters other than focal lengths and principal point, in COLMAP's order."""
 
     @property
     def parameters(self) -> tuple[float, ...]:
-        """The parameters as COLMAP and hloc's query lists want them: there, pixel centres lie at +0.5."""
+        """The parameters as in COLMAP and hloc's query lists, with pixel centres at +0.5."""
         focal = (self.fx,) if self.model in _ONE_FOCAL_LENGTH else (self.fx, self.fy)
         return *focal, self.cx + 0.5, self.cy + 0.5, *self.distortion
 
@@ -52,7 +52,7 @@ class Camera:
         """Inverse of `parameters`, with pixel centres at +0.5.
 
         Raises:
-            FgsnError: an unknown model, another number of parameters, no size, or values that are no camera.
+            FgsnError: the model is unknown, or the size or the parameters are invalid.
         """
         values = [float(value) for value in np.asarray(parameters, np.float64).ravel()]
         if model not in PARAMETER_COUNTS:
@@ -61,13 +61,18 @@ class Camera:
             raise FgsnError(f"camera model {model} has {PARAMETER_COUNTS[model]} parameters, not {len(values)}")
         fx, fy, cx, cy, *distortion = values[:1] + values if model in _ONE_FOCAL_LENGTH else values
         if not (width > 0 and height > 0 and fx > 0 and fy > 0 and np.isfinite(values).all()):
-            raise FgsnError(f"camera of {width} x {height} pixels with parameters {values} cannot be")
+            raise FgsnError(f"invalid camera: {width} x {height} pixels with parameters {values}")
         return cls(width, height, fx, fy, cx - 0.5, cy - 0.5, model, tuple(distortion))
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return self.width, self.height
+
+    @property
+    def matrix(self) -> Array:
+        """The intrinsic matrix (3, 3), without distortion."""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
 
     @property
     def is_pinhole(self) -> bool:
@@ -78,7 +83,7 @@ class Camera:
         """Project points (..., 3) of the camera frame (x right, y down, z forward).
 
         Returns:
-            Pixels (..., 2) as x, y, NaN behind the camera and where a distorted lens does not look; depths (...) along
+            Pixels (..., 2) as x, y, NaN behind the camera and outside the view of a distorted lens; depths (...) along
             the optical axis.
 
         Raises:
@@ -114,7 +119,7 @@ class Camera:
         return self.rays(pixels) * np.asarray(depth, np.float64)[..., None]
 
     def contains(self, pixels: ArrayLike) -> NDArray[np.bool_]:
-        """Which pixels (..., 2) lie between the first and the last pixel centre; NaN does not."""
+        """Which pixels (..., 2) lie between the first and the last pixel centre; False for NaN."""
         pixels = np.asarray(pixels, np.float64)
         return np.all((pixels >= 0) & (pixels <= (self.width - 1, self.height - 1)), axis=-1)
 
@@ -124,15 +129,23 @@ class Camera:
         return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)
 
 
+def pycolmap_camera(camera: Camera) -> Any:
+    """The camera as an object of pycolmap.
+
+    Raises:
+        MissingExtraError: pycolmap is not installed.
+    """
+    size = {"width": camera.width, "height": camera.height}
+    return pycolmap().Camera(model=camera.model, params=list(camera.parameters), **size)
+
+
 @lru_cache(maxsize=256)
 def _lens(camera: Camera) -> tuple[Any, float]:
-    """pycolmap's camera, and how far from the axis its image reaches in the plane z = 1.
+    """pycolmap's camera, and the radius of its image in the plane z = 1.
 
-    Farther out the polynomials of distortion may fold back, and points beside the camera would land in its image.
+    Farther out, the distortion polynomials may fold back, and points beside the camera would project into its image.
     """
-    lens: Any = pycolmap().Camera(
-        model=camera.model, width=camera.width, height=camera.height, params=list(camera.parameters)
-    )
+    lens = pycolmap_camera(camera)
     x, y = np.linspace(0, camera.width, 33), np.linspace(0, camera.height, 33)
     edges = [np.column_stack(np.broadcast_arrays(*edge)) for edge in ((x, 0), (x, camera.height), (0, y))]
     edges.append(np.column_stack(np.broadcast_arrays(camera.width, y)))

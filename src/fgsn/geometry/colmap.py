@@ -1,7 +1,7 @@
-"""COLMAP models. COLMAP puts pixel centres at +0.5; here, as everywhere in fgsn, they are integers.
+"""COLMAP models. COLMAP's pixel centres lie at +0.5; here, as everywhere in fgsn, they lie at integers.
 
-A track is kept as two flat arrays, `track_point` and `track_image`, beside the observed pixels: row n says that
-image `track_image[n]` sees point `track_point[n]` at `track_pixels[n]`.
+Tracks are stored as flat arrays with one row per observation: image `track_image[n]` observes point `track_point[n]`
+at `track_pixels[n]`.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Reconstruction(PosedImages):
     """A map: N images with cameras and poses, M points, T observations of points in images."""
 
     points: NDArray[np.float64]
-    """(M, 3) in the world."""
+    """(M, 3) in the world frame."""
     colours: NDArray[np.uint8]
     """(M, 3) RGB."""
     track_point: NDArray[np.int64]
@@ -35,7 +35,7 @@ class Reconstruction(PosedImages):
     """(T, 2) x, y with pixel centres at integers."""
 
     def errors(self) -> NDArray[np.float64]:
-        """Reprojection error (T,) of every observation in pixels; NaN behind the camera."""
+        """Reprojection error (T,) of every observation, in pixels; NaN behind the camera."""
         pixels = np.empty((len(self.track_image), 2))
         points = self.camera_from_world[self.track_image].transform_one(self.points[self.track_point])
         camera_of = self.camera_of[self.track_image]
@@ -84,17 +84,17 @@ def write_model(folder: Path, model: Reconstruction) -> None:
 
 
 def read_model(folder: Path, points_needed: bool = True) -> Reconstruction:
-    """Read a COLMAP model, binary where there is one, else text; key points without a point are left out.
+    """Read a COLMAP model, binary if present, else text; keypoints without a map point are dropped.
 
-    Observations stand in the order of the points. `rigs` and `frames` of newer models are not needed: the images'
-    own poses say the same.
+    Observations are sorted by point. `rigs` and `frames` of newer models are not read: the images' own poses contain
+    the same information.
 
     Args:
-        folder: the folder that holds cameras, images and points3D.
-        points_needed: refuse a model without points.
+        folder: the folder of cameras, images and points3D.
+        points_needed: reject a model without points.
 
     Raises:
-        FgsnError: there is no model, it is damaged, its files do not belong together, or it is empty.
+        FgsnError: the model is missing, damaged or empty, or its files do not belong together.
     """
     folder = Path(folder)
     for kind, read in (("bin", read_binary), ("txt", read_text_model)):
@@ -102,44 +102,44 @@ def read_model(folder: Path, points_needed: bool = True) -> Reconstruction:
             return _assemble(folder, kind, read(folder), points_needed)
     below = sorted(file.parent for file in folder.glob("*/cameras.*")) if folder.is_dir() else []
     hint = f"; did you mean {below[0]}?" if below else " (cameras, images, points3D as .bin or .txt)"
-    raise FgsnError(f"{folder} holds no COLMAP model{hint}")
+    raise FgsnError(f"{folder} contains no COLMAP model{hint}")
 
 
 def _assemble(folder: Path, kind: str, files: ModelFiles, points_needed: bool) -> Reconstruction:
-    """Turn identifiers into rows, and see that the three files fit together."""
+    """Convert identifiers to rows, and check that the three files are consistent."""
     images, points = folder / f"images.{kind}", folder / f"points3D.{kind}"
     if not files.names:
-        raise FgsnError(f"{images} holds no images with poses")
+        raise FgsnError(f"{images} contains no images with poses")
     if points_needed and not len(files.points):
-        raise FgsnError(f"{points} holds no points; triangulate them first")
+        raise FgsnError(f"{points} contains no points; triangulate them first")
     for path, ids in ((images, files.image_ids), (points, files.point_ids)):
         if len(np.unique(ids)) != len(ids):
-            raise FgsnError(f"{path} holds an identifier twice; it is damaged")
+            raise FgsnError(f"{path} contains an identifier twice; it is damaged")
     for path, values in ((images, files.poses), (points, files.points)):
         bad = np.nonzero(~np.isfinite(values).all(axis=1))[0]
         if len(bad):
-            raise FgsnError(f"{path}: entry {bad[0] + 1} holds values that are not finite; it is damaged")
+            raise FgsnError(f"{path}: entry {bad[0] + 1} contains values that are not finite; it is damaged")
     bad = np.nonzero(np.abs(np.linalg.norm(files.poses[:, :4], axis=1) - 1) > 0.1)[0]
     if len(bad):
-        raise FgsnError(f"{images}: the rotation of '{files.names[bad[0]]}' is no unit quaternion; it is damaged")
+        raise FgsnError(f"{images}: the rotation of '{files.names[bad[0]]}' is not a unit quaternion; it is damaged")
     camera_of = _rows_of(np.array(list(files.cameras)), files.camera_ids)
     if (camera_of < 0).any():
         image = int(np.nonzero(camera_of < 0)[0][0])
-        raise FgsnError(f"{images}: '{files.names[image]}' has camera {files.camera_ids[image]}, which is not there")
+        raise FgsnError(f"{images}: '{files.names[image]}' has camera {files.camera_ids[image]}, which does not exist")
     track_image = _rows_of(files.image_ids, files.track_image_id)
     if (track_image < 0).any():
         row = int(np.nonzero(track_image < 0)[0][0])
         point, image = files.point_ids[files.track_point[row]], files.track_image_id[row]
-        raise FgsnError(f"{points}: point {point} is seen by image {image}, which is not in {images.name}")
-    key_point = files.first_key_point[track_image] + files.track_key_point
-    known = (files.track_key_point >= 0) & (key_point < files.first_key_point[track_image + 1])
-    known[known] = files.key_point_ids[key_point[known]] == files.point_ids[files.track_point[known]]
+        raise FgsnError(f"{points}: point {point} is observed by image {image}, which is not in {images.name}")
+    keypoint = files.first_keypoint[track_image] + files.track_keypoint
+    known = (files.track_keypoint >= 0) & (keypoint < files.first_keypoint[track_image + 1])
+    known[known] = files.keypoint_ids[keypoint[known]] == files.point_ids[files.track_point[known]]
     if not known.all():
         row = int(np.nonzero(~known)[0][0])
-        where = f"key point {files.track_key_point[row]} of '{files.names[track_image[row]]}'"
+        where = f"keypoint {files.track_keypoint[row]} of '{files.names[track_image[row]]}'"
         raise FgsnError(
-            f"{points}: point {files.point_ids[files.track_point[row]]} should be {where}, but {images.name} says "
-            "otherwise; the two do not belong together"
+            f"{points}: point {files.point_ids[files.track_point[row]]} should be {where}, but not according to "
+            f"{images.name}; the two files do not belong together"
         )
     return Reconstruction(
         names=files.names,
@@ -150,16 +150,17 @@ def _assemble(folder: Path, kind: str, files: ModelFiles, points_needed: bool) -
         colours=files.colours,
         track_point=files.track_point,
         track_image=track_image,
-        track_pixels=files.key_points[key_point] - 0.5,
+        track_pixels=files.keypoints[keypoint] - 0.5,
     )
 
 
-def _rows_of(ids: Rows, wanted: Rows) -> Rows:
-    """The row of `ids` that holds each wanted identifier, -1 where none does."""
+def _rows_of(ids: Rows, queried: Rows) -> Rows:
+    """The row of each queried identifier in `ids`, -1 if it is missing."""
+    if not len(ids):
+        return np.full(len(queried), -1)
     order = np.argsort(ids)
-    place = np.searchsorted(ids, wanted, sorter=order)
-    rows = order[np.minimum(place, len(ids) - 1)] if len(ids) else np.full(len(wanted), -1)
-    return np.where(ids[rows] == wanted, rows, -1) if len(ids) else rows
+    rows = order[np.minimum(np.searchsorted(ids, queried, sorter=order), len(ids) - 1)]
+    return np.where(ids[rows] == queried, rows, -1)
 
 
 def _number(value: float) -> str:

@@ -1,7 +1,7 @@
-"""The files of a COLMAP model as they are, binary and text, read with checks and without COLMAP.
+"""Readers of the files of a COLMAP model, binary and text, with checks and without COLMAP.
 
-The formats are described in COLMAP's documentation. pycolmap reads them as well, but takes some damaged files for
-whole, and makes a Python object of every observation where arrays are wanted.
+COLMAP's documentation describes the formats. pycolmap reads them as well, but accepts some damaged files and creates
+one Python object per observation instead of arrays.
 """
 
 import struct
@@ -20,13 +20,13 @@ from fgsn.geometry.camera import PARAMETER_COUNTS, Camera
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_KEY_POINT = np.dtype([("xy", "<f8", 2), ("point", "<i8")])  # without a point: 2^64 - 1, which reads as -1
+_KEYPOINT = np.dtype([("xy", "<f8", 2), ("point", "<i8")])  # 2^64 - 1 for none, read as -1
 _POINT = np.dtype([("id", "<i8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track", "<u8")])
 
 
 @dataclass(frozen=True, eq=False)
 class ModelFiles:
-    """What the three files say, with COLMAP's identifiers and pixel centres at +0.5."""
+    """The contents of the three files, with COLMAP's identifiers and pixel centres at +0.5."""
 
     cameras: dict[int, Camera]
     image_ids: Integers
@@ -34,24 +34,24 @@ class ModelFiles:
     poses: Floats
     """(N, 7) qw qx qy qz tx ty tz"""
     camera_ids: Integers
-    first_key_point: Integers
-    """(N + 1,) where the key points of each image begin."""
-    key_points: Floats
+    first_keypoint: Integers
+    """(N + 1,) first row of each image in `keypoints`."""
+    keypoints: Floats
     """(P, 2)"""
-    key_point_ids: Integers
-    """(P,) point of each key point, -1 for none."""
+    keypoint_ids: Integers
+    """(P,) map point of each keypoint, -1 for none."""
     point_ids: Integers
     points: Floats
     colours: NDArray[np.uint8]
     track_point: Integers
     """(T,) row of `points`."""
     track_image_id: Integers
-    track_key_point: Integers
-    """(T,) number of the key point within its image."""
+    track_keypoint: Integers
+    """(T,) index of the keypoint within its image."""
 
 
 class _Bytes:
-    """A binary file that is read from front to back."""
+    """A binary file that is read sequentially."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -81,7 +81,7 @@ class _Bytes:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Bytes]:
-    """The file from its beginning; it must be read to its end, and what goes wrong is told with its place."""
+    """Open a file that must be read to its end; errors name the file and the position."""
     file = _Bytes(path)
     try:
         yield file
@@ -89,7 +89,7 @@ def _opened(path: Path) -> Iterator[_Bytes]:
             raise ValueError
     except (struct.error, ValueError, OverflowError, MemoryError):
         size = len(file.data)
-        raise FgsnError(f"{path} is damaged or cut off: it makes no sense after byte {file.at} of {size}") from None
+        raise FgsnError(f"{path} is damaged or truncated: invalid data after byte {file.at} of {size}") from None
     except FgsnError as error:
         raise FgsnError(f"{path}: {error}") from None
 
@@ -113,7 +113,7 @@ def read_binary(folder: Path) -> ModelFiles:
         for _ in range(file.count()):
             images.append(file.take("I7dI"))
             names.append(file.text())
-            seen.append(file.array(_KEY_POINT, file.count()))
+            seen.append(file.array(_KEYPOINT, file.count()))
     with _opened(folder / "points3D.bin") as file:
         count, start, size = file.count(), file.at, _POINT.itemsize
         length, data, heads, tracks = struct.Struct("<Q"), file.data, [], []
@@ -140,14 +140,14 @@ def read_text_model(folder: Path) -> ModelFiles:
 
     def camera(line: str, _: Iterator[tuple[int, str]]) -> None:
         number, model, width, height, *parameters = line.split()
-        cameras[_whole(number)] = Camera.from_parameters(int(width), int(height), np.array(parameters, float), model)
+        cameras[_integer(number)] = Camera.from_parameters(int(width), int(height), np.array(parameters, float), model)
 
     images, names, seen = [], [], []
 
     def image(line: str, lines: Iterator[tuple[int, str]]) -> None:
         fields = line.split(maxsplit=9)
         body = np.fromiter(map(float, next(lines, (0, ""))[1].split()), np.float64).reshape(-1, 3)
-        images.append((_whole(fields[0]), *map(float, fields[1:8]), _whole(fields[8])))
+        images.append((_integer(fields[0]), *map(float, fields[1:8]), _integer(fields[8])))
         names.append(fields[9].strip())
         seen.append((body[:, :2], body[:, 2].astype(np.int64)))
 
@@ -155,9 +155,9 @@ def read_text_model(folder: Path) -> ModelFiles:
 
     def point(line: str, _: Iterator[tuple[int, str]]) -> None:
         fields = line.split(maxsplit=8)
-        ids.append(_whole(fields[0]))
+        ids.append(_integer(fields[0]))
         positions.append((float(fields[1]), float(fields[2]), float(fields[3])))
-        colours.append(tuple(_whole(field, 256) for field in fields[4:7]))
+        colours.append(tuple(_integer(field, 256) for field in fields[4:7]))
         float(fields[7])
         tracks.append(np.fromiter(map(int, fields[8].split() if len(fields) > 8 else ()), np.int64).reshape(-1, 2))
 
@@ -170,8 +170,8 @@ def read_text_model(folder: Path) -> ModelFiles:
     )  # fmt: skip
 
 
-def _whole(text: str, end: int = 2**53) -> int:
-    """A whole number from 0; identifiers are kept beside floating-point numbers, which know those below 2^53."""
+def _integer(text: str, end: int = 2**53) -> int:
+    """A non-negative integer; identifiers are stored in float64 arrays, which are exact below 2^53."""
     value = int(text)
     if not 0 <= value < end:
         raise ValueError
@@ -179,7 +179,7 @@ def _whole(text: str, end: int = 2**53) -> int:
 
 
 def _each_line(path: Path, read: Callable[[str, Iterator[tuple[int, str]]], None]) -> None:
-    """Give every line that is no comment to `read`, with the lines after it."""
+    """Pass every line that is not a comment to `read`, with an iterator of the lines after it."""
     lines = iter(enumerate(read_text(path).split("\n"), 1))
     for number, line in lines:
         if not line.strip() or line.startswith("#"):
@@ -187,7 +187,7 @@ def _each_line(path: Path, read: Callable[[str, Iterator[tuple[int, str]]], None
         try:
             read(line, lines)
         except (ValueError, IndexError, OverflowError):
-            raise FgsnError(f"{path}:{number}: this line is no entry of a COLMAP model: {line[:60]}") from None
+            raise FgsnError(f"{path}:{number}: this line is not an entry of a COLMAP model: {line[:60]}") from None
         except FgsnError as error:
             raise FgsnError(f"{path}:{number}: {error}") from None
 
@@ -204,13 +204,13 @@ def _joined(
         names=names,
         poses=table[:, 1:8],
         camera_ids=table[:, 8].astype(np.int64),
-        first_key_point=np.cumsum([0, *(len(ids) for _, ids in seen)]),
-        key_points=np.concatenate([np.zeros((0, 2)), *(pixels for pixels, _ in seen)]),
-        key_point_ids=np.concatenate([np.zeros(0, np.int64), *(ids for _, ids in seen)]),
+        first_keypoint=np.cumsum([0, *(len(ids) for _, ids in seen)]),
+        keypoints=np.concatenate([np.zeros((0, 2)), *(pixels for pixels, _ in seen)]),
+        keypoint_ids=np.concatenate([np.zeros(0, np.int64), *(ids for _, ids in seen)]),
         point_ids=point_ids,
         points=points,
         colours=colours,
         track_point=np.repeat(np.arange(len(points)), track_lengths),
         track_image_id=track[:, 0],
-        track_key_point=track[:, 1],
+        track_keypoint=track[:, 1],
     )

@@ -1,4 +1,4 @@
-"""Frames that stand upright: y points down, along gravity, so that only the yaw is left between map and camera."""
+"""Gravity-aligned frames: y points down, so that only the yaw between map and camera is unknown."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,14 +12,14 @@ UP = (0.0, 0.0, 1.0)
 
 
 def upright_rotation(gravity: ArrayLike) -> NDArray[np.float64]:
-    """The smallest rotation (3, 3) that turns a direction of gravity (3,) to +y, the downward axis of level cameras.
+    """The smallest rotation (3, 3) that maps the direction of gravity (3,) to +y, the downward axis of level cameras.
 
     Raises:
-        FgsnError: gravity has no direction.
+        FgsnError: gravity is not a direction.
     """
     gravity = np.asarray(gravity, np.float64)
     if gravity.shape != (3,) or not 1e-9 < np.linalg.norm(gravity) < np.inf:
-        raise FgsnError(f"gravity wants three numbers that are a direction, not {gravity}")
+        raise FgsnError(f"gravity should be a direction of three finite numbers, not {gravity}")
     down = gravity / np.linalg.norm(gravity)
     axis = np.cross(down, (0.0, 1.0, 0.0))
     sine = np.linalg.norm(axis)
@@ -29,14 +29,14 @@ def upright_rotation(gravity: ArrayLike) -> NDArray[np.float64]:
 
 
 def up_of_cameras(camera_from_world: Pose) -> NDArray[np.float64]:
-    """The direction (3,) that is up in the world of a map, from N cameras of a vehicle.
+    """The upward direction (3,) of a map's world frame, estimated from N cameras of a vehicle.
 
-    A vehicle's cameras hang level, so their x axes are, and it moves in the plane of the road: up is what is square to
-    both, on the side that the images' upper edges are on. A hill tilts it; what counts is that the priors of gravity
-    are told in the same frame.
+    A vehicle's cameras are mounted level, so their x axes are horizontal, and it moves in the plane of the road: up is
+    perpendicular to both, towards the upper edges of the images. A slope tilts the estimate; what matters is that the
+    gravity priors refer to the same frame.
 
     Raises:
-        FgsnError: the cameras leave it open: fewer than two places, or all move along their x axes.
+        FgsnError: the cameras do not determine it: they stand at one place, or all move along their x axes.
     """
     x, down, centres = camera_from_world.rotation[:, 0], camera_from_world.rotation[:, 1], camera_from_world.centre
     steps = np.diff(centres, axis=0)
@@ -45,5 +45,5 @@ def up_of_cameras(camera_from_world: Pose) -> NDArray[np.float64]:
     level = x.T @ x / len(x) + steps.T @ steps / max(1, len(steps))
     spread, axes = np.linalg.eigh(level)
     if spread[1] < 0.02:
-        raise FgsnError("the cameras do not tell which direction is up: all lie and move along one line")
+        raise FgsnError("the cameras do not determine which direction is up: all lie and move along one line")
     return axes[:, 0] * -np.sign(axes[:, 0] @ down.mean(axis=0))

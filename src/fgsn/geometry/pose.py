@@ -1,5 +1,6 @@
-"""Rigid motions, named by the frames they join: `camera_from_world` maps world points into the camera."""
+"""Rigid motions, named by the frames they connect: `camera_from_world` maps world points into the camera."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +33,15 @@ class Pose:
         rotation = np.asarray(rotation, np.float64)
         return cls(rotation, -_apply(rotation, np.asarray(centre, np.float64)))
 
+    @classmethod
+    def concatenate(cls, poses: Iterable["Pose"]) -> "Pose":
+        """One batch (N) of all poses, each of which is a single one or a batch."""
+        parts = [(pose.rotation.reshape(-1, 3, 3), pose.translation.reshape(-1, 3)) for pose in poses]
+        return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
     @property
     def quaternion(self) -> Array:
-        """Unit quaternions (..., 4), scalar first and not negative."""
+        """Unit quaternions (..., 4), scalar first and non-negative."""
         flat = Rotation.from_matrix(self.rotation.reshape(-1, 3, 3)).as_quat()
         flat = np.roll(flat, 1, axis=1)
         flat = np.where(flat[:, :1] < 0, -flat, flat)
@@ -46,7 +53,7 @@ class Pose:
         return -_apply(np.swapaxes(self.rotation, -1, -2), self.translation)
 
     def inverse(self) -> "Pose":
-        """The motion back: `world_from_camera` of a `camera_from_world`."""
+        """The inverse motion: `world_from_camera` of a `camera_from_world`."""
         return Pose(np.swapaxes(self.rotation, -1, -2), self.centre)
 
     def __matmul__(self, other: "Pose") -> "Pose":

@@ -1,4 +1,4 @@
-"""Images with cameras and poses: what a map, a list of poses and a set of depth maps have in common."""
+"""Images with cameras and poses: the common base of maps, pose lists and sets of depth maps."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,15 +31,15 @@ class PosedImages:
         return self.cameras[self.camera_of[image]]
 
     def project(self, image: int, points_world: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Pixels (M, 2) and depths (M,) of world points (M, 3) in an image; NaN as `Camera.project`."""
+        """Pixels (M, 2) and depths (M,) of world points (M, 3) in an image; NaN as in `Camera.project`."""
         return self.camera(image).project(self.camera_from_world[image].transform(points_world))
 
 
 def join(parts: Sequence[PosedImages]) -> PosedImages:
-    """All images of several sets, which must share their frame.
+    """Concatenate sets of images that share one world frame.
 
     Raises:
-        FgsnError: there is none, or two images have one name.
+        FgsnError: there are no images, or two have the same name.
     """
     names = [name for part in parts for name in part.names]
     if not names:
@@ -52,23 +52,20 @@ def join(parts: Sequence[PosedImages]) -> PosedImages:
         names,
         [camera for part in parts for camera in part.cameras],
         np.concatenate([part.camera_of + start for part, start in zip(parts, first[:-1], strict=True)]),
-        Pose(
-            np.concatenate([part.camera_from_world.rotation for part in parts]),
-            np.concatenate([part.camera_from_world.translation for part in parts]),
-        ),
+        Pose.concatenate(part.camera_from_world for part in parts),
     )
 
 
 def read_posed_images(poses: Path, intrinsics: Path | Sequence[Path]) -> PosedImages:
-    """Read poses and intrinsics from two lists, as hloc and visuallocalization.net have them.
+    """Read poses and intrinsics from two lists, in the format of hloc and visuallocalization.net.
 
     Args:
         poses: lines `name qw qx qy qz tx ty tz`, from the world to the camera.
-        intrinsics: lines `name MODEL width height parameters...`, where the name is that of an image, or of a folder
-            in the images' paths (such as `c0`) for all images below it; from one or several files.
+        intrinsics: one or several files with lines `name MODEL width height parameters...`, where the name is that of
+            an image, or of a folder in the images' paths (such as `c0`) for all images below it.
 
     Raises:
-        FgsnError: a file is missing, a line is broken, or an image has no intrinsics or two poses.
+        FgsnError: a file is missing, a line is malformed, or an image has no intrinsics or two poses.
     """
     cameras = read_intrinsics(intrinsics)
     known = list(cameras)
@@ -97,14 +94,14 @@ def read_posed_images(poses: Path, intrinsics: Path | Sequence[Path]) -> PosedIm
 
 
 def write_poses(path: Path, names: Sequence[str], camera_from_world: Pose, comments: Sequence[str] = ()) -> None:
-    """Write a list `name qw qx qy qz tx ty tz`, from the world to the camera, below lines of comment."""
+    """Write a list `name qw qx qy qz tx ty tz`, from the world to the camera, after comment lines."""
     table = np.concatenate([camera_from_world.quaternion, camera_from_world.translation], axis=1)
     rows = [" ".join([name, *(f"{value:.9f}" for value in row)]) for name, row in zip(names, table, strict=True)]
     write_text(path, "".join(f"{line}\n" for line in [*(f"# {comment}" for comment in comments), *rows]))
 
 
 def write_intrinsics(path: Path, names: Sequence[str], cameras: Sequence[Camera]) -> None:
-    """Write a list `name MODEL width height parameters...`, a line per image, as hloc wants its queries."""
+    """Write a list `name MODEL width height parameters...`, one line per image, as in hloc's query lists."""
     lines = []
     for name, camera in zip(names, cameras, strict=True):
         parameters = " ".join(f"{value:.9g}" for value in camera.parameters)
@@ -113,16 +110,16 @@ def write_intrinsics(path: Path, names: Sequence[str], cameras: Sequence[Camera]
 
 
 def read_intrinsics(paths: Path | Sequence[Path]) -> dict[str, Camera]:
-    """The cameras of lists `name MODEL width height parameters...`, by image or folder name.
+    """Read the cameras of lists `name MODEL width height parameters...`, by image or folder name.
 
     Raises:
-        FgsnError: a file is missing or a line is broken.
+        FgsnError: a file is missing or a line is malformed.
     """
     return dict(row for path in ([paths] if isinstance(paths, Path) else paths) for row in _intrinsics(path))
 
 
 def camera_key(cameras: Mapping[str, Camera], name: str) -> str | None:
-    """Under which name a list of intrinsics has an image: its own, else that of the nearest folder of its path."""
+    """The key of an image's camera among intrinsics: its own name, else that of the nearest folder in its path."""
     return next((key for key in (name, *reversed(PurePosixPath(name).parts)) if key in cameras), None)
 
 
@@ -140,7 +137,7 @@ def _intrinsics(path: Path) -> Iterator[tuple[str, Camera]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a list that say something, with their numbers."""
+    """The lines that are neither blank nor comments, with their numbers."""
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             yield number, line.strip()

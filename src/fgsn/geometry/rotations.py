@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def multiply(a: Float[Tensor, "*#batch 4"], b: Float[Tensor, "*#batch 4"]) -> Float[Tensor, "*#batch 4"]:
-    """First b, then a; the product is normalised, so that no drift builds up."""
+    """Rotation by b, then by a; the product is normalised to prevent drift."""
     a0, b0, a1, b1 = a[..., :1], b[..., :1], a[..., 1:], b[..., 1:]
     scalar = a0 * b0 - (a1 * b1).sum(-1, keepdim=True)
     vector = a0 * b1 + b0 * a1 + torch.linalg.cross(*torch.broadcast_tensors(a1, b1))
@@ -17,12 +17,12 @@ def multiply(a: Float[Tensor, "*#batch 4"], b: Float[Tensor, "*#batch 4"]) -> Fl
 
 
 def inverse(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:
-    """The rotation back."""
+    """Inverse rotations."""
     return torch.cat([quaternion[..., :1], -quaternion[..., 1:]], dim=-1)
 
 
 def from_vector(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 4"]:
-    """Rotate about a rotation vector."""
+    """Quaternions of rotation vectors."""
     half = vector.norm(dim=-1, keepdim=True) / 2
     return torch.cat([half.cos(), torch.sinc(half / torch.pi) / 2 * vector], dim=-1)
 
@@ -33,6 +33,11 @@ def to_vector(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3"
     sine = quaternion[..., 1:].norm(dim=-1, keepdim=True)
     angle = 2 * torch.atan2(sine, quaternion[..., :1])
     return torch.where(sine > 1e-6, angle / sine.clamp(min=1e-12), 2.0) * quaternion[..., 1:]
+
+
+def difference(a: Float[Tensor, "*#batch 4"], b: Float[Tensor, "*#batch 4"]) -> Float[Tensor, "*#batch 3"]:
+    """The rotation vector from b to a."""
+    return to_vector(multiply(a, inverse(b)))
 
 
 def to_matrix(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
@@ -47,9 +52,9 @@ def to_matrix(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 
 
 
 def mean(quaternions: Float[Tensor, "count 4"], weights: Float[Tensor, " count"]) -> Float[Tensor, "4"]:
-    """The rotation nearest to all, weighted, in the chordal distance (Markley et al., 2007).
+    """The weighted mean rotation in the chordal distance (Markley et al., 2007).
 
-    It does not care for the sign of a quaternion. Weights are not negative, and need not sum to 1.
+    The signs of the quaternions do not matter. Weights are non-negative and need not sum to 1.
     """
     quaternions = quaternions.double()
     moment = torch.einsum("n,ni,nj->ij", weights.double() / weights.sum(), quaternions, quaternions)

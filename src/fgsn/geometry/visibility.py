@@ -1,4 +1,4 @@
-"""From where map points were seen: distances and viewing cones (for GSMC; Toft et al., ECCV 2018)."""
+"""Visibility of map points: distances and viewing cones of their observations (for GSMC; Toft et al., ECCV 2018)."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,16 @@ _PAIRS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class Visibility:
-    """From where M points were seen; a point without observations has distances and axis 0."""
+    """Where M points were observed from; distances and axis of a point without observations are 0."""
 
     nearest: NDArray[np.float32]
     """(M,) distance to the nearest observing camera."""
     farthest: NDArray[np.float32]
     """(M,) distance to the farthest."""
     axis: NDArray[np.float32]
-    """(M, 3) unit direction from the point towards the cameras: between the two most separated viewing directions."""
+    """(M, 3) unit direction from the point to the cameras: bisects the two most separated viewing directions."""
     half_angle: NDArray[np.float32]
-    """(M,) radians: half the angle between those two, and not below the floor."""
+    """(M,) radians: half the angle between those two, at least the minimum."""
 
 
 def visibility_of(model: Reconstruction, smallest_half_angle: float) -> Visibility:
@@ -29,8 +29,8 @@ def visibility_of(model: Reconstruction, smallest_half_angle: float) -> Visibili
 
     Args:
         model: the map, T observations of M points.
-        smallest_half_angle: floor in degrees; points seen once, or twice from nearly the same place, would otherwise
-            be visible from nowhere else.
+        smallest_half_angle: minimum in degrees; without it, points observed once, or twice from nearly the same place,
+            would be visible from nowhere else.
     """
     count = len(model.points)
     order = np.argsort(model.track_point, kind="stable")
@@ -42,7 +42,7 @@ def visibility_of(model: Reconstruction, smallest_half_angle: float) -> Visibili
     lengths = np.diff(first)
     seen = np.nonzero(lengths)[0]
     nearest, farthest = np.zeros(count, np.float32), np.zeros(count, np.float32)
-    if len(seen):  # empty segments in between would make reduceat read the next point's
+    if len(seen):  # for an empty segment, reduceat would read the next point's
         nearest[seen] = np.minimum.reduceat(distance, first[seen])
         farthest[seen] = np.maximum.reduceat(distance, first[seen])
 
@@ -65,7 +65,7 @@ def _cones(directions: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
     one, other = directions[each, pair // count], directions[each, pair % count]
     total = np.linalg.norm(one + other, axis=1)
     half_angle = np.arctan2(np.linalg.norm(one - other, axis=1), total)
-    # Opposite directions have nothing between them: such a point is seen from everywhere.
+    # Opposite directions have no bisector: such a point is visible from everywhere.
     opposite = total < 1e-6
     axis = np.where(opposite[:, None], one, (one + other) / np.maximum(total, 1e-6)[:, None])
     return axis, np.where(opposite, np.pi, half_angle)

@@ -17,7 +17,7 @@ from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
 from fgsn.localization.matches import Floats, MatchSource, Rows
 from fgsn.matching.features import Features
-from fgsn.matching.matcher import LOOSE, make_matcher
+from fgsn.matching.matcher import UNFILTERED, current_name, make_matcher
 from fgsn.matching.similar import similar_pairs
 from fgsn.matching.triangulate import triangulate
 from fgsn.progress import say
@@ -76,10 +76,11 @@ def extract_and_match(
         MissingExtraError: the matcher's package is not installed.
     """
     workers = workers if device == "cpu" else 0
+    matcher = current_name(matcher)
     files = {name: images / name for name in [*map_images.names, *queries]}
     # The map needs reliable matches; unfiltered ones are for its queries.
-    features = query_features = Features(files, make_matcher(matcher.removesuffix(LOOSE), keypoints, device), work)
-    if matcher.endswith(LOOSE):
+    features = query_features = Features(files, make_matcher(matcher.removesuffix(UNFILTERED), keypoints, device), work)
+    if matcher.endswith(UNFILTERED):
         query_features = Features(files, make_matcher(matcher, keypoints, device), work)
     broken = features.extract(files, workers)
     names = [name for name in map_images.names if name not in broken]

@@ -1,1 +1,1 @@
-"""Images matched with images: local features, candidate pairs, verification, densification, one model of all."""
+"""Matching of images: local features, candidate pairs, verification, densification, triangulation, reconstruction."""

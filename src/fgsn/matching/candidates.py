@@ -1,4 +1,4 @@
-"""Which images to match: by a list, all, by order along the route, by position, or by likeness."""
+"""Which images to match: listed pairs, all, by order along the route, or by position."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,26 +11,26 @@ from fgsn.errors import FgsnError, nearest
 from fgsn.files import natural_order, read_lines
 
 Pairs = list[tuple[str, str]]
-"""Names of a reference image and of a target image, each pair once."""
+"""Names of a reference and a target image, each pair once."""
 
 _EARTH_RADIUS = 6_371_000.0  # metres
 
 
 def listed_pairs(path: Path, reference: Sequence[str], targets: Sequence[str]) -> Pairs:
-    """Pairs of a text file, one `reference target` per line; turned round where the target comes first.
+    """Read the pairs of a text file, one `reference target` per line; swapped where the target comes first.
 
     Raises:
-        FgsnError: a line does not hold two names, or not a reference image and a target image that exist.
+        FgsnError: a line is not the names of a known reference image and a known target image.
     """
     here, there = set(reference), set(targets)
     pairs: dict[tuple[str, str], None] = {}
     for line in read_lines(path):
         names = line.split()
         if len(names) != 2:
-            raise FgsnError(f"{path}: '{line}' should be two image names, parted by a space")
+            raise FgsnError(f"{path}: '{line}' should be two image names separated by a space")
         for name in names:
             if name not in here and name not in there:
-                raise FgsnError(f"{path} lists '{name}', which is none of the images; {nearest(name, here | there)}")
+                raise FgsnError(f"{path} lists the unknown image '{name}'; {nearest(name, here | there)}")
         if names[0] not in here:
             names.reverse()
         if names[0] not in here or names[1] not in there:
@@ -45,23 +45,23 @@ def all_pairs(reference: Sequence[str], targets: Sequence[str]) -> Pairs:
 
 
 def pairs_in_order(reference: Sequence[str], targets: Sequence[str], count: int) -> Pairs:
-    """Each reference image with the `count` target images that are as far along the route, by the order of names.
+    """Each reference image with the `count` target images at about the same place in the order of names.
 
-    Where both conditions have equally many images the first belongs to the first, the second to the second, and so on.
+    If both conditions have the same number of images, the first goes with the first, the second with the second, ...
     """
     here, there = sorted(reference, key=natural_order), sorted(targets, key=natural_order)
     pairs = []
-    for place, name in enumerate(here):
-        middle = place * (len(there) - 1) / max(len(here) - 1, 1)
+    for row, name in enumerate(here):
+        middle = row * (len(there) - 1) / max(len(here) - 1, 1)
         ranks = sorted(range(len(there)), key=lambda rank: (abs(rank - middle), rank))
         pairs += [(name, there[rank]) for rank in sorted(ranks[:count])]
     return pairs
 
 
 def neighbours_in_order(names: Sequence[str], count: int) -> Pairs:
-    """Each image with the `count` next ones of its traversal, by the order of names."""
+    """Each image with the next `count` images of its traversal, in the order of names."""
     ordered = sorted(names, key=natural_order)
-    return [(name, other) for place, name in enumerate(ordered) for other in ordered[place + 1 : place + 1 + count]]
+    return [(name, other) for row, name in enumerate(ordered) for other in ordered[row + 1 : row + 1 + count]]
 
 
 def pairs_by_position(
@@ -76,9 +76,9 @@ def pairs_by_position(
     Args:
         reference: names.
         targets: names.
-        positions: of images, in metres or another unit; those without one get no pair.
-        count: how many, at most.
-        farthest: distance that is too far, in the unit of the positions.
+        positions: of the images, in metres or another unit; an image without one gets no pair.
+        count: maximum number per reference image.
+        farthest: largest distance, in the unit of the positions.
 
     Raises:
         FgsnError: no image of one side has a position.
@@ -98,15 +98,15 @@ def pairs_by_position(
 
 
 def read_positions(path: Path, geographic: bool = False) -> dict[str, Float[np.ndarray, " axes"]]:
-    """Read a text file of positions, one `name x y [z]` per line (commas may part them, too).
+    """Read a text file of positions, one `name x y [z]` per line (commas may separate them).
 
     Args:
         path: the file.
-        geographic: the numbers are latitude and longitude in degrees (and a height in metres, which is left out), to
-            be turned into metres east and north of the first one.
+        geographic: the numbers are latitude and longitude in degrees (and a height in metres, which is ignored); they
+            are converted to metres east and north of the first position.
 
     Raises:
-        FgsnError: a line is of another form, or degrees are out of range.
+        FgsnError: a line has another form, or degrees are out of range.
     """
     positions: dict[str, Float[np.ndarray, " axes"]] = {}
     for line in read_lines(path):
@@ -121,16 +121,14 @@ def read_positions(path: Path, geographic: bool = False) -> dict[str, Float[np.n
             raise FgsnError(f"{path}: '{line}' should be a latitude within 90 and a longitude within 360 degrees")
         positions[name] = position
     if len({len(position) for position in positions.values()}) > 1:
-        raise FgsnError(f"{path}: some lines have two numbers and some three")
+        raise FgsnError(f"{path}: some lines have two numbers, others three")
     return _metres(positions) if geographic and positions else positions
 
 
 def _metres(positions: dict[str, Float[np.ndarray, " axes"]]) -> dict[str, Float[np.ndarray, " axes"]]:
-    """Degrees to metres on the plane that touches the sphere at the first position."""
+    """Convert degrees to metres on the tangent plane at the first position."""
     first = np.radians(next(iter(positions.values()))[:2])
-    found = {}
-    for name, position in positions.items():
-        north, east = np.radians(position[:2]) - first
-        east = (east + np.pi) % (2 * np.pi) - np.pi
-        found[name] = _EARTH_RADIUS * np.array([east * np.cos(first[0]), north])
-    return found
+    north, east = (np.radians([position[:2] for position in positions.values()]) - first).T
+    east = (east + np.pi) % (2 * np.pi) - np.pi
+    metres = _EARTH_RADIUS * np.stack([east * np.cos(first[0]), north], axis=1)
+    return dict(zip(positions, metres, strict=True))

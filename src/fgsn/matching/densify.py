@@ -1,7 +1,7 @@
-"""The motion field of a verified pair: it makes matches more exact, and gives points where a matcher finds none.
+"""The motion field of a verified pair: it refines matches, and adds points where the matcher finds none.
 
-Matches lie on what did not change; what did (grass under snow, leaves) lies between them and moves with them. And a
-key point found in two seasons is off by a pixel or two, yet a dozen of them together hardly are.
+Matches lie on what did not change; what did (grass under snow, leaves) lies between them and moves with them. A
+keypoint found in two seasons is off by a pixel or two, but the errors of a dozen neighbours nearly average out.
 """
 
 import numpy as np
@@ -16,19 +16,19 @@ Field = tuple[Points, Points, Float[np.ndarray, " points"]]
 
 Sizes = tuple[tuple[int, int], tuple[int, int]]
 
-_STEP = 0.015  # of the diagonal, between the points of the grid
-_REACH = 0.08  # of the diagonal: how far the farthest neighbour may be
-_LEAST = 30  # matches; fewer do not carry a field
-_LARGEST = 0.0025  # of the diagonal: the estimated error that is still good
+_STEP = 0.015  # of the diagonal: spacing of the grid
+_REACH = 0.08  # of the diagonal: largest distance of the farthest neighbour
+_LEAST = 30  # matches that a field requires
+_LARGEST = 0.0025  # of the diagonal: largest accepted estimated error
 
 
 def largest_good_error(sizes: Sizes) -> float:
-    """Estimated error in pixels up to which a point is kept: 0.25 % of the diagonal, at least 1.2."""
+    """Largest estimated error of a point that is kept, in pixels: 0.25 % of the diagonal, at least 1.2."""
     return max(1.2, _LARGEST * max(float(np.hypot(*size)) for size in sizes))
 
 
 def smoothed(points_ref: Points, points_tgt: Points, view: TwoView, sizes: Sizes) -> Field:
-    """Move verified matches to where the matches around each, and itself, say that it is.
+    """Refine verified matches: move each to the position predicted from the matches around it and itself.
 
     Args:
         points_ref: (N, 2) verified matches in the reference image.
@@ -38,7 +38,7 @@ def smoothed(points_ref: Points, points_tgt: Points, view: TwoView, sizes: Sizes
 
     Returns:
         All N matches; the points of the reference image are unchanged. An estimated error above `largest_good_error`
-        tells a match that its neighbours do not confirm: a step in depth, or a mistake.
+        marks a match that its neighbours do not confirm: a depth discontinuity, or a wrong match.
     """
     points_ref, points_tgt = np.asarray(points_ref, np.float64), np.asarray(points_tgt, np.float64)
     if not len(points_ref):
@@ -49,10 +49,10 @@ def smoothed(points_ref: Points, points_tgt: Points, view: TwoView, sizes: Sizes
 
 
 def densify(points_ref: Points, points_tgt: Points, view: TwoView, sizes: Sizes) -> Field:
-    """Carry a grid of the reference image into the target by the verified matches around each of its points.
+    """Map a grid of the reference image into the target image by the verified matches around each point.
 
-    A robust local affine fit predicts each point, and the epipolar line corrects it. A point is kept where matches
-    surround it closely and agree, so that `largest_good_error` is met.
+    A robust local affine fit predicts each point, and the epipolar line corrects it. A point is kept if close matches
+    surround it and its estimated error is below `largest_good_error`.
 
     Args:
         points_ref: (N, 2) verified matches in the reference image.
@@ -74,7 +74,7 @@ def densify(points_ref: Points, points_tgt: Points, view: TwoView, sizes: Sizes)
 
 
 def _error(found: Prediction, noise: float) -> Float[np.ndarray, " points"]:
-    """What about two thirds of the points keep below; the numbers are a fit to the synthetic town of seed 7."""
+    """Estimated error, exceeded by about a third of the points; coefficients fitted to the synthetic town of seed 7."""
     return np.hypot(0.4 * found.spread + 0.26 * found.spread**2 / noise, 0.02 * found.reach)
 
 
@@ -86,9 +86,9 @@ def _grid(size: tuple[int, int], step: float) -> Points:
 
 
 def _onto(view: TwoView, points_ref: Points, points_tgt: Points) -> Points:
-    """The points of the target moved to the nearest place that the two-view geometry allows."""
+    """Project the target points onto the epipolar lines of the reference points."""
     if view.fundamental is None:
-        return points_tgt  # one plane is coarser than the field
+        return points_tgt  # a single plane is less accurate than the field
     lines = np.column_stack([points_ref, np.ones(len(points_ref))]) @ view.fundamental.T
     normal = lines[:, :2]
     signed = (normal * points_tgt).sum(axis=1) + lines[:, 2]

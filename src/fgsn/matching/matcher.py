@@ -1,121 +1,125 @@
-"""What a matcher is, the list of them by name, and what they share."""
+"""The interface of matchers, their registry, and what they share."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from fgsn.errors import FgsnError, nearest
+from fgsn.matching.feature_matches import FeatureMatches, no_matches
 from fgsn.matching.keypoints import Keypoints
+from fgsn.progress import say
 
 if TYPE_CHECKING:
     import torch
 
-LOOSE = "-loose"
-ANY_COSINE = -2.0
+UNFILTERED = "-unfiltered"
+"""Suffix of the names of matchers that keep all mutual nearest neighbours."""
+_FORMER_UNFILTERED = "-loose"
+_ANY_COSINE = -2.0
 _MOST_ENLARGED = 3.0
 
 
 class Matcher(Protocol):
-    """Finds local features in an image, and matches those of two images."""
+    """Extracts local features from images, and matches those of two images."""
 
     name: str
     """As in `make_matcher`."""
     features: str
-    """Kind of its features; matchers with the same kind can share them."""
+    """Kind of its features; matchers with the same kind share them."""
     keypoints: int
-    """How many features an image gets, at most."""
+    """Maximum number of features per image."""
     device: str
-    """Where it computes."""
+    """Torch device that it runs on."""
 
     def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:
-        """Find features in an RGB image."""
+        """Extract features from an RGB image."""
         ...
 
-    def match(
-        self, a: Keypoints, b: Keypoints
-    ) -> tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]:
+    def match(self, a: Keypoints, b: Keypoints) -> FeatureMatches:
         """Match features one to one.
 
         Returns:
-            Rows of `a` and `b` that belong together, and how sure each match is (0 to 1).
+            Rows of the matched features in `a` and `b`, and the score of each match (0 to 1).
         """
         ...
 
 
 Factory = Callable[[int, str], Matcher]
 _FACTORIES: dict[str, Factory] = {}
-
-
 Registered = TypeVar("Registered", bound=Factory)
 
 
 def register(name: str) -> Callable[[Registered], Registered]:
-    """Make a matcher known by a name: decorates a class or function of (keypoints, device)."""
+    """Register a matcher under a name: decorates a class or function of (keypoints, device)."""
 
-    def known(factory: Registered) -> Registered:
+    def registered(factory: Registered) -> Registered:
         _FACTORIES[name] = factory
         return factory
 
-    return known
+    return registered
 
 
-class Loose:
-    """The features of a matcher; any two that are each other's nearest are a match, however unlike they are.
+class Unfiltered:
+    """The features of a matcher, matched as mutual nearest neighbours without a similarity threshold or ratio test.
 
-    Between seasons that finds many more right matches, among far more wrong ones: for those who can tell them apart.
+    Between seasons this finds many more correct matches among far more wrong ones, for methods that separate the two.
     """
 
     def __init__(self, matcher: Matcher) -> None:
-        self.name = matcher.name + LOOSE
+        self.name = matcher.name + UNFILTERED
         self.features, self.keypoints, self.device = matcher.features, matcher.keypoints, matcher.device
         self.extract = matcher.extract
 
-    def match(
-        self, a: Keypoints, b: Keypoints
-    ) -> tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]:
+    def match(self, a: Keypoints, b: Keypoints) -> FeatureMatches:
         """Match mutual nearest neighbours; see `Matcher`."""
-        return mutual_nearest(a.descriptors, b.descriptors, ANY_COSINE, self.device)
+        return mutual_nearest(a.descriptors, b.descriptors, _ANY_COSINE, self.device)
 
 
 def make_matcher(name: str, keypoints: int = 2048, device: str = "cpu") -> Matcher:
     """Build a matcher and load its weights.
 
     Args:
-        name: `xfeat-lighterglue`, `xfeat`, `aliked`, `disk` or `sift`; with `-loose` behind it, see `Loose`.
-        keypoints: how many features an image gets, at most.
-        device: where it computes, `cpu` or `cuda`; SIFT always takes the CPU.
+        name: `xfeat-lighterglue`, `xfeat`, `aliked`, `disk` or `sift`, each also with the suffix `-unfiltered` (see
+            `Unfiltered`).
+        keypoints: maximum number of features per image.
+        device: `cpu` or `cuda`; SIFT always runs on the CPU.
 
     Raises:
-        FgsnError: unknown name, or the package of the matcher is missing or does not work here.
+        FgsnError: the name is unknown, or the matcher's package is missing or cannot be imported.
     """
-    from fgsn.matching import lightglue, sift, xfeat  # noqa: F401  they make themselves known
+    from fgsn.matching import lightglue, sift, xfeat  # noqa: F401  registers them
 
-    if name.endswith(LOOSE):
-        return Loose(make_matcher(name.removesuffix(LOOSE), keypoints, device))
+    name = current_name(name)
+    if name.endswith(UNFILTERED):
+        return Unfiltered(make_matcher(name.removesuffix(UNFILTERED), keypoints, device))
     if name not in _FACTORIES:
         raise FgsnError(f"unknown matcher '{name}'; {nearest(name, _FACTORIES)}")
     return _FACTORIES[name](keypoints, device)
 
 
-def matcher_names() -> list[str]:
-    """Names of all matchers, those whose packages are missing too."""
-    from fgsn.matching import lightglue, sift, xfeat  # noqa: F401
-
-    return sorted(_FACTORIES)
+@cache
+def current_name(name: str) -> str:
+    """The name of a matcher with its former suffix replaced; reports the replacement once on stderr."""
+    if not name.endswith(_FORMER_UNFILTERED):
+        return name
+    current = name.removesuffix(_FORMER_UNFILTERED) + UNFILTERED
+    say(f"fgsn: the matcher {name} is now {current}; the old name will go in the next version")
+    return current
 
 
 def mutual_nearest(
     a: Float32[np.ndarray, "m dim"], b: Float32[np.ndarray, "n dim"], least: float, device: "torch.device | str" = "cpu"
-) -> tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]:
-    """Match descriptors of length 1 that are each other's nearest.
+) -> FeatureMatches:
+    """Match unit descriptors that are mutual nearest neighbours.
 
     Args:
         a: descriptors of one image.
         b: descriptors of the other one.
-        least: cosine that a match must reach.
+        least: cosine that a match must exceed.
         device: where to compute.
 
     Returns:
@@ -124,7 +128,7 @@ def mutual_nearest(
     import torch
 
     if not len(a) or not len(b):
-        return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+        return no_matches()
     with torch.inference_mode():
         cosine = torch.from_numpy(a).to(device) @ torch.from_numpy(b).to(device).T
         best, forth = cosine.max(dim=1)
@@ -136,14 +140,14 @@ def mutual_nearest(
 
 
 def extract_scaled(matcher: Matcher, image: UInt8[np.ndarray, "height width 3"], longest: int) -> Keypoints:
-    """Find features in an image that is resized first; their pixels are those of the image as it is.
+    """Extract features from the resized image; their pixels are those of the original image.
 
-    Small images are enlarged, too: detectors are exact to a pixel or two of the image that they are given.
+    Small images are enlarged: detectors are accurate to a pixel or two of the image that they see.
 
     Args:
-        matcher: finds them.
+        matcher: extracts them.
         image: RGB.
-        longest: the longer side is made this long, in pixels, but at most three times as long as it is; 0 leaves it.
+        longest: length of the longer side after resizing, in pixels, at most three times the original; 0: unchanged.
     """
     height, width = image.shape[:2]
     scale = min(longest / max(width, height), _MOST_ENLARGED) if longest else 1.0

@@ -1,4 +1,4 @@
-"""What every source of correspondences gives: matched pairs of images, and pairs that were refused."""
+"""The result of every source of correspondences: matched pairs of images, and refused pairs."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class MatchedPair:
-    """Pixels of a reference and a target image that show the same thing; row n of both belongs together."""
+    """Corresponding pixels of a reference and a target image; row n of one corresponds to row n of the other."""
 
     reference: str
     """Name of the reference image."""
@@ -24,14 +24,14 @@ class MatchedPair:
 
 @dataclass(frozen=True)
 class RefusedPair:
-    """A pair with nothing trustworthy."""
+    """A pair without reliable correspondences."""
 
     reference: str
     """Name of the reference image."""
     target: str
-    """Name of the target image; of the condition, where none of its images was found to look at the same place."""
+    """Name of the target image, or of the condition if none of its images shows the same place."""
     reason: str
-    """Why, in a few words."""
+    """The reason, in a few words."""
 
 
 PairResult = MatchedPair | RefusedPair

@@ -1,4 +1,4 @@
-"""From pairs of images to correspondences: matched, verified, made exact, and denser where asked."""
+"""From pairs of images to correspondences: match, verify, refine, and densify on request."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,7 +14,7 @@ from fgsn.matching.pair import MatchedPair, RefusedPair
 from fgsn.matching.two_view import LEAST_MATCHES, TwoView, verify
 from fgsn.progress import Meter
 
-_APART = 0.005  # of the diagonal: what a point of the grid keeps from a match
+_APART = 0.005  # of the diagonal: smallest distance of a grid point from a match
 
 
 def match_images(
@@ -24,17 +24,17 @@ def match_images(
     cameras: Mapping[str, Camera] | None = None,
     workers: int | None = 0,
 ) -> Iterator[MatchedPair | RefusedPair]:
-    """Find the correspondences of pairs of images, with progress; what was matched before is not matched again.
+    """Find the correspondences of pairs of images, with progress; cached matches are reused.
 
     Args:
         features: of the images.
-        pairs: names of a reference image and of a target image.
-        dense: give points between the matches, too.
-        cameras: by image name, where they are known.
+        pairs: names of a reference and a target image.
+        dense: add points between the matches.
+        cameras: known cameras by image name.
         workers: number of processes that extract and match features; None: one per core; 0: none beside this one.
 
     Yields:
-        For every pair, in order, its correspondences with estimated errors, or why there are none.
+        For every pair, in order, its correspondences with estimated errors, or the reason why it is refused.
     """
     features.extract((name for pair in pairs for name in pair), workers)
     features.match_all(pairs, workers)
@@ -55,12 +55,12 @@ def match_pair(
     if view.refusal:
         return RefusedPair(reference, target, view.refusal)
     sizes = features[reference].size, features[target].size
-    exact = smoothed(points_ref[view.inliers], points_tgt[view.inliers], view, sizes)
-    inside = ((exact[1] >= 0) & (exact[1] <= np.array(sizes[1]) - 1)).all(axis=1)
-    good = inside & (exact[2] < largest_good_error(sizes))
-    columns = [column[good] for column in exact]
+    refined = smoothed(points_ref[view.inliers], points_tgt[view.inliers], view, sizes)
+    inside = ((refined[1] >= 0) & (refined[1] <= np.array(sizes[1]) - 1)).all(axis=1)
+    good = inside & (refined[2] < largest_good_error(sizes))
+    columns = [column[good] for column in refined]
     if good.sum() < LEAST_MATCHES:
-        return RefusedPair(reference, target, f"only {good.sum()} of {len(good)} verified matches are exact enough")
+        return RefusedPair(reference, target, f"only {good.sum()} of {len(good)} verified matches are accurate enough")
     if dense:
         more = densify(points_ref[view.inliers], points_tgt[view.inliers], view, sizes)
         apart = (
@@ -79,7 +79,7 @@ def verified_matches(
         The two-view geometry with its inliers, and the pixels of all matches in both images.
 
     Raises:
-        FgsnError: an image is broken.
+        FgsnError: an image is unknown or damaged.
     """
     rows, _ = features.match(a, b)
     sizes = features[a].size, features[b].size

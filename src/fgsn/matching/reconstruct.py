@@ -1,8 +1,7 @@
-"""One COLMAP model over the images of all conditions, from our own key points and verified matches."""
+"""COLMAP models over the images of all conditions, from our own keypoints and verified matches."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from fgsn import extras
 from fgsn.errors import FgsnError
-from fgsn.geometry.camera import Camera
+from fgsn.geometry.camera import Camera, pycolmap_camera
 from fgsn.matching.features import Features
 from fgsn.matching.pairwise import verified_matches
 from fgsn.matching.two_view import TwoView
@@ -18,21 +17,7 @@ from fgsn.progress import Meter
 
 _LEAST_IMAGES = 3  # of a model
 _MODELS = 20
-_ASSUMED_FOCAL_LENGTH = 1.2  # of the longer side, where nothing is known; as COLMAP assumes
-
-
-@dataclass(frozen=True)
-class Model:
-    """A reconstruction that was written to a folder."""
-
-    folder: Path
-    """Holds cameras.bin, images.bin, points3D.bin and so on."""
-    images: tuple[str, ...]
-    """Names of the images that found their place in it, sorted."""
-    points: int
-    observations: int
-    error: float
-    """Mean reprojection error in pixels."""
+_ASSUMED_FOCAL_LENGTH = 1.2  # of the longer side, if nothing is known; as in COLMAP
 
 
 def reconstruct(
@@ -42,44 +27,44 @@ def reconstruct(
     cameras: Mapping[str, Camera] | None = None,
     workers: int | None = 0,
     seed: int = 0,
-) -> list[Model]:
-    """Match and verify pairs of images, and build models by incremental mapping, with progress.
+) -> list[Path]:
+    """Match and verify pairs of images, and reconstruct models by incremental mapping, with progress.
 
     Args:
         features: of all images.
         pairs: names of images to match, within conditions and across them.
-        out: new folder of the models, `0` the largest; whole or not at all.
-        cameras: known cameras by image name, which stay as they are. Of all other images, those in the same folder
-            and of the same size share a camera whose focal length is first taken from EXIF, else guessed, and refined.
-        workers: number of processes that match, and of threads that map; None: one per core; 0: none beside this one.
+        out: new folder of the models, written atomically; `0` is the largest.
+        cameras: known cameras by image name, which stay fixed. All other images of the same folder and size share a
+            camera whose focal length is read from EXIF or guessed, and refined.
+        workers: processes for matching and threads for mapping; None: one per core; 0: none beside this one.
         seed: of the mapper.
 
     Returns:
-        The models, that of most images first.
+        Folders of the models (cameras.bin, images.bin, points3D.bin ...), the one with the most images first.
 
     Raises:
-        FgsnError: no model could be built, or the folder is there.
+        FgsnError: no model could be reconstructed, or the folder already exists.
         MissingExtraError: pycolmap or poselib is not installed.
     """
     pycolmap = extras.pycolmap()
     if out.exists():
-        raise FgsnError(f"{out} is there already; remove it, or use the models in it")
+        raise FgsnError(f"{out} already exists; remove it, or use the models in it")
     with tempfile.TemporaryDirectory(prefix="fgsn-") as aside:
         database = Path(aside) / "database.db"
-        pairs = _once(pairs)
-        broken = features.extract((name for pair in pairs for name in pair), workers)
-        pairs = [pair for pair in pairs if not broken.keys() & set(pair)]
+        pairs = _unique(pairs)
+        damaged = features.extract((name for pair in pairs for name in pair), workers)
+        pairs = [pair for pair in pairs if not damaged.keys() & set(pair)]
         features.match_all(pairs, workers)
         images = list(dict.fromkeys(name for pair in pairs for name in pair))
-        verified = _fill(pycolmap, database, features, images, pairs, cameras or {})
+        verified = _write_database(pycolmap, database, features, images, pairs, cameras or {})
         if not verified:
-            raise FgsnError("no two images have matches that can be trusted: nothing to reconstruct; match more pairs")
+            raise FgsnError("no pair of images has enough verified matches to reconstruct a model; match more pairs")
         known = bool(cameras) and all(name in cameras for name in images)
         models = _map(pycolmap, database, Path(aside), len(images), known, workers, seed)
         if not models:
             raise FgsnError(
-                f"no model could be built from {len(images)} images and {verified} verified pairs: the camera hardly "
-                "moves between them, or too few images overlap; match more pairs, or do without a model"
+                f"no model could be reconstructed from {len(images)} images and {verified} verified pairs: the camera "
+                "hardly moves between them, or too few images overlap; match more pairs, or do without a model"
             )
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
@@ -87,10 +72,10 @@ def reconstruct(
                 (Path(beside) / out.name / str(rank)).mkdir(parents=True)
                 model.write_binary(Path(beside) / out.name / str(rank))
             (Path(beside) / out.name).replace(out)
-        return [_described(model, out / str(rank)) for rank, model in enumerate(models)]
+        return [out / str(rank) for rank in range(len(models))]
 
 
-def _fill(
+def _write_database(
     pycolmap: Any,
     path: Path,
     features: Features,
@@ -98,18 +83,18 @@ def _fill(
     pairs: Sequence[tuple[str, str]],
     cameras: Mapping[str, Camera],
 ) -> int:
-    """Write the database; returns how many pairs were verified."""
+    """Write COLMAP's database; returns the number of verified pairs."""
     verified = 0
     with pycolmap.Database.open(path) as database:
-        numbers = _write_images(pycolmap, database, features, images, cameras)
+        ids = _write_images(pycolmap, database, features, images, cameras)
         with Meter("verifying", len(pairs), unit=" pairs") as meter:
             for a, b in pairs:
                 view, _, _ = verified_matches(features, a, b, cameras)
                 if not view.refusal:
                     rows, _ = features.match(a, b)
-                    geometry = _geometry(pycolmap, view, rows)
-                    database.write_matches(numbers[a], numbers[b], rows.astype(np.uint32))
-                    database.write_two_view_geometry(numbers[a], numbers[b], geometry)
+                    geometry = _two_view_geometry(pycolmap, view, rows)
+                    database.write_matches(ids[a], ids[b], rows.astype(np.uint32))
+                    database.write_two_view_geometry(ids[a], ids[b], geometry)
                     verified += 1
                 meter.step()
     return verified
@@ -118,34 +103,32 @@ def _fill(
 def _write_images(
     pycolmap: Any, database: Any, features: Features, images: Sequence[str], cameras: Mapping[str, Camera]
 ) -> dict[str, int]:
-    """Write cameras, images and key points; returns the numbers of the images."""
+    """Write cameras, images and keypoints; returns the identifiers of the images."""
     shared: dict[object, int] = {}
-    numbers = {}
+    ids = {}
     for name in images:
         found = features[name]
         key = cameras.get(name) or (str(Path(name).parent), found.size)
         if key not in shared:
-            camera = _known(pycolmap, cameras[name]) if name in cameras else _guessed(pycolmap, features, name)
+            camera = _known_camera(cameras[name]) if name in cameras else _guessed_camera(pycolmap, features, name)
             shared[key] = database.write_camera(camera)
             rig = pycolmap.Rig()
             rig.add_ref_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, shared[key]))
             database.write_rig(rig)
-        numbers[name] = database.write_image(pycolmap.Image(name=name, camera_id=shared[key]))
+        ids[name] = database.write_image(pycolmap.Image(name=name, camera_id=shared[key]))
         # COLMAP's pixel centres lie at +0.5.
-        database.write_keypoints(numbers[name], (found.pixels + 0.5).astype(np.float32))
-    return numbers
+        database.write_keypoints(ids[name], (found.pixels + 0.5).astype(np.float32))
+    return ids
 
 
-def _known(pycolmap: Any, camera: Camera) -> Any:
-    found = pycolmap.Camera(
-        model=camera.model, width=camera.width, height=camera.height, params=list(camera.parameters)
-    )
+def _known_camera(camera: Camera) -> Any:
+    found = pycolmap_camera(camera)
     found.has_prior_focal_length = True
     return found
 
 
-def _guessed(pycolmap: Any, features: Features, name: str) -> Any:
-    """A camera with one parameter of distortion; its focal length from EXIF if there is one."""
+def _guessed_camera(pycolmap: Any, features: Features, name: str) -> Any:
+    """A camera with one distortion parameter; its focal length is that of EXIF, if there is one."""
     width, height = features[name].size
     try:
         found = pycolmap.infer_camera_from_image(features.images[name])
@@ -160,7 +143,7 @@ def _guessed(pycolmap: Any, features: Features, name: str) -> Any:
     return camera
 
 
-def _geometry(pycolmap: Any, view: TwoView, rows: np.ndarray) -> Any:
+def _two_view_geometry(pycolmap: Any, view: TwoView, rows: np.ndarray) -> Any:
     kinds = pycolmap.TwoViewGeometryConfiguration
     kind = {"essential": kinds.CALIBRATED, "fundamental": kinds.UNCALIBRATED, "homography": kinds.PLANAR_OR_PANORAMIC}
     geometry = pycolmap.TwoViewGeometry()
@@ -194,18 +177,8 @@ def _map(
     return sorted(models, key=lambda model: -model.num_reg_images())
 
 
-def _described(model: Any, folder: Path) -> Model:
-    return Model(
-        folder,
-        tuple(sorted(image.name for image in model.images.values() if image.has_pose)),
-        model.num_points3D(),
-        model.compute_num_observations(),
-        float(model.compute_mean_reprojection_error()),
-    )
-
-
-def _once(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The pairs without those that came before, either way round."""
+def _unique(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The pairs without self-pairs and repetitions, in either order."""
     seen: dict[frozenset[str], tuple[str, str]] = {}
     for a, b in pairs:
         if a != b:

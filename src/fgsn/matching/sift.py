@@ -1,13 +1,14 @@
-"""SIFT features (Lowe, 2004) as COLMAP computes them, matched by nearest neighbours with the ratio test."""
+"""SIFT features (Lowe, 2004) as COLMAP extracts them, matched as nearest neighbours with the ratio test."""
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from fgsn import extras
+from fgsn.matching.feature_matches import FeatureMatches, no_matches
 from fgsn.matching.keypoints import Keypoints
 from fgsn.matching.matcher import register
 
-_LARGEST_RATIO = 0.8  # of the angle to the nearest descriptor and to the second nearest, as in COLMAP
+_LARGEST_RATIO = 0.8  # of the angles to the nearest and the second nearest descriptor, as in COLMAP
 
 
 @register("sift")
@@ -22,18 +23,18 @@ class Sift:
         options.num_threads = 1
         options.sift.max_num_features = keypoints
         options.sift.max_num_orientations = 1
-        self.keypoints, self.device = keypoints, "cpu"  # whatever device is asked for
+        self.keypoints, self.device = keypoints, "cpu"  # whatever the requested device
         with extras.pycolmap_quiet():
             self._extractor = pycolmap.FeatureExtractor.create(options, pycolmap.Device.cpu)
 
     def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:
-        """Find features, largest first; the score is the scale's share of the largest."""
+        """Extract features, largest first; the score is the scale relative to the largest."""
         pycolmap = extras.pycolmap()
         grey = np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
         with extras.pycolmap_quiet():
-            points, looks = self._extractor.extract_from_uint8_array(grey)
+            points, described = self._extractor.extract_from_uint8_array(grey)
         found = pycolmap.keypoints_to_matrix(points)  # x, y, scale, orientation
-        descriptors = looks.data.astype(np.float32)
+        descriptors = described.data.astype(np.float32)
         descriptors /= np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-12)
         scale = found[:, 2]
         return Keypoints(
@@ -43,12 +44,10 @@ class Sift:
             (image.shape[1], image.shape[0]),
         ).best(self.keypoints)
 
-    def match(
-        self, a: Keypoints, b: Keypoints
-    ) -> tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]:
-        """Match mutual nearest neighbours that are clearly nearer than the second nearest."""
+    def match(self, a: Keypoints, b: Keypoints) -> FeatureMatches:
+        """Match mutual nearest neighbours that pass the ratio test in both directions."""
         if len(a) < 2 or len(b) < 2:
-            return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+            return no_matches()
         angle = np.arccos(np.clip(a.descriptors @ b.descriptors.T, -1, 1))
         forth, first = _nearest(angle)
         back, second = _nearest(angle.T)

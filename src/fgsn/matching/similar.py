@@ -1,4 +1,4 @@
-"""Which images look alike: local features gathered to one descriptor per image (VLAD, Jégou et al., CVPR 2010)."""
+"""Similar images: local features aggregated to one descriptor per image (VLAD, Jégou et al., CVPR 2010)."""
 
 from collections.abc import Sequence
 
@@ -10,21 +10,21 @@ from fgsn.clustering.kmeans import kmeans
 from fgsn.matching.features import Features
 
 _WORDS = 64
-_SAMPLES = 50_000  # descriptors that the words are clustered from
-_FEATURES = 2048  # per image: the best ones
-_LEAST_TO_CENTRE = 8  # images; the mean of fewer is not what their season has in common
+_SAMPLES = 50_000  # descriptors for clustering the visual words
+_FEATURES = 2048  # the best ones of each image
+_LEAST_TO_CENTRE = 8  # images; the mean of fewer does not represent their season
 
 
 def global_descriptors(features: Features, names: Sequence[str], seed: int = 0) -> Float32[np.ndarray, "images dim"]:
-    """Describe images as wholes; the dot product of two descriptors (each of length 1) tells how alike they are.
+    """Describe whole images by unit vectors whose dot product is the similarity of two images.
 
     Args:
         features: local features of the images.
-        names: of the images; the words are clustered from their own features.
+        names: of the images; the visual words are clustered from their features.
         seed: of the clustering.
 
     Returns:
-        One row per image, in the order of names; zero for an image without features.
+        One row per image, in the order of `names`; zero for an image without features.
     """
     local = [features[name].best(_FEATURES).descriptors for name in names]
     every = np.concatenate(local)
@@ -33,11 +33,11 @@ def global_descriptors(features: Features, names: Sequence[str], seed: int = 0) 
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(every), generator=generator)[:_SAMPLES].numpy()
     words = kmeans(torch.from_numpy(every[chosen]), min(_WORDS, len(chosen)), 10, generator).centroids.numpy()
-    return np.stack([_gathered(descriptors, words) for descriptors in local])
+    return np.stack([_vlad(descriptors, words) for descriptors in local])
 
 
-def _gathered(descriptors: np.ndarray, words: np.ndarray) -> Float32[np.ndarray, " dim"]:
-    """Sums of the differences from the nearest word, each of length 1, then all of length 1."""
+def _vlad(descriptors: np.ndarray, words: np.ndarray) -> Float32[np.ndarray, " dim"]:
+    """Residuals to the nearest word, summed per word; each sum and then the whole vector is normalised."""
     nearest = np.argmax(descriptors @ words.T - 0.5 * (words**2).sum(axis=1), axis=1)
     sums = np.zeros_like(words)
     np.add.at(sums, nearest, descriptors - words[nearest])
@@ -48,20 +48,20 @@ def _gathered(descriptors: np.ndarray, words: np.ndarray) -> Float32[np.ndarray,
 def similar_pairs(
     features: Features, reference: Sequence[str], targets: Sequence[str], count: int, seed: int = 0
 ) -> list[tuple[str, str]]:
-    """Each reference image with the `count` target images that look most like it.
+    """Each reference image with the `count` most similar target images.
 
     Args:
         features: local features of the images.
         reference: names of images of the reference condition.
-        targets: names of images of one other condition; what all images of a condition share is left out of account.
-        count: how many, at most.
+        targets: names of images of one other condition; the mean of each condition is subtracted.
+        count: maximum number per reference image.
         seed: of the clustering.
     """
     described = global_descriptors(features, [*reference, *targets], seed)
     sides = described[: len(reference)], described[len(reference) :]
     here, there = (_centred(side) if min(map(len, sides)) >= _LEAST_TO_CENTRE else side for side in sides)
-    alike = here @ there.T
-    ranks = np.argsort(-alike, axis=1, kind="stable")[:, :count]
+    similarity = here @ there.T
+    ranks = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
     return [(name, targets[int(rank)]) for name, row in zip(reference, ranks, strict=True) for rank in row]
 
 

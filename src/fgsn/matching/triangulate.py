@@ -1,6 +1,6 @@
-"""Points for images that have poses only: matches within one condition, linked into tracks and triangulated.
+"""Map points for images of known pose: matches within one condition, linked into tracks and triangulated.
 
-Poses stay as they are. Observations that do not fit their point are dropped, so wrong matches do little harm.
+Poses stay fixed. Observations that do not fit their point are dropped, so wrong matches do little harm.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,41 +18,41 @@ from fgsn.geometry.posed import PosedImages
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 LARGEST_ERROR = 4.0
-"""Pixels between a key point and the point that it is taken for."""
+"""Largest reprojection error of an observation, in pixels."""
 SMALLEST_ANGLE = np.deg2rad(1.0)
-"""Between the rays of a point, about; below, its depth is a guess."""
+"""Approximate angle between the rays of a point in radians; below it, the depth is unreliable."""
 _NEAREST = 1e-6
 _ROUNDS = 3
 
 
 def triangulate(
     images: PosedImages,
-    key_points: Sequence[Array],
+    keypoints: Sequence[Array],
     matches: Iterable[tuple[int, int, Rows]],
     largest_error: float = LARGEST_ERROR,
 ) -> Reconstruction:
-    """Make a map from key points that were matched between images of known pose.
+    """Build a map from keypoints that were matched between images of known pose.
 
     Args:
         images: N images with poses, of one condition.
-        key_points: (K, 2) pixels of every image.
-        matches: row of an image, row of another, and (M, 2) rows of key points in the one and in the other.
-        largest_error: pixels; observations farther from their point are dropped.
+        keypoints: (K, 2) pixels of every image.
+        matches: rows of two images, and (M, 2) rows of the matched keypoints in them.
+        largest_error: in pixels; observations with a larger reprojection error are dropped.
 
     Returns:
         The map; its points are grey.
 
     Raises:
-        FgsnError: no point comes out.
+        FgsnError: no point could be triangulated.
     """
-    first = np.cumsum([0, *(len(pixels) for pixels in key_points)])
+    first = np.cumsum([0, *(len(pixels) for pixels in keypoints)])
     links = []
     for one, other, rows in matches:
-        here, there = key_points[one][rows[:, 0]], key_points[other][rows[:, 1]]
+        here, there = keypoints[one][rows[:, 0]], keypoints[other][rows[:, 1]]
         good = _consistent(images, one, other, here, there, largest_error)
         links.append((first[one] + rows[good, 0], first[other] + rows[good, 1]))
-    image = np.repeat(np.arange(len(key_points)), np.diff(first))
-    pixels = np.concatenate([np.zeros((0, 2)), *key_points])
+    image = np.repeat(np.arange(len(keypoints)), np.diff(first))
+    pixels = np.concatenate([np.zeros((0, 2)), *keypoints])
     track, node = _tracks(links, image)
     image, pixels = image[node], pixels[node]
     rays = np.empty((len(image), 3))
@@ -60,7 +60,7 @@ def triangulate(
         mine = image == row
         rays[mine] = images.camera(row).rays(pixels[mine])
     points = np.zeros((0, 3))
-    for _ in range(2):  # once more without the observations that did not fit
+    for _ in range(2):  # again without the observations that did not fit
         count = int(track.max(initial=-1)) + 1
         points, good = nearest_to_rays(track, rays, images.camera_from_world[image], count)
         fits = good[track]
@@ -74,7 +74,7 @@ def triangulate(
         track, image, pixels, rays = number[track[kept]], image[kept], pixels[kept], rays[kept]
         points = points[often]
     if not len(points):
-        raise FgsnError(f"no point could be triangulated from {len(key_points)} images: too few matches fit the poses")
+        raise FgsnError(f"no point could be triangulated from {len(keypoints)} images: too few matches fit the poses")
     grey = np.full((len(points), 3), 128, np.uint8)
     return Reconstruction(
         **vars(images), points=points, colours=grey, track_point=track, track_image=image, track_pixels=pixels
@@ -82,13 +82,13 @@ def triangulate(
 
 
 def nearest_to_rays(point: Rows, rays: Array, camera_from_world: Pose, count: int) -> tuple[Array, NDArray[np.bool_]]:
-    """The points that lie nearest to the rays of their observations, every observation weighed as a pixel.
+    """The points nearest to the rays of their observations, weighted so that errors in pixels count the same.
 
     Args:
-        point: (T,) number of the observed point.
-        rays: (T, 3) direction of the observation in the camera frame.
+        point: (T,) index of the observed point.
+        rays: (T, 3) direction of each observation in the camera frame.
         camera_from_world: T poses.
-        count: how many points there are.
+        count: number of points.
 
     Returns:
         Points (count, 3), and which of them (count,) are well determined; the others are NaN.
@@ -97,7 +97,7 @@ def nearest_to_rays(point: Rows, rays: Array, camera_from_world: Pose, count: in
     centres, weight = camera_from_world.centre, np.ones(len(rays))
     often = np.bincount(point, minlength=count) >= 2
     points, good = np.full((count, 3), np.nan), often
-    for _ in range(_ROUNDS):  # the first time all rays weigh the same, then by how far they reach
+    for _ in range(_ROUNDS):  # first with equal weights, then weighted by inverse squared distance
         across = weight[:, None, None] * (np.eye(3) - rays[:, :, None] * rays[:, None, :])
         towards = np.einsum("ijk,ik->ij", across, centres)
         left = np.stack([np.bincount(point, column, count) for column in across.reshape(-1, 9).T], axis=1)
@@ -115,19 +115,19 @@ def nearest_to_rays(point: Rows, rays: Array, camera_from_world: Pose, count: in
 def _consistent(
     images: PosedImages, one: int, other: int, pixels: Array, others: Array, largest_error: float
 ) -> NDArray[np.bool_]:
-    """Which matches (M,) meet in a point in front of both cameras, within the error."""
+    """Which matches (M,) can be triangulated in front of both cameras within the error."""
     count = len(pixels)
     rays = np.concatenate([images.camera(one).rays(pixels), images.camera(other).rays(others)])
     rows = np.repeat([one, other], count)
     points, good = nearest_to_rays(np.tile(np.arange(count), 2), rays, images.camera_from_world[rows], count)
     for row, seen in ((one, pixels), (other, others)):
         off = np.linalg.norm(images.project(row, points)[0] - seen, axis=1)
-        good = good & (off < largest_error)  # NaN, behind the camera, is not
+        good = good & (off < largest_error)  # False for NaN, behind the camera
     return good
 
 
 def _tracks(links: list[tuple[Rows, Rows]], image: Rows) -> tuple[Rows, Rows]:
-    """Tracks of key points that hang together: track (T,) and key point (T,); none has two key points of one image."""
+    """Connected keypoints, at most one of each image: track (T,) and keypoint (T,); other components are left out."""
     if not links:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     one, other = (np.concatenate(column) for column in zip(*links, strict=True))

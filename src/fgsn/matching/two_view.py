@@ -1,6 +1,6 @@
-"""Which matches of two images can be one rigid scene, and whether the pair can be trusted at all."""
+"""Verification of the matches of two images by their neighbours and by two-view geometry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,40 +8,40 @@ from jaxtyping import Bool, Float
 
 from fgsn import extras
 from fgsn.geometry.camera import Camera
-from fgsn.matching.local import supported
+from fgsn.matching.local import locally_consistent
 
 Points = Float[np.ndarray, "matches 2"]
 
 LEAST_MATCHES = 20
-"""Verified matches below which a pair is refused."""
+"""A pair with fewer verified matches is refused."""
 LEAST_SHARE = 0.1
-"""Of the matches that must be verified."""
+"""A pair with a smaller share of verified matches is refused."""
 LEAST_SPREAD = 0.05
-"""Share of both images' cells that verified matches must fall in."""
-_SUPPORT = 3  # neighbours that move alike
-_RADIUS = 0.12  # of the diagonal: how far neighbours may be
-_PLANAR = 0.9  # of the inliers that a homography explains, too
-_GRID = (12, 8)  # cells across and down
+"""A pair whose verified matches cover a smaller share of either image's cells is refused."""
+_SUPPORT = 3  # neighbours with a similar displacement that a match needs
+_RADIUS = 0.12  # of the diagonal: largest distance of a neighbour
+_PLANAR = 0.9  # share of the inliers that a homography must explain to replace epipolar geometry
+_GRID = (12, 8)  # columns and rows of cells
 
 
 @dataclass(frozen=True, eq=False)
 class TwoView:
-    """What the matches of two images have in common."""
+    """The two-view geometry of a pair, and the matches that agree with it."""
 
     kind: str
-    """`essential` (with intrinsics), `fundamental` (without), `homography` (a plane, or a camera that only turned)."""
+    """`essential` (with intrinsics), `fundamental` (without), `homography` (a plane, or a pure rotation)."""
     fundamental: Float[np.ndarray, "3 3"] | None
-    """target' F reference = 0, in pixels with centres at integers; None for a homography, or where lenses distort."""
+    """target' F reference = 0, in pixels with centres at integers; None for a homography or distorted cameras."""
     homography: Float[np.ndarray, "3 3"] | None
-    """target ~ H reference; None unless it explains all, and where lenses distort."""
+    """target ~ H reference; None unless it explains the inliers, and for distorted cameras."""
     inliers: Bool[np.ndarray, " matches"]
-    """Which matches agree with it, and with their neighbours."""
+    """Which matches agree with the geometry and with their neighbours."""
     errors: Float[np.ndarray, " matches"]
-    """Distance in pixels of every match from it: to epipolar lines (Sampson), or to where the homography puts it."""
+    """Error of every match in pixels: Sampson distance, or transfer error of the homography."""
     spread: float
-    """Share of cells of the image that hold an inlier; the smaller one of both images."""
+    """Share of the image's cells that contain an inlier; the smaller of both images."""
     refusal: str
-    """Why the pair cannot be trusted; empty if it can."""
+    """Why the pair is refused; empty if it is not."""
 
 
 def verify(
@@ -51,14 +51,14 @@ def verify(
     cameras: tuple[Camera, Camera] | None = None,
     tolerance: float = 0.0,
 ) -> TwoView:
-    """Tell right matches from wrong ones by their neighbours and by two-view geometry.
+    """Separate correct from wrong matches by local consistency and two-view geometry.
 
     Args:
         points_ref: (N, 2) pixels in the reference image.
         points_tgt: (N, 2) pixels in the target image.
         sizes: width and height of both images.
         cameras: of both images, if known.
-        tolerance: how far a right match may be from the geometry, in pixels; 0 takes `usual_noise`.
+        tolerance: largest error of an inlier, in pixels; 0 takes `usual_noise`.
 
     Raises:
         MissingExtraError: poselib is not installed.
@@ -69,42 +69,42 @@ def verify(
     count = len(points_ref)
     nothing = TwoView("none", None, None, np.zeros(count, bool), np.full(count, np.nan), 0.0, "")
     if count < LEAST_MATCHES:
-        return _refused(nothing, f"only {count} matches")
-    rows = np.nonzero(_alike(points_ref, points_tgt, diagonal, tolerance))[0]
+        return replace(nothing, refusal=f"only {count} matches")
+    rows = np.nonzero(_consistent(points_ref, points_tgt, diagonal, tolerance))[0]
     if len(rows) < LEAST_MATCHES:
-        return _refused(nothing, f"only {len(rows)} of {count} matches move like their neighbours")
-    straight_ref, straight_tgt = points_ref, points_tgt
+        return replace(nothing, refusal=f"only {len(rows)} of {count} matches agree with their neighbours")
+    pinhole_ref, pinhole_tgt = points_ref, points_tgt
     if cameras is not None:
-        straight_ref, straight_tgt = (_straight(*one) for one in zip(cameras, (points_ref, points_tgt), strict=True))
-        rows = rows[np.isfinite(straight_ref[rows] + straight_tgt[rows]).all(axis=1)]
-    kind, fundamental = _epipolar(straight_ref[rows], straight_tgt[rows], cameras, tolerance)
-    errors = sampson(fundamental, straight_ref, straight_tgt)
+        pinhole_ref, pinhole_tgt = (_undistorted(*one) for one in zip(cameras, (points_ref, points_tgt), strict=True))
+        rows = rows[np.isfinite(pinhole_ref[rows] + pinhole_tgt[rows]).all(axis=1)]
+    kind, fundamental = _epipolar(pinhole_ref[rows], pinhole_tgt[rows], cameras, tolerance)
+    errors = sampson(fundamental, pinhole_ref, pinhole_tgt)
     inside = errors[rows] < tolerance
-    homography, plane_errors = _plane(straight_ref, straight_tgt, rows[inside], tolerance)
+    homography, plane_errors = _plane(pinhole_ref, pinhole_tgt, rows[inside], tolerance)
     if homography is not None:
         kind, fundamental, errors = "homography", None, plane_errors
         inside = errors[rows] < 2 * tolerance
     rows = rows[inside]
-    rows = rows[_alike(points_ref[rows], points_tgt[rows], diagonal, tolerance)]
+    rows = rows[_consistent(points_ref[rows], points_tgt[rows], diagonal, tolerance)]
     inliers = np.zeros(count, bool)
     inliers[rows] = True
     spread = min(_spread(points[rows], size) for points, size in zip((points_ref, points_tgt), sizes, strict=True))
     if cameras is not None and not all(camera.is_pinhole for camera in cameras):
-        fundamental = homography = None  # they hold for straightened pixels only
+        fundamental = homography = None  # they are valid for undistorted pixels only
     found = TwoView(kind, fundamental, homography, inliers, errors, spread, "")
     if len(rows) < LEAST_MATCHES:
-        return _refused(found, f"only {len(rows)} of {count} matches agree on a geometry")
+        return replace(found, refusal=f"only {len(rows)} of {count} matches agree on a geometry")
     if len(rows) < LEAST_SHARE * count:
-        return _refused(found, f"only {len(rows)} of {count} matches agree on a geometry, which may be chance")
+        return replace(found, refusal=f"only {len(rows)} of {count} matches agree on a geometry; it may be chance")
     if spread < LEAST_SPREAD:
-        return _refused(found, f"the {len(rows)} verified matches lie together in {spread:.0%} of the image")
+        return replace(found, refusal=f"the {len(rows)} verified matches cover only {spread:.0%} of the image")
     return found
 
 
 def sampson(
     fundamental: Float[np.ndarray, "3 3"], points_ref: Points, points_tgt: Points
 ) -> Float[np.ndarray, " matches"]:
-    """First-order distance of matches from an epipolar geometry, in pixels (Hartley and Zisserman, section 11.4.3)."""
+    """Sampson distance of matches from an epipolar geometry, in pixels (Hartley and Zisserman, section 11.4.3)."""
     ref = np.column_stack([points_ref, np.ones(len(points_ref))])
     tgt = np.column_stack([points_tgt, np.ones(len(points_tgt))])
     lines_tgt, lines_ref = ref @ fundamental.T, tgt @ fundamental
@@ -114,21 +114,21 @@ def sampson(
 
 
 def transfer(homography: Float[np.ndarray, "3 3"], points: Points) -> Points:
-    """Where a homography puts points."""
+    """Map points by a homography."""
     moved = np.column_stack([points, np.ones(len(points))]) @ homography.T
     return moved[:, :2] / moved[:, 2:]
 
 
 def usual_noise(sizes: tuple[tuple[int, int], tuple[int, int]]) -> float:
-    """What a right match across seasons is usually off by, in pixels: 0.2 % of the diagonal, at least 1.5."""
+    """Typical error of a correct match across seasons, in pixels: 0.2 % of the diagonal, at least 1.5."""
     return max(1.5, 0.002 * max(float(np.hypot(*size)) for size in sizes))
 
 
-def _alike(points_ref: Points, points_tgt: Points, diagonal: float, noise: float) -> Bool[np.ndarray, " matches"]:
-    """Matches that their neighbours in the reference image support, and those in the target image too."""
+def _consistent(points_ref: Points, points_tgt: Points, diagonal: float, noise: float) -> Bool[np.ndarray, " matches"]:
+    """Matches that are consistent with their neighbours in both images."""
     radius = _RADIUS * diagonal
-    forth = supported(points_ref, points_tgt, radius, _SUPPORT, noise)
-    return forth & supported(points_tgt, points_ref, radius, _SUPPORT, noise)
+    forth = locally_consistent(points_ref, points_tgt, radius, _SUPPORT, noise)
+    return forth & locally_consistent(points_tgt, points_ref, radius, _SUPPORT, noise)
 
 
 def _epipolar(
@@ -142,14 +142,14 @@ def _epipolar(
     pose, _ = poselib.estimate_relative_pose(points_ref, points_tgt, *(_pinhole(c) for c in cameras), options, {})
     x, y, z = pose.t
     essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ pose.R
-    inverse = [np.linalg.inv(_matrix(camera)) for camera in cameras]
+    inverse = [np.linalg.inv(camera.matrix) for camera in cameras]
     return "essential", inverse[1].T @ essential @ inverse[0]
 
 
 def _plane(
     points_ref: Points, points_tgt: Points, rows: np.ndarray, tolerance: float
 ) -> tuple[Float[np.ndarray, "3 3"] | None, Float[np.ndarray, " matches"]]:
-    """The homography of nearly all of the rows, if there is one, and the distance of all matches from it."""
+    """The homography that explains nearly all of the rows, if any, and the transfer error of all matches."""
     none = np.full(len(points_ref), np.nan)
     if len(rows) < 8:
         return None, none
@@ -168,20 +168,12 @@ def _spread(points: Points, size: tuple[int, int]) -> float:
     return len(np.unique(cells, axis=0)) / (_GRID[0] * _GRID[1])
 
 
-def _straight(camera: Camera, points: Points) -> Points:
-    """Where a pinhole camera of the same focal lengths would see points."""
+def _undistorted(camera: Camera, points: Points) -> Points:
+    """The pixels of points in a pinhole camera of the same focal lengths."""
     return points if camera.is_pinhole else camera.rays(points)[:, :2] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
 
 
-def _matrix(camera: Camera) -> Float[np.ndarray, "3 3"]:
-    return np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
-
-
 def _pinhole(camera: Camera) -> dict[str, Any]:
-    """For poselib, with pixel centres at integers as the points have them."""
+    """The camera as poselib expects it, with pixel centres at integers like the points."""
     values = [camera.fx, camera.fy, camera.cx, camera.cy]
     return {"model": "PINHOLE", "width": camera.width, "height": camera.height, "params": values}
-
-
-def _refused(found: TwoView, reason: str) -> TwoView:
-    return TwoView(found.kind, found.fundamental, found.homography, found.inliers, found.errors, found.spread, reason)

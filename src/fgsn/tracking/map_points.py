@@ -1,4 +1,4 @@
-"""The particle filter's map: points with a position and a label, no descriptors."""
+"""The particle filter's map: points with a position and a label, without descriptors."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ from fgsn.geometry.camera import Camera
 from fgsn.geometry.visibility import Visibility
 
 SLACK = 0.1
-"""By this share a point may be nearer or farther than it ever was when the map was made."""
+"""Share by which a point may be nearer or farther than in the images of the map."""
 NARROWEST = 0.7
-"""Half opening in radians (40 degrees) of the narrowest cone: a point that was seen once can be seen from around."""
+"""Smallest half angle of a cone in radians (40 degrees): a point observed once is visible from around there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,29 +23,29 @@ class MapPoints:
     """N map points."""
 
     positions: NDArray[np.floating]
-    """(N, 3) in the world."""
+    """(N, 3) in the world frame."""
     labels: NDArray[np.integer]
-    """(N,) labels; a point whose label is not in 0 ... K - 1 is never looked at."""
+    """(N,) labels; points with labels outside 0 to K - 1 are ignored."""
     visibility: Visibility | None = None
-    """Without it, every point in front of the camera may be seen."""
+    """Without it, every point in front of the camera may be visible."""
 
     def __post_init__(self) -> None:
         count = len(self.positions)
         if self.positions.shape != (count, 3) or self.labels.shape != (count,) or not count:
             raise FgsnError(
-                f"a map wants points (N, 3) with labels (N,), not {self.positions.shape} with {self.labels.shape}"
+                f"a map needs points (N, 3) with labels (N,), not {self.positions.shape} with {self.labels.shape}"
             )
         if not np.isfinite(self.positions).all():
             raise FgsnError("the map has points that are not finite")
 
 
-class PointsInView:
-    """Map points on a device, about an origin, so that 32 bits suffice far from the world's."""
+class MapTensors:
+    """Labelled map points as tensors on a device, relative to an origin so that float32 suffices everywhere."""
 
     def __init__(self, points: MapPoints, labels: int, origin: NDArray[np.float64], device: torch.device) -> None:
         known = (points.labels >= 0) & (points.labels < labels)
         if not known.any():
-            raise FgsnError(f"no map point has one of the {labels} labels; are map and labels of one model?")
+            raise FgsnError(f"no map point has one of the {labels} labels; label map and queries with the same model")
         self.positions = torch.from_numpy((points.positions[known] - origin).astype(np.float32)).to(device)
         self.labels = torch.from_numpy(points.labels[known].astype(np.int32)).to(device)
         self.cones: Tensor | None = None
@@ -57,7 +57,7 @@ class PointsInView:
             ]  # fmt: skip
             self.cones = torch.from_numpy(np.stack(columns, axis=1)[known].astype(np.float32)).to(device)
 
-    def choose(
+    def in_view(
         self,
         rotation: Float[Tensor, "3 3"],
         centre: Float[Tensor, "3"],
@@ -67,16 +67,16 @@ class PointsInView:
         most: int,
         generator: torch.Generator,
     ) -> Int64[Tensor, " chosen"]:
-        """Rows of points that may be seen from around a pose, in random order.
+        """Rows of points that may be visible from around a pose, in random order.
 
         Args:
             rotation: camera from world.
-            centre: of the camera, about the origin.
-            camera: its image, roughly: a distorted one is taken for a pinhole with the same focal lengths.
-            metres: how far the camera may be from there.
-            radians: how far it may be turned.
-            most: of more points, this many are drawn.
-            generator: random numbers, on the CPU.
+            centre: of the camera, relative to the origin.
+            camera: its intrinsics; distortion is ignored.
+            metres: largest distance of the camera from `centre`.
+            radians: largest deviation of its rotation.
+            most: maximum number of points; drawn at random if there are more.
+            generator: random generator on the CPU.
         """
         x, y, depth = ((self.positions - centre) @ rotation.T).unbind(dim=1)
         across = torch.maximum(
@@ -87,7 +87,7 @@ class PointsInView:
         return rows[torch.randperm(len(rows), generator=generator)[:most].to(rows.device)]
 
     def _in_cone(self, centre: Tensor, metres: float) -> Bool[Tensor, " points"]:
-        """Which points may be seen from somewhere within `metres`."""
+        """Which points may be visible from somewhere within `metres` of the centre."""
         if self.cones is None:
             return torch.ones(len(self.positions), dtype=torch.bool, device=self.positions.device)
         axis, (cosine, nearest, farthest) = self.cones[:, :3], self.cones[:, 3:].T

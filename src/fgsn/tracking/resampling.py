@@ -1,4 +1,4 @@
-"""Weights of particles: how many still count, and drawing the particles anew."""
+"""Particle weights: effective sample size, resampling, and tempering."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -6,16 +6,16 @@ from torch import Tensor
 
 
 def effective_size(log_weights: Float[Tensor, " particles"]) -> float:
-    """How many equally weighted particles would say as much: 1 / sum of squares of the normalised weights."""
+    """Effective sample size: 1 / sum of the squared normalised weights."""
     return float(torch.softmax(log_weights.double(), dim=0).square().sum().reciprocal())
 
 
 def systematic(weights: Float[Tensor, " particles"], offset: float) -> Int64[Tensor, " particles"]:
-    """Systematic resampling: particle i is drawn floor or ceil of N w_i times (Kitagawa, 1996).
+    """Systematic resampling: particle i is drawn floor(N w_i) or ceil(N w_i) times (Kitagawa, 1996).
 
     Args:
         weights: sum to 1.
-        offset: a random number in [0, 1), the only one.
+        offset: a random number in [0, 1).
 
     Returns:
         Rows of the drawn particles, ascending.
@@ -27,20 +27,20 @@ def systematic(weights: Float[Tensor, " particles"], offset: float) -> Int64[Ten
 
 
 def affordable_exponent(
-    log_weights: Float[Tensor, " particles"], scores: Float[Tensor, " particles"], wanted: float, effective: float
+    log_weights: Float[Tensor, " particles"], scores: Float[Tensor, " particles"], target: float, effective: float
 ) -> float:
-    """The largest exponent up to `wanted` for which weights * exp(exponent * scores) leave enough particles.
+    """The largest exponent up to `target` at which weights * exp(exponent * scores) keep the effective sample size.
 
     Args:
-        log_weights: of the particles so far, not normalised.
-        scores: log-likelihoods.
-        wanted: the largest exponent of interest.
-        effective: the effective number of particles that must be left; a start with fewer affords nearly nothing.
+        log_weights: log-weights of the particles, not normalised.
+        scores: log-likelihoods of the particles.
+        target: the largest exponent to return.
+        effective: smallest effective sample size; if it is smaller from the start, the exponent is nearly 0.
     """
-    if effective_size(log_weights + wanted * scores) >= effective:
-        return wanted
-    low, high = 0.0, wanted
-    for _ in range(24):  # the effective size falls as the exponent grows, but for rare cases in which any root will do
+    if effective_size(log_weights + target * scores) >= effective:
+        return target
+    low, high = 0.0, target
+    for _ in range(24):  # bisection: the effective size falls as the exponent grows; in rare exceptions, any root does
         middle = (low + high) / 2
         low, high = (middle, high) if effective_size(log_weights + middle * scores) >= effective else (low, middle)
-    return max(low, 1e-6 * wanted)
+    return max(low, 1e-6 * target)

@@ -1,4 +1,4 @@
-"""Track cameras along sequences of images by labels alone (PFSL; Stenborg et al., ICRA 2018), never by the truth."""
+"""Track cameras along sequences of images by labels alone (PFSL; Stenborg et al., ICRA 2018), without ground truth."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fgsn.config import TrackSettings
 from fgsn.data.correspondences import read_correspondences
@@ -16,7 +15,6 @@ from fgsn.files import write_json, write_yaml
 from fgsn.formats.poses import read_results, write_results
 from fgsn.formats.priors import Priors, read_odometry, read_priors
 from fgsn.formats.queries import Query, read_queries
-from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_lookup import find_label_map, read_image_labels
 from fgsn.inference.label_maps import read_label_map
@@ -26,19 +24,17 @@ from fgsn.localization.map_folder import check_map, open_labelled_map
 from fgsn.progress import Meter
 from fgsn.tracking.confusion import Confusion
 from fgsn.tracking.map_points import MapPoints
-from fgsn.tracking.particle_filter import Estimate, FilterSettings, PosePrior, Spread, track
-
-Frame = tuple[Pose, NDArray[np.integer], Camera, PosePrior | None]
+from fgsn.tracking.particle_filter import Estimate, FilterSettings, Frame, PosePrior, Spread, track
 
 
 def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     """Track every sequence, and write the poses of all images.
 
     Returns:
-        For each sequence its images, how often it was lost, and the filter's own metrics.
+        For each sequence the number of images, how many were lost, and the filter's own metrics.
 
     Raises:
-        FgsnError: an input is missing or broken, or a sequence has no start.
+        FgsnError: an input is missing or malformed, or a sequence has no start pose.
     """
     check_map(settings)
     labelled = open_labelled_map(settings.map, settings.map_labels)
@@ -46,7 +42,7 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     confusion = _confusion(settings, labelled.clusters)
     starts = read_results(settings.start)
     priors = [read_priors(path) for path in settings.priors]
-    chosen = FilterSettings(particles=settings.particles, points=settings.points, seed=settings.seed)
+    filter_settings = FilterSettings(particles=settings.particles, points=settings.points, seed=settings.seed)
     metres = settings.start_metres
     spread = Spread((metres, metres, metres), settings.start_degrees)
     device = choose_device(settings.device)
@@ -54,7 +50,7 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     estimates: list[Estimate] = []
     results: dict[str, Any] = {}
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the steps are too small to share: several threads would wait for one another
+    torch.set_num_threads(1)  # the steps are too small for several threads
     try:
         for list_file, odometry_file in zip(settings.queries, settings.odometry, strict=True):
             queries = read_queries(list_file)
@@ -63,26 +59,22 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
             start = starts.camera_from_world[starts.names.index(queries[0].name)]
             with Meter(f"track {list_file.stem}", len(queries), unit=" images") as meter:
                 frames = _frames(settings, labelled, queries, odometry_file, priors, meter)
-                found = track(points, confusion, frames, start, spread, chosen, device)
+                found = track(points, confusion, frames, start, spread, filter_settings, device)
             names += [query.name for query in queries]
             estimates += found
             results[list_file.stem] = {
                 "images": len(found),
                 "lost": sum(one.lost for one in found),
                 "effective": float(np.median([one.effective for one in found])),
-                "support": float(np.median([one.support for one in found])),
+                "support": float(np.median([one.explained_share for one in found])),
             }
     finally:
         torch.set_num_threads(threads)
-    poses = [one.pose for one in estimates]
-    write_results(settings.out, names, Pose(*(np.stack([getattr(p, k) for p in poses]) for k in _POSE)))
+    write_results(settings.out, names, Pose.concatenate(one.pose for one in estimates))
     write_yaml(settings.out.with_suffix(".config.yaml"), settings.as_dict())
     summary = {"map_points": int((labelled.labels >= 0).sum()), "sequences": results, "poses": str(settings.out)}
     write_json(settings.out.with_suffix(".results.json"), summary)
     return summary
-
-
-_POSE = ("rotation", "translation")
 
 
 def _frames(
@@ -95,7 +87,7 @@ def _frames(
 ) -> Iterator[Frame]:
     odometry = read_odometry(odometry_file)
     if odometry.names != [query.name for query in queries]:
-        raise FgsnError(f"{odometry_file} should hold the {len(queries)} images of its query list, in the same order")
+        raise FgsnError(f"{odometry_file} should list the {len(queries)} images of its query list in the same order")
     known = {name: (p.gravity[row], p.heights[row]) for p in priors for row, name in enumerate(p.names)}
     for row, query in enumerate(queries):
         labels = read_image_labels(settings.query_labels, query.name, query.camera.size, labelled.clusters)
@@ -105,7 +97,7 @@ def _frames(
 
 
 def _confusion(settings: TrackSettings, clusters: int) -> Confusion:
-    """How labels change, counted at the training correspondences of the data set."""
+    """Label confusions, counted at the training correspondences of the data set."""
     data = Dataset.open(settings.data)
 
     def label_of(image: Path) -> np.ndarray:
