@@ -28,7 +28,7 @@ from fgsn.correspond.from_model import from_model
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import PosedImages
-from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pair import MatchedPair, RefusedPair
 from fgsn.matching.triangulate import nearest_to_rays
 from fgsn.world.drives import make_camera, stream
 from fgsn.world.make import make_world
@@ -104,7 +104,7 @@ def _all_static(camera: SceneCamera) -> SceneCamera:
     return SceneCamera(scene, camera.camera, camera.pose)
 
 
-def report(title: str, found: Iterator[MatchedPair | Refused], truth: Truth) -> dict[str, object]:
+def report(title: str, found: Iterator[MatchedPair | RefusedPair], truth: Truth) -> dict[str, object]:
     """Run a source, evaluate its correspondences, and print the result."""
     begun, pairs, refused = time.perf_counter(), [], []
     for one in found:

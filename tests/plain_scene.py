@@ -116,7 +116,7 @@ WINTER = images("winter", drive(5, 0.6, 3, 0.4))
 BOTH = join([SUMMER, WINTER])
 
 
-def write_photographs(folder: Path) -> Path:
+def write_images(folder: Path) -> Path:
     """Write an image for every one of both drives, which shows its number (see `KnowingMatcher`)."""
     for number, name in enumerate(BOTH.names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -122,7 +122,7 @@ READERS = {
         doubts=True,
     ),
     "docs/own_images.md": Reader(
-        has={"PHOTOS": plain_scene.write_photographs, "models": plain_scene.write_models,
+        has={"PHOTOS": plain_scene.write_images, "models": plain_scene.write_models,
              "lists": plain_scene.write_lists},
         instead={
             "summer=MODEL1": "summer=models/summer", "winter=MODEL2": "winter=models/winter",
@@ -243,7 +243,7 @@ def test_the_page_can_be_followed(
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
     for name, make in reader.has.items():
         make(desk / name)
-    if plain_scene.write_photographs in reader.has.values():
+    if plain_scene.write_images in reader.has.values():
         monkeypatch.setattr(by_appearance, "make_matcher", lambda *_: plain_scene.knowing_matcher())
     names: dict[str, Any] = {}
     for language, text in snippets(page):

@@ -81,13 +81,13 @@ def test_points_outside_few_and_one_sided(root):
         ),
         "2 of 40 points of pt_j lie outside": (inside, np.concatenate([inside[:-2], [[-0.6, 1], [1, 47.6]]])),
         "only 19 correspondences": (inside[:19], None),
-        "the points of pt_j all lie in a small part of snow/c0/000.png": (inside, inside / 10),
+        "all points of pt_j lie in a small part of snow/c0/000.png": (inside, inside / 10),
     }
-    for wanted, points in cases.items():
+    for expected, points in cases.items():
         rewrite(root, "correspondence_snow_000.mat", *points)
         found = problems(root)
         assert len(found) == 1
-        assert wanted in found[0]
+        assert expected in found[0]
     rewrite(root, "correspondence_snow_000.mat", np.clip(inside * 1.1 - 2, -0.5, (63.5, 47.5)))
     assert problems(root) == []
 
@@ -100,7 +100,7 @@ def test_pairs_of_one_image_and_equal_pairs(root):
     rewrite(root, "correspondence_snow_000.mat", inside, images=("reference/c0/000.png",) * 2)
     found = problems(root)
     assert any("both images are reference/c0/000.png" in line for line in found)
-    assert f"these files hold the same correspondences: again.mat, {listed[0]}" in found
+    assert f"these files contain the same correspondences: again.mat, {listed[0]}" in found
     assert any("again.mat is in neither list" in line for line in found)
 
 
@@ -110,14 +110,14 @@ def test_lists_that_disagree(root):
     original = train.read_text()
     train.write_text(original + first + "\ngone.mat\n" + validation.read_text())
     text = "\n".join(problems(root))
-    for wanted in (
+    for expected in (
         f"lists {first} 2 times",
         "lists gone.mat, which is not in",
         "is in corr_train.txt and in corr_val.txt",
         "is on both sides of the split",
-        "reference_image_names.txt is not about the training pairs",
+        "reference_image_names.txt does not match corr_train.txt",
     ):
-        assert wanted in text
+        assert expected in text
     train.write_text(original)
     assert problems(root) == []
     (root / "reference_points.h5").unlink()
@@ -155,7 +155,7 @@ def test_annotated_images_without_their_label_maps(root, make_image):
 def test_what_is_neither(tmp_path):
     with pytest.raises(FgsnError, match="does not exist"):
         check(CheckSettings(path=tmp_path / "nowhere"))
-    with pytest.raises(FgsnError, match="is no data set"):
+    with pytest.raises(FgsnError, match="is neither a data set"):
         check(CheckSettings(path=tmp_path))
 
 
@@ -184,19 +184,21 @@ def test_runs_and_models(run):
     assert problems(run) == problems(run / "model.safetensors") == [f"{run / 'model.safetensors'} is not a model"]
     (run / "model.safetensors").unlink()
     (run / "results.json").unlink()
-    assert problems(run) == [f"{run} lacks model.safetensors, results.json; the run is not finished, --resume goes on"]
+    assert problems(run) == [
+        f"{run} lacks model.safetensors, results.json; the run is not finished, --resume continues it"
+    ]
 
 
 @pytest.mark.parametrize(
-    ("line", "wanted"),
+    ("line", "expected"),
     [
         (json.dumps({"loss": float("nan")}), "line 3: loss is nan; the training has diverged"),
         ('{"step": 3, "lo', "line 3 is not JSON"),
         ("[1]", "line 3 is not a JSON object"),
     ],
 )
-def test_metrics_that_are_wrong(run, line, wanted):
+def test_metrics_that_are_wrong(run, line, expected):
     with (run / "metrics.jsonl").open("a") as file:
         file.write(line + "\n")
     (found,) = problems(run)
-    assert wanted in found
+    assert expected in found

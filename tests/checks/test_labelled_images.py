@@ -65,7 +65,7 @@ def test_unknown_ids(tmp_path, make_image):
         Image.fromarray(np.full((8, 10), 10 if split == "train" else 42, np.uint8)).save(tmp_path / f"{split}_ids.png")
         (tmp_path / f"{split}.txt").write_text(f"{split}.png {split}_ids.png\n")
     (line,) = check(CheckSettings(path=Path(f"camvid:{tmp_path}")))["problems"]
-    assert "val_ids.png holds label id 42, which camvid does not know" in line
+    assert "val_ids.png contains label id 42, which camvid does not define" in line
 
 
 def test_a_half_downloaded_set_is_a_problem(root, capsys):
@@ -79,7 +79,7 @@ def test_a_half_downloaded_set_is_a_problem(root, capsys):
 
 
 def test_formats_are_named(root):
-    with pytest.raises(FgsnError, match=r"labelled images are given as FORMAT:PATH .*cityscapes.*vistas"):
+    with pytest.raises(FgsnError, match=r"give labelled images as FORMAT:PATH .*cityscapes.*vistas"):
         check(CheckSettings(path=root))
     with pytest.raises(FgsnError, match="does not exist"):
         check(CheckSettings(path=Path(f"citiscapes:{root}")))

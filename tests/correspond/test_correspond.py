@@ -19,7 +19,7 @@ from plain_scene import BOTH, SUMMER, WINTER
 @pytest.fixture
 def photos(tmp_path):
     """A folder with an image file for every image of both conditions; nobody looks at them."""
-    return scene.write_photographs(tmp_path / "photos")
+    return scene.write_images(tmp_path / "photos")
 
 
 def run(*words, capsys, code=0):
@@ -80,7 +80,7 @@ def test_from_depth_maps(tmp_path, photos, capsys):
     assert (tmp_path / "set" / "pairs.csv").stat().st_mtime_ns == stamp
     assert again["validation_pairs"] > results["validation_pairs"]
     line = run(*words, "--points", "100", capsys=capsys, code=1)
-    assert "of other settings (points 1500 instead of 100)" in line
+    assert "made with other settings (points 1500 instead of 100)" in line
 
 
 def test_from_maps_in_one_frame(tmp_path, photos, capsys):
@@ -103,7 +103,7 @@ def test_from_one_map_of_all_conditions(tmp_path, photos, capsys):
     assert np.nanmax(map_of_summer.errors()) < 0.01
 
 
-def test_what_is_wrong_is_said_in_one_line(tmp_path, photos, capsys):
+def test_what_is_wrong_is_reported_in_one_line(tmp_path, photos, capsys):
     def wrong(*more, reference="summer", images=photos):
         words = ("--images", images, "--reference", reference, "--out", tmp_path / "set", *more)
         return run(*words, capsys=capsys, code=1)
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, photos, capsys):
     assert "has no images of the reference condition 'spring'" in wrong(reference="spring")
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "summer").symlink_to(photos / "summer")
-    assert "holds one condition only, summer" in wrong(images=tmp_path / "one")
+    assert "contains only one condition, summer" in wrong(images=tmp_path / "one")
     (tmp_path / "flat").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "flat" / "a.png")
     assert "has no subfolders with images" in wrong(images=tmp_path / "flat")
@@ -132,7 +132,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, photos, capsys):
     assert "different frames" in wrong(*maps)
 
     words = lists(tmp_path / "lists")
-    assert "give the unit" in wrong(*words[:-1], "0.01")
+    assert "give --depth-unit" in wrong(*words[:-1], "0.01")
     assert "has no intrinsics" in wrong(*words[:3], *words[5:])
     assert not (tmp_path / "set").exists()
 

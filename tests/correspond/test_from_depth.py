@@ -10,7 +10,7 @@ from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import PosedImages, join
-from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pair import MatchedPair, RefusedPair
 
 SUMMER, WINTER = (
     scene.images("summer", scene.drive(4, 0.0, 4)),
@@ -66,9 +66,9 @@ def test_distorted_cameras(tmp_path):
 def test_depth_in_the_wrong_unit_is_refused(depth, factor):
     with pytest.raises(FgsnError, match="different units") as error:
         next(from_depth(BOTH, DepthMaps(depth.folder, 0.01 * factor), "summer", condition_of))
-    said = re.search(r"multiplied by (\S+); give the unit (\S+) instead of", str(error.value))
-    assert float(said[1]) == pytest.approx(1 / factor, rel=0.02)
-    assert float(said[2]) == pytest.approx(0.01, rel=0.02)
+    message = re.search(r"multiplied by (\S+); give --depth-unit (\S+) instead of", str(error.value))
+    assert float(message[1]) == pytest.approx(1 / factor, rel=0.02)
+    assert float(message[2]) == pytest.approx(0.01, rel=0.02)
 
 
 def test_inverted_poses_are_refused(depth):
@@ -82,7 +82,7 @@ def test_poses_that_do_not_fit_are_refused(depth):
     wrong = PosedImages(
         BOTH.names, BOTH.cameras, BOTH.camera_of, Pose.from_centre(turned, BOTH.camera_from_world.centre)
     )
-    with pytest.raises(FgsnError, match=r"do not fit|different units"):
+    with pytest.raises(FgsnError, match=r"do not match|different units"):
         next(from_depth(wrong, depth, "summer", condition_of))
 
 
@@ -91,14 +91,14 @@ def test_images_of_another_place_are_refused(tmp_path):
     images = join([SUMMER, away])
     found = list(from_depth(images, write_depth(tmp_path, images), "summer", condition_of))
     assert len(found) == 4
-    assert all(isinstance(one, Refused) and one.target == "winter" for one in found)
+    assert all(isinstance(one, RefusedPair) and one.target == "winter" for one in found)
     assert "no image of this condition" in found[0].reason
 
 
-def test_wrong_input_is_said_in_one_line(depth, tmp_path):
+def test_wrong_input_is_reported_in_one_line(depth, tmp_path):
     with pytest.raises(FgsnError, match="one condition"):
         next(from_depth(SUMMER, depth, "summer", condition_of))
-    with pytest.raises(FgsnError, match="no image is of the reference condition 'spring'"):
+    with pytest.raises(FgsnError, match="no image has the reference condition 'spring'"):
         next(from_depth(BOTH, depth, "spring", condition_of))
     with pytest.raises(FgsnError, match="has no depth map"):
         next(from_depth(BOTH, DepthMaps(tmp_path, 0.01), "summer", condition_of))

@@ -13,7 +13,7 @@ from fgsn.data.dataset import Dataset
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.posed import PosedImages, write_intrinsics, write_poses
 from fgsn.matching.keypoints import Keypoints
-from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pair import MatchedPair, RefusedPair
 from matched_scene import CAMERA, make_scene
 
 NAMES = [*(f"summer/c0/{n}.png" for n in range(5)), *(f"winter/c0/{n}.png" for n in range(5))]
@@ -72,7 +72,7 @@ def test_one_model_over_all_conditions(scene, tmp_path, capsys):
     assert {name.split("/")[0] for name in reference.names} == {"summer"}
     assert len(reference.points) > 100
     assert reference.cameras[0] == CAMERA
-    assert "no independent truth" in (tmp_path / "set" / "truth" / "winter.txt").read_text()
+    assert "not independent ground truth" in (tmp_path / "set" / "truth" / "winter.txt").read_text()
 
 
 def test_poses_without_points(scene, tmp_path, capsys):
@@ -98,7 +98,7 @@ def test_which_images_are_matched(scene, tmp_path, capsys, kind):
         assert {path.name for path in files} <= {f"correspondence_winter_c0-{n}_c0-{n}.mat" for n in range(5)}
 
 
-def test_a_broken_photograph_is_listed(scene, tmp_path, capsys):
+def test_a_broken_image_is_listed(scene, tmp_path, capsys):
     with scene.images[NAMES[7]].open("r+b") as file:
         file.truncate(100)
     with pytest.raises(SystemExit) as stop:
@@ -111,12 +111,12 @@ def test_a_broken_photograph_is_listed(scene, tmp_path, capsys):
     assert results["pairs"] == 10
 
 
-def test_nothing_trustworthy_is_said_and_may_be_tried_again(scene, tmp_path, capsys):
+def test_no_reliable_pair_is_reported_and_may_be_tried_again(scene, tmp_path, capsys):
     (tmp_path / "one.txt").write_text("summer/c0/0.png winter/c0/0.png\n")
     kept = scene.matcher.found[5]
     scene.matcher.found[5] = Keypoints(kept.pixels[:9], kept.descriptors[:9], kept.scores[:9], kept.size)
     line = run(tmp_path, capsys, "--pairs", tmp_path / "one.txt", code=1)
-    assert "has trustworthy correspondences: only … matches (1 x)" in line
+    assert "has reliable correspondences: only … matches (1 x)" in line
     assert (tmp_path / "set" / "refused.csv").read_text().count("\n") == 2
     assert run(tmp_path, capsys, "--pairs", "all")["pairs"] == 10
 
@@ -141,7 +141,7 @@ def test_the_best_of_each_reference_image_and_condition():
     def pair(reference, target, count):
         return MatchedPair(reference, target, np.zeros((count, 2)), np.zeros((count, 2)), np.zeros(count))
 
-    refused = Refused("a/1", "b/9", "no")
+    refused = RefusedPair("a/1", "b/9", "no")
     found = [pair("a/1", "b/1", 5), refused, pair("a/1", "b/2", 9), pair("a/1", "c/1", 1), pair("a/2", "b/1", 2)]
     kept = list(best_of_each(found, 1))
     assert kept[0] is refused

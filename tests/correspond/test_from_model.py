@@ -9,7 +9,7 @@ from fgsn.correspond.from_model import from_model
 from fgsn.errors import FgsnError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import join
-from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pair import MatchedPair, RefusedPair
 
 SUMMER, WINTER = scene.images("summer", scene.drive(5, 0.0)), scene.images("winter", scene.drive(5, 0.4))
 BOTH = join([SUMMER, WINTER])
@@ -92,11 +92,13 @@ def test_images_that_were_localized_later_observe_nothing(model):
         assert seen > 0.85
 
 
-def test_wrong_input_is_said_in_one_line(model):
-    with pytest.raises(FgsnError, match="all images are of one condition, 'all'"):
+def test_wrong_input_is_reported_in_one_line(model):
+    with pytest.raises(FgsnError, match="all images have one condition, 'all'"):
         next(from_model(model, "all", lambda name: "all"))
-    with pytest.raises(FgsnError, match="no image is of the reference condition 'spring'; there are: summer, winter"):
+    with pytest.raises(
+        FgsnError, match="no image has the reference condition 'spring'; the conditions are: summer, winter"
+    ):
         next(from_model(model, "spring", condition_of))
     refused = list(from_model(forget(model, "summer", 1.0), "summer", condition_of))
-    assert all(isinstance(one, Refused) for one in refused)
+    assert all(isinstance(one, RefusedPair) for one in refused)
     assert len(refused) == 5

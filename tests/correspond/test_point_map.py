@@ -5,7 +5,7 @@ import pytest
 from scipy import optimize
 
 import plain_scene as scene
-from fgsn.correspond.point_map import PointMap, hidden
+from fgsn.correspond.point_map import PointMap, occluded
 from fgsn.geometry.pose import Pose
 
 IMAGES = scene.images("a", scene.drive(5, 0.0))
@@ -19,7 +19,7 @@ def test_what_an_image_sees():
         assert (np.diff(points) > 0).all()
         assert len(points) == (model.track_image == image).sum()
         assert model.project(image, model.points[points])[0] == pytest.approx(pixels)
-    assert point_map.misfit(0) == pytest.approx(0.1 * 2**0.5)
+    assert point_map.observation_error(0) == pytest.approx(0.1 * 2**0.5)
 
 
 @pytest.mark.parametrize("noise", [0.5, 2.0])
@@ -65,8 +65,8 @@ def test_nearer_things_hide_what_is_behind_them():
     pixels = np.array([[10.0, 10.0], [50.0, 50.0]])
     depth = np.array([20.0, 20.0])
     others = np.array([[11.0, 10.0], [52.0, 50.0], [11.0, 11.0]])
-    assert hidden(pixels, depth, others, np.array([5.0, 5.0, 30.0]), 100).tolist() == [True, False]
-    assert hidden(pixels, depth, others, np.array([19.0, 5.0, 30.0]), 100).tolist() == [False, False]
-    assert hidden(pixels, depth, others, np.array([19.0, 5.0, 30.0]), 1000).tolist() == [False, True]
-    assert hidden(pixels, depth, np.zeros((0, 2)), np.zeros(0), 100).tolist() == [False, False]
-    assert hidden(pixels[:0], depth[:0], others, depth, 100).tolist() == []
+    assert occluded(pixels, depth, others, np.array([5.0, 5.0, 30.0]), 100).tolist() == [True, False]
+    assert occluded(pixels, depth, others, np.array([19.0, 5.0, 30.0]), 100).tolist() == [False, False]
+    assert occluded(pixels, depth, others, np.array([19.0, 5.0, 30.0]), 1000).tolist() == [False, True]
+    assert occluded(pixels, depth, np.zeros((0, 2)), np.zeros(0), 100).tolist() == [False, False]
+    assert occluded(pixels[:0], depth[:0], others, depth, 100).tolist() == []

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import plain_scene as scene
-from fgsn.correspond.views import Views, require_conditions, rows_by_condition
+from fgsn.correspond.views import ConditionViews, require_conditions, rows_by_condition
 from fgsn.errors import FgsnError
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import join
@@ -10,13 +10,13 @@ from fgsn.geometry.posed import join
 
 def test_the_nearest_that_looks_the_same_way_is_chosen():
     here, there = scene.images("a", scene.drive(6, 0.0, 4)), scene.images("b", scene.drive(6, 0.4, 4, 0.3))
-    views = Views(there, np.arange(6))
+    views = ConditionViews(there, np.arange(6))
     for row in range(6):
         pose = here.camera_from_world[row]
         points = scene.look(scene.CAMERA, pose, scene.CAMERA.grid()[::13])
         points = points[np.isfinite(points).all(axis=1)]
-        assert views.like(points, pose, 1) == [row]
-        assert row in views.like(points, pose, 3)
+        assert views.most_overlapping(points, pose, 1) == [row]
+        assert row in views.most_overlapping(points, pose, 3)
         assert views.overlap(points, pose, row) > 0.5
 
 
@@ -28,16 +28,16 @@ def test_cameras_that_look_away_or_stand_far_are_not():
     points = scene.look(scene.CAMERA, pose, scene.CAMERA.grid()[::13])
     points = points[np.isfinite(points).all(axis=1)]
     both = join([scene.images("b", back), scene.images("c", far)])
-    assert Views(both, np.arange(2)).like(points, pose, 2) == []
-    assert Views(both, np.zeros(0, np.int64)).like(points, pose, 2) == []
-    assert Views(here, np.arange(1)).like(np.zeros((0, 3)), pose, 2) == []
+    assert ConditionViews(both, np.arange(2)).most_overlapping(points, pose, 2) == []
+    assert ConditionViews(both, np.zeros(0, np.int64)).most_overlapping(points, pose, 2) == []
+    assert ConditionViews(here, np.arange(1)).most_overlapping(np.zeros((0, 3)), pose, 2) == []
 
 
 def test_conditions():
     rows = rows_by_condition(["b", "a", "b"])
     assert {name: those.tolist() for name, those in rows.items()} == {"b": [0, 2], "a": [1]}
     require_conditions(rows, "a")
-    with pytest.raises(FgsnError, match="no image is of the reference condition 'x'; there are: b, a"):
+    with pytest.raises(FgsnError, match="no image has the reference condition 'x'; the conditions are: b, a"):
         require_conditions(rows, "x")
-    with pytest.raises(FgsnError, match="all images are of one condition, 'a'"):
+    with pytest.raises(FgsnError, match="all images have one condition, 'a'"):
         require_conditions({"a": rows["a"]}, "a")

@@ -5,10 +5,10 @@ import csv
 import numpy as np
 import pytest
 
-from fgsn.correspond.write import Writer, link_images, spread
+from fgsn.correspond.write import PairWriter, link_images, spread
 from fgsn.data.correspondences import centre_distance, read_correspondences
 from fgsn.errors import FgsnError
-from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pair import MatchedPair, RefusedPair
 
 SIZES = {"summer/c0/a.png": (64, 48), "summer/c1/a.png": (64, 48), "snow/c0/b.png": (80, 60)}
 
@@ -22,20 +22,20 @@ def pair(reference="summer/c0/a.png", target="snow/c0/b.png", count=60, error=1.
 def test_pairs_are_written_as_files_that_can_be_read(tmp_path, make_image):
     for name, size in SIZES.items():
         make_image(tmp_path / "mine" / name, *size)
-    writer = Writer(tmp_path / "set", SIZES)
+    writer = PairWriter(tmp_path / "set", SIZES)
     pairs = [pair(), pair("summer/c1/a.png", error=float("nan"))]
-    writer.take(pairs)
+    writer.write(pairs)
     link_images(tmp_path / "mine", tmp_path / "set", ["summer", "snow"])
     files = sorted((tmp_path / "set" / "correspondence_data").iterdir())
     assert [file.name for file in files] == [
         "correspondence_snow_c0-a_c0-b.mat", "correspondence_snow_c1-a_c0-b.mat",
     ]  # fmt: skip
-    for file, wanted in zip(files, pairs, strict=True):
+    for file, expected in zip(files, pairs, strict=True):
         found = read_correspondences(file)
-        assert found.reference == tmp_path / "set" / "images" / wanted.reference
-        np.testing.assert_array_equal(found.points_ref, wanted.points_ref)
-        np.testing.assert_array_equal(found.points_tgt, wanted.points_tgt)
-        np.testing.assert_allclose(found.weights, np.exp(-centre_distance(wanted.points_ref, (64, 48))))
+        assert found.reference == tmp_path / "set" / "images" / expected.reference
+        np.testing.assert_array_equal(found.points_ref, expected.points_ref)
+        np.testing.assert_array_equal(found.points_tgt, expected.points_tgt)
+        np.testing.assert_allclose(found.weights, np.exp(-centre_distance(expected.points_ref, (64, 48))))
     with (tmp_path / "set" / "pairs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["reference"], row["points"], row["error_px"]) for row in rows] == [
@@ -44,13 +44,13 @@ def test_pairs_are_written_as_files_that_can_be_read(tmp_path, make_image):
 
 
 def test_the_account(tmp_path):
-    writer = Writer(tmp_path, SIZES)
-    writer.take(
+    writer = PairWriter(tmp_path, SIZES)
+    writer.write(
         [
             pair(count=200, error=2.0),
-            Refused("summer/c1/a.png", "snow/c0/b.png", "only 7 points"),
-            Refused("summer/c1/a.png", "snow/c0/b.png", "only 12 points"),
-            Refused("summer/c1/a.png", "night", "no image looks at the same place"),
+            RefusedPair("summer/c1/a.png", "snow/c0/b.png", "only 7 points"),
+            RefusedPair("summer/c1/a.png", "snow/c0/b.png", "only 12 points"),
+            RefusedPair("summer/c1/a.png", "night", "no image looks at the same place"),
             pair(target="snow/c0/lost.png"),
         ]
     )
@@ -71,14 +71,14 @@ def test_the_account(tmp_path):
             "spread": 1.0,
         }
     }
-    assert results["doubts"] == ["night: no pair was trustworthy"]
+    assert results["doubts"] == ["night: no pair is reliable"]
     with (tmp_path / "refused.csv").open() as file:
         assert [row["reason"] for row in csv.DictReader(file)][:2] == ["only 7 points", "only 12 points"]
 
 
-def test_sparse_and_one_sided_results_are_said_so(tmp_path):
-    writer = Writer(tmp_path, SIZES)
-    writer.take([pair(count=20, width=12)])
+def test_sparse_and_one_sided_results_are_reported(tmp_path):
+    writer = PairWriter(tmp_path, SIZES)
+    writer.write([pair(count=20, width=12)])
     doubts = writer.results(references=9)["doubts"]
     assert [doubt.split(",")[0] for doubt in doubts] == [
         "snow: sparse", "snow: one-sided", "snow: only 1 of 9 reference images have a partner",

@@ -52,14 +52,14 @@ def looked_up(ids, table, default=255):
 def test_label_ids_are_the_authors(root, lanes):
     results = convert(root, lane_markings=lanes)
     assert (results["converted"], results["already_there"], results["failed"]) == (4, 0, [])
-    wanted = LABEL_IDS | ({23: 50, 24: 50} if lanes else {})
+    expected = LABEL_IDS | ({23: 50, 24: 50} if lanes else {})
     folder = root / "training" / ("labels_cityscapes_lanes" if lanes else "labels_cityscapes")
     with Image.open(folder / "2.png") as image:
         assert image.mode == "L"
-        np.testing.assert_array_equal(np.asarray(image), looked_up(ids(2), wanted))
+        np.testing.assert_array_equal(np.asarray(image), looked_up(ids(2), expected))
     labelled = open_labelled(results["labels"])
-    wanted = TRAIN_IDS | ({23: 19, 24: 19} if lanes else {})
-    np.testing.assert_array_equal(labelled.read_label(labelled.training[1]), looked_up(ids(1), wanted))
+    expected = TRAIN_IDS | ({23: 19, 24: 19} if lanes else {})
+    np.testing.assert_array_equal(labelled.read_label(labelled.training[1]), looked_up(ids(1), expected))
     assert len(labelled.classes) == (20 if lanes else 19)
     if lanes:  # as road when nobody asks for them
         labelled = open_labelled(f"vistas-cityscapes:{root}")
@@ -89,8 +89,12 @@ def test_broken_label_maps_are_listed_and_the_rest_is_made(root, capsys):
     assert [path.name for path in (root / "training/labels_cityscapes").iterdir()] == ["2.png"]
     results = read_json(root / "results.json")
     assert results["converted"] == 1
-    wanted = ("0.png is broken or cut off", "1.png holds label id 66, but Vistas v1.2 has 0 to 65", "its mode is RGB")
-    for line, why in zip(results["failed"], wanted, strict=True):
+    expected = (
+        "0.png is broken or cut off",
+        "1.png contains label id 66, but Vistas v1.2 has 0 to 65",
+        "its mode is RGB",
+    )
+    for line, why in zip(results["failed"], expected, strict=True):
         assert why in line
         assert "\n" not in line
 
@@ -106,12 +110,12 @@ def test_another_folder_opens_like_the_root(root, tmp_path):
     assert convert(root, out=out, lane_markings=True)["already_there"] == 4
 
 
-def test_what_is_missing_is_told(root, tmp_path):
+def test_what_is_missing_is_reported(root, tmp_path):
     with pytest.raises(FgsnError, match="training/labels is missing; unpack Mapillary Vistas"):
         convert(tmp_path)
     for path in (root / "validation/labels").iterdir():
         path.unlink()
-    with pytest.raises(FgsnError, match="validation/labels holds no label maps"):
+    with pytest.raises(FgsnError, match="validation/labels contains no label maps"):
         convert(root)
     assert not list(root.rglob("labels_cityscapes*"))
 

@@ -125,28 +125,28 @@ def test_without_distances_all_weights_are_one(path):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "wanted"),
+    ("arrays", "expected"),
     [
         ({"pt_j": None}, "pt_j is missing"),
         ({"im_i_path": None}, "im_i_path is missing"),
-        ({"pt_j": POINTS[:2]}, "pt_i holds 3 points but pt_j 2"),
+        ({"pt_j": POINTS[:2]}, "pt_i has 3 points but pt_j has 2"),
         ({"pt_i": np.ones((3, 3))}, r"pt_i should have shape \(N, 2\) or \(2, N\), not \(3, 3\)"),
         ({"pt_i": np.ones(6)}, "pt_i should have shape"),
-        ({"pt_i": np.where(POINTS == 2, np.nan, POINTS)}, "pt_i holds 1 values that are not finite"),
-        ({"pt_j": POINTS + np.inf}, "pt_j holds .* not finite"),
-        ({"dist_from_center": np.array([0, np.nan, 0])}, "dist_from_center holds 1 values"),
-        ({"dist_from_center": np.array([0, -1e9, 0])}, "dist_from_center holds negative"),
+        ({"pt_i": np.where(POINTS == 2, np.nan, POINTS)}, "pt_i contains 1 values that are not finite"),
+        ({"pt_j": POINTS + np.inf}, "pt_j contains .* not finite"),
+        ({"dist_from_center": np.array([0, np.nan, 0])}, "dist_from_center contains 1 values"),
+        ({"dist_from_center": np.array([0, -1e9, 0])}, "dist_from_center contains negative"),
         ({"dist_from_center": np.zeros((1, 4))}, "dist_from_center has shape"),
         ({"pt_i": np.array([[b"x", b"y"]] * 3)}, "pt_i should contain numbers"),
         ({"pt_i": POINTS + 1j}, "pt_i should contain numbers"),
         ({"pt_i": h5py.SoftLink("/pt_j")}, "pt_i is not an array"),
         ({"pt_i": h5py.ExternalLink("other.mat", "/pt_j")}, "pt_i is not an array"),
-        ({"im_i_path": np.ones((3, 3), np.uint16)}, "im_i_path should hold"),
+        ({"im_i_path": np.ones((3, 3), np.uint16)}, "im_i_path should be"),
         ({"im_i_path": np.ones((5000, 1), np.uint16)}, "im_i_path has shape"),
-        ({"im_i_path": np.zeros((3, 1), np.uint16)}, "im_i_path holds numbers that are no character codes"),
-        ({"im_i_path": np.array([[0xD83D]], np.uint16)}, "im_i_path holds numbers that are no text"),
-        ({"im_i_path": codes("a\nb.png")}, "im_i_path holds control"),
-        ({"im_i_path": codes("a\u2028b.png")}, "im_i_path holds control"),
+        ({"im_i_path": np.zeros((3, 1), np.uint16)}, "im_i_path contains numbers that are not character codes"),
+        ({"im_i_path": np.array([[0xD83D]], np.uint16)}, "im_i_path contains numbers that are not text"),
+        ({"im_i_path": codes("a\nb.png")}, "im_i_path contains control"),
+        ({"im_i_path": codes("a\u2028b.png")}, "im_i_path contains control"),
         ({"im_i_path": codes("../secret.png")}, "leaves its root"),
         ({"im_i_path": codes("a/../../secret.png")}, "leaves its root"),
         ({"im_i_path": codes("/etc/passwd")}, "leaves its root"),
@@ -154,9 +154,9 @@ def test_without_distances_all_weights_are_one(path):
         ({"im_i_path": codes("a/c0/3.png")}, "image 'a/c0/3.png' is not in"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(path, arrays, wanted):
+def test_what_is_wrong_is_reported_in_one_line(path, arrays, expected):
     put(path, **arrays)
-    with pytest.raises(FgsnError, match=wanted) as failure:
+    with pytest.raises(FgsnError, match=expected) as failure:
         read_correspondences(path)
     assert str(path) in str(failure.value)
     assert "\n" not in str(failure.value)

@@ -28,21 +28,21 @@ def test_pairs_and_reference_images(dataset):
     assert len(validation) == 2
     assert dataset.pairs("all") == sorted(train + validation) == dataset.correspondence_files()
     for split in ("train", "validation", "all"):
-        wanted = {read_correspondences(path).reference for path in dataset.pairs(split)}
-        assert dataset.reference_images(split) == sorted(wanted)
+        expected = {read_correspondences(path).reference for path in dataset.pairs(split)}
+        assert dataset.reference_images(split) == sorted(expected)
 
 
 def test_key_points_come_from_every_training_file(dataset):
     for image in dataset.reference_images("train"):
         pairs = [read_correspondences(path) for path in dataset.pairs("train")]
-        wanted = np.concatenate([pair.points_ref for pair in pairs if pair.reference == image])
+        expected = np.concatenate([pair.points_ref for pair in pairs if pair.reference == image])
         points = dataset.reference_points(image)
         assert points.dtype == np.float64
-        assert {tuple(row) for row in points} == {tuple(row) for row in wanted}
-        assert len(points) == len({tuple(row) for row in wanted})
+        assert {tuple(row) for row in points} == {tuple(row) for row in expected}
+        assert len(points) == len({tuple(row) for row in expected})
         np.testing.assert_array_equal(dataset.reference_points(dataset.name(image)), points)
     (held_out,) = dataset.reference_images("validation")
-    with pytest.raises(FgsnError, match="no reference image of a training pair"):
+    with pytest.raises(FgsnError, match="not a reference image of a training pair"):
         dataset.reference_points(held_out)
 
 
@@ -71,7 +71,7 @@ def test_dataset_yaml_knows_better(root):
     assert dataset.condition("snow/c0/002.png") == "snow"
 
 
-def test_what_is_missing_is_told(root, tmp_path):
+def test_what_is_missing_is_reported(root, tmp_path):
     with pytest.raises(FgsnError, match="is not a folder"):
         Dataset.open(tmp_path / "nowhere")
     (tmp_path / "images").mkdir()
@@ -83,13 +83,13 @@ def test_what_is_missing_is_told(root, tmp_path):
             ask()
     with pytest.raises(FgsnError, match="run fgsn prepare"):
         dataset.reference_points("reference/c0/000.png")
-    for content, wanted in (
+    for content, expected in (
         ("places: 3", "'places' should map"),
         ("condition_of: [a]", "'condition_of' should map"),
         ("- 1", "should contain a YAML mapping"),
     ):
         (root / "dataset.yaml").write_text(content)
-        with pytest.raises(FgsnError, match=wanted):
+        with pytest.raises(FgsnError, match=expected):
             Dataset.open(root)
 
 
@@ -106,7 +106,7 @@ def test_lists_are_not_trusted(dataset, root):
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "expected"),
     [
         ("slice6/query/img_00119_c0_1285949808454723us.jpg", "2010-10-01"),
         ("slice8/database/img_00014_c1_1301929261000000us.jpg", "2011-04-04"),  # the reference traversal
@@ -118,43 +118,45 @@ def test_lists_are_not_trusted(dataset, root):
         ("night-rain/1.jpg", "night-rain"),
     ],
 )
-def test_conditions_of_the_public_data_sets(root, name, wanted):
-    assert Dataset.open(root).condition(name) == wanted
+def test_conditions_of_the_public_data_sets(root, name, expected):
+    assert Dataset.open(root).condition(name) == expected
 
 
 def test_a_folder_of_data_sets_names_them(tmp_path, make_dataset):
     for name in ("RobotCar", "CMU"):
         make_dataset(tmp_path / name, places=1)
-    with pytest.raises(FgsnError, match="it holds the data sets CMU, RobotCar: name them, fgsn train takes several"):
+    with pytest.raises(
+        FgsnError, match="it contains the data sets CMU, RobotCar: give those, fgsn train takes several"
+    ):
         Dataset.open(tmp_path)
 
 
-def test_images_that_were_not_downloaded_are_told_by_folder(dataset, root):
+def test_images_that_were_not_downloaded_are_reported_by_folder(dataset, root):
     (root / "images/snow/c0/002.png").unlink()
     shutil.rmtree(root / "images/night")
     results = prepare(PrepareSettings(dataset=root))
     assert results["train_pairs"] + results["validation_pairs"] == 3
     night, snow = results["failed"]
-    assert "images/night/c0: 4 of 4 images of the correspondences are missing, first night/c0/000.png" in night
-    assert night.endswith("put them there, correspondence_night_000.mat and 3 more files cannot be used without them")
+    assert "images/night/c0: 4 of 4 images of the pairs are missing, first night/c0/000.png" in night
+    assert night.endswith("add them: correspondence_night_000.mat and 3 more files cannot be used without them")
     assert "images/snow/c0: 1 of 4 images" in snow
 
 
 @pytest.mark.parametrize(
-    ("gone", "wanted"),
+    ("gone", "expected"),
     [
         ("images", r"has no folder images/ \(<condition>/<camera>/<name>\.jpg of RobotCar, slice<N>/query"),
         (
             "images/*",
-            r"correspondence_data: .*images/night/c0: 4 of 4 images of the correspondences are missing, first",
+            r"correspondence_data: .*images/night/c0: 4 of 4 images of the pairs are missing, first",
         ),
         ("correspondence_data", r"has no folder correspondence_data/ \(correspondence_\*\.mat"),
-        ("correspondence_data/*", r"correspondence_data: put the data set's correspondence_\*\.mat there"),
+        ("correspondence_data/*", r"correspondence_data: put the correspondence_\*\.mat of the data set there"),
     ],
 )
-def test_half_a_download_is_told_precisely(root, gone, wanted):
+def test_half_a_download_is_reported_precisely(root, gone, expected):
     for path in list(root.glob(gone)):
         path.rename(root.parent / f"gone_{path.name}")
-    with pytest.raises(FgsnError, match=wanted) as failure:
+    with pytest.raises(FgsnError, match=expected) as failure:
         prepare(PrepareSettings(dataset=root))
     assert "\n" not in str(failure.value)

@@ -97,11 +97,11 @@ def test_cityscapes_ids_become_train_ids(tmp_path, make_image):
     make_cityscapes(tmp_path, make_image)
     labelled = open_labelled(f"cityscapes:{tmp_path}")
     sample = labelled.training[0]
-    wanted = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13}
-    wanted |= {27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
+    expected = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13}
+    expected |= {27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
     for stored in (*range(34), 255):
         put_label(sample.label, [stored])
-        assert np.unique(labelled.read_label(sample)).tolist() == [wanted.get(stored, 255)]
+        assert np.unique(labelled.read_label(sample)).tolist() == [expected.get(stored, 255)]
     assert len(CITYSCAPES_IDS) == 19
 
 
@@ -113,7 +113,7 @@ def test_labels_that_cannot_be(tmp_path, make_image):
     with pytest.raises(FgsnError, match="is 6 x 8, but its image is 10 x 8"):
         labelled.read_label(sample)
     put_label(sample.label, [12])
-    with pytest.raises(FgsnError, match="label id 12, which camvid does not know"):
+    with pytest.raises(FgsnError, match="label id 12, which camvid does not define"):
         labelled.read_label(sample)
     make_image(sample.label, *SIZE)
     with pytest.raises(FgsnError, match="one 8-bit label id per pixel, but its mode is RGB"):
@@ -133,15 +133,15 @@ def test_specifications_that_cannot_be(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "gone", "wanted"),
+    ("name", "gone", "expected"),
     [
         ("camvid", "val.txt", r"val\.txt is missing"),
         ("camvid", "labels/train/1.png", r"1 of 4 files are missing, first .*labels/train/1\.png"),
         ("cityscapes", "leftImg8bit/val", "leftImg8bit/val is missing"),
         ("cityscapes", "gtFine/train", "gtFine/train is missing"),
-        ("camvid", "labels/val", r"2 of 4 files are missing, .* there is no folder .*labels/val"),
+        ("camvid", "labels/val", r"2 of 4 files are missing, .* the folder .*labels/val does not exist"),
         ("cityscapes", "leftImg8bit/train/*", "leftImg8bit/train: 2 of 2 images are missing.*unpack leftImg8bit_train"),
-        ("cityscapes", "*/train/*", "leftImg8bit/train holds no images and .*gtFine/train no label maps"),
+        ("cityscapes", "*/train/*", "leftImg8bit/train contains no images and .*gtFine/train no label maps"),
         (
             "cityscapes",
             "gtFine/train/bremen",
@@ -150,7 +150,7 @@ def test_specifications_that_cannot_be(tmp_path):
         ("vistas", "training/images", "training/images is missing; unpack Mapillary Vistas"),
         ("vistas", "validation/labels", "validation/labels is missing; unpack Mapillary Vistas"),
         ("vistas", "training/images/0_a.jpg", r"images: 1 of 1 images are missing, first .*/0_a\.jpg"),
-        ("vistas-cityscapes", "training/labels_cityscapes", "run fgsn convert-vistas .* goes on where it stopped"),
+        ("vistas-cityscapes", "training/labels_cityscapes", "run fgsn convert-vistas .* resumes where it stopped"),
         (
             "vistas-lanes",
             "validation/labels_cityscapes_lanes/*",
@@ -165,22 +165,22 @@ def test_specifications_that_cannot_be(tmp_path):
         ),
     ],
 )
-def test_half_a_download_is_told_precisely(tmp_path, make_image, name, gone, wanted):
+def test_half_a_download_is_reported_precisely(tmp_path, make_image, name, gone, expected):
     MAKERS[name](tmp_path, make_image)
     for path in list(tmp_path.glob(gone)):
         path.rename(tmp_path / f"gone_{path.parts[-3]}_{path.name}")
-    with pytest.raises(FgsnError, match=wanted) as failure:
+    with pytest.raises(FgsnError, match=expected) as failure:
         open_labelled(f"{name}:{tmp_path}")
     assert "\n" not in str(failure.value)
 
 
 def test_the_lists_of_segnet_are_read_as_they_are(tmp_path, make_image):
     make_camvid(tmp_path, make_image)
-    wanted = open_labelled(f"camvid:{tmp_path}").training
+    expected = open_labelled(f"camvid:{tmp_path}").training
     lines = (tmp_path / "train.txt").read_text().split("\n")[:-1]
     lines = [" ".join(f"/SegNet/CamVid/{part}" for part in line.split()) for line in lines]
     (tmp_path / "train.txt").write_text("\n".join(lines))
-    assert open_labelled(f"camvid:{tmp_path}").training == wanted
+    assert open_labelled(f"camvid:{tmp_path}").training == expected
 
 
 def test_vistas_takes_the_names_of_its_release(tmp_path, make_image):
@@ -221,5 +221,5 @@ def test_lists_do_not_leave_the_folder(tmp_path, make_image):
     with pytest.raises(FgsnError, match="leaves its root"):
         open_labelled(f"camvid:{tmp_path}")
     (tmp_path / "train.txt").write_text("a.png\n")
-    with pytest.raises(FgsnError, match="should be 'image label'"):
+    with pytest.raises(FgsnError, match="should read 'image label'"):
         open_labelled(f"camvid:{tmp_path}")

@@ -37,7 +37,7 @@ def test_a_title_stands_above():
 
 
 def test_points_that_are_no_pairs_are_refused():
-    with pytest.raises(FgsnError, match="3 points of one image and 2 of the other"):
+    with pytest.raises(FgsnError, match="3 points in one image and 2 in the other"):
         pair_picture([GREY, GREY], [np.zeros((3, 2)), np.zeros((2, 2))])
 
 

@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial import KDTree
 
 from fgsn.matching.features import Features
-from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pair import MatchedPair, RefusedPair
 from fgsn.matching.pairwise import match_images
 from matched_scene import CAMERA, depth, make_scene
 
@@ -27,9 +27,9 @@ def test_from_images_to_correspondences(tmp_path, known):
     assert len(good.points_ref) > 20
     assert good.points_ref.dtype == good.points_tgt.dtype == np.float64
     assert good.points_ref.shape == good.points_tgt.shape == (*good.errors.shape, 2)
-    assert isinstance(chance, Refused)
+    assert isinstance(chance, RefusedPair)
     assert chance.reason
-    assert isinstance(broken, Refused)
+    assert isinstance(broken, RefusedPair)
     assert "2.png" in broken.reason
     assert "\n" not in broken.reason
 

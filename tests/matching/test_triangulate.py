@@ -53,13 +53,13 @@ def test_wrong_matches_do_little_harm():
 
 def test_posed_images_reach_correspondences():
     other = scene.images("b", scene.drive(6, 0.4, shift=0.3))
-    models = {"a": IMAGES, "b": other}
 
     def make(images):
         return triangulate(images, *matched(images, len(images.names[0]) + (images is other), noise=0.2)[:2])
 
+    models = {"a": make(IMAGES), "b": make(other)}
     truth = scene.truth(IMAGES, other)
-    found = [one for one in by_position(models, "a", triangulate=make) if isinstance(one, MatchedPair)]
+    found = [one for one in by_position(models, "a") if isinstance(one, MatchedPair)]
     assert len(found) >= 5
     assert np.mean([scene.share_right(pair, truth)[1] for pair in found]) > 0.93
 

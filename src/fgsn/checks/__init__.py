@@ -1,1 +1,1 @@
-"""What is wrong with a data set, a model or a run, before hours are spent on it."""
+"""Find what is wrong with a data set, labelled images, a model or a run."""

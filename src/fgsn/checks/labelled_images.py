@@ -1,4 +1,4 @@
-"""Say what is wrong with labelled images before a training finds out."""
+"""Find what is wrong with labelled images before a training run does."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,15 +12,15 @@ from fgsn.progress import tracked
 
 
 def check_labelled(spec: str, decode: int) -> dict[str, Any]:
-    """Look for what is wrong with the labelled set FORMAT:PATH.
+    """Check the labelled set FORMAT:PATH.
 
     Args:
-        spec: the set, as `fgsn pretrain` takes it.
-        decode: samples to read fully, spread evenly, for what is broken and for unknown label ids; 0 reads all. Of the
-            others only the sizes are compared.
+        spec: the set, as given to `fgsn pretrain`.
+        decode: number of samples, spread evenly, to decode in search of broken files and unknown label ids; 0 decodes
+            all. Of the others only the sizes are compared.
 
     Returns:
-        Counts, and under `problems` one line for each thing that is wrong.
+        Counts, and under `problems` one line per problem.
     """
     try:
         labelled = open_labelled(spec)
@@ -43,10 +43,10 @@ def check_labelled(spec: str, decode: int) -> dict[str, Any]:
     }
 
 
-def _failures(samples: list[Sample], look: Callable[[Sample], object], title: str) -> Iterator[tuple[Sample, str]]:
+def _failures(samples: list[Sample], inspect: Callable[[Sample], object], title: str) -> Iterator[tuple[Sample, str]]:
     for sample in tracked(samples, title, len(samples), unit=" samples"):
         try:
-            look(sample)
+            inspect(sample)
         except FgsnError as error:
             yield sample, str(error)
 

@@ -1,1 +1,1 @@
-"""Correspondences across conditions from one's own images, COLMAP models or depth maps."""
+"""Correspondences across conditions, from images, COLMAP models or depth maps."""

@@ -1,4 +1,4 @@
-"""Make a data set with correspondences from what a user has: images, COLMAP models, or depth maps with poses."""
+"""fgsn correspond: make a data set with correspondences from images, COLMAP models, or depth maps with poses."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -12,36 +12,35 @@ from fgsn.correspond.from_depth import from_depth
 from fgsn.correspond.from_model import from_model
 from fgsn.correspond.inputs import only, read_map, read_poses, require_sizes
 from fgsn.correspond.views import require_conditions, rows_by_condition
-from fgsn.correspond.write import PAIRS, REFUSED, Writer, condition_of, link_images
-from fgsn.correspond.write_map import Map, write_map
-from fgsn.data.completed import finished
+from fgsn.correspond.write import PAIRS, REFUSED, PairWriter, condition_of, link_images
+from fgsn.correspond.write_map import DatasetMap, write_map
+from fgsn.data.completed import completed_results
 from fgsn.data.dataset import named_condition
 from fgsn.data.images import image_size, walk_images
 from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
 from fgsn.files import write_json, write_yaml
 from fgsn.geometry.posed import join
-from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pair import PairResult
 from fgsn.progress import say, tracked
 
 WORK = "work"
-"""Folder in the data set that keeps features and matches, so that a run goes on where it was stopped."""
-GIVEN = "as they were given"
-_FREE = ("out", "device", "workers", "validation_share", "split")  # settings that do not change what is found
-Found = Iterator[MatchedPair | Refused]
+"""Folder in the data set that keeps features and matches, so that an interrupted run resumes."""
+GIVEN = "as given by the user"
+_FREE = ("out", "device", "workers", "validation_share", "split")  # settings that do not change the correspondences
 
 
 def correspond(settings: CorrespondSettings) -> dict[str, Any]:
     """Find correspondences between a reference condition and the others, and write them as a prepared data set.
 
     Returns:
-        Counts and metrics per condition; `doubts` in words; under `failed`, images that cannot be read.
+        Counts and metrics per condition; under `doubts`, warnings; under `failed`, images that cannot be read.
 
     Raises:
-        FgsnError: there is one condition only, nothing trustworthy was found, or an input is missing or broken.
+        FgsnError: there is only one condition, no pair is reliable, or an input is missing or broken.
     """
     made_with = {key: value for key, value in settings.as_dict().items() if key not in _FREE}
-    results = finished(settings.out, made_with, "data set with correspondences", spare=[WORK, PAIRS, REFUSED])
+    results = completed_results(settings.out, made_with, "data set with correspondences", spare=[WORK, PAIRS, REFUSED])
     if results is None:
         results = _make(settings, made_with)
     prepared, doubts = _prepared(settings)
@@ -55,14 +54,14 @@ def correspond(settings: CorrespondSettings) -> dict[str, Any]:
 
 
 def _prepared(settings: CorrespondSettings) -> tuple[dict[str, Any], list[str]]:
-    """Split the data set by place; where all pairs hang together, keep all of them for training, and say so."""
+    """Split the data set by place; where all pairs are connected, keep all for training, with a warning."""
     split = {"dataset": settings.out, "split": settings.split, "seed": settings.seed}
     try:
         return prepare(PrepareSettings(**split, validation_share=settings.validation_share)), []
     except FgsnError:
         if not settings.validation_share:
             raise
-    doubt = "all pairs show the same place, so none is kept for validation; fewer --per-condition may part them"
+    doubt = "all pairs show the same place, so none is kept for validation; a smaller --per-condition may separate them"
     return prepare(PrepareSettings(**split, validation_share=0.0)), [doubt]
 
 
@@ -72,26 +71,26 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
     if settings.reference not in conditions:
         raise FgsnError(
             f"{settings.images} has no images of the reference condition '{settings.reference}'; "
-            f"its subfolders with images are: {', '.join(conditions)}"
+            f"its subfolders with images: {', '.join(conditions)}"
         )
     if len(conditions) < 2:
         raise FgsnError(
-            f"{settings.images} holds one condition only, {conditions[0]}; correspondences want another: "
-            "put the images of every condition in a subfolder of its own"
+            f"{settings.images} contains only one condition, {conditions[0]}; correspondences need two: "
+            "put the images of every condition in its own subfolder"
         )
-    writer = Writer(settings.out, sizes)
-    found_map, found = _found(settings, sizes, failed)
-    first = next(found, None)  # so that wrong input is told before the folder belongs to these settings
+    writer = PairWriter(settings.out, sizes)
+    found_map, found = _find_pairs(settings, sizes, failed)
+    first = next(found, None)  # so that wrong input is reported before the folder belongs to these settings
     write_yaml(settings.out / "config.yaml", settings.as_dict())
-    writer.take(itertools.chain([] if first is None else [first], found))
+    writer.write(itertools.chain([] if first is None else [first], found))
     results = writer.results(sum(condition_of(name) == settings.reference for name in sizes)) | {"failed": failed}
     if not writer.rows:
-        (settings.out / "config.yaml").unlink()  # the folder may be tried again with other settings
+        (settings.out / "config.yaml").unlink()  # allow another run with other settings
         reasons = "; ".join(f"{reason} ({count} x)" for reason, count in writer.refusals().items())
         unread = f"; {len(failed)} images cannot be read, first: {failed[0]}" if failed else ""
         raise FgsnError(
-            f"no pair of images of {settings.images} has trustworthy correspondences: "
-            f"{reasons or 'there were no pairs to look at'}{unread}"
+            f"no pair of images of {settings.images} has reliable correspondences: "
+            f"{reasons or 'there are no pairs to match'}{unread}"
         )
     link_images(settings.images, settings.out, conditions)
     if found_map:
@@ -100,7 +99,7 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
         "name": settings.out.resolve().name,
         "reference": settings.reference,
         "conditions": [condition for condition in conditions if condition != settings.reference],
-        # Only those that a data set would take for another condition by their names.
+        # Only images whose names would give another condition.
         "condition_of": {name: condition_of(name) for name in sizes if named_condition(name) != condition_of(name)},
         "made_with": made_with,
         "results": results,
@@ -110,12 +109,12 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
 
 
 def _images(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """Width and height of every image in a subfolder of `root` by its name, and what cannot be read."""
+    """Width and height of every image in the subfolders of `root` by its name, and errors of unreadable images."""
     if not root.is_dir():
-        raise FgsnError(f"{root} is not a folder; --images wants one with a subfolder of images per condition")
+        raise FgsnError(f"{root} is not a folder; --images requires a folder with a subfolder per condition")
     files = [file for file in walk_images(root) if file.parent != root]
     if not files:
-        raise FgsnError(f"{root} has no subfolders with images; put the images of every condition in one of its own")
+        raise FgsnError(f"{root} has no subfolders with images; put the images of every condition in its own subfolder")
     sizes, failed = {}, []
     for file in tracked(files, "images", len(files)):
         try:
@@ -125,26 +124,26 @@ def _images(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
     return sizes, failed
 
 
-def _found(
+def _find_pairs(
     settings: CorrespondSettings, sizes: Mapping[str, tuple[int, int]], failed: list[str]
-) -> tuple[Map | None, Found]:
-    """The map of all images if there is one, and the pairs, from the source that the settings name."""
+) -> tuple[DatasetMap | None, Iterator[PairResult]]:
+    """The map of all images if there is one, and the pairs, from the source given in the settings."""
     reference, points, each = settings.reference, settings.points, settings.per_condition
     if len(settings.maps) == 1 and "=" not in settings.maps[0]:
         model = read_map(Path(settings.maps[0]), sizes)
-        return Map(model, model, GIVEN), from_model(model, reference, condition_of, points, each)
+        return DatasetMap(model, model, GIVEN), from_model(model, reference, condition_of, points, each)
     if settings.maps:
         maps = {name: read_map(Path(path), sizes, name) for name, path in (one.split("=", 1) for one in settings.maps)}
         require_conditions(maps, reference)
-        return Map(join(list(maps.values())), maps[reference], GIVEN), by_position(maps, reference, points, each)
+        return DatasetMap(join(list(maps.values())), maps[reference], GIVEN), by_position(maps, reference, points, each)
     posed = read_poses(settings.poses, settings.intrinsics) if settings.poses else None
     if posed:
         require_sizes(posed, sizes, ", ".join(map(str, settings.poses)))
         if settings.depth:
             depth_maps = DepthMaps(settings.depth, settings.depth_unit)
-            return Map(posed, None, GIVEN), from_depth(posed, depth_maps, reference, condition_of, points, each)
+            return DatasetMap(posed, None, GIVEN), from_depth(posed, depth_maps, reference, condition_of, points, each)
 
-    from fgsn.correspond.from_images import ImageCollection, from_images, from_reconstruction  # brings torch
+    from fgsn.correspond.from_images import ImageCollection, from_images, from_reconstruction  # imports torch
 
     images = ImageCollection(settings, settings.out / WORK, sizes, failed)
     if posed:
@@ -152,8 +151,10 @@ def _found(
         rows = rows_by_condition([condition_of(name) for name in known.names])
         require_conditions(rows, reference)
         maps = {name: images.triangulate(only(known, those)) for name, those in rows.items()}
-        return Map(posed, maps[reference], GIVEN), by_position(maps, reference, points, each)
+        return DatasetMap(posed, maps[reference], GIVEN), by_position(maps, reference, points, each)
     if settings.reconstruct:
         models, found = from_reconstruction(images)
-        return Map(models[0], models[0], "from one model of all images, so they are no independent truth"), found
+        return DatasetMap(
+            models[0], models[0], "from one model of all images, so they are not independent ground truth"
+        ), found
     return None, from_images(images)

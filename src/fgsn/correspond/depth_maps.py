@@ -1,4 +1,4 @@
-"""Depth maps: files beside posed images, and what can be asked of one."""
+"""Depth maps of posed images: reading the files, and looking up depths."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from fgsn.data.images import opened_image
+from fgsn.data.images import open_image
 from fgsn.errors import FgsnError
 from fgsn.files import inside, is_file
 from fgsn.geometry.camera import Camera
@@ -21,7 +21,7 @@ from fgsn.geometry.posed import PosedImages
 Array = NDArray[np.float64]
 SUFFIXES = (".png", ".npy", ".npz", ".tif", ".tiff", ".pfm")
 MOST_PIXELS = 100_000_000
-_BENT = 0.05  # relative second difference of inverse depth; more is an edge or a thing too fine for the map
+_BENT = 0.05  # relative second difference of inverse depth; above lies an edge or detail too fine for the map
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +32,10 @@ class DepthView:
     camera_from_world: Pose
     """One pose."""
     depth: NDArray[np.float32]
-    """(h, w) along the optical axis in the poses' unit, NaN where unknown; may be smaller than the image."""
+    """(h, w) along the optical axis in the unit of the poses, NaN where unknown; may be smaller than the image."""
 
     def pixels(self, rows: NDArray[np.int64]) -> Array:
-        """Pixels (N, 2) of the image at the centres of the map's pixels, given by their flat rows (N,)."""
+        """Image pixels (N, 2) at the centres of depth map pixels, given by their flat indices (N,)."""
         height, width = self.depth.shape
         y, x = np.divmod(rows, width)
         return (np.column_stack([x, y]) + 0.5) * (self.camera.width / width, self.camera.height / height) - 0.5
@@ -49,9 +49,9 @@ class DepthView:
         return self.camera.project(self.camera_from_world.transform(points))
 
     def depths_at(self, pixels: Array) -> Array:
-        """Depths (2, N) at pixels (N, 2): between the map's pixels, and at the nearest one; NaN where unknown.
+        """Depths (2, N) at pixels (N, 2): interpolated, and at the nearest pixel; NaN where unknown.
 
-        Inverse depth is interpolated, since that is linear on a plane.
+        Inverse depth is interpolated, which is linear on a plane.
         """
         height, width = self.depth.shape
         x, y = ((pixels + 0.5) * (width / self.camera.width, height / self.camera.height) - 0.5).T
@@ -68,10 +68,10 @@ class DepthView:
         return np.reciprocal(self.depth)
 
     @cached_property
-    def steady(self) -> NDArray[np.int64]:
-        """Flat rows of the map's pixels that lie on a surface, away from edges of depth.
+    def smooth_rows(self) -> NDArray[np.int64]:
+        """Flat indices of depth map pixels on a smooth surface, away from depth edges.
 
-        There, inverse depth bends little along the row or along the column. A thin trunk counts; a single leaf, or a
+        There, inverse depth has little curvature along the row or the column. A thin trunk counts; a single leaf, or a
         pixel between two depths, does not. A pixel without neighbours, in a sparse map, counts.
         """
         inverse = self._inverse
@@ -90,25 +90,25 @@ class DepthView:
 
 @dataclass(frozen=True)
 class DepthMaps:
-    """A folder of depth maps, each where its image is in the folder of images, under the same name."""
+    """A folder of depth maps, laid out and named like the folder of images."""
 
     folder: Path
     unit: float
-    """What a stored 1 means, in the unit of the poses: 0.01 for centimetres beside poses in metres."""
+    """Value of a stored 1 in the unit of the poses: 0.01 for centimetres with poses in metres."""
 
     def view(self, images: PosedImages, image: int) -> DepthView:
         """The depth of an image, given by its row, with camera and pose.
 
         Raises:
-            FgsnError: the file is missing or broken, or has another shape than the image.
+            FgsnError: the file is missing or broken, or its aspect ratio differs from the image.
         """
         path = self.file(images.names[image])
         depth, camera = read_depth(path, self.unit), images.camera(image)
         height, width = depth.shape
         if abs(width * camera.height - height * camera.width) > max(camera.width, camera.height):
             raise FgsnError(
-                f"{path} has {width} x {height} pixels, which is another shape than the {camera.width} x "
-                f"{camera.height} of its image's camera"
+                f"{path} has {width} x {height} pixels, but the camera of its image has "
+                f"{camera.width} x {camera.height}; the aspect ratios must agree"
             )
         return DepthView(camera, images.camera_from_world[image], depth)
 
@@ -131,20 +131,22 @@ def read_depth(path: Path, unit: float) -> NDArray[np.float32]:
 
     Args:
         path: the file.
-        unit: what a stored 1 means.
+        unit: value of a stored 1.
 
     Returns:
-        (height, width), NaN where the file holds 0, a negative or no number, or (in 16 bits) the largest value.
+        (height, width), NaN where the file has 0, a negative or non-finite value, or (in 16 bits) the largest value.
 
     Raises:
-        FgsnError: the file is missing, broken, no map, or has only 8 bits.
+        FgsnError: the file is missing, broken, not a depth map, or has only 8 bits.
     """
     stored = _read_array(path) if path.suffix in (".npy", ".npz") else _read_image(path)
     if stored.ndim != 2 or min(stored.shape) < 3 or stored.dtype.kind not in "fiu":
-        raise FgsnError(f"{path} should hold one depth map (height, width), not {stored.dtype} of {stored.shape}")
+        raise FgsnError(
+            f"{path} should contain one depth map (height, width), not {stored.dtype} of shape {stored.shape}"
+        )
     if stored.dtype.itemsize == 1:
-        raise FgsnError(f"{path} holds 8 bits, too coarse for depth; save 16 bits or floating point")
-    with np.errstate(over="ignore", invalid="ignore"):  # what a broken file holds
+        raise FgsnError(f"{path} has 8 bits, too coarse for depth; save 16 bits or floating point")
+    with np.errstate(over="ignore", invalid="ignore"):  # broken files contain anything
         depth = stored.astype(np.float32)
         none = ~(np.isfinite(depth) & (depth > 0))
         if stored.dtype == np.uint16:
@@ -153,9 +155,9 @@ def read_depth(path: Path, unit: float) -> NDArray[np.float32]:
 
 
 def _read_image(path: Path) -> NDArray[np.generic]:
-    with opened_image(path) as image:
+    with open_image(path) as image:
         if image.mode in ("L", "P", "1", "RGB", "RGBA"):
-            raise FgsnError(f"{path} is a picture of mode {image.mode}; a depth map wants 16 bits or floating point")
+            raise FgsnError(f"{path} is an image of mode {image.mode}; a depth map needs 16 bits or floating point")
         pixels = np.array(image)
         return pixels.astype(np.uint16) if image.mode.startswith("I") and pixels.max(initial=0) <= 0xFFFF else pixels
 
@@ -165,32 +167,32 @@ def _read_array(path: Path) -> NDArray[np.generic]:
     try:
         if path.suffix == ".npy":
             with path.open("rb") as file:
-                return _bounded(path, file)
+                return _read_npy(path, file)
         with ZipFile(path) as archive:
             if len(archive.namelist()) != 1:
-                held = ", ".join(name.removesuffix(".npy") for name in archive.namelist()) or "nothing"
-                raise FgsnError(f"{path} should hold one array, but holds {held}")
+                arrays = ", ".join(name.removesuffix(".npy") for name in archive.namelist()) or "nothing"
+                raise FgsnError(f"{path} should contain one array, but contains {arrays}")
             with archive.open(archive.namelist()[0]) as file:
-                return _bounded(path, file)
+                return _read_npy(path, file)
     except FgsnError:
         raise
     except OSError as error:
         raise FgsnError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # the parsers of zip files and of NumPy's headers raise almost anything on broken ones
         why = " ".join(str(error).split()) or type(error).__name__
-        raise FgsnError(f"{path} is no NumPy file that can be read: {why}") from None
+        raise FgsnError(f"{path} is not a readable NumPy file: {why}") from None
 
 
-def _bounded(path: Path, file: IO[bytes]) -> NDArray[np.generic]:
-    """The array of an open .npy file, whose header may promise what it likes."""
+def _read_npy(path: Path, file: IO[bytes]) -> NDArray[np.generic]:
+    """Read an open .npy file, whose header is not trusted."""
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, kind = read_header(file)
     count = math.prod(shape)
     if kind.hasobject or not 0 <= count <= MOST_PIXELS or kind.itemsize > 16:
-        raise FgsnError(f"{path} should hold a depth map of numbers, not {kind} of {shape}; refused")
-    # Read in pieces: memory is taken for what is there, not for what is promised.
-    data, wanted = bytearray(), count * kind.itemsize
-    while len(data) < wanted and (piece := file.read(min(wanted - len(data), 1 << 20))):
+        raise FgsnError(f"{path} should contain a depth map of numbers, not {kind} of {shape}")
+    # Read in pieces: memory is allocated for what is there, not for what the header promises.
+    data, expected = bytearray(), count * kind.itemsize
+    while len(data) < expected and (piece := file.read(min(expected - len(data), 1 << 20))):
         data += piece
     return np.frombuffer(data, kind, count).reshape(shape, order="F" if fortran else "C")

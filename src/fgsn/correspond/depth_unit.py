@@ -1,4 +1,4 @@
-"""Whether depth maps and poses share a unit: neighbouring images must agree about where things are."""
+"""Check that depth maps and poses use the same unit: neighbouring images must agree on the geometry."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -11,35 +11,35 @@ from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import PosedImages
 
 KNOWN_FACTORS = (0.001, 0.01, 0.1, 10.0, 100.0, 1000.0, 0.0254, 0.3048, 1 / 0.3048, 1 / 0.0254)
-"""What depth often has to be multiplied by: powers of ten, inches, feet."""
+"""Common unit factors of depth: powers of ten, inches, feet."""
 _COARSE, _FINE = np.geomspace(1e-3, 1e3, 121), np.geomspace(0.94, 1.06, 13)
-_LOOSE, _TOLERANCE = 0.06, 0.02  # by which depths may differ, while factors are searched and when they are judged
+_WIDE, _TOLERANCE = 0.06, 0.02  # relative depth difference in the coarse search, and after it
 _IMAGES, _PARTNERS, _PIXELS = 8, 2, 600
-_FEWEST = 30  # pixels that two images must share to say anything
-_CLEARLY, _AS_GOOD = 0.1, 0.02  # differences between shares that say something, and that say nothing
-_LEAST, _TRUSTED = 0.2, 0.4  # shares below which depth does not fit, and from which a factor is worth telling
+_FEWEST = 30  # shared pixels needed to compare two images
+_CLEARLY, _AS_GOOD = 0.1, 0.02  # differences between shares that are significant, and that are not
+_LEAST, _TRUSTED = 0.2, 0.4  # shares below which depth does not fit, and from which a factor is reported
 
 
 def check_unit(
     images: PosedImages, conditions: Mapping[str, NDArray[np.int64]], view: Callable[[int], DepthView], unit: float
 ) -> None:
-    """See that depth maps agree with each other as they are, and not only when multiplied or with poses inverted.
+    """Require that depth maps agree with each other as given, and not only after scaling or with inverted poses.
 
     Args:
         images: all images.
-        conditions: rows of the images of every condition; images are compared within one.
-        view: the depth of an image.
-        unit: what a stored 1 was taken to mean.
+        conditions: rows of the images of every condition; images are compared within a condition.
+        view: gives the depth of an image.
+        unit: the assumed value of a stored 1.
 
     Raises:
-        FgsnError: they do not; the message names the likely factor.
+        FgsnError: they disagree; the message names the likely factor.
     """
     pairs = [(view(one), view(other)) for one, other in _neighbours(images, conditions)]
     share = _mean_agreement(pairs, 1.0, _TOLERANCE)
-    coarse: float = max(_COARSE.tolist(), key=lambda factor: np.nan_to_num(_mean_agreement(pairs, factor, _LOOSE)))
+    coarse: float = max(_COARSE.tolist(), key=lambda factor: np.nan_to_num(_mean_agreement(pairs, factor, _WIDE)))
     known = [factor for factor in KNOWN_FACTORS if 0.9 < factor / coarse < 1.1]
     best, best_share = 1.0, share
-    for factor in [*(coarse * _FINE).tolist(), *known]:  # known factors come last, and win where they are as good
+    for factor in [*(coarse * _FINE).tolist(), *known]:  # known factors come last, and win ties
         found = _mean_agreement(pairs, factor, _TOLERANCE) + (_AS_GOOD if factor in known else 0)
         if not best_share >= found:
             best, best_share = factor, found
@@ -50,23 +50,23 @@ def check_unit(
     inverted = _mean_agreement([(_inverted(one), _inverted(other)) for one, other in pairs], 1.0, _TOLERANCE)
     if inverted > best_share + _CLEARLY:
         raise FgsnError(
-            f"the poses are inverted: {agree}, but at {inverted:.0%} with poses the other way round; they must lead "
-            "from the world to the camera"
+            f"the poses are inverted: {agree}, but at {inverted:.0%} with inverted poses; give poses from "
+            "the world to the camera"
         )
     if best_share > max(share + _CLEARLY, _TRUSTED):
         raise FgsnError(
-            f"depth maps and poses are in different units: {agree}, but at {best_share:.0%} when depth is multiplied "
-            f"by {best:.3g}; give the unit {best * unit:.3g} instead of {unit:.3g}"
+            f"depth maps and poses are in different units: {agree}, but at {best_share:.0%} with depth multiplied by "
+            f"{best:.3g}; give --depth-unit {best * unit:.3g} instead of {unit:.3g}"
         )
     if share < _LEAST:
         raise FgsnError(
-            f"depth maps and poses do not fit: {agree}; are quaternions w first, intrinsics those of these images, "
-            "and is depth along the optical axis?"
+            f"depth maps and poses do not match: {agree}; check that quaternions have w first, that the "
+            "intrinsics belong to these images, and that depth is along the optical axis"
         )
 
 
 def _neighbours(images: PosedImages, conditions: Mapping[str, NDArray[np.int64]]) -> Iterator[tuple[int, int]]:
-    """Images, spread over all conditions, each with the nearest ones that stand elsewhere and look the same way."""
+    """Pairs of images, spread over all conditions: each with the nearest others that look in the same direction."""
     centres, axes = images.camera_from_world.centre, images.camera_from_world.rotation[:, 2]
     for rows in conditions.values():
         count = min(len(rows), max(2, _IMAGES // len(conditions)))
@@ -78,7 +78,7 @@ def _neighbours(images: PosedImages, conditions: Mapping[str, NDArray[np.int64]]
 
 
 def _mean_agreement(pairs: list[tuple[DepthView, DepthView]], factor: float, tolerance: float) -> float:
-    """Share of the pixels that two images share at which their depths, times a factor, agree; NaN if unknown."""
+    """Share of the common pixels of two images where their depths, times a factor, agree; NaN if unknown."""
     shares = [share for pair in pairs if not np.isnan(share := _agreement(*pair, factor, tolerance))]
     return float(np.mean(shares)) if shares else np.nan
 
@@ -93,7 +93,7 @@ def _agreement(here: DepthView, there: DepthView, factor: float, tolerance: floa
     shared, agree = np.isfinite(off[1]), np.fmin(*off) < tolerance
     if shared.sum() < _FEWEST:
         return np.nan
-    # Few shared pixels are no proof: what is scaled down to a point lies in one spot of the other image.
+    # Few shared pixels prove nothing: a scene scaled down to a point lies in one spot of the other image.
     return float(np.sum(shared & agree) / max(shared.sum(), 0.1 * len(rows)))
 
 

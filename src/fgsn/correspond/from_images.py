@@ -1,4 +1,4 @@
-"""Correspondences from images alone: which images to match, matched in two views or through one model of all."""
+"""Correspondences from images alone, by two-view matching or through one model of all images."""
 
 import shutil
 from collections import defaultdict
@@ -10,7 +10,7 @@ import numpy as np
 from fgsn.config import CorrespondSettings
 from fgsn.correspond.from_model import from_model
 from fgsn.correspond.inputs import read_map
-from fgsn.correspond.select_points import settle
+from fgsn.correspond.select_points import select_points
 from fgsn.correspond.write import condition_of
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
@@ -28,19 +28,18 @@ from fgsn.matching.candidates import (
 )
 from fgsn.matching.features import Features
 from fgsn.matching.matcher import make_matcher
-from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pair import MatchedPair, PairResult, RefusedPair
 from fgsn.matching.pairwise import match_images
 from fgsn.matching.reconstruct import reconstruct
 from fgsn.matching.similar import similar_pairs
 from fgsn.matching.triangulate import triangulate
 from fgsn.progress import say
 
-Found = Iterator[MatchedPair | Refused]
 CANDIDATES = 3
-"""Images that look alike are tried for each that is wanted."""
+"""Factor of similar images to try per requested target image."""
 POINT_COLUMNS = ("points_ref", "points_tgt", "errors")
 NEIGHBOURS = 4
-"""Images of its own traversal that each is matched with for a model, and of every other condition."""
+"""Images of its own traversal that each image is matched with."""
 
 
 class ImageCollection:
@@ -49,13 +48,13 @@ class ImageCollection:
     def __init__(
         self, settings: CorrespondSettings, work: Path, sizes: Mapping[str, tuple[int, int]], failed: list[str]
     ) -> None:
-        """Find the features of all images; those that are broken are left out and told in `failed`.
+        """Extract the features of all images; broken ones are left out and reported in `failed`.
 
         Args:
-            settings: what to do.
+            settings: of the command.
             work: folder for features, matches and models.
             sizes: width and height of every image, by name.
-            failed: gets a line for each broken image.
+            failed: receives a line for each broken image.
         """
         self.settings, self.work, self.sizes, names = settings, work, sizes, list(sizes)
         device = choose_device(settings.device).type
@@ -76,11 +75,11 @@ class ImageCollection:
         keys = {name: camera_key(known, name) for name in self.names} if known else {}
         return {name: known[key] for name, key in keys.items() if key is not None}
 
-    def across(self) -> Pairs:
-        """The pairs of a reference and a target image that --pairs asks for.
+    def cross_condition_pairs(self) -> Pairs:
+        """The pairs of a reference and a target image that --pairs selects.
 
         Raises:
-            FgsnError: a list or file of positions is missing or broken.
+            FgsnError: a list of pairs or of positions is missing or broken.
         """
         reference = self.by_condition[self.settings.reference]
         pairs: Pairs = []
@@ -102,58 +101,60 @@ class ImageCollection:
             return pairs_by_position(reference, targets, positions, count, farthest=np.inf)
         return listed_pairs(Path(kind), reference, targets)
 
-    def within(self, names: Sequence[str]) -> Pairs:
-        """Each image with the next ones of its own camera and traversal."""
+    def same_condition_pairs(self, names: Sequence[str]) -> Pairs:
+        """Each image with the next ones of the same camera and traversal."""
         by_camera: dict[str, list[str]] = defaultdict(list)
         for name in names:
             by_camera[str(Path(name).parent)].append(name)
         return [pair for some in by_camera.values() for pair in neighbours_in_order(some, NEIGHBOURS)]
 
     def triangulate(self, images: PosedImages) -> Reconstruction:
-        """Points for images of one condition that have poses only.
+        """Triangulate points from posed images of one condition.
 
         Raises:
-            FgsnError: no point comes out.
+            FgsnError: no point can be triangulated.
         """
         row = {name: number for number, name in enumerate(images.names)}
         key_points = [self.features[name].pixels.astype(np.float64) for name in images.names]
-        pairs = self.within(images.names)
+        pairs = self.same_condition_pairs(images.names)
         self.features.match_all(pairs, self.workers)
         return triangulate(images, key_points, ((row[a], row[b], self.features.match(a, b)[0]) for a, b in pairs))
 
 
-def from_images(images: ImageCollection) -> Found:
-    """Match images two by two."""
+def from_images(images: ImageCollection) -> Iterator[PairResult]:
+    """Match images pair by pair."""
     settings = images.settings
-    found = match_images(images.features, images.across(), settings.densify, images.cameras, images.workers)
-    yield from best_of_each((_settled(images, pair) for pair in found), settings.per_condition)
+    found = match_images(
+        images.features, images.cross_condition_pairs(), settings.densify, images.cameras, images.workers
+    )
+    yield from best_of_each((_selected(images, pair) for pair in found), settings.per_condition)
 
 
-def from_reconstruction(images: ImageCollection) -> tuple[list[Reconstruction], Found]:
-    """Build models over all conditions, and take the correspondences from them.
+def from_reconstruction(images: ImageCollection) -> tuple[list[Reconstruction], Iterator[PairResult]]:
+    """Build models over all conditions, and derive the correspondences from them.
 
     Returns:
         The models, largest first, and the pairs.
 
     Raises:
-        FgsnError: no model holds images of the reference and of another condition.
+        FgsnError: no model contains images of the reference and of another condition.
     """
     settings = images.settings
     features, workers = images.features, images.workers
-    pairs = images.within(images.names) + images.across()
-    shutil.rmtree(images.work / "models", ignore_errors=True)  # of other settings, or of a run that was stopped
+    pairs = images.same_condition_pairs(images.names) + images.cross_condition_pairs()
+    shutil.rmtree(images.work / "models", ignore_errors=True)  # from other settings or an interrupted run
     made = reconstruct(features, pairs, images.work / "models", images.cameras, workers, settings.seed)
     models = [read_map(folder, images.sizes) for folder in made]
-    useful = [model for model in models if _joins(model, settings.reference)]
+    useful = [model for model in models if _connects(model, settings.reference)]
     registered = {name for model in models for name in model.names}
     say(
-        f"fgsn: {len(models)} models hold {len(registered)} of {len(images.names)} images, "
-        f"{len(useful)} of them join the reference with another condition"
+        f"fgsn: {len(models)} models contain {len(registered)} of {len(images.names)} images; "
+        f"{len(useful)} of them connect the reference with another condition"
     )
     if not useful:
         raise FgsnError(
-            f"none of the {len(models)} models joins '{settings.reference}' with another condition; leave "
-            "--reconstruct out to match images two by two"
+            f"none of the {len(models)} models connects '{settings.reference}' with another condition; leave "
+            "--reconstruct out to match images pair by pair"
         )
     by_model = [
         pair
@@ -163,8 +164,8 @@ def from_reconstruction(images: ImageCollection) -> tuple[list[Reconstruction], 
     return useful, _with_two_views(images, by_model)
 
 
-def _with_two_views(images: ImageCollection, by_model: Sequence[MatchedPair | Refused]) -> Found:
-    """The pairs of a model, with what matching the two images alone adds: the model keeps what it is sure of only."""
+def _with_two_views(images: ImageCollection, by_model: Sequence[PairResult]) -> Iterator[PairResult]:
+    """Add two-view matches to the pairs of a model, which keeps only its most certain points."""
     settings = images.settings
     pairs = [(pair.reference, pair.target) for pair in by_model if pair.target in images.sizes]
     matched = match_images(images.features, pairs, settings.densify, images.cameras, images.workers)
@@ -176,14 +177,14 @@ def _with_two_views(images: ImageCollection, by_model: Sequence[MatchedPair | Re
             yield pair
             continue
         columns = [np.concatenate([getattr(part, name) for part in parts]) for name in POINT_COLUMNS]
-        yield _settled(images, MatchedPair(pair.reference, pair.target, *columns))
+        yield _selected(images, MatchedPair(pair.reference, pair.target, *columns))
 
 
-def best_of_each(found: Iterable[MatchedPair | Refused], count: int) -> Found:
-    """Of the pairs of one reference image and one condition, the `count` ones with the most points; all refusals."""
+def best_of_each(found: Iterable[PairResult], count: int) -> Iterator[PairResult]:
+    """Keep the `count` pairs with the most points per reference image and condition, and all refused pairs."""
     groups: dict[tuple[str, str], list[MatchedPair]] = defaultdict(list)
     for pair in found:
-        if isinstance(pair, Refused):
+        if isinstance(pair, RefusedPair):
             yield pair
         else:
             groups[pair.reference, condition_of(pair.target)].append(pair)
@@ -191,14 +192,14 @@ def best_of_each(found: Iterable[MatchedPair | Refused], count: int) -> Found:
         yield from sorted(group, key=lambda pair: -len(pair.points_ref))[:count]
 
 
-def _settled(images: ImageCollection, pair: MatchedPair | Refused) -> MatchedPair | Refused:
-    if isinstance(pair, Refused):
+def _selected(images: ImageCollection, pair: PairResult) -> PairResult:
+    if isinstance(pair, RefusedPair):
         return pair
     names = (pair.reference, pair.target)
     sizes = (images.sizes[pair.reference], images.sizes[pair.target])
-    return settle(names, sizes, pair.points_ref, pair.points_tgt, pair.errors, images.settings.points)
+    return select_points(names, sizes, pair.points_ref, pair.points_tgt, pair.errors, images.settings.points)
 
 
-def _joins(model: Reconstruction, reference: str) -> bool:
+def _connects(model: Reconstruction, reference: str) -> bool:
     conditions = {condition_of(name) for name in model.names}
     return reference in conditions and len(conditions) > 1

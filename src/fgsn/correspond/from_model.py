@@ -1,21 +1,21 @@
 """Correspondences from one COLMAP model over several conditions: points that images of both conditions see.
 
-Points stand where the map has them in both images, which is less noisy than the single observations that it was made
-of. What only the reference observes is projected into the target: the matcher did not find it again, since it looks
-different there. It counts where the target's condition knows a point beside it and none in front of it, and where it is
-well enough known itself.
+A point is placed at its projection in both images, which is less noisy than its single observations. Points that only
+the reference observes are projected into the target, where the matcher may miss them because they look different. Such
+a point is kept if the target's condition has a point close to it and none in front of it, and if its own uncertainty is
+small.
 """
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from fgsn.correspond.point_map import LARGEST_ERROR, Array, PointMap, Rows, hidden
-from fgsn.correspond.same_surface import as_seen, supported
-from fgsn.correspond.select_points import POINTS, settle
-from fgsn.correspond.views import Views, require_conditions, rows_by_condition
+from fgsn.correspond.point_map import LARGEST_ERROR, Array, PointMap, Rows, occluded
+from fgsn.correspond.same_surface import image_space, within_reach
+from fgsn.correspond.select_points import POINTS, select_points
+from fgsn.correspond.views import ConditionViews, require_conditions, rows_by_condition
 from fgsn.geometry.colmap import Reconstruction
-from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pair import PairResult, RefusedPair
 from fgsn.progress import tracked
 
 
@@ -27,33 +27,33 @@ def from_model(
     per_condition: int = 1,
     by_projection: bool = True,
     largest_error: float = LARGEST_ERROR,
-) -> Iterator[MatchedPair | Refused]:
-    """Match every reference image with the target images that see the same, by the points of a map.
+) -> Iterator[PairResult]:
+    """Match every reference image with the target images that overlap most, by the points of a map.
 
     Args:
         model: a model with images of all conditions.
         reference: the reference condition.
         condition_of: the condition of an image, by its name.
-        points: of a pair, at most.
-        per_condition: target images per reference image and condition, at most.
-        by_projection: also use points that the target does not observe itself.
-        largest_error: pixels; points that are expected to lie farther off are not used.
+        points: maximum number per pair.
+        per_condition: maximum number of target images per reference image and condition.
+        by_projection: also use points that the target does not observe.
+        largest_error: largest expected error of a point, in pixels.
 
     Raises:
-        FgsnError: all images are of one condition, or none is of the reference.
+        FgsnError: all images are of one condition, or none is of the reference condition.
     """
     rows = rows_by_condition([condition_of(name) for name in model.names])
     require_conditions(rows, reference)
     point_map = PointMap(model)
-    views = {condition: Views(model, those) for condition, those in rows.items() if condition != reference}
+    views = {condition: ConditionViews(model, those) for condition, those in rows.items() if condition != reference}
     seen_by = {condition: points_of(point_map, rows[condition]) for condition in views}
     for image in tracked(rows[reference], "correspondences by map", len(rows[reference]), " images"):
         here = point_map.seen_in(image)
         pose = model.camera_from_world[image]
         for condition, those in views.items():
-            targets = those.like(model.points[here[0]], pose, per_condition)
+            targets = those.most_overlapping(model.points[here[0]], pose, per_condition)
             if not targets:
-                yield Refused(model.names[image], condition, "no image of this condition looks at the same place")
+                yield RefusedPair(model.names[image], condition, "no image of this condition shows the same place")
             for target in targets:
                 parts = [_observed(point_map, image, target)]
                 if by_projection:
@@ -62,7 +62,7 @@ def from_model(
                 pixels, others, errors = (np.concatenate(column) for column in zip(*parts, strict=True))
                 good = errors < largest_error
                 sizes = (model.camera(image).size, model.camera(target).size)
-                yield settle(names, sizes, pixels[good], others[good], errors[good], points)
+                yield select_points(names, sizes, pixels[good], others[good], errors[good], points)
 
 
 def points_of(point_map: PointMap, images: Rows) -> Rows:
@@ -72,35 +72,36 @@ def points_of(point_map: PointMap, images: Rows) -> Rows:
 
 
 def _observed(point_map: PointMap, image: int, target: int) -> tuple[Array, Array, Array]:
-    """Pixels in both images and expected errors of the points that both observe."""
+    """Pixels in both images, and expected errors, of the points that both observe."""
     model = point_map.model
     (here, _), (there, _) = point_map.seen_in(image), point_map.seen_in(target)
     _, row, other = np.intersect1d(here, there, assume_unique=True, return_indices=True)
     points = model.points[here[row]]
     seen_at = model.project(image, points)[0], model.project(target, points)[0]
-    return *seen_at, np.hypot(point_map.misfit(image)[row], point_map.misfit(target)[other])
+    return *seen_at, np.hypot(point_map.observation_error(image)[row], point_map.observation_error(target)[other])
 
 
 def _projected(point_map: PointMap, image: int, target: int, seen: Rows) -> tuple[Array, Array, Array]:
-    """The same of points that the reference observes and the target does not.
+    """Pixels and errors, as `_observed`, of points that the reference observes and the target does not.
 
     Args:
         point_map: the map.
         image: the reference image.
         target: the target image.
-        seen: points that the target's condition observes: one of them must lie beside a projected point, none may
-            stand in front of it. Where that condition observes nothing, as images do that were localized later, the
-            reference's own points say what stands in front.
+        seen: points that the target's condition observes: one of them must lie close to a projected point, none in
+            front of it. If there are none, as for images localized later, all points of the model may occlude.
     """
     model, camera = point_map.model, point_map.model.camera(target)
     here, pixels = point_map.seen_in(image)
-    errors = np.hypot(point_map.uncertainty(here, model, target), point_map.misfit(image))
+    errors = np.hypot(point_map.uncertainty(here, model, target), point_map.observation_error(image))
     others, depth = model.project(target, model.points[here])
     good = camera.contains(others) & ~np.isin(here, point_map.seen_in(target)[0])
     if len(seen):
-        good &= supported(as_seen(model, target, model.points[here]), as_seen(model, target, model.points[seen]))
+        good &= within_reach(
+            image_space(model, target, model.points[here]), image_space(model, target, model.points[seen])
+        )
     front, front_depth = model.project(target, model.points[seen] if len(seen) else model.points)
     inside = camera.contains(front)
-    good[good] = ~hidden(others[good], depth[good], front[inside], front_depth[inside], camera.width)
-    pixels, _ = model.project(image, model.points[here])  # of all observations, so less noisy than its own
+    good[good] = ~occluded(others[good], depth[good], front[inside], front_depth[inside], camera.width)
+    pixels, _ = model.project(image, model.points[here])  # projections: less noisy than single observations
     return pixels[good], others[good], errors[good]

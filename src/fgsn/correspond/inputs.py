@@ -1,4 +1,4 @@
-"""Maps and poses as the user gives them, with the names that the images have in their folder."""
+"""Read maps and poses, with image names as in the folder of images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,15 +12,15 @@ from fgsn.geometry.posed import PosedImages, join, read_posed_images
 
 
 def read_map(path: Path, sizes: Mapping[str, tuple[int, int]], condition: str = "") -> Reconstruction:
-    """Read a COLMAP model of images that are known.
+    """Read a COLMAP model of the given images.
 
     Args:
         path: folder of the model.
-        sizes: width and height of all images, by name, with forward slashes, the first folder being the condition.
-        condition: where the model is of one condition only: its images may be named without it.
+        sizes: width and height of all images by name, whose first folder is the condition.
+        condition: of a model of one condition, whose image names may omit it.
 
     Raises:
-        FgsnError: the model is missing or damaged, none of its images is known, or their sizes are others.
+        FgsnError: the model is missing or damaged, none of its images is known, or image sizes differ.
     """
     model = read_model(path)
     if condition:
@@ -33,7 +33,7 @@ def read_poses(paths: Sequence[Path], intrinsics: Sequence[Path]) -> PosedImages
     """Read poses of images in one frame from lists and COLMAP models.
 
     Args:
-        paths: lists `name qw qx qy qz tx ty tz`, or folders of COLMAP models, whose points do not matter.
+        paths: lists `name qw qx qy qz tx ty tz`, or folders of COLMAP models, whose points are ignored.
         intrinsics: lists `name MODEL width height parameters…` for the lists of poses.
 
     Raises:
@@ -50,21 +50,21 @@ def read_poses(paths: Sequence[Path], intrinsics: Sequence[Path]) -> PosedImages
 
 
 def require_sizes(images: PosedImages, sizes: Mapping[str, tuple[int, int]], source: str) -> None:
-    """Refuse cameras that are of another size than the images taken with them.
+    """Require that cameras have the size of their images.
 
     Args:
         images: images with cameras.
-        sizes: width and height of the images that are known, by name.
-        source: where the cameras come from, for the error.
+        sizes: width and height of the known images, by name.
+        source: of the cameras, for error messages.
 
     Raises:
-        FgsnError: one is so, or no image is known at all.
+        FgsnError: a size differs, or no image is known.
     """
     known = [row for row, name in enumerate(images.names) if name in sizes]
     if not known:
         raise FgsnError(
             f"{source}: none of its {len(images.names)} images is in the folder of images (the first is "
-            f"'{images.names[0]}'); names should be paths such as {min(sizes)}"
+            f"'{images.names[0]}'); names should be relative paths such as {min(sizes)}"
         )
     for row in known:
         name, camera = images.names[row], images.camera(row)
@@ -72,12 +72,12 @@ def require_sizes(images: PosedImages, sizes: Mapping[str, tuple[int, int]], sou
             width, height = sizes[name]
             raise FgsnError(
                 f"{source}: the camera of '{name}' is {camera.width} x {camera.height} pixels, but the image is "
-                f"{width} x {height}; use the images that the cameras are of"
+                f"{width} x {height}; use images of the same size as the cameras"
             )
 
 
 def only(images: PosedImages, rows: Sequence[int] | np.ndarray) -> PosedImages:
-    """Some of the images, by their rows."""
+    """A subset of the images, by rows."""
     rows = np.asarray(rows, np.int64)
     names = [images.names[row] for row in rows]
     return PosedImages(names, images.cameras, images.camera_of[rows], images.camera_from_world[rows])

@@ -1,4 +1,4 @@
-"""A COLMAP model as a source of correspondences: what each image sees, and how far its points can be trusted."""
+"""A COLMAP model as a source of correspondences: the observations of each image, and the uncertainty of points."""
 
 from functools import cached_property
 
@@ -12,15 +12,15 @@ from fgsn.geometry.posed import PosedImages
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 LARGEST_ERROR = 3.0
-"""Pixels; a point that is expected to lie farther off is not used, unless told otherwise."""
-_LEAST_NOISE = 0.1  # pixels; no key point is better
-_NEARER = 0.9  # a thing at less than this share of a point's depth is in front of it
-_HIDING = 0.02  # of the image's width: so near to a point, a nearer thing hides it
+"""Default limit of the expected error of a point, in pixels."""
+_LEAST_NOISE = 0.1  # pixels; no key point is more precise
+_NEARER = 0.9  # a point at less than this share of another's depth is in front of it
+_HIDING = 0.02  # of the image width: a nearer point within this distance occludes
 _NEIGHBOURS = 6
 
 
 class PointMap:
-    """A model with its observations by image, and the uncertainty of its points."""
+    """A model with observations by image and the uncertainty of its points."""
 
     def __init__(self, model: Reconstruction) -> None:
         self.model = model
@@ -28,15 +28,15 @@ class PointMap:
         self._begins = np.searchsorted(model.track_image[self._order], np.arange(len(model.names) + 1))
 
     def seen_in(self, image: int) -> tuple[Rows, Array]:
-        """The points (n,) that an image observes, as rows, each once, and the pixels (n, 2) where it does."""
+        """Rows (n,) of the points that an image observes, each once, and the pixels (n, 2) of the observations."""
         mine = self._order[self._begins[image] : self._begins[image + 1]]
         points, first = np.unique(self.model.track_point[mine], return_index=True)
         return points, self.model.track_pixels[mine[first]]
 
-    def misfit(self, image: int) -> Array:
-        """Expected distance (n,) in pixels of what `seen_in` gives from what the image really shows there.
+    def observation_error(self, image: int) -> Array:
+        """Expected error (n,) in pixels of the observations that `seen_in` gives.
 
-        That is the noise of an observation, and more where the point does not fit the observation.
+        That is the noise of an observation, or its reprojection error where that is larger.
         """
         points, pixels = self.seen_in(image)
         off = np.linalg.norm(self.model.project(image, self.model.points[points])[0] - pixels, axis=1)
@@ -44,9 +44,9 @@ class PointMap:
 
     @cached_property
     def noise(self) -> float:
-        """Standard deviation of an observation in pixels along x or y, from the reprojection errors of long tracks.
+        """Standard deviation of an observation along x or y, in pixels, from reprojection errors.
 
-        A point is fitted to its own observations: with n of them, 2n values, 3 of which the fit takes away.
+        A point is fitted to its own n observations: 2n values, of which the fit uses 3 degrees of freedom.
         """
         model = self.model
         length = np.bincount(model.track_point, minlength=len(model.points))[model.track_point]
@@ -54,14 +54,14 @@ class PointMap:
         good = np.isfinite(errors)
         if not good.any():
             return _LEAST_NOISE
-        # The median of a two-dimensional normal distribution's length is 1.177 deviations.
+        # The median length of a two-dimensional normal vector is 1.177 standard deviations.
         return max(_LEAST_NOISE, float(np.median(errors[good] / np.sqrt(free[good]))) / 1.177)
 
     @cached_property
     def covariance(self) -> NDArray[np.float64]:
-        """(M, 3, 3) uncertainty of every point from the geometry of its rays; infinite where seen once only.
+        """(M, 3, 3) covariance of every point from the geometry of its rays; infinite with a single observation.
 
-        Every observation ties a point across its ray, the tighter the nearer it is.
+        Every observation constrains a point perpendicular to its ray, more tightly the nearer it is.
         """
         model = self.model
         offset = model.points[model.track_point] - model.camera_from_world.centre[model.track_image]
@@ -82,28 +82,28 @@ class PointMap:
         return covariance
 
     def uncertainty(self, points: Rows, images: PosedImages, image: int) -> Array:
-        """Expected distance (n,) in pixels of points, given by rows, from where an image really sees them."""
+        """Expected error (n,) in pixels of the projections of points, given by rows, into an image."""
         camera, pose = images.camera(image), images.camera_from_world[image]
         x, y, z = pose.transform(self.model.points[points]).T
-        # How the pixel moves with the point; distortion hardly changes it.
-        moves = np.zeros((len(points), 2, 3))
+        # Derivative of the pixel by the point; distortion hardly changes it.
+        jacobian = np.zeros((len(points), 2, 3))
         with np.errstate(divide="ignore", invalid="ignore"):
-            moves[:, 0, 0], moves[:, 1, 1] = camera.fx / z, camera.fy / z
-            moves[:, 0, 2], moves[:, 1, 2] = -camera.fx * x / z**2, -camera.fy * y / z**2
-            moves = moves @ pose.rotation
+            jacobian[:, 0, 0], jacobian[:, 1, 1] = camera.fx / z, camera.fy / z
+            jacobian[:, 0, 2], jacobian[:, 1, 2] = -camera.fx * x / z**2, -camera.fy * y / z**2
+            jacobian = jacobian @ pose.rotation
             covariance = self.covariance[points]
-            spread = np.einsum("nij,njk,nik->n", moves, covariance, moves)
+            spread = np.einsum("nij,njk,nik->n", jacobian, covariance, jacobian)
         return np.where(np.isfinite(spread), np.sqrt(np.maximum(spread, 0)), np.inf)
 
 
-def hidden(pixels: Array, depth: Array, others: Array, others_depth: Array, width: int) -> NDArray[np.bool_]:
-    """Which points lie behind something that is known to be seen near to them.
+def occluded(pixels: Array, depth: Array, others: Array, others_depth: Array, width: int) -> NDArray[np.bool_]:
+    """Which points lie behind an observed point near them in the image.
 
     Args:
-        pixels: (N, 2) where the points are in an image.
-        depth: (N,) how deep.
-        others: (K, 2) pixels at which something is seen.
-        others_depth: (K,) how deep that is.
+        pixels: (N, 2) of the points in an image.
+        depth: (N,) depths of the points.
+        others: (K, 2) pixels of observed points.
+        others_depth: (K,) their depths.
         width: of the image.
     """
     if not len(others) or not len(pixels):
@@ -111,5 +111,5 @@ def hidden(pixels: Array, depth: Array, others: Array, others_depth: Array, widt
     count = min(_NEIGHBOURS, len(others))
     _, row = KDTree(others).query(pixels, k=count, distance_upper_bound=_HIDING * width)
     row = np.asarray(row).reshape(len(pixels), count)
-    known = np.append(others_depth, np.inf)  # a neighbour that is missing has the row K
+    known = np.append(others_depth, np.inf)  # a missing neighbour has the row K
     return np.min(known[row], axis=1) < _NEARER * depth

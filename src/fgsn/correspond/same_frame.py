@@ -1,4 +1,4 @@
-"""Whether two maps of one place lie in the same frame: their points must lie on the same surfaces."""
+"""Check that two maps of one place share a frame: their points must lie on the same surfaces."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,25 +11,25 @@ from fgsn.geometry.colmap import Reconstruction
 
 _SAMPLES = 20_000
 _ROUNDS = 20
-_NEIGHBOURS = 10  # that a plane is laid through
-_FAR = 4.0  # times as far from the other map's points as those lie from each other: not the same surfaces
+_NEIGHBOURS = 10  # that define a plane
+_FAR = 4.0  # times the point spacing of the other map; farther points are on different surfaces
 
 
 def displacement(one: Reconstruction, other: Reconstruction, conditions: tuple[str, str], largest: float) -> float:
-    """By how many pixels two maps are displaced against each other; those whose frames differ are refused.
+    """Displacement of two maps against each other, in pixels.
 
     Args:
         one: the map of the reference.
         other: the map of another condition.
         conditions: names of both.
-        largest: refuse more pixels than this.
+        largest: largest accepted displacement, in pixels.
 
     Returns:
-        How far a similarity that lays the points of the other map onto the surfaces of the one moves them, in pixels
-        of the images that see them, in the median.
+        How far a similarity that aligns the points of the other map with the surfaces of the one moves them: the
+        median, in pixels of the images that see them.
 
     Raises:
-        FgsnError: the maps share no place, or are displaced by more; the message says how they differ.
+        FgsnError: the maps share no place, differ in their frames, or are displaced by more than `largest`.
     """
     name, other_name = conditions
     depth = _typical_depth(one)
@@ -38,26 +38,26 @@ def displacement(one: Reconstruction, other: Reconstruction, conditions: tuple[s
     near = apart < depth
     if not near.any():
         raise FgsnError(
-            f"no camera of '{other_name}' comes near one of '{name}' (the nearest is {apart.min():.3g} away, what they "
-            f"see {depth:.3g}): the models are in different frames, or show different places"
+            f"no camera of '{other_name}' is near a camera of '{name}' (the nearest is {apart.min():.3g} away, their "
+            f"points {depth:.3g}): the models are in different frames, or show different places"
         )
     points, distances = _shared(other, near)
     tree = KDTree(one.points)
-    spacing = float(np.median(tree.query(_some(one.points), k=2)[0][:, 1]))
+    spacing = float(np.median(tree.query(_subsample(one.points), k=2)[0][:, 1]))
     away, _ = nearest(tree, points)
     if np.median(away) > _FAR * spacing:
         raise FgsnError(
-            f"the models of '{name}' and '{other_name}' are in different frames: points of the one lie "
-            f"{np.median(away):.3g} from those of the other, which lie {spacing:.3g} from each other; register them to "
-            "each other first"
+            f"the models of '{name}' and '{other_name}' are in different frames: points of the second lie "
+            f"{np.median(away):.3g} from points of the first, whose spacing is {spacing:.3g}; register the models "
+            "to each other first"
         )
-    moved = _laid_on(points, one.points, 4 * max(spacing, float(np.median(away))))
+    moved = _align(points, one.points, 4 * max(spacing, float(np.median(away))))
     focal = float(np.median([camera.fx for camera in one.cameras]))
     shift = float(np.median(np.linalg.norm(moved - points, axis=1) / distances)) * focal
     if shift > largest:
         raise FgsnError(
-            f"the models of '{name}' and '{other_name}' are displaced against each other by about {shift:.1f} pixels; "
-            "register them to each other first"
+            f"the models of '{name}' and '{other_name}' are displaced by about {shift:.1f} pixels; register them to "
+            "each other first"
         )
     return shift
 
@@ -69,22 +69,22 @@ def _typical_depth(model: Reconstruction) -> float:
 
 
 def _shared(model: Reconstruction, images: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Points (N, 3) that any of the images observes, and from how far (N,) one of them does."""
+    """Points (N, 3) that any of the images observes, and the distance (N,) of one observing camera."""
     rows = np.nonzero(images[model.track_image])[0]
     shared, first = np.unique(model.track_point[rows], return_index=True)
     offset = model.points[shared] - model.camera_from_world.centre[model.track_image[rows[first]]]
-    return _some(model.points[shared]), _some(np.linalg.norm(offset, axis=1))
+    return _subsample(model.points[shared]), _subsample(np.linalg.norm(offset, axis=1))
 
 
-def _some(points: Array) -> Array:
+def _subsample(points: Array) -> Array:
     return points[:: max(1, len(points) // _SAMPLES)]
 
 
-def _laid_on(points: Array, surface: Array, radius: float) -> Array:
-    """Points (N, 3) after the similarity that lays them onto a surface, of which points (M, 3) are given.
+def _align(points: Array, surface: Array, radius: float) -> Array:
+    """Points (N, 3) after the similarity that aligns them with a surface, given by points (M, 3).
 
-    Point-to-plane iterative closest points: the planes are laid through neighbours of the surface's points, since two
-    maps have points on the same surfaces, but hardly the same points.
+    Point-to-plane iterative closest point with planes through the neighbours of the surface points, since two maps have
+    points on the same surfaces, but rarely the same points.
     """
     tree = KDTree(surface)
     _, neighbours = tree.query(surface, k=min(_NEIGHBOURS, len(surface)))
@@ -103,7 +103,7 @@ def _laid_on(points: Array, surface: Array, radius: float) -> Array:
         arm = (moved[near] - middle) / radius
         normal = normals[row[near]]
         sides = np.column_stack([np.cross(arm, normal), normal, np.einsum("ni,ni->n", arm, normal)])
-        # What the surface does not determine, such as sliding along one wall, stays as it is.
+        # Directions that the surface does not constrain, such as sliding along one wall, stay unchanged.
         step = np.linalg.lstsq(sides, off[near], rcond=0.02)[0] / radius
         turn = Rotation.from_rotvec(step[:3]).as_matrix()
         moved = (moved - middle) @ turn.T * (1 + step[6]) + middle + step[3:6] * radius

@@ -1,4 +1,4 @@
-"""When two points of one or two maps are near enough to lie on one surface: as an image sees them, in pixels."""
+"""Whether points of one or two maps lie on the same surface, by their distance in an image, in pixels."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,41 +10,41 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 REACH = 4.0
-"""Pixels between two points, as an image sees them, that are taken for the same surface."""
+"""Two points at most so many pixels apart in an image are taken to be on the same surface."""
 DEPTH_REACH = 0.03
-"""Share of their depth by which such points may differ along the line of sight, where an error moves pixels little."""
-_NOWHERE = 1e9
+"""Relative depth difference that corresponds to REACH; errors along the line of sight hardly move pixels."""
+_FAR_AWAY = 1e9
 
 
-def as_seen(images: PosedImages, image: int, points: Array, reach: float = REACH) -> Array:
-    """Points (N, 3) of the world as an image sees them: pixels, and depth in a measure that has DEPTH_REACH as `reach`.
+def image_space(images: PosedImages, image: int, points: Array) -> Array:
+    """Image coordinates (N, 3) of world points (N, 3): pixels, and log depth scaled to make DEPTH_REACH equal REACH.
 
-    Points that the image cannot see come out far from everything.
+    Points outside the view of the image come out far from everything.
     """
     pixels, depth = images.project(image, points)
     with np.errstate(invalid="ignore", divide="ignore"):
-        seen = np.column_stack([pixels, np.log(depth) * reach / DEPTH_REACH])
-    return np.where(np.isfinite(seen).all(axis=1, keepdims=True), seen, _NOWHERE)
+        seen = np.column_stack([pixels, np.log(depth) * REACH / DEPTH_REACH])
+    return np.where(np.isfinite(seen).all(axis=1, keepdims=True), seen, _FAR_AWAY)
 
 
 def nearest(tree: KDTree, points: Array) -> tuple[Array, Rows]:
-    """Distance (N,) to the nearest point of a tree, and its row (N,), for points (N, D)."""
+    """Distances (N,) from points (N, D) to the nearest points of a tree, and the rows (N,) of these."""
     apart, row = tree.query(points)
     return np.asarray(apart), np.asarray(row)
 
 
-def supported(one: Array, other: Array, reach: float = REACH) -> NDArray[np.bool_]:
-    """Which of the points (N, D) have another (M, D) within reach."""
+def within_reach(one: Array, other: Array) -> NDArray[np.bool_]:
+    """Which of the points (N, D) have a point of `other` (M, D) within REACH."""
     if not len(one) or not len(other):
         return np.zeros(len(one), bool)
-    return (nearest(KDTree(other), one)[0] < reach) & (one[:, 0] < _NOWHERE)
+    return (nearest(KDTree(other), one)[0] < REACH) & (one[:, 0] < _FAR_AWAY)
 
 
-def mutual(one: Array, other: Array, reach: float = REACH) -> tuple[Rows, Rows]:
-    """Rows of points (N, D) and of others (M, D) that are each other's nearest, within reach."""
+def mutual_nearest(one: Array, other: Array) -> tuple[Rows, Rows]:
+    """Rows of points (N, D) and of others (M, D) that are mutual nearest neighbours within REACH."""
     if not len(one) or not len(other):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     apart, row = nearest(KDTree(other), one)
     _, back = nearest(KDTree(one), other)
-    rows = np.nonzero((apart < reach) & (back[row] == np.arange(len(one))) & (one[:, 0] < _NOWHERE))[0]
+    rows = np.nonzero((apart < REACH) & (back[row] == np.arange(len(one))) & (one[:, 0] < _FAR_AWAY))[0]
     return rows, row[rows]

@@ -1,4 +1,4 @@
-"""Choose pairs by pose: the target images that see what a reference image sees, from near and the same way."""
+"""Choose pairs by pose: the target images that see the same points from nearby and in the same direction."""
 
 from collections.abc import Iterable
 
@@ -11,16 +11,16 @@ from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import PosedImages
 
 LEAST_OVERLAP = 0.15
-"""Of `Views.overlap`; below, two images hardly share anything."""
-_CANDIDATES = 48  # nearest cameras whose overlap is computed
+"""Least `ConditionViews.overlap` of a pair."""
+_CANDIDATES = 48  # nearest cameras to compute the overlap of
 _POINTS = 200  # points of the reference that are projected into each
-_TURN = np.deg2rad(20.0)  # a point seen from directions so far apart counts a third
+_TURN = np.deg2rad(20.0)  # a point seen from directions this far apart counts a third
 
 Array = NDArray[np.float64]
 
 
-class Views:
-    """The images of one condition, to be asked which of them look at the same things as another image."""
+class ConditionViews:
+    """The images of one condition, searchable by view overlap."""
 
     def __init__(self, images: PosedImages, rows: NDArray[np.int64]) -> None:
         self.images, self.rows = images, rows
@@ -28,29 +28,29 @@ class Views:
         self._tree = KDTree(self.centres) if len(rows) else None
 
     def overlap(self, points: Array, camera_from_world: Pose, image: int) -> float:
-        """Share of world points (N, 3), seen by a camera, that an image sees too; less for other distances and sides.
+        """Share of world points (N, 3), seen by a camera, that an image also sees.
 
-        Occlusion is not looked at.
+        Points seen from a different distance or angle count less. Occlusion is ignored.
         """
         pixels, depth = self.images.project(image, points)
         here = points - camera_from_world.centre
         there = points - self.images.camera_from_world[image].centre
         near, far = np.sort([np.linalg.norm(here, axis=1), np.linalg.norm(there, axis=1)], axis=0)
         cosine = np.einsum("ij,ij->i", here, there) / np.maximum(near * far, 1e-12)
-        alike = near / np.maximum(far, 1e-12) * np.exp(-np.arccos(np.clip(cosine, -1, 1)) / _TURN)
+        similarity = near / np.maximum(far, 1e-12) * np.exp(-np.arccos(np.clip(cosine, -1, 1)) / _TURN)
         seen = self.images.camera(image).contains(pixels) & (depth > 0)
-        return float(np.mean(np.where(seen, alike, 0.0))) if len(points) else 0.0
+        return float(np.mean(np.where(seen, similarity, 0.0))) if len(points) else 0.0
 
-    def like(self, points: Array, camera_from_world: Pose, count: int) -> list[int]:
-        """The images that see most of the world points (N, 3) of a camera as it does.
+    def most_overlapping(self, points: Array, camera_from_world: Pose, count: int) -> list[int]:
+        """The images that overlap most with a camera.
 
         Args:
-            points: what the camera sees; some of them are enough.
+            points: (N, 3) world points that the camera sees.
             camera_from_world: its pose.
-            count: how many images, at most.
+            count: maximum number of images.
 
         Returns:
-            Rows of the images, most overlap first; none below LEAST_OVERLAP.
+            Rows of the images, largest overlap first; none below LEAST_OVERLAP.
         """
         if self._tree is None:
             return []
@@ -69,14 +69,14 @@ def rows_by_condition(conditions: list[str]) -> dict[str, NDArray[np.int64]]:
 
 
 def require_conditions(conditions: Iterable[str], reference: str) -> None:
-    """Refuse images without the reference condition, or with nothing beside it.
+    """Require the reference condition and at least one other.
 
     Raises:
-        FgsnError: one of them is so.
+        FgsnError: one of them is missing.
     """
     known = list(conditions)
     names = ", ".join(known)
     if reference not in known:
-        raise FgsnError(f"no image is of the reference condition '{reference}'; there are: {names}")
+        raise FgsnError(f"no image has the reference condition '{reference}'; the conditions are: {names}")
     if len(known) < 2:
-        raise FgsnError(f"all images are of one condition, '{names}'; correspondences want a second one")
+        raise FgsnError(f"all images have one condition, '{names}'; correspondences need a second one")

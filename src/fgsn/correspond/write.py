@@ -1,4 +1,4 @@
-"""Write matched pairs as a data set in the authors' layout, and say how good it is."""
+"""Write matched pairs as a data set in the authors' layout, with metrics of their quality."""
 
 import csv
 import io
@@ -10,15 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fgsn.data.correspondences import centre_distance, write_correspondences
+from fgsn.data.correspondences import centre_distance, spread, write_correspondences
 from fgsn.errors import FgsnError
 from fgsn.files import write_text
-from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pair import MatchedPair, PairResult, RefusedPair
 
-GRID = 4
-"""Images are divided into GRID x GRID parts to say how far correspondences are spread."""
 FEW_POINTS = 50
 SMALL_SPREAD = 0.4
 FEW_REFERENCES = 0.25
@@ -26,10 +23,10 @@ PAIRS, REFUSED = "pairs.csv", "refused.csv"
 
 
 def link_images(images: Path, out: Path, conditions: Sequence[str]) -> None:
-    """Make images/<condition> of the data set links to the user's folders.
+    """Link images/<condition> of the data set to the user's folders.
 
     Raises:
-        FgsnError: something else is there, or the file system knows no links.
+        FgsnError: something else is in the way, or the file system does not support links.
     """
     for condition in conditions:
         link, folder = out / "images" / condition, (images / condition).resolve()
@@ -42,26 +39,26 @@ def link_images(images: Path, out: Path, conditions: Sequence[str]) -> None:
             raise FgsnError(f"cannot link {link} to {folder}: {error.strerror or error}") from error
 
 
-class Writer:
-    """Takes pairs one by one, writes the matched ones, and keeps account of all."""
+class PairWriter:
+    """Writes matched pairs one by one, and records all pairs."""
 
     def __init__(self, out: Path, sizes: Mapping[str, tuple[int, int]]) -> None:
-        """Start with the width and height of every image that can be read, by its name."""
+        """Write to `out`; `sizes` is the width and height of every readable image, by name."""
         self.out, self.sizes = out, sizes
         self.rows: list[dict[str, Any]] = []
-        self.refused: list[Refused] = []
+        self.refused: list[RefusedPair] = []
 
-    def take(self, found: Iterable[MatchedPair | Refused]) -> None:
-        """Write every matched pair to its own file, and the list of all of them.
+    def write(self, found: Iterable[PairResult]) -> None:
+        """Write every matched pair to its own file, and the lists of matched and refused pairs.
 
         Raises:
             FgsnError: a file cannot be written.
         """
         for pair in found:
-            if isinstance(pair, Refused):
+            if isinstance(pair, RefusedPair):
                 self.refused.append(pair)
             elif not {pair.reference, pair.target} <= self.sizes.keys():
-                self.refused.append(Refused(pair.reference, pair.target, "an image is missing or cannot be read"))
+                self.refused.append(RefusedPair(pair.reference, pair.target, "an image is missing or cannot be read"))
             else:
                 self._write(pair)
         columns = ("reference", "target", "points", "error_px", "spread_reference", "spread_target", "file")
@@ -96,14 +93,14 @@ class Writer:
         )
 
     def refusals(self) -> dict[str, int]:
-        """How often pairs were refused for each reason, most frequent first; the numbers in them do not matter."""
+        """Number of refused pairs by reason, most frequent first; numbers within reasons are ignored."""
         return dict(Counter(re.sub(r"\d+(\.\d+)?", "…", pair.reason) for pair in self.refused).most_common())
 
     def results(self, references: int) -> dict[str, Any]:
-        """What was found, per condition, and in words what is wrong with it.
+        """Counts and metrics per condition, and warnings under `doubts`.
 
         Args:
-            references: how many images the reference condition has.
+            references: number of images of the reference condition.
         """
         by_condition: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in self.rows:
@@ -111,7 +108,7 @@ class Writer:
         conditions = {name: _metrics(rows) for name, rows in sorted(by_condition.items())}
         doubts = [doubt for name, metrics in conditions.items() for doubt in _doubts(name, metrics, references)]
         missing = {condition_of(pair.target) for pair in self.refused} - by_condition.keys()
-        doubts += [f"{name}: no pair was trustworthy" for name in sorted(missing)]
+        doubts += [f"{name}: no pair is reliable" for name in sorted(missing)]
         return {
             "pairs": len(self.rows),
             "points": sum(row["points"] for row in self.rows),
@@ -120,12 +117,6 @@ class Writer:
             "by_condition": conditions,
             "doubts": doubts,
         }
-
-
-def spread(points: NDArray[np.float64], size: tuple[int, int]) -> float:
-    """Share of the GRID x GRID parts of an image of `size` (width, height) that hold one of the points (N, 2)."""
-    part = np.clip((points + 0.5) / size * GRID, 0, GRID - 1).astype(np.int64)
-    return len(np.unique(part, axis=0)) / GRID**2
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -153,12 +144,12 @@ def _doubts(name: str, metrics: dict[str, Any], references: int) -> list[str]:
     if metrics["points_per_pair"] < FEW_POINTS:
         found.append(f"{name}: sparse, half of its pairs have at most {metrics['points_per_pair']} points")
     if metrics["spread"] < SMALL_SPREAD:
-        found.append(f"{name}: one-sided, points reach {metrics['spread']:.0%} of the image's parts on average")
+        found.append(f"{name}: one-sided, points cover {metrics['spread']:.0%} of the image on average")
     if metrics["reference_images"] < FEW_REFERENCES * references:
         found.append(f"{name}: only {metrics['reference_images']} of {references} reference images have a partner")
     return found
 
 
 def condition_of(name: str) -> str:
-    """The condition of an image, or of what stands for all images of one: its first folder."""
+    """The condition of an image: the first folder of its name."""
     return PurePosixPath(name).parts[0]

@@ -1,1 +1,1 @@
-"""What comes in: images, correspondences, labelled sets, the synthetic town."""
+"""Images, correspondences, labelled image sets and data sets."""

@@ -1,4 +1,4 @@
-"""Random changes of training images; every function takes the generator that decides, so a sample is reproducible."""
+"""Random augmentation of training images; every function takes its random generator, so samples are reproducible."""
 
 import numpy as np
 from jaxtyping import UInt8
@@ -8,7 +8,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def generator(seed: int, *keys: int) -> np.random.Generator:
-    """The generator of one sample: a pure function of the seed and the keys (step, position in the batch)."""
+    """The random generator of one sample: a pure function of the seed and the keys (step, position in the batch)."""
     return np.random.default_rng((seed, *keys))
 
 
@@ -20,7 +20,7 @@ def jittered(
     Args:
         image: RGB.
         strength: 0 none, 1 strong (gains of about 0.6 to 1.6).
-        rng: decides.
+        rng: random generator.
     """
     if strength == 0:
         return image
@@ -43,7 +43,7 @@ def scaled(image: np.ndarray, scale: float, nearest: bool = False) -> np.ndarray
 
 
 def padded(array: np.ndarray, side: int, value: int) -> np.ndarray:
-    """The array with rows below and columns to the right added until both sides have at least `side` pixels."""
+    """The array, padded below and to the right until both sides have at least `side` pixels."""
     height, width = array.shape[:2]
     margins = [(0, max(0, side - height)), (0, max(0, side - width))] + [(0, 0)] * (array.ndim - 2)
     return np.pad(array, margins, constant_values=value)

@@ -1,7 +1,6 @@
-"""fgsn convert-vistas: Mapillary Vistas' label ids become Cityscapes' labelIds, in label maps beside the old ones.
+"""fgsn convert-vistas: convert the label ids of Mapillary Vistas to the labelIds of Cityscapes, in new label maps.
 
-The images stay where they are. A label map that is there already is not made again, so an interrupted conversion goes
-on where it stopped.
+The images stay in place. Existing label maps are skipped, so an interrupted conversion resumes where it stopped.
 """
 
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from fgsn.config import ConvertVistasSettings
-from fgsn.data.images import opened_image, walk_images
+from fgsn.data.images import open_image, walk_images
 from fgsn.data.labelled.vistas import CONVERTED, LANE_MARKING_ID, SPLITS, VISTAS_CLASSES, vistas_labels
 from fgsn.errors import FgsnError
 from fgsn.files import atomic_write, write_json, write_yaml
@@ -25,20 +24,20 @@ CITYSCAPES_ID = {
     "Bicyclist": 25, "Motorcyclist": 25, "Other Rider": 25, "Car": 26, "Truck": 27, "Bus": 28, "On Rails": 31,
     "Motorcycle": 32, "Bicycle": 33,
 }  # fmt: skip
-"""The labelId of every Vistas class that Cityscapes knows; all others become void (the authors' map)."""
+"""The Cityscapes labelId of every Vistas class that has one; all others become void (the authors' map)."""
 COMPRESSION = 4
-"""zlib's level: 6 takes two and a half times as long on detailed label maps and saves a tenth of the space."""
+"""zlib level; level 6 takes 2.5 times as long on detailed label maps and saves a tenth of the space."""
 
 
 def convert_vistas(settings: ConvertVistasSettings) -> dict[str, Any]:
-    """Write label maps with Cityscapes' labelIds for every label map of Mapillary Vistas v1.2.
+    """Write a label map with Cityscapes labelIds for every label map of Mapillary Vistas v1.2.
 
-    They go to `<split>/labels_cityscapes/`, with lane markings to `<split>/labels_cityscapes_lanes/`, below the root or
+    They go to `<split>/labels_cityscapes/` (with lane markings, `<split>/labels_cityscapes_lanes/`) below the root, or
     below `out`, where `<split>/images` becomes a link to the images. Open the folder as `vistas-cityscapes:PATH` (19
     classes) or `vistas-lanes:PATH` (20). Writes `results.json` and `config.yaml` there.
 
     Returns:
-        How many were converted and how many were there already; under `failed`, one line for every broken label map.
+        Counts of converted and of existing label maps; under `failed`, one line per broken label map.
 
     Raises:
         FgsnError: the folder is not Vistas v1.2, or cannot be written to.
@@ -50,13 +49,13 @@ def convert_vistas(settings: ConvertVistasSettings) -> dict[str, Any]:
         found = walk_images(labels)
         if not found:
             raise FgsnError(
-                f"{labels} {'holds no label maps' if labels.is_dir() else 'is missing'}; "
-                f"unpack Mapillary Vistas v1.2 in {settings.root}, it brings training/ and validation/"
+                f"{labels} {'contains no label maps' if labels.is_dir() else 'is missing'}; "
+                f"unpack Mapillary Vistas v1.2 in {settings.root}, which includes training/ and validation/"
             )
         if out.resolve() != settings.root.resolve():
             _link(out / split / "images", settings.root / split / "images")
         folder = out / split / CONVERTED[settings.lane_markings]
-        # Listed once: asking for every file takes minutes on a network file system.
+        # Listed once: checking every file takes minutes on a network file system.
         done = {file.relative_to(folder).as_posix() for file in walk_images(folder)}
         names = [file.relative_to(labels).as_posix() for file in found]
         already += sum(name in done for name in names)
@@ -81,10 +80,10 @@ def convert_vistas(settings: ConvertVistasSettings) -> dict[str, Any]:
 
 
 def convert_label_map(source: Path, target: Path, lane_markings: bool) -> str | None:
-    """Convert one label map; written whole or not at all.
+    """Convert one label map, atomically.
 
     Returns:
-        None, or the line that says what is wrong with the label map.
+        None, or a line that explains what is wrong with the label map.
 
     Raises:
         FgsnError: the converted label map cannot be written.
@@ -93,7 +92,7 @@ def convert_label_map(source: Path, target: Path, lane_markings: bool) -> str | 
         size, pixels = _read(source)
     except FgsnError as error:
         return str(error)
-    # The bytes of an 8-bit image are its pixels, and translating bytes is the quickest table there is.
+    # The bytes of an 8-bit image are its pixels, and bytes.translate is the fastest lookup table.
     converted = Image.frombytes("L", size, pixels.translate(conversion_table(lane_markings)))
     with atomic_write(target) as aside:
         converted.save(aside, "PNG", compress_level=COMPRESSION)
@@ -101,22 +100,22 @@ def convert_label_map(source: Path, target: Path, lane_markings: bool) -> str | 
 
 
 def _read(source: Path) -> tuple[tuple[int, int], bytes]:
-    """Width, height and the label ids of a label map; refuses what is not of Vistas v1.2."""
-    with opened_image(source) as image:
+    """Size and label ids of a label map; raises FgsnError where it is not from Vistas v1.2."""
+    with open_image(source) as image:
         if image.mode not in ("L", "P"):
-            raise FgsnError(f"{source} should hold one 8-bit label id per pixel, but its mode is {image.mode}")
+            raise FgsnError(f"{source} should contain one 8-bit label id per pixel, but its mode is {image.mode}")
         counts, size, pixels = image.histogram(), image.size, image.tobytes()
     unknown = [label for label, count in enumerate(counts) if count and label >= len(VISTAS_CLASSES)]
     if unknown:
-        raise FgsnError(f"{source} holds label id {unknown[0]}, but Vistas v1.2 has 0 to {len(VISTAS_CLASSES) - 1}")
+        raise FgsnError(f"{source} contains label id {unknown[0]}, but Vistas v1.2 has 0 to {len(VISTAS_CLASSES) - 1}")
     return size, pixels
 
 
 def conversion_table(lane_markings: bool) -> bytes:
-    """256 bytes: Cityscapes' labelId of every Vistas v1.2 label id, 255 for void.
+    """256 bytes: the Cityscapes labelId of every Vistas v1.2 label id, 255 for void.
 
     Args:
-        lane_markings: give lane markings a labelId of their own (50) where they are road (7) otherwise.
+        lane_markings: give lane markings their own labelId (50) instead of road (7).
     """
     ids = [CITYSCAPES_ID.get(name, VOID) for name in VISTAS_CLASSES]
     if lane_markings:
@@ -128,7 +127,7 @@ def conversion_table(lane_markings: bool) -> bytes:
 
 
 def _link(link: Path, images: Path) -> None:
-    """Make the images known beside label maps that are written elsewhere."""
+    """Link to the images beside label maps that are written elsewhere."""
     if link.exists():
         return
     try:

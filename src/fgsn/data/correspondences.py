@@ -1,7 +1,7 @@
-"""Correspondence files: which pixels of two images show the same thing (as in the sets of Larsson et al., CVPR 2019).
+"""Correspondence files: which pixels of two images show the same 3D points (data sets of Larsson et al., CVPR 2019).
 
-One file is one pair of images, MATLAB v7.3, which is HDF5. The authors' files are read as they are, with either
-orientation of every array, since MATLAB stores columns first.
+One file describes one pair of images in MATLAB v7.3, which is HDF5. The authors' files are read unchanged, with either
+orientation of every array, since MATLAB stores arrays column by column.
 """
 
 from collections import defaultdict
@@ -19,6 +19,8 @@ from fgsn.files import atomic_write, inside
 from fgsn.formats.hdf5 import stored_array
 
 LONGEST_NAME = 4096
+GRID = 4
+"""The spread of points is measured in GRID x GRID parts of an image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +32,11 @@ class Correspondences:
     target: Path
     """File of the target image, taken in another condition."""
     points_ref: np.ndarray
-    """(N, 2) float64: x, y in the reference image; 0-based pixels as stored, a pixel's centre is at integers."""
+    """(N, 2) float64: x, y in the reference image; 0-based pixels as stored, pixel centres at integers."""
     points_tgt: np.ndarray
     """(N, 2) float64: x, y in the target image, likewise."""
     weights: np.ndarray
-    """(N,) float64: exp(-distance from the image centre), 1 where the file knows no distances."""
+    """(N,) float64: exp(-distance from the image centre), 1 where the file has no distances."""
 
 
 def read_correspondences(path: Path | str, images: Path | str | None = None) -> Correspondences:
@@ -43,43 +45,43 @@ def read_correspondences(path: Path | str, images: Path | str | None = None) -> 
     Args:
         path: the .mat file.
         images: folder that the stored image paths are relative to; by default the folder `images` beside the folder of
-            the file. An image that is not where its stored path says is looked for by its base name below `images`.
+            the file. An image that is not at its stored path is searched by its base name below `images`.
 
     Raises:
-        FgsnError: the file is missing, broken or not of this format, or an image cannot be found; one line that names
-            file and key.
+        FgsnError: the file is missing, broken or not of this format, or an image cannot be found; the
+            message names the file and the key.
     """
     path = Path(path)
     images = path.parent.parent / "images" if images is None else Path(images)
-    with _opened(path) as file:
+    with _open_file(path) as file:
         names = _name(file, "im_i_path"), _name(file, "im_j_path")
         points_ref, points_tgt = _points(file, "pt_i"), _points(file, "pt_j")
         count = len(points_ref)
         if len(points_tgt) != count:
-            raise FgsnError(f"pt_i holds {count} points but pt_j {len(points_tgt)}; they must be pairs")
+            raise FgsnError(f"pt_i has {count} points but pt_j has {len(points_tgt)}; they must be pairs")
         weights = np.exp(-_distances(file, count)) if "dist_from_center" in file else np.ones(count)
         reference, target = (find_image(images, name) for name in names)
         if reference == target and names[0] != names[1]:
-            raise MissingImageError(f"'{names[0]}' and '{names[1]}' are both found at {target}; one of them is missing")
+            raise MissingImageError(f"'{names[0]}' and '{names[1]}' both resolve to {target}; one of them is missing")
     return Correspondences(reference, target, points_ref, points_tgt, weights)
 
 
 def stored_paths(path: Path | str) -> tuple[str, str]:
-    """The image paths of a correspondence file as they are stored, reference and target; the points are not read.
+    """The stored image paths of a correspondence file, reference and target, without reading its points.
 
     Raises:
         FgsnError: the file is missing, broken or not of this format.
     """
-    with _opened(Path(path)) as file:
+    with _open_file(Path(path)) as file:
         return _name(file, "im_i_path"), _name(file, "im_j_path")
 
 
 def missing_images(files: Iterable[Path], images: Path) -> list[str]:
-    """Say which folders of images/ a download has not filled: one line for each that lacks images of the pairs.
+    """Report which folders of images/ are incomplete: one line for each folder that lacks images of the pairs.
 
     Args:
-        files: all correspondence files; those that cannot be read are passed over.
-        images: the folder that stored image paths are relative to.
+        files: all correspondence files; unreadable ones are skipped.
+        images: the folder that the stored image paths are relative to.
     """
     named: dict[str, set[str]] = defaultdict(set)
     lacking: dict[str, set[str]] = defaultdict(set)
@@ -93,13 +95,13 @@ def missing_images(files: Iterable[Path], images: Path) -> list[str]:
         for name, file in zip(names, found, strict=True):
             folder = PurePosixPath(name).parent.as_posix()
             named[folder].add(name)
-            # The other image of the pair is no stand-in for this one.
+            # The other image of the pair does not count as this one.
             if file is None or (found[0] == found[1] and names[0] != names[1] and file != images / name):
                 lacking[folder].add(name)
                 waiting[folder].append(path.name)
     return [
-        f"{images / folder}: {len(names)} of {len(named[folder])} images of the correspondences are missing, first "
-        f"{min(names)}; put them there, {_counted(waiting[folder])} cannot be used without them"
+        f"{images / folder}: {len(names)} of {len(named[folder])} images of the pairs are missing, first {min(names)}; "
+        f"add them: {_counted(waiting[folder])} cannot be used without them"
         for folder, names in sorted(lacking.items())
     ]
 
@@ -123,7 +125,7 @@ def write_correspondences(
     points_tgt: np.ndarray,
     distances: np.ndarray,
 ) -> None:
-    """Write a correspondence file in the authors' form, whole or not at all; equal content gives equal bytes.
+    """Write a correspondence file in the authors' format, atomically; equal content gives equal bytes.
 
     Args:
         path: the .mat file to write.
@@ -134,7 +136,7 @@ def write_correspondences(
         distances: (N,) distances from the image centre; a point's weight is exp(-distance).
 
     Raises:
-        FgsnError: shapes do not fit, a value is not finite, a path leaves its root, or the file cannot be written.
+        FgsnError: shapes do not match, a value is not finite, a path leaves its root, or the file cannot be written.
     """
     path = Path(path)
     points_ref, points_tgt = np.asarray(points_ref, np.float64), np.asarray(points_tgt, np.float64)
@@ -142,7 +144,7 @@ def write_correspondences(
     count = len(distances)
     if distances.ndim != 1 or points_ref.shape != (count, 2) or points_tgt.shape != (count, 2):
         shapes = f"{points_ref.shape}, {points_tgt.shape}, {distances.shape}"
-        raise FgsnError(f"{path}: correspondences want shapes (N, 2), (N, 2), (N,), not {shapes}")
+        raise FgsnError(f"{path}: correspondences need shapes (N, 2), (N, 2), (N,), not {shapes}")
     for values in (points_ref, points_tgt, distances):
         _require_finite(values, f"{path}: the correspondences")
     if count and distances.min() < 0:
@@ -150,7 +152,7 @@ def write_correspondences(
     for name in (reference, target):
         inside(path.parent, name)
         if _breaks_lines(name):
-            raise FgsnError(f"{path}: the image path {name!r} holds control characters")
+            raise FgsnError(f"{path}: the image path {name!r} contains control characters")
     with atomic_write(path) as aside:
         with h5py.File(aside, "w", userblock_size=512, libver="earliest") as file:
             for key, name in (("im_i_path", reference), ("im_j_path", target)):
@@ -172,17 +174,23 @@ def centre_distance(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.linalg.norm(points - middle, axis=1) / (np.hypot(*size) / 2)
 
 
+def spread(points: np.ndarray, size: tuple[int, int]) -> float:
+    """Share of the GRID x GRID parts of an image of `size` (width, height) that contain one of the points (N, 2)."""
+    part = np.clip((points + 0.5) / size * GRID, 0, GRID - 1).astype(np.int64)
+    return len(np.unique(part, axis=0)) / GRID**2
+
+
 def _matlab_header() -> bytes:
-    """What MATLAB wants in front of HDF5; the date is fixed so that equal content gives equal bytes."""
+    """The header that MATLAB requires before HDF5; a fixed date, so that equal content gives equal bytes."""
     text = "MATLAB 7.3 MAT-file, Platform: fgsn, Created on: Thu Jan  1 00:00:00 1970 HDF5 schema 1.00 ."
     return text.encode().ljust(116) + bytes(8) + b"\x00\x02IM"
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """The file opened for reading; whatever goes wrong in the body is told with the file's name, in one line."""
+def _open_file(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading; every error in the body becomes one line with the name of the file."""
     try:
-        # Without locking: locks fail on many network file systems, and our own files appear whole.
+        # Without locking: locks fail on many network file systems, and our own files are written atomically.
         with h5py.File(path, "r", locking=False) as file:
             yield file
     except MissingImageError as error:
@@ -200,20 +208,20 @@ def _name(file: h5py.File, key: str) -> str:
     """An image path, stored as UTF-16 codes along either axis."""
     codes = stored_array(file, key, LONGEST_NAME)
     if codes.dtype.kind == "f" or codes.size == 0 or max(codes.shape) != codes.size:
-        raise FgsnError(f"{key} should hold (L, 1) character codes, not {codes.dtype} of shape {codes.shape}")
+        raise FgsnError(f"{key} should be (L, 1) character codes, not {codes.dtype} of shape {codes.shape}")
     if codes.min() < 1 or codes.max() > 0xFFFF:
-        raise FgsnError(f"{key} holds numbers that are no character codes")
+        raise FgsnError(f"{key} contains numbers that are not character codes")
     try:
         name = codes.ravel().astype("<u2").tobytes().decode("utf-16-le")
     except UnicodeDecodeError:
-        raise FgsnError(f"{key} holds numbers that are no text") from None
+        raise FgsnError(f"{key} contains numbers that are not text") from None
     if _breaks_lines(name):
-        raise FgsnError(f"{key} holds control characters: {name!r}")
+        raise FgsnError(f"{key} contains control characters: {name!r}")
     return name
 
 
 def _points(file: h5py.File, key: str) -> np.ndarray:
-    """(N, 2) points, stored along either axis; two points are taken as rows x, y, as in the authors' files."""
+    """(N, 2) points, stored along either axis; a 2 x 2 array is read as rows x, y, as in the authors' files."""
     points = stored_array(file, key)
     if points.size == 0:
         return np.empty((0, 2))
@@ -233,16 +241,16 @@ def _distances(file: h5py.File, count: int) -> np.ndarray:
     distances = distances.ravel().astype(np.float64)
     _require_finite(distances, key)
     if count and distances.min() < 0:
-        raise FgsnError(f"{key} holds negative distances")
+        raise FgsnError(f"{key} contains negative distances")
     return distances
 
 
 def _breaks_lines(name: str) -> bool:
-    """Whether a name would not stay on one line of a list file or of an error."""
+    """Whether a name contains control characters, which would break lines of lists and errors."""
     return name.splitlines() != [name] or min(name) < " "
 
 
 def _require_finite(values: np.ndarray, what: str) -> None:
     bad = int(np.count_nonzero(~np.isfinite(values)))
     if bad:
-        raise FgsnError(f"{what} holds {bad} values that are not finite")
+        raise FgsnError(f"{what} contains {bad} values that are not finite")

@@ -26,7 +26,7 @@ FOLDERS = {
     "images": "<condition>/<camera>/<name>.jpg of RobotCar, slice<N>/query/<name>.jpg of CMU",
     "correspondence_data": "correspondence_*.mat, one per pair of images",
 }
-"""What a data set must have, and what belongs in there."""
+"""Required folders of a data set, and what belongs in them."""
 CMU_IMAGE = re.compile(r"(?:^|/)slice\d+/(?:.+/)?img_\d+_c\d_(\d{10,17})us\.\w+$")
 ROBOTCAR_IMAGE = re.compile(r"([^/]+)/(?:left|rear|right)/\d+\.\w+$")
 
@@ -41,21 +41,21 @@ class Dataset:
     root: Path
     """The folder of the data set."""
     yaml: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """What dataset.yaml says, {} without one."""
+    """The content of dataset.yaml, {} without one."""
 
     @classmethod
     def open(cls, root: Path | str) -> "Dataset":
         """Open a data set folder.
 
         Raises:
-            FgsnError: it is not there, lacks images/ or correspondence_data/, or dataset.yaml is broken.
+            FgsnError: the folder or its images/ or correspondence_data/ is missing, or dataset.yaml is broken.
         """
         root = Path(root)
         if not root.is_dir():
             raise FgsnError(f"the data set {root} is not a folder")
-        for folder, holds in FOLDERS.items():
+        for folder, content in FOLDERS.items():
             if not (root / folder).is_dir():
-                raise FgsnError(f"{root} is not a data set: it has no folder {folder}/ ({holds}); {_advice(root)}")
+                raise FgsnError(f"{root} is not a data set: it has no folder {folder}/ ({content}); {_advice(root)}")
         described = root / "dataset.yaml"
         yaml = read_yaml(described) if described.exists() else {}
         for key in ("places", "condition_of"):
@@ -78,7 +78,7 @@ class Dataset:
         return sorted(path for path in self.correspondence_data.glob("*.mat") if not path.name.startswith("."))
 
     def pairs(self, split: Split) -> list[Path]:
-        """The correspondence files of one side of the split; 'all' is both sides.
+        """The correspondence files of one split; 'all' is both.
 
         Raises:
             FgsnError: the data set is not prepared, or a list names a file that does not exist.
@@ -91,7 +91,7 @@ class Dataset:
         return sorted(files)
 
     def reference_images(self, split: Split) -> list[Path]:
-        """The reference images of the pairs of one side of the split, each once, sorted by name.
+        """The reference images of the pairs of one split, each once, sorted by name.
 
         Raises:
             FgsnError: the data set is not prepared, or a correspondence file or image is broken or missing.
@@ -103,13 +103,13 @@ class Dataset:
         return [inside(self.images, name) for name in sorted(names)]
 
     def reference_points(self, image: Path | str) -> np.ndarray:
-        """Key points of a reference image: the points of *all* training pairs that it is the reference of.
+        """Key points of a reference image: the points of *all* training pairs with this reference.
 
         Returns:
             (M, 2) float64, x then y, pixels of the original image; each point once.
 
         Raises:
-            FgsnError: the data set is not prepared, or the image is no reference image of a training pair.
+            FgsnError: the data set is not prepared, or the image is not a reference image of a training pair.
         """
         path, name = self.root / REFERENCE_POINTS, self.name(image)
         if not path.is_file():
@@ -117,10 +117,10 @@ class Dataset:
         try:
             with h5py.File(path, "r", locking=False) as file:
                 if not isinstance(file.get(name), h5py.Dataset):
-                    raise FgsnError(f"no key points for '{name}': it is no reference image of a training pair")
+                    raise FgsnError(f"no key points for '{name}': it is not a reference image of a training pair")
                 points = stored_array(file, name).astype(np.float64)
                 if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-                    raise ValueError(f"the key points of '{name}' are no finite (M, 2)")
+                    raise ValueError(f"the key points of '{name}' are not finite (M, 2) numbers")
                 return points
         except FgsnError as error:
             raise FgsnError(f"{path}: {error}") from None
@@ -143,15 +143,15 @@ class Dataset:
         return inside(Path(), path.as_posix()).as_posix()
 
     def place(self, image: Path | str) -> str:
-        """The place that an image shows: from dataset.yaml, else as `fgsn prepare` found it.
+        """The place that an image shows: from dataset.yaml, else from `fgsn prepare`.
 
-        An image that no correspondence ties to another is a place of its own.
+        An image without correspondences is a place of its own.
         """
         name = self.name(image)
         return str(self._places.get(name, name))
 
     def condition(self, image: Path | str) -> str:
-        """The condition an image was taken in: `condition_of` in dataset.yaml, else what its name tells."""
+        """The condition an image was taken in: from `condition_of` in dataset.yaml, else from its name."""
         name = self.name(image)
         return str(self.yaml.get("condition_of", {}).get(name) or named_condition(name))
 
@@ -172,11 +172,11 @@ class Dataset:
 
 
 def named_condition(name: str) -> str:
-    """The condition that the name of an image tells.
+    """The condition of an image, derived from its name.
 
-    Images of CMU Seasons carry the time they were taken at, so their condition is the day of their drive (UTC), as
-    2010-10-01. Those of RobotCar Seasons have their condition above the folder of the camera. All others are in the
-    condition of their first folder, or "all" without one.
+    Names in CMU Seasons contain the time of the image, so the condition is the day of the drive (UTC), as in
+    2010-10-01. In RobotCar Seasons it is the folder above that of the camera. In all other cases it is the first
+    folder, or "all" without one.
     """
     if cmu := CMU_IMAGE.search(name):
         return datetime.fromtimestamp(int(cmu[1]) // 1_000_000, UTC).date().isoformat()
@@ -187,8 +187,8 @@ def named_condition(name: str) -> str:
 
 
 def _advice(root: Path) -> str:
-    """What to do with a folder that is no data set; some hold data sets, such as CMU and RobotCar together."""
+    """What to do with a folder that is not a data set; some contain data sets, such as CMU and RobotCar together."""
     found = sorted(folder.name for folder in root.iterdir() if all((folder / name).is_dir() for name in FOLDERS))
     if found:
-        return f"it holds the data sets {', '.join(found)}: name them, fgsn train takes several"
-    return "fgsn correspond makes one of images"
+        return f"it contains the data sets {', '.join(found)}: give those, fgsn train takes several"
+    return "fgsn correspond makes a data set from images"

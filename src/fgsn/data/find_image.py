@@ -1,6 +1,7 @@
-"""Find the image that a data set calls by a path, also where the path is of another layout."""
+"""Find an image by its stored path, even where the folders have another layout."""
 
 import time
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from fgsn.data.images import walk_images
@@ -8,22 +9,22 @@ from fgsn.errors import FgsnError
 from fgsn.files import inside, is_file
 
 INDEX_SECONDS = 60.0
-"""How old the index of a folder must be before a name that it lacks has the folder listed again."""
+"""Minimum age of a folder's index before an unknown name causes the folder to be listed again."""
 
 
 class MissingImageError(FgsnError):
-    """A data set names an image that is not there."""
+    """An image that a data set names does not exist."""
 
 
 def find_image(images: Path, name: str) -> Path:
-    """The image stored as `name`, else the one of that base name whose path ends most like it.
+    """The image at `name`, else the one with its base name that shares the longest path ending with it.
 
     Args:
-        images: the folder that `name` is relative to; searched with its subfolders.
+        images: the folder that `name` is relative to, searched recursively.
         name: a relative path with forward slashes.
 
     Raises:
-        MissingImageError: there is none, or several are equally alike.
+        MissingImageError: there is none, or several match equally well.
         FgsnError: the name leaves the folder.
     """
     expected = inside(images, name)
@@ -32,16 +33,16 @@ def find_image(images: Path, name: str) -> Path:
     parts = PurePosixPath(expected.relative_to(images).as_posix()).parts
     candidates = _named(images.absolute(), parts[-1])
     if not candidates:
-        raise MissingImageError(f"image '{name}' is not in {images}, nor is one of that base name in its subfolders")
-    alike = [_shared_ending(candidate.relative_to(images.absolute()).parts, parts) for candidate in candidates]
-    best = [candidate for candidate, score in zip(candidates, alike, strict=True) if score == max(alike)]
+        raise MissingImageError(f"image '{name}' is not in {images}, and no image in its subfolders has that base name")
+    shared = [_shared_ending(candidate.relative_to(images.absolute()).parts, parts) for candidate in candidates]
+    best = [candidate for candidate, score in zip(candidates, shared, strict=True) if score == max(shared)]
     if len(best) > 1:
         raise MissingImageError(f"image '{name}' is not in {images}, and could be {best[0]} or {best[1]}")
     return images / best[0].relative_to(images.absolute())
 
 
 class _Index:
-    """The images below a folder by base name, as they were at one time."""
+    """The images below a folder by base name, at one point in time."""
 
     def __init__(self, folder: Path) -> None:
         self.made = time.monotonic()
@@ -54,10 +55,10 @@ _indexes: dict[Path, _Index] = {}
 
 
 def _named(images: Path, base: str) -> list[Path]:
-    """The images of that base name.
+    """The images with that base name.
 
-    Listing tens of thousands of files takes long on a network file system, so it is done once, and again only when a
-    name is unknown (images that arrived later), at most once a minute.
+    Listing tens of thousands of files is slow on a network file system, so it is done once, and again only for unknown
+    names (images added later), at most once a minute.
     """
     index = _indexes.get(images)
     if index is None or (base not in index.files and time.monotonic() - index.made > INDEX_SECONDS):
@@ -67,9 +68,6 @@ def _named(images: Path, base: str) -> list[Path]:
 
 def _shared_ending(one: tuple[str, ...], other: tuple[str, ...]) -> int:
     """Number of equal parts at the end of two paths."""
-    count = 0
-    for a, b in zip(reversed(one), reversed(other), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+    return sum(
+        1 for _ in takewhile(lambda parts: parts[0] == parts[1], zip(reversed(one), reversed(other), strict=False))
+    )

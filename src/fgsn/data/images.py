@@ -1,20 +1,19 @@
-"""Images come in: decoding, sizes, and lists of what to read.
+"""Read images, their sizes, and lists of them.
 
-The EXIF orientation is deliberately not applied: correspondences, poses and label maps refer to pixels as they are
-stored in the file.
+The EXIF orientation is deliberately ignored: correspondences, poses and label maps refer to pixels as stored in the
+file.
 """
 
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from fgsn.config.base import OnBadImage
 from fgsn.errors import FgsnError
 from fgsn.files import inside, is_file, read_lines
 from fgsn.progress import say
@@ -23,15 +22,15 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".t
 
 
 @contextmanager
-def opened_image(path: Path | str, formats: list[str] | None = None) -> Iterator[Image.Image]:
-    """Open an image file with Pillow, and turn every way in which it can be broken into one line.
+def open_image(path: Path | str, formats: list[str] | None = None) -> Iterator[Image.Image]:
+    """Open an image file with Pillow; every way in which it can be broken becomes a one-line error.
 
     Args:
         path: the file.
-        formats: Pillow's names of the formats that it may have; None for all.
+        formats: Pillow's names of the accepted formats; None accepts all.
 
     Raises:
-        FgsnError: the file is missing, is no image, is truncated or broken, or is absurdly large.
+        FgsnError: the file is missing, not an image, truncated, broken or far too large.
     """
     try:
         with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
@@ -43,49 +42,44 @@ def opened_image(path: Path | str, formats: list[str] | None = None) -> Iterator
     except FileNotFoundError:
         raise FgsnError(f"image {path} does not exist") from None
     except UnidentifiedImageError:
-        raise FgsnError(f"{path} is not an image that can be read (or it is cut off at its very start)") from None
+        raise FgsnError(f"{path} is not an image, or is cut off near its start") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        raise FgsnError(f"image {path} has more than {limit} million pixels; refused, make it smaller") from None
+        raise FgsnError(f"image {path} has more than {limit} million pixels; make it smaller") from None
     except Exception as error:  # Pillow's decoders raise almost anything on broken files
         why = " ".join(str(error).split()) or type(error).__name__
         raise FgsnError(f"image {path} is broken or cut off: {why}") from None
 
 
-@dataclass(frozen=True)
-class OnBadImage:
-    """What to do about an image that cannot be read: `skip` says so and goes on, `stop` ends the command."""
-
-    policy: Literal["stop", "skip"]
-
-    @contextmanager
-    def passed_over(self) -> Iterator[None]:
-        """Ends the body where an image of it cannot be read, and says so; stops instead where that is the policy."""
-        try:
-            yield
-        except FgsnError as error:
-            if self.policy == "stop":
-                raise
-            say(f"{error}; left out")
+@contextmanager
+def skip_bad_image(on_bad_image: OnBadImage) -> Iterator[None]:
+    """Leave the body where an image cannot be read and report it; with "stop", raise the error instead."""
+    try:
+        yield
+    except FgsnError as error:
+        if on_bad_image == "stop":
+            raise
+        say(f"{error}; left out")
 
 
 def read_image(path: Path | str) -> np.ndarray:
     """Read an image as 8-bit RGB.
 
     Grey and palette images become RGB, an alpha channel is dropped, 16 bits are scaled to 8 over their full range, and
-    of an animation the first frame is taken.
+    an animation gives its first frame.
 
     Returns:
-        (H, W, 3) uint8 array of its own memory.
+        (H, W, 3) uint8, a new array.
 
     Raises:
-        FgsnError: the image is missing, broken, cut off, absurdly large, or holds floating-point pixels.
+        FgsnError: the image is missing, broken, cut off, far too large, or has floating-point pixels.
     """
-    with opened_image(path) as image:
+    with open_image(path) as image:
         if image.mode == "F":
-            raise FgsnError(f"image {path} holds floating-point pixels; save it with 8 or 16 bits")
+            raise FgsnError(f"image {path} has floating-point pixels; save it with 8 or 16 bits")
         if image.mode.startswith("I"):
-            return np.repeat(_eight_bits(np.asarray(image))[:, :, None], 3, axis=2)
+            grey = np.round(np.clip(np.asarray(image), 0, 65535) / 257).astype(np.uint8)  # 65535 becomes 255
+            return np.repeat(grey[:, :, None], 3, axis=2)
         if "transparency" in image.info:
             image = image.convert("RGBA")
         return np.array(image.convert("RGB"))
@@ -95,25 +89,24 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """Width and height of an image in pixels, without decoding it.
 
     Raises:
-        FgsnError: the file is missing or is no image.
+        FgsnError: the file is missing or not an image.
     """
-    with opened_image(path) as image:
+    with open_image(path) as image:
         return image.size
 
 
 def list_images(path: Path | str) -> list[tuple[Path, str]]:
-    """List the images that `path` stands for.
+    """List the images of a file, a folder or a text list.
 
     Args:
-        path: an image, a folder (searched with its subfolders; hidden files are left out) or a text file with one image
-            path per line, relative to the folder of the text file, to `images` in there, or to the working folder.
+        path: an image, a folder (including subfolders, without hidden files) or a text file with one image
+            path per line, relative to the folder of the list, to its subfolder `images`, or to the working folder.
 
     Returns:
-        For each image its absolute path and its name, which is relative and mirrors the folders; in the order of the
-        text file, else sorted by name.
+        The absolute path and the relative name (with folders) of each image, in list order or sorted by name.
 
     Raises:
-        FgsnError: the path or a listed image does not exist, or there is no image at all.
+        FgsnError: the path or a listed image does not exist, or there are no images.
     """
     path = Path(path)
     if path.is_dir():
@@ -125,12 +118,12 @@ def list_images(path: Path | str) -> list[tuple[Path, str]]:
     else:
         found = _listed(path)
     if not found:
-        raise FgsnError(f"{path} holds no images (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise FgsnError(f"{path} contains no images (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
     return found
 
 
 def walk_images(root: Path) -> list[Path]:
-    """All images below a folder, sorted by relative name; links to folders are followed once each."""
+    """All images below a folder, sorted by relative name; each linked folder is followed once."""
     seen: set[str] = set()
     found = []
     for folder, folders, files in os.walk(root, followlinks=True):
@@ -148,13 +141,8 @@ def _is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
-def _eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """16-bit grey values to 8 bits: 0 stays 0 and 65535 becomes 255."""
-    return np.round(np.clip(pixels, 0, 65535) / 257).astype(np.uint8)
-
-
 def _listed(path: Path) -> list[tuple[Path, str]]:
-    """The images of a text list; absolute ones are named relative to the folder that they share."""
+    """The images of a text list; absolute paths are named relative to their common folder."""
     lines = read_lines(path)
     absolute = [line for line in lines if Path(line).is_absolute()]
     shared = Path(os.path.commonpath([Path(line).parent for line in absolute])) if absolute else Path()

@@ -1,4 +1,4 @@
-"""Pictures of correspondences: points of two images side by side, and where in an image points lie."""
+"""Pictures of correspondences: matched points in two images side by side, and coverage maps."""
 
 import colorsys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
 
 HEIGHT = 420
-"""Pixels that each image of a pair is high in the picture."""
+"""Height in pixels of each image in the picture."""
 MOST_POINTS = 400
 LINES = 12
 WRONG = (255, 40, 40)
@@ -24,12 +24,12 @@ def pair_picture(
     wrong: np.ndarray | None = None,
     title: str = "",
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Two images side by side; equal colours mark what corresponds, a few lines lead the eye.
+    """Two images side by side; equal colours mark corresponding points, a few lines guide the eye.
 
     Args:
         images: reference and target, RGB.
-        points: (N, 2) x, y in each; row n of both belongs together.
-        wrong: (N,) which points look wrong; they are drawn in red with a line each.
+        points: (N, 2) x, y in each; row n of both is one correspondence.
+        wrong: (N,) which points look wrong; drawn in red, each with a line.
         title: one line of text above.
 
     Raises:
@@ -37,7 +37,7 @@ def pair_picture(
     """
     count = len(points[0])
     if len(points[1]) != count:
-        raise FgsnError(f"{count} points of one image and {len(points[1])} of the other are not pairs")
+        raise FgsnError(f"{count} points in one image and {len(points[1])} in the other are not pairs")
     wrong = np.zeros(count, bool) if wrong is None else wrong
     scales = [HEIGHT / image.shape[0] for image in images]
     small = [
@@ -76,11 +76,11 @@ def read_pair_picture(
 def coverage_picture(
     shares: Sequence[Float[np.ndarray, "rows columns"]], names: Sequence[str]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Maps of where in an image correspondences lie, side by side: dark where there are none.
+    """Coverage maps side by side, dark where an image has no correspondences.
 
     Args:
-        shares: for each map, the share of points in every part of the image.
-        names: what stands above each.
+        shares: per map, the share of the points in every cell of the image.
+        names: title of each map.
     """
     cell, gap = 24, 12
     rows, columns = shares[0].shape
@@ -99,13 +99,13 @@ def coverage_picture(
 
 
 def _some(count: int, wrong: np.ndarray) -> np.ndarray:
-    """Rows to draw: all wrong ones (on top), and of the others as many as can be told apart."""
+    """Rows to draw: up to MOST_POINTS good points, then (on top) as many wrong ones."""
     good, bad = np.nonzero(~wrong)[0], np.nonzero(wrong)[0]
     keep = np.linspace(0, len(good) - 1, min(MOST_POINTS, len(good))).round().astype(int) if len(good) else []
     return np.concatenate([good[keep], bad[:MOST_POINTS]]).astype(int)
 
 
 def _colour(across: float, down: float) -> tuple[int, int, int]:
-    """A colour that tells where in the reference a point lies: hue from left to right, lighter further up."""
+    """A colour by position in the reference: hue from left to right, lighter further up."""
     red, green, blue = colorsys.hls_to_rgb(0.85 * float(np.clip(across, 0, 1)), 0.7 - 0.35 * float(down), 0.9)
     return round(255 * red), round(255 * green), round(255 * blue)

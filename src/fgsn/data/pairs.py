@@ -18,12 +18,12 @@ PAD_VALUE = 127
 
 @dataclass(frozen=True)
 class PairSample:
-    """Two square crops and the matches between them; everything a training step needs of one pair."""
+    """Two square crops and the matches between them: everything that a training step needs from one pair."""
 
     clean: UInt8[np.ndarray, "side side 3"]
-    """The reference crop as it is: what the frozen network labels."""
+    """The unchanged reference crop, which the frozen network labels."""
     reference: UInt8[np.ndarray, "side side 3"]
-    """The reference crop, tinted: what is learnt from."""
+    """The reference crop with colour jitter, for training."""
     target: UInt8[np.ndarray, "side side 3"]
     inside: tuple[int, int]
     """Rows and columns of feature cells of the reference crop that lie on the image, not on padding."""
@@ -35,7 +35,7 @@ class PairSample:
     file: Path
     """The correspondence file."""
     instead_of: tuple[str, ...] = ()
-    """What is wrong with the pairs in whose place this one was taken, a line each."""
+    """Problems of the pairs that this one replaces, a line each."""
 
 
 def pair_sample(
@@ -47,9 +47,9 @@ def pair_sample(
         path: correspondence file.
         images: folder that its image names are relative to.
         side: side of the crops in pixels, 8 n + 1; smaller images are padded.
-        short_side: images are resized to this shorter side first; 0 leaves them.
+        short_side: images are resized to this shorter side first; 0 keeps their size.
         jitter: strength of the random colour changes.
-        rng: decides.
+        rng: random generator.
     """
     pair = read_correspondences(path, images)
     centre = int(rng.integers(len(pair.points_ref))) if len(pair.points_ref) else None
@@ -78,14 +78,14 @@ def cells_of(points: Float[np.ndarray, "points 2"]) -> Int64[np.ndarray, "points
 
 
 def _inside(crop: np.ndarray) -> tuple[int, int]:
-    """Rows and columns of feature cells that lie on a crop before it is padded."""
+    """Rows and columns of feature cells of a crop before padding."""
     return (crop.shape[0] - 1) // STRIDE + 1, (crop.shape[1] - 1) // STRIDE + 1
 
 
 def _crop(
     image: Path, points: np.ndarray, centre: int | None, side: int, short_side: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The window around point `centre`, moved to lie inside the image, and all points in its pixels."""
+    """The window around point `centre`, shifted into the image, and all points in its pixel coordinates."""
     original = read_image(image)
     pixels = resized(original, short_side)
     points = scaled_points(points, original.shape, pixels.shape)

@@ -1,83 +1,63 @@
-"""Make a data set ready for training: split it by place, list its reference images and their key points.
+"""Prepare a data set for training: split it by place, list its reference images and their key points.
 
-The split is by place, never by file: two pairs of one place are on the same side, so that validation pairs show
-streets that training has not seen.
+The split is by place, never by file: all pairs of one place are on the same side, so validation pairs show streets that
+training has not seen.
 """
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import h5py
 import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
 
 from fgsn.config import PrepareSettings
-from fgsn.data.correspondences import missing_images, read_correspondences
-from fgsn.data.dataset import (
-    PLACES,
-    REFERENCE_LIST,
-    REFERENCE_POINTS,
-    TRAIN_LIST,
-    VALIDATION_LIST,
-    Dataset,
-)
-from fgsn.data.find_image import MissingImageError
+from fgsn.data.correspondences import read_correspondences
+from fgsn.data.dataset import PLACES, REFERENCE_LIST, REFERENCE_POINTS, TRAIN_LIST, VALIDATION_LIST, Dataset
+from fgsn.data.pair_files import PairFile, read_pair_files
 from fgsn.errors import FgsnError
 from fgsn.files import atomic_write, natural_order, write_json, write_text, write_yaml
 from fgsn.progress import say, tracked
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One correspondence file: its own name, the names of its images, and how many points it holds."""
-
-    file: str
-    reference: str
-    target: str
-    points: int
-
-    @property
-    def images(self) -> tuple[str, str]:
-        """Both images, reference first."""
-        return self.reference, self.target
-
-
 def prepare(settings: PrepareSettings) -> dict[str, Any]:
-    """Split a data set by place, list its reference images, and gather their key points.
+    """Split a data set by place, list its reference images, and collect their key points.
 
     Writes into the data set: corr_train.txt, corr_val.txt, reference_image_names.txt, reference_points.h5, places.json,
     results.json and config.yaml.
 
     Returns:
-        Counts of pairs, places, conditions and points; under `failed`, lines that say what cannot be used.
+        Counts of pairs, places, conditions and points; under `failed`, lines that explain what cannot be used.
 
     Raises:
-        FgsnError: the folder is no data set, or no correspondence file in it can be used; then nothing is written.
+        FgsnError: the folder is not a data set, or none of its pairs can be used; nothing is written then.
     """
     dataset = Dataset.open(settings.dataset)
-    pairs, failed = read_pairs(dataset)
+    missing, broken = [], []
+    pairs = [pair for pair, _ in read_pair_files(dataset, missing, broken)]
+    failed = missing + broken
     usable = [pair for pair in pairs if pair.points > 0]
     if not usable:
-        why = "they hold no points" if pairs else "put the data set's correspondence_*.mat there"
+        why = "they contain no points" if pairs else "put the correspondence_*.mat of the data set there"
         raise FgsnError(
             f"no usable correspondence file in {dataset.correspondence_data}: {failed[0] if failed else why}"
         )
     place_of, source = find_places(dataset, usable)
     places = {place_of(pair.reference) for pair in usable}
     if settings.split == "end":
-        _, held_out = split_end(sorted(places), settings.validation_share)
+        _, held_out = split_end(places, settings.validation_share)
     else:
-        _, held_out = split_places(sorted(places), settings.validation_share, settings.seed)
-    training, validation = divide(usable, place_of, held_out)
+        _, held_out = split_places(places, settings.validation_share, settings.seed)
+    training, validation = split_pairs(usable, place_of, held_out)
     if not training:
         raise FgsnError(
-            f"every pair in {dataset.root} shows what a validation pair shows; "
+            f"every pair in {dataset.root} shows a place that a validation pair also shows; "
             "try --split end, or --validation-share 0 to keep all pairs for training"
         )
 
-    # While the lists change there is no training list, so an interrupted run leaves a data set that is not prepared.
+    # Without a training list while the lists change, an interrupted run leaves a data set that is not prepared.
     (dataset.root / TRAIN_LIST).unlink(missing_ok=True)
     key_points = write_reference_points(dataset, training)
     _write_list(dataset, REFERENCE_LIST, (pair.reference for pair in training))
@@ -106,104 +86,75 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
     return results
 
 
-def read_pairs(dataset: Dataset) -> tuple[list[Pair], list[str]]:
-    """Read every correspondence file once: the pairs, and what is wrong with the others.
+def find_places(dataset: Dataset, pairs: Sequence[PairFile]) -> tuple[Callable[[str], str], str]:
+    """The place that each image shows.
 
-    There is one line for each broken file, and one for each folder of images/ that lacks images.
-    """
-    pairs, failed, waiting = [], [], False
-    files = dataset.correspondence_files()
-    for path in tracked(files, "reading correspondences", len(files), unit=" files"):
-        try:
-            found = read_correspondences(path, dataset.images)
-        except MissingImageError:
-            waiting = True
-            continue
-        except FgsnError as error:
-            failed.append(str(error))
-            continue
-        reference, target = dataset.name(found.reference), dataset.name(found.target)
-        pairs.append(Pair(path.name, reference, target, len(found.weights)))
-    return pairs, (missing_images(files, dataset.images) if waiting else []) + failed
-
-
-def find_places(dataset: Dataset, pairs: Sequence[Pair]) -> tuple[Callable[[str], str], str]:
-    """What place an image shows.
-
-    dataset.yaml knows; without it, images tied by pairs show one place. Where that ties everything together (the frames
-    of a drive, each matched to its neighbours), every reference image is a place of its own.
+    dataset.yaml may define it; otherwise images connected by pairs show one place. Where that connects everything (the
+    frames of a drive, each matched to its neighbours), every reference image is a place of its own.
 
     Returns:
-        A function from the name of an image to the name of its place, and where the places come from.
+        A function from the name of an image to the name of its place, and the source of the places.
     """
     if "places" in dataset.yaml:
         return dataset.place, "dataset.yaml"
-    tied = tie_images(pairs)
-    if len(set(tied.values())) > 1 or len({pair.reference for pair in pairs}) == 1:
-        return tied.__getitem__, "shared images"
+    connected = connected_images(pairs)
+    if len(set(connected.values())) > 1 or len({pair.reference for pair in pairs}) == 1:
+        return connected.__getitem__, "shared images"
     return lambda name: name, "reference images"
 
 
-def tie_images(pairs: Iterable[Pair]) -> dict[str, str]:
-    """The connected components of images under pairs, each named after its first reference image in name order.
+def connected_images(pairs: Sequence[PairFile]) -> dict[str, str]:
+    """The connected components of images under pairs, by image; each is named after its first reference image by name.
 
-    A reference image names the component, so that new target conditions do not rename places.
+    Reference images give the names, so that new target conditions do not rename places.
     """
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
+    components = DisjointSet(image for pair in pairs for image in pair.images)
+    for pair in pairs:
+        components.merge(*pair.images)
     names: dict[str, str] = {}
-    pairs = list(pairs)
-    for pair in pairs:
-        parent[root(pair.target)] = root(pair.reference)
-    for pair in pairs:
-        component = root(pair.reference)
-        names[component] = min(pair.reference, names.get(component, pair.reference))
-    return {image: names[root(image)] for image in list(parent)}
+    for reference in sorted({pair.reference for pair in pairs}):
+        names.setdefault(components[reference], reference)
+    return {image: names[components[image]] for image in components}
 
 
-def split_places(places: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+def split_places(places: Iterable[str], share: float, seed: int) -> tuple[list[str], list[str]]:
     """Split places into training and validation, without replacement.
 
-    A pure function of the set of names, the share and the seed: order and machine do not matter, and a larger share
-    only adds places to the validation side.
+    A pure function of the set of names, the share and the seed, on every machine; a larger share only adds places to
+    the validation side.
 
     Args:
-        places: names of places; repeated ones count once.
+        places: names of places; repeated names count once.
         share: share of the places for validation, between 0 and 1.
-        seed: another seed gives another split.
+        seed: selects the split.
 
     Returns:
-        Names of training and of validation places, each sorted. Both sides have one place at least when there are two;
-        a single place is for training.
+        Names of training and of validation places, each sorted. Each side has at least one place if there are two; a
+        single place is for training.
     """
     ranked = sorted(set(places), key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))
     count = _validation_count(len(ranked), share)
     return sorted(ranked[count:]), sorted(ranked[:count])
 
 
-def split_end(places: Sequence[str], share: float) -> tuple[list[str], list[str]]:
-    """Split places so that the last ones in name order (numbers by value) are for validation.
+def split_end(places: Iterable[str], share: float) -> tuple[list[str], list[str]]:
+    """Split places so that the last in name order (numbers by value) are for validation.
 
-    Honest for a drive along a road, where neighbouring places overlap: only the border has neighbours on both sides.
+    The right split for a drive along a road, where neighbouring places overlap: only those at the border have
+    neighbours on both sides.
     """
     ordered = sorted(set(places), key=lambda name: (natural_order(name), name))
     count = len(ordered) - _validation_count(len(ordered), share)
     return sorted(ordered[:count]), sorted(ordered[count:])
 
 
-def divide(
-    pairs: Sequence[Pair], place_of: Callable[[str], str], held_out: Iterable[str]
-) -> tuple[list[Pair], list[Pair]]:
+def split_pairs(
+    pairs: Sequence[PairFile], place_of: Callable[[str], str], held_out: Iterable[str]
+) -> tuple[list[PairFile], list[PairFile]]:
     """Training and validation pairs; the place of a pair is that of its reference image.
 
-    A pair of a training place that shows a place of a validation pair all the same, through its target or because they
-    share an image, is in neither.
+    A pair of a training place that also shows the place of a validation pair, through its target or a shared image, is
+    in neither.
     """
     held_out = set(held_out)
     validation = [pair for pair in pairs if place_of(pair.reference) in held_out]
@@ -212,11 +163,11 @@ def divide(
     return training, validation
 
 
-def write_reference_points(dataset: Dataset, training: Iterable[Pair]) -> int:
+def write_reference_points(dataset: Dataset, training: Iterable[PairFile]) -> int:
     """Write the key points of every reference image: the points of all its training pairs, each point once.
 
     Returns:
-        How many points were written.
+        Number of points written.
     """
     files: Mapping[str, list[str]] = defaultdict(list)
     for pair in training:
@@ -226,40 +177,38 @@ def write_reference_points(dataset: Dataset, training: Iterable[Pair]) -> int:
         atomic_write(dataset.root / REFERENCE_POINTS) as aside,
         h5py.File(aside, "w", libver="earliest") as output,
     ):
-        for image in tracked(sorted(files), "gathering key points", len(files), unit=" images"):
-            # Read again rather than kept from before: all points of a large set do not fit into memory.
+        for image in tracked(sorted(files), "collecting key points", len(files), unit=" images"):
+            # Read again instead of kept: the points of a large data set do not fit into memory.
             every = [
                 read_correspondences(dataset.correspondence_data / file, dataset.images).points_ref
                 for file in files[image]
             ]
             points = np.unique(np.concatenate(every), axis=0)
-            # The whole relative path is the key, so equal base names of two cameras stay apart.
+            # The key is the whole relative path, since two cameras may use equal base names.
             output.create_dataset(image, data=points, track_times=False)
             total += len(points)
     return total
 
 
 def _warn_of_shares(settings: PrepareSettings, training: int, validation: int, places: int) -> None:
-    """Places may hold unequal numbers of pairs, so the shares of pairs may be far from what was asked."""
+    """Report a share of validation pairs far from the request: places differ in their numbers of pairs."""
     if settings.validation_share == 0:
         return
     if not validation:
         say(f"{settings.dataset} shows one place only, so there are no validation pairs")
     elif not 0.5 < validation / (training + validation) / settings.validation_share < 2:
         say(
-            f"validation has {validation} of {training + validation} pairs, since places are whole and only {places}; "
-            "another --seed or --validation-share changes that"
+            f"validation has {validation} of {training + validation} pairs, since places (here {places}) stay whole; "
+            "change --seed or --validation-share for another split"
         )
 
 
 def _validation_count(places: int, share: float) -> int:
-    """How many of so many places are for validation: the share, but never all or none of two or more; 0 is none."""
-    if share == 0:
-        return 0
-    return min(max(round(share * places), 1), places - 1) if places >= 2 else 0
+    """Number of validation places: about the share, but never all or none of two or more; a share of 0 gives none."""
+    return min(max(round(share * places), 1), places - 1) if places >= 2 and share else 0
 
 
-def _images(pairs: Iterable[Pair]) -> set[str]:
+def _images(pairs: Iterable[PairFile]) -> set[str]:
     return {image for pair in pairs for image in pair.images}
 
 

@@ -1,4 +1,4 @@
-"""Resizing images to a shorter side, and where points land."""
+"""Resize images to a given shorter side, and move points with them."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from PIL import Image
 def resized(
     pixels: UInt8[np.ndarray, "height width 3"], short_side: int
 ) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """The image with its shorter side resized to `short_side` pixels (bilinear with antialiasing); 0 leaves it."""
+    """The image with its shorter side resized to `short_side` pixels (bilinear, antialiased); 0 keeps the size."""
     height, width = resized_shape(pixels.shape, short_side)
     if (height, width) == pixels.shape[:2]:
         return pixels

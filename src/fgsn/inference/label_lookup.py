@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fgsn.data.images import opened_image
+from fgsn.data.images import open_image
 from fgsn.errors import FgsnError
 from fgsn.files import is_file
 from fgsn.inference.label_maps import read_label_map
@@ -44,7 +44,7 @@ def fitting_label_map(folder: Path, name: str, size: tuple[int, int]) -> Path:
     file = find_label_map(folder, name)
     if file is None:
         raise FgsnError(f"{folder} has no label map of '{name}'; run fgsn segment on it")
-    with opened_image(file, ["PNG"]) as image:
+    with open_image(file, ["PNG"]) as image:
         width, height = image.size
     if (width, height) != tuple(size):
         raise FgsnError(f"{file} is {width} x {height} pixels, but the camera is {size[0]} x {size[1]}")

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from fgsn.data.images import opened_image
+from fgsn.data.images import open_image
 from fgsn.errors import FgsnError
 from fgsn.files import atomic_write
 from fgsn.inference.colours import palette as default_palette
@@ -83,7 +83,7 @@ def read_palette(path: Path | str) -> np.ndarray:
 
 def _open(path: Path | str) -> tuple[Image.Image, int]:
     try:
-        with opened_image(path, ["PNG"]) as image:
+        with open_image(path, ["PNG"]) as image:
             image.load()
     except FgsnError as error:
         if not Path(path).exists():

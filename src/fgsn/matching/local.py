@@ -6,11 +6,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from scipy.spatial import KDTree
 
+from fgsn.geometry.local_affine import fit_affine
+
 Points = Float[np.ndarray, "points 2"]
 
 NEIGHBOURS = 12
 _STIFFNESS = 0.3  # regularises the local affine map towards a translation, where neighbours leave it open
-_ROUNDS = 4  # of reweighting
 
 
 def locally_consistent(
@@ -67,13 +68,8 @@ def predict(points_ref: Points, points_tgt: Points, at: Points, noise: float) ->
     design = np.concatenate([np.ones_like(offset[..., :1]), offset], axis=2)
     shift = (points_tgt - points_ref)[rows]
     near = np.exp(-((distance / reach) ** 2))
-    residual = np.zeros_like(near)
-    fit = np.zeros((len(at), 3, 2))
-    for _ in range(_ROUNDS):
-        weighted = design * (near / (1.0 + (residual / noise) ** 2))[:, :, None]
-        left = np.einsum("nki,nkj->nij", weighted, design) + np.diag([1e-9, _STIFFNESS, _STIFFNESS])
-        fit = np.linalg.solve(left, np.einsum("nki,nkj->nij", weighted, shift))
-        residual = np.linalg.norm(design @ fit - shift, axis=2)
+    damping = np.diag([1e-9, _STIFFNESS, _STIFFNESS])
+    fit, residual = fit_affine(design, shift, damping, lambda off: near / (1.0 + (off / noise) ** 2))
     spread = np.sqrt((near * residual**2).sum(axis=1) / near.sum(axis=1))
     return Prediction(at + fit[:, 0], spread, distance[:, -1], _surrounded(offset))
 

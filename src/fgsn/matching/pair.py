@@ -23,7 +23,7 @@ class MatchedPair:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedPair:
     """A pair without reliable correspondences."""
 
     reference: str
@@ -32,3 +32,6 @@ class Refused:
     """Name of the target image, or of the condition if none of its images shows the same place."""
     reason: str
     """The reason, in a few words."""
+
+
+PairResult = MatchedPair | RefusedPair

@@ -10,7 +10,7 @@ from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.matching.densify import densify, largest_good_error, smoothed
 from fgsn.matching.features import Features
-from fgsn.matching.pair import MatchedPair, Refused
+from fgsn.matching.pair import MatchedPair, RefusedPair
 from fgsn.matching.two_view import LEAST_MATCHES, TwoView, verify
 from fgsn.progress import Meter
 
@@ -23,7 +23,7 @@ def match_images(
     dense: bool = False,
     cameras: Mapping[str, Camera] | None = None,
     workers: int | None = 0,
-) -> Iterator[MatchedPair | Refused]:
+) -> Iterator[MatchedPair | RefusedPair]:
     """Find the correspondences of pairs of images, with progress; cached matches are reused.
 
     Args:
@@ -46,21 +46,21 @@ def match_images(
 
 def match_pair(
     features: Features, reference: str, target: str, dense: bool = False, cameras: Mapping[str, Camera] | None = None
-) -> MatchedPair | Refused:
+) -> MatchedPair | RefusedPair:
     """Find the correspondences of one pair; see `match_images`."""
     try:
         view, points_ref, points_tgt = verified_matches(features, reference, target, cameras)
     except FgsnError as error:
-        return Refused(reference, target, str(error))
+        return RefusedPair(reference, target, str(error))
     if view.refusal:
-        return Refused(reference, target, view.refusal)
+        return RefusedPair(reference, target, view.refusal)
     sizes = features[reference].size, features[target].size
     refined = smoothed(points_ref[view.inliers], points_tgt[view.inliers], view, sizes)
     inside = ((refined[1] >= 0) & (refined[1] <= np.array(sizes[1]) - 1)).all(axis=1)
     good = inside & (refined[2] < largest_good_error(sizes))
     columns = [column[good] for column in refined]
     if good.sum() < LEAST_MATCHES:
-        return Refused(reference, target, f"only {good.sum()} of {len(good)} verified matches are accurate enough")
+        return RefusedPair(reference, target, f"only {good.sum()} of {len(good)} verified matches are accurate enough")
     if dense:
         more = densify(points_ref[view.inliers], points_tgt[view.inliers], view, sizes)
         apart = (

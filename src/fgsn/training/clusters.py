@@ -10,7 +10,7 @@ from fgsn.clustering.codebook import Codebook
 from fgsn.config import TrainSettings
 from fgsn.data.augment import generator
 from fgsn.data.dataset import Dataset
-from fgsn.data.images import OnBadImage, read_image
+from fgsn.data.images import read_image, skip_bad_image
 from fgsn.data.pairs import cells_of
 from fgsn.data.resize import resized_shape, scaled_points
 from fgsn.errors import FgsnError
@@ -22,11 +22,11 @@ def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings,
     """Sample features of all reference images of the training pairs, whiten them and cluster them."""
     images = [(data, image) for data in sets for image in data.reference_images("train")]
     rows: dict[int, Tensor] = {}
-    mine, on_bad = ranks.share(range(len(images))), OnBadImage(settings.on_bad_image)
+    mine = ranks.share(range(len(images)))
     for index in tracked(mine, "features of reference images", len(mine)):
         data, image = images[index]
         pixels = None
-        with on_bad.passed_over():
+        with skip_bad_image(settings.on_bad_image):
             pixels = read_image(image)
         if pixels is None:
             continue

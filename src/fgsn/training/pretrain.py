@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from fgsn.config import PretrainSettings
 from fgsn.data.augment import generator, jittered, padded, random_window, scaled
-from fgsn.data.images import OnBadImage, read_image
+from fgsn.data.images import read_image, skip_bad_image
 from fgsn.data.labelled import IGNORE, LabelledSet, Sample, open_labelled
 from fgsn.data.pairs import PairSample
 from fgsn.data.resize import resized
@@ -117,7 +117,7 @@ def segmentation_metrics(
     classes = model.classes or ()
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     for labelled, sample in samples:
-        with OnBadImage(on_bad_image).passed_over():
+        with skip_bad_image(on_bad_image):
             truth = labelled.read_label(sample)
             confusion += confusion_of(truth, model.segment(sample.image), *confusion.shape)
     return confusion_metrics(confusion, classes)

@@ -20,7 +20,7 @@ from fgsn import ranks
 from fgsn.config import TrainSettings
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
-from fgsn.data.images import OnBadImage
+from fgsn.data.images import skip_bad_image
 from fgsn.data.pairs import PairSample
 from fgsn.errors import FgsnError
 from fgsn.evaluation.label_metrics import collapse_note
@@ -278,15 +278,14 @@ def _validate(model: Model, pairs: Sequence[tuple[Dataset, Path]], settings: Tra
     """Metrics on (at most `validation_pairs`, always the same) validation pairs."""
     every = max(1, -(-len(pairs) // settings.validation_pairs))
     model.network.eval()
-    on_bad = OnBadImage(settings.on_bad_image)
     read = {}
     for data, path in pairs[::every]:
-        with on_bad.passed_over():
+        with skip_bad_image(settings.on_bad_image):
             read[path] = data, read_correspondences(path, data.images)
     places = {pair.reference: f"{data.root} {data.place(pair.reference)}" for data, pair in read.values()}
 
     def labels(image: Path) -> np.ndarray:
-        with on_bad.passed_over():
+        with skip_bad_image(settings.on_bad_image):
             return model.segment(image)
         return np.zeros((0, 0), np.int64)  # no point lies inside
 

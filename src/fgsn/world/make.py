@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fgsn.config import WorldSettings
-from fgsn.data.completed import finished
+from fgsn.data.completed import completed_results
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.prepare import split_places
 from fgsn.files import write_json, write_yaml
@@ -42,7 +42,7 @@ def make_world(settings: WorldSettings) -> dict[str, object]:
     """
     root = settings.out
     made_with = {key: value for key, value in settings.as_dict().items() if key not in _FREE}
-    done = finished(root, made_with, "world")
+    done = completed_results(root, made_with, "world")
     if done is not None:
         return done
     write_yaml(root / "config.yaml", settings.as_dict())

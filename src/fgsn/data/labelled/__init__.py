@@ -1,4 +1,4 @@
-"""Labelled image sets for supervised training; every format registers itself when its module is imported."""
+"""Labelled image sets for supervised training; importing a module registers its format."""
 
 from fgsn.data.labelled.camvid import CAMVID_CLASSES
 from fgsn.data.labelled.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_IDS, annotated_set

@@ -10,7 +10,7 @@ CAMVID_CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
 SEGNET_ROOT = "/SegNet/CamVid/"
-"""Where the lists of the SegNet release claim that its files lie."""
+"""Prefix of all paths in the lists of the SegNet release."""
 
 
 @labelled_format("camvid")
@@ -29,15 +29,15 @@ def _listed(root: Path, name: str) -> list[Sample]:
     for line in read_lines(path):
         parts = line.split()
         if len(parts) != 2:
-            raise FgsnError(f"{path}: a line should be 'image label', not '{line}'")
+            raise FgsnError(f"{path}: a line should read 'image label', not '{line}'")
         samples.append(Sample(*(inside(root, part.removeprefix(SEGNET_ROOT)) for part in parts)))
     if not samples:
-        raise FgsnError(f"{path} holds no samples")
+        raise FgsnError(f"{path} contains no samples")
     missing = [file for sample in samples for file in (sample.image, sample.label) if not is_file(file)]
     if missing:
         folder = missing[0].parent
         raise FgsnError(
             f"{path}: {len(missing)} of {2 * len(samples)} files are missing, first {missing[0]}; "
-            f"{'download or unpack that folder again' if folder.is_dir() else f'there is no folder {folder}'}"
+            f"{'download or unpack that folder again' if folder.is_dir() else f'the folder {folder} does not exist'}"
         )
     return samples

@@ -1,4 +1,4 @@
-"""Cityscapes in 19 classes, and other sets that store Cityscapes' labelIds."""
+"""Cityscapes in 19 classes, and other sets with Cityscapes labelIds."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -36,12 +36,12 @@ def open_segmented(root: Path) -> LabelledSet:
 
 @labelled_format("world")
 def open_world(root: Path) -> LabelledSet:
-    """Open segmented_images/ of an synthetic town in Cityscapes' 19 classes."""
+    """Open segmented_images/ of a synthetic town in Cityscapes' 19 classes."""
     return _open_segmented("world", root)
 
 
 def annotated_set(root: Path, splits: Iterable[str]) -> LabelledSet:
-    """The annotated images of a data set in these folders of segmented_images/, as what to validate on.
+    """The annotated images of a data set in these folders of segmented_images/, as a validation set.
 
     Raises:
         FgsnError: a folder is missing or empty, or a file has no counterpart.
@@ -63,5 +63,5 @@ def _open_segmented(name: str, root: Path) -> LabelledSet:
 
 def _annotated(root: Path, split: str) -> list[Sample]:
     folder = root / "segmented_images" / split
-    advice = "a data set has its annotated images in imgs/ and their label maps of the same name in annos/"
+    advice = "a data set keeps annotated images in imgs/ and their label maps, with the same names, in annos/"
     return paired(folder / "imgs", folder / "annos", ("", ".png"), advice)

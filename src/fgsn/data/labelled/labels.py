@@ -1,4 +1,4 @@
-"""What a labelled set is, and how the folders of one are read without overlooking what is missing."""
+"""Labelled image sets, their registry, and how images and label maps are paired."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fgsn.data.images import image_size, opened_image, walk_images
+from fgsn.data.images import image_size, open_image, walk_images
 from fgsn.errors import FgsnError, UsageError, nearest
 
 IGNORE = 255
@@ -18,7 +18,7 @@ MOVING_CLASSES = frozenset(
         "ground animal", "car mount", "ego vehicle",
     }
 )  # fmt: skip
-"""Classes of all formats, in small letters, that are not where they were when one comes back."""
+"""Lower-case names of movable classes in all formats."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,31 @@ class LabelledSet:
     training: list[Sample]
     validation: list[Sample]
     train_ids: Mapping[int, int]
-    """Train id of every stored id that may occur; 255 where a pixel is to be ignored."""
+    """Train id of every valid stored id; 255 for pixels to ignore."""
 
     def read_label(self, sample: Sample) -> np.ndarray:
         """Read a label map.
 
         Returns:
-            (H, W) uint8 train ids, the size of the image; 255 = ignore.
+            (H, W) uint8 train ids at the size of the image; 255 = ignore.
 
         Raises:
-            FgsnError: the label map is missing or broken, holds an unknown id, or is not of the image's size.
+            FgsnError: the label map is missing or broken, contains an unknown id, or differs in size from the image.
         """
-        with opened_image(sample.label) as image:
+        with open_image(sample.label) as image:
             if image.mode not in ("L", "P", "1"):
                 raise FgsnError(
-                    f"{sample.label} should hold one 8-bit label id per pixel, but its mode is {image.mode}"
+                    f"{sample.label} should contain one 8-bit label id per pixel, but its mode is {image.mode}"
                 )
             stored = np.asarray(image).astype(np.uint8)
         size = image_size(sample.image)
         if stored.shape[::-1] != size:
             width, height = stored.shape[::-1]
             raise FgsnError(f"{sample.label} is {width} x {height}, but its image is {size[0]} x {size[1]}")
-        if len(self.train_ids) < 256:  # looking is most of the work on large label maps
+        if len(self.train_ids) < 256:  # this check takes most of the time on large label maps
             unknown = stored[~self._known[stored]]
             if unknown.size:
-                raise FgsnError(f"{sample.label} holds label id {unknown.min()}, which {self.name} does not know")
+                raise FgsnError(f"{sample.label} contains label id {unknown.min()}, which {self.name} does not define")
         return self._table[stored]
 
     @cached_property
@@ -94,36 +94,36 @@ def open_labelled(spec: str) -> LabelledSet:
     """Open the labelled set "FORMAT:PATH", for example "camvid:data/camvid".
 
     Raises:
-        UsageError: the format is unknown or the form is another.
-        FgsnError: the folder is missing or incomplete; says what is missing.
+        UsageError: the format is unknown, or `spec` is not FORMAT:PATH.
+        FgsnError: the folder is missing or incomplete; the message says what is missing.
     """
     name, separator, path = spec.partition(":")
     if not separator or not path:
-        raise UsageError(f"labelled data are given as FORMAT:PATH, for example camvid:data/camvid, not '{spec}'")
+        raise UsageError(f"give labelled images as FORMAT:PATH, for example camvid:data/camvid, not '{spec}'")
     if name not in FORMATS:
-        raise UsageError(f"unknown format '{name}' of labelled data; {nearest(name, FORMATS)}")
+        raise UsageError(f"unknown format '{name}' of labelled images; {nearest(name, FORMATS)}")
     root = Path(path)
     if not root.is_dir():
-        raise FgsnError(f"{root} is not a folder; {name} labels are expected in there")
+        raise FgsnError(f"{root} is not a folder; give the folder of the {name} images and labels")
     return FORMATS[name](root)
 
 
 def paired(images: Path, labels: Path, ends: tuple[str, str], advice: str) -> list[Sample]:
-    """Pair the images of one folder with the label maps of another, with their subfolders, by relative name.
+    """Pair images and label maps of two folders (and subfolders) by relative name.
 
     Args:
         images: folder of the images.
         labels: folder of the label maps.
-        ends: how names of images and of label maps end; an end without suffix (`.jpg`) stands for any image suffix.
-        advice: what to do when a folder or a file is missing, the end of the error.
+        ends: name endings of images and of label maps; one without a suffix such as `.jpg` allows any image suffix.
+        advice: what to do if a folder or file is missing; the error ends with it.
 
     Raises:
-        FgsnError: a folder is missing or empty, or a file of one has no counterpart in the other; says how many.
+        FgsnError: a folder is missing or empty, or files have no counterpart; the message says how many.
     """
     found = [_by_key(folder, end, advice) for folder, end in zip((images, labels), ends, strict=True)]
     keys = sorted(found[0].keys() | found[1].keys())
     if not keys:
-        raise FgsnError(f"{images} holds no images and {labels} no label maps; {advice}")
+        raise FgsnError(f"{images} contains no images and {labels} no label maps; {advice}")
     for folder, files, end, kind in zip((images, labels), found, ends, ("images", "label maps"), strict=True):
         lacking = [key for key in keys if key not in files]
         if lacking:
@@ -133,7 +133,7 @@ def paired(images: Path, labels: Path, ends: tuple[str, str], advice: str) -> li
 
 
 def _by_key(folder: Path, end: str, advice: str) -> dict[str, Path]:
-    """The images of a folder whose names end so, by relative path without that end."""
+    """The images of a folder with that name ending, by relative path without the ending."""
     if not folder.is_dir():
         raise FgsnError(f"the folder {folder} is missing; {advice}")
     files = {file.relative_to(folder).as_posix(): file for file in walk_images(folder)}

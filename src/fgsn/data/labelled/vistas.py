@@ -25,14 +25,14 @@ UNLABELLED = VISTAS_CLASSES.index("Unlabeled")
 CONFIGS = ("config_v1.2.json", "config.json")
 LANE_MARKING = "lane marking"
 LANE_MARKING_ID = 50
-"""The labelId that lane markings get in a conversion with them; no class of Cityscapes has it."""
+"""The labelId of lane markings in converted label maps; no Cityscapes class uses it."""
 CONVERTED = {False: "labels_cityscapes", True: "labels_cityscapes_lanes"}
-"""Folders of converted label maps in a split, without and with lane markings."""
+"""Folder of converted label maps in a split, without and with lane markings."""
 
 
 @labelled_format("vistas")
 def open_vistas(root: Path) -> LabelledSet:
-    """Open Vistas v1.2 in its own 66 classes: <split>/images and <split>/labels; what is unlabelled is ignored."""
+    """Open Vistas v1.2 in its own 66 classes: <split>/images and <split>/labels; unlabelled pixels are ignored."""
     classes, ignored = _classes(root)
     training, validation = (
         paired(root / split / "images", vistas_labels(root, split), (".jpg", ".png"), _unpack(root)) for split in SPLITS
@@ -43,7 +43,7 @@ def open_vistas(root: Path) -> LabelledSet:
 
 @labelled_format("vistas-cityscapes")
 def open_vistas_cityscapes(root: Path) -> LabelledSet:
-    """Open converted Vistas in Cityscapes' 19 classes; a conversion with lane markings will do, they are road then."""
+    """Open converted Vistas in Cityscapes' 19 classes; a conversion with lane markings works too (as road)."""
     lanes = not any((root / split / CONVERTED[False]).is_dir() for split in SPLITS)
     lanes = lanes and any((root / split / CONVERTED[True]).is_dir() for split in SPLITS)
     return _open_converted("vistas-cityscapes", root, lanes, CITYSCAPES_CLASSES, CITYSCAPES_CLASSES.index("road"))
@@ -62,7 +62,7 @@ def vistas_labels(root: Path, split: str) -> Path:
 
 
 def _open_converted(name: str, root: Path, lanes: bool, classes: tuple[str, ...], lane_class: int) -> LabelledSet:
-    command = f"run fgsn convert-vistas {root}{' --lane-markings' if lanes else ''}, which goes on where it stopped"
+    command = f"run fgsn convert-vistas {root}{' --lane-markings' if lanes else ''}, which resumes where it stopped"
     training, validation = (
         paired(root / split / "images", root / split / CONVERTED[lanes], (".jpg", ".png"), command) for split in SPLITS
     )
@@ -70,18 +70,20 @@ def _open_converted(name: str, root: Path, lanes: bool, classes: tuple[str, ...]
 
 
 def _classes(root: Path) -> tuple[tuple[str, ...], set[int]]:
-    """Readable names by label id, and the ids that are not to be learnt; from the release's config if there is one."""
+    """Readable names by label id, and the ids to ignore; from the config of the release if there is one."""
     path = next((root / name for name in CONFIGS if (root / name).is_file()), None)
     if path is None:
         return VISTAS_CLASSES, {UNLABELLED}
     labels: Any = read_json(path).get("labels")
     if not isinstance(labels, list) or not all(isinstance(label, dict) and label.get("readable") for label in labels):
-        raise FgsnError(f"{path} should hold a list 'labels' with a name 'readable' in each")
+        raise FgsnError(f"{path} should contain a list 'labels' with a name 'readable' in each entry")
     if len(labels) != len(VISTAS_CLASSES):
-        raise FgsnError(f"{path} has {len(labels)} labels, but Vistas v1.2 has 66; this is another version of Vistas")
+        raise FgsnError(
+            f"{path} has {len(labels)} labels, but Vistas v1.2 has 66; this is a different version of Vistas"
+        )
     ignored = {index for index, label in enumerate(labels) if label.get("evaluate") is False}
     return tuple(str(label["readable"]) for label in labels), ignored | {UNLABELLED}
 
 
 def _unpack(root: Path) -> str:
-    return f"unpack Mapillary Vistas v1.2 in {root}, it brings training/ and validation/ with images/ and labels/"
+    return f"unpack Mapillary Vistas v1.2 in {root}: training/ and validation/, each with images/ and labels/"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fgsn.data.pair_check import FEWEST, disagreement, looks_wrong
+from fgsn.data.pair_consistency import FEWEST, outlier_mask, prediction_errors
 
 SIZE = (640, 480)
 
@@ -22,17 +22,17 @@ def plane(count, seed, noise=0.0):
 @given(st.integers(FEWEST, 200), st.integers(0, 10_000))
 def test_points_on_one_plane_agree_exactly(count, seed):
     points, moved, _ = plane(count, seed)
-    off, around = disagreement(points, moved)
+    off, around = prediction_errors(points, moved)
     assert off.max() < 0.05
     assert around.max() < 0.05
-    assert not looks_wrong(points, moved, SIZE).any()
+    assert not outlier_mask(points, moved, SIZE).any()
 
 
 def test_the_disagreement_is_about_the_noise():
     """A point and the fit through its 12 neighbours are both noisy: a little above the noise of the point alone."""
     for noise in (0.5, 2.0, 5.0):
         points, moved, _ = plane(800, 0, noise)
-        median = np.median(disagreement(points, moved)[0])
+        median = np.median(prediction_errors(points, moved)[0])
         alone = noise * np.sqrt(2 * np.log(2))  # median length of a two-dimensional normal vector
         assert alone < median < 1.7 * alone
 
@@ -41,26 +41,26 @@ def test_wrong_points_are_found_and_right_ones_are_not_blamed():
     points, moved, rng = plane(400, 1, noise=1.0)
     wrong = rng.random(400) < 0.15
     moved[wrong] = rng.uniform((0, 0), SIZE, (wrong.sum(), 2))
-    found = looks_wrong(points, moved, SIZE)
+    found = outlier_mask(points, moved, SIZE)
     assert found[wrong].mean() > 0.85
     assert found[~wrong].mean() < 0.02
 
 
 def test_where_nothing_agrees_everything_looks_wrong():
     points, moved, rng = plane(300, 2)
-    assert looks_wrong(points, rng.permutation(moved), SIZE).mean() > 0.8
+    assert outlier_mask(points, rng.permutation(moved), SIZE).mean() > 0.8
 
 
 def test_equal_points_and_few_points_do_no_harm():
     same = np.zeros((40, 2))
-    assert np.isfinite(disagreement(same, same)[0]).all()
+    assert np.isfinite(prediction_errors(same, same)[0]).all()
     few = np.random.default_rng(0).uniform(0, 100, (FEWEST - 1, 2))
-    assert np.isnan(disagreement(few, few)[0]).all()
-    assert not looks_wrong(few, few, SIZE).any()
-    assert len(disagreement(np.empty((0, 2)), np.empty((0, 2)))[0]) == 0
+    assert np.isnan(prediction_errors(few, few)[0]).all()
+    assert not outlier_mask(few, few, SIZE).any()
+    assert len(prediction_errors(np.empty((0, 2)), np.empty((0, 2)))[0]) == 0
 
 
 @pytest.mark.parametrize("count", [FEWEST, FEWEST + 3])
 def test_fewer_points_than_neighbours(count):
     points, moved, _ = plane(count, 3)
-    assert disagreement(points, moved)[0].max() < 0.01
+    assert prediction_errors(points, moved)[0].max() < 0.01
