@@ -64,9 +64,7 @@ def test_any_other_number_is_a_cluster_model_with_its_codebook(theirs, tmp_path)
     assert model.classes is None
     assert model.codebook is not None
     assert model.codebook.clusters == model.clusters == 20
-    with pytest.raises(
-        FgsnError, match=r"has 20 clusters of 512 numbers, but .* requires 7 clusters of 512; they"
-    ):
+    with pytest.raises(FgsnError, match=r"has 20 clusters of 512 numbers, but .* requires 7 clusters of 512; they"):
         run(theirs(7), tmp_path, codebook=tmp_path / "centroids_0.h5")
 
 
