@@ -15,7 +15,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import fgsn
-from fgsn.cli import COMMANDS, Output, documented_fields, field_help
+from fgsn.cli import COMMANDS, Output, documented_fields, field_help, own_first
 from fgsn.config import Positional, Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -55,7 +55,7 @@ def reference() -> str:
     ]
     shared = {field.name for field in fields(Settings)}
     for name, command in COMMANDS.items():
-        own = [field for field in fields(command.settings) if field.name not in shared]
+        own = [field for field in own_first(command.settings) if field.name not in shared]
         parts += [f"## `fgsn {name}`", cleandoc(command.settings.__doc__ or "")]
         if command.shared:
             parts.append("It can run in several processes, started by torchrun.")

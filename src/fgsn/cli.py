@@ -11,7 +11,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import Field, dataclass, field, fields, make_dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -160,13 +160,18 @@ def field_help(owner: type) -> dict[str, str]:
     return {name: text for node in classes for name, _, text in documented_fields(node)}
 
 
+def own_first(owner: type) -> list[Field[Any]]:
+    """The fields of a dataclass, those of its base classes last."""
+    bases = [{one.name for one in fields(base)} for base in owner.__mro__[1:-1]]
+    return sorted(fields(owner), key=lambda one: sum(one.name in names for names in bases))
+
+
 def _options(owner: type, values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """The fields of a class as tyro shows them, those of every command last; `values` replace their defaults."""
+    """The fields of a class as tyro shows them, `own_first`; `values` replace their defaults."""
     from tyro import conf
 
     kinds, texts = get_type_hints(owner, include_extras=True), field_help(owner)
-    common = {one.name for one in fields(config.Settings)}
-    for one in sorted(fields(owner), key=lambda one: one.name in common):
+    for one in own_first(owner):
         kind, default = kinds[one.name], values.get(one.name, one.default)
         hint = "" if default is None else None  # the text says what None means
         arg = partial(conf.arg, help=texts[one.name], help_behavior_hint=hint)

@@ -94,8 +94,8 @@ def test_sift_key_points_find_the_points_that_colmap_numbers(tmp_path):
         query = "SELECT rows, cols, data FROM keypoints JOIN images USING (image_id) WHERE name = ?"
         count, columns, data = database.execute(query, (name,)).fetchone()
         key_points = np.frombuffer(data, np.float32).reshape(count, columns)[:, :2].astype(float) - 0.5
-        first, last = files.first_key_point[image : image + 2]
-        numbered = np.array([rows.get(int(number), -1) for number in files.key_point_ids[first:last]])
+        first, last = files.first_keypoint[image : image + 2]
+        numbered = np.array([rows.get(int(number), -1) for number in files.keypoint_ids[first:last]])
         found = points_at(key_points, labelled.pixels_of(image), labelled.points_of(image), labelled.observations)
         has_point = numbered >= 0
         assert has_point.sum() > 500

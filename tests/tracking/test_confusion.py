@@ -6,7 +6,6 @@ import torch
 
 from fgsn.data.correspondences import Correspondences
 from fgsn.errors import FgsnError
-from fgsn.models.model_file import write_model_file
 from fgsn.tracking.confusion import Confusion
 
 
@@ -51,23 +50,14 @@ def test_a_label_never_seen_says_nothing():
     assert rows[0] == pytest.approx((np.array([80, 10, 10]) + 10 * rows[2]) / 110, abs=1e-5)
 
 
-def test_saved_and_read_back(tmp_path):
-    confusion = Confusion(np.random.default_rng(0).integers(0, 9, (7, 7)))
-    confusion.save(tmp_path / "confusion.safetensors")
-    assert np.array_equal(Confusion.load(tmp_path / "confusion.safetensors").counts, confusion.counts)
-
-
-def test_bad_files(tmp_path):
-    maps, _ = pairs_with_labels(3)
+def test_no_correspondences_with_labels():
+    maps, pairs = pairs_with_labels(3)
     with pytest.raises(FgsnError, match="no labelled correspondences to count"):
         Confusion.count(maps.__getitem__, [], 3)
-    path = tmp_path / "x.safetensors"
-    with pytest.raises(FgsnError, match="does not exist"):
-        Confusion.load(path)
-    write_model_file(path, {"counts": torch.zeros(2, 3)}, {"kind": "something"})
-    with pytest.raises(FgsnError, match="no label confusions"):
-        Confusion.load(path)
-    for broken in (torch.ones(2, 3, dtype=torch.int64), -torch.ones(2, 2, dtype=torch.int64), torch.ones(2, 2)):
-        write_model_file(path, {"counts": broken}, {"kind": "label confusion"})
-        with pytest.raises(FgsnError, match="damaged"):
-            Confusion.load(path)
+    with pytest.raises(FgsnError, match="no labelled correspondences to count"):
+        Confusion.count(lambda image: np.full_like(maps[image], 255), pairs, 3)
+    assert Confusion.count(maps.__getitem__, pairs, 3).labels == 3
+    rows = Confusion.count(maps.__getitem__, pairs, 3).probabilities(strength=0.5)
+    assert rows.shape == (3, 3)
+    assert torch.allclose(rows.sum(dim=1), torch.ones(3))
+    assert (rows > 0).all()

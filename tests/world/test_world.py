@@ -276,7 +276,7 @@ def test_wrong_input_is_reported_in_one_line(world, tmp_path):
         make_world(settings(world, seed=4))
     assert "\n" not in str(raised.value)
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(FgsnError, match="is not empty and holds no world"):
+    with pytest.raises(FgsnError, match="is not empty and does not contain a world"):
         make_world(settings(tmp_path))
     with pytest.raises(FgsnError, match="is a file"):
         make_world(settings(tmp_path / "mine.txt"))

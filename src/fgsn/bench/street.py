@@ -77,7 +77,7 @@ def make_map(random: np.random.Generator, count: int, labels: int, length: float
     axis = first + second
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
     half = np.arccos(np.clip((first * second).sum(axis=1), -1, 1)) / 2
-    return Voters(points, found, nearest, farthest, axis, np.maximum(half, np.deg2rad(15)))
+    return Voters(nearest, farthest, axis, np.maximum(half, np.deg2rad(15)), points, found)
 
 
 def make_query(

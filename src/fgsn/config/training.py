@@ -8,7 +8,29 @@ from fgsn.config.base import OnBadImage, Positional, Settings, at_least, check_w
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainSettings(Settings):
+class TrainingSettings(Settings):
+    """Settings that both training loops share."""
+
+    weight_decay: float = 1e-4
+    """Weight decay of all parameters except biases."""
+    freeze_backbone: bool = False
+    """Keep the backbone fixed and train only the head."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the forward pass; weights and gradients stay in float32."""
+    validate_every: int = 500
+    """Steps between validations."""
+    save_every: int = 250
+    """Steps between checkpoints for --resume."""
+    workers: int = 0
+    """Processes that load images; 0: none beside the main process. The results do not depend on it."""
+    on_bad_image: OnBadImage = "skip"
+    """If an image or pair cannot be read: skip it, record it and use the next one, or stop."""
+    resume: bool = False
+    """Continue from the last checkpoint of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings(TrainingSettings):
     """Train a base network on labelled images (supervised), optionally also on correspondences across seasons."""
 
     data: tuple[str, ...]
@@ -19,8 +41,6 @@ class PretrainSettings(Settings):
     """Backbone: tiny, lite (like EfficientNet-Lite0), resnet50, resnet101, or timm/NAME for any timm network."""
     weights: Literal["none", "imagenet", "timm"] = "none"
     """Initial weights: random, ImageNet weights of the installed package (lite), or timm's (timm/…, downloaded)."""
-    freeze_backbone: bool = False
-    """Keep the backbone fixed and train only the head."""
     init: Path | None = None
     """Model to start from instead of --backbone; batch norms stay fixed, and other classes get a new classifier."""
     corr_data: tuple[Path, ...] = ()
@@ -45,22 +65,8 @@ class PretrainSettings(Settings):
     """Initial learning rate of the head; it decays to 0 polynomially."""
     backbone_lr: float = 0.25
     """Learning rate of the backbone relative to that of the head."""
-    weight_decay: float = 1e-4
-    """Weight decay of all parameters except biases."""
     colour_jitter: float = 0.5
     """Strength of the random brightness, contrast, saturation and hue changes of each crop."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the forward pass; weights and gradients stay in float32."""
-    validate_every: int = 500
-    """Steps between validations."""
-    save_every: int = 250
-    """Steps between checkpoints for --resume."""
-    workers: int = 0
-    """Processes that load images; 0: none beside the main process. The results do not depend on it."""
-    on_bad_image: OnBadImage = "skip"
-    """If an image or pair cannot be read: skip it, record it and use the next one, or stop."""
-    resume: bool = False
-    """Continue from the last checkpoint of the run."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,7 +97,7 @@ class ImportSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings(Settings):
+class TrainSettings(TrainingSettings):
     """Train fine-grained labels: cluster the network's features, then learn to predict the clusters in every season."""
 
     data: tuple[Path, ...]
@@ -132,12 +138,8 @@ class TrainSettings(Settings):
     """Initial learning rate; it decays to 0 polynomially."""
     backbone_lr: float = 0.1
     """Learning rate of the pretrained layers relative to that of the new classifiers."""
-    freeze_backbone: bool = False
-    """Keep the backbone fixed and train only the head."""
     power: float = 1.0
     """Power of the polynomial decay of the learning rate."""
-    weight_decay: float = 1e-4
-    """Weight decay of all parameters except biases."""
     clip: float = 5.0
     """Maximum norm of the gradient, for clipping; 0: no clipping (as in the paper)."""
     colour_jitter: float = 0.4
@@ -148,22 +150,10 @@ class TrainSettings(Settings):
     """Dimensions to keep after PCA whitening."""
     kmeans_iterations: int = 20
     """Number of k-means iterations."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the forward pass; weights and gradients stay in float32."""
     compile: bool = False
     """Compile the network (torch.compile): takes a minute or two, then steps are faster on a GPU."""
-    validate_every: int = 500
-    """Steps between validations."""
-    save_every: int = 250
-    """Steps between checkpoints for --resume."""
     validation_pairs: int = 200
     """Maximum number of pairs per validation."""
-    workers: int = 0
-    """Processes that load images; 0: none beside the main process. The results do not depend on it."""
-    on_bad_image: OnBadImage = "skip"
-    """If an image or pair cannot be read: skip it, record it and use the next one, or stop."""
-    resume: bool = False
-    """Continue from the last checkpoint of the run."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

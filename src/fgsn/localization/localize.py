@@ -135,7 +135,7 @@ def prepare_method(settings: LocalizeSettings, labelled: LabelledMap, priors: Pr
         good = labelled.labels >= 0
         if labelled.stationary is not None:
             good &= labelled.stationary[np.maximum(labelled.labels, 0)]
-        voters = Voters(labelled.points, labelled.labels, **vars(labelled.visibility))[good]
+        voters = Voters(points=labelled.points, labels=labelled.labels, **vars(labelled.visibility))[good]
     return MethodContext(settings, labelled, priors, histograms, voters)
 
 

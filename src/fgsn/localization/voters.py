@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from fgsn.geometry.visibility import Visibility
 from fgsn.inference.label_lookup import NO_LABEL
 
 Array = NDArray[np.float64]
@@ -20,21 +21,13 @@ DISTANCE_SLACK = 1.1
 
 
 @dataclass(frozen=True, eq=False)
-class Voters:
+class Voters(Visibility):
     """V labelled map points, and from where each can be seen."""
 
     points: NDArray[np.floating]
     """(V, 3) in the world."""
     labels: NDArray[np.integer]
     """(V,) at least 0."""
-    nearest: NDArray[np.floating]
-    """(V,) distance of the nearest camera that observed the point."""
-    farthest: NDArray[np.floating]
-    """(V,) distance of the farthest one."""
-    axis: NDArray[np.floating]
-    """(V, 3) unit direction from the point to the middle of its viewing cone."""
-    half_angle: NDArray[np.floating]
-    """(V,) half the cone's opening, in radians."""
 
     def __len__(self) -> int:
         return len(self.points)

@@ -29,7 +29,6 @@ def triangulate(
     images: PosedImages,
     keypoints: Sequence[Array],
     matches: Iterable[tuple[int, int, Rows]],
-    largest_error: float = LARGEST_ERROR,
 ) -> Reconstruction:
     """Build a map from keypoints that were matched between images of known pose.
 
@@ -37,7 +36,6 @@ def triangulate(
         images: N images with poses, of one condition.
         keypoints: (K, 2) pixels of every image.
         matches: rows of two images, and (M, 2) rows of the matched keypoints in them.
-        largest_error: in pixels; observations with a larger reprojection error are dropped.
 
     Returns:
         The map; its points are grey.
@@ -49,7 +47,7 @@ def triangulate(
     links = []
     for one, other, rows in matches:
         here, there = keypoints[one][rows[:, 0]], keypoints[other][rows[:, 1]]
-        good = _consistent(images, one, other, here, there, largest_error)
+        good = _consistent(images, one, other, here, there)
         links.append((first[one] + rows[good, 0], first[other] + rows[good, 1]))
     image = np.repeat(np.arange(len(keypoints)), np.diff(first))
     pixels = np.concatenate([np.zeros((0, 2)), *keypoints])
@@ -67,7 +65,7 @@ def triangulate(
         for row in np.unique(image):
             mine = np.nonzero((image == row) & fits)[0]
             off = np.linalg.norm(images.project(row, points[track[mine]])[0] - pixels[mine], axis=1)
-            fits[mine] = off < largest_error
+            fits[mine] = off < LARGEST_ERROR
         track, image, pixels, rays = track[fits], image[fits], pixels[fits], rays[fits]
         often = np.bincount(track, minlength=count) >= 2
         kept, number = often[track], np.cumsum(often) - 1
@@ -112,9 +110,7 @@ def nearest_to_rays(point: Rows, rays: Array, camera_from_world: Pose, count: in
     return points, good
 
 
-def _consistent(
-    images: PosedImages, one: int, other: int, pixels: Array, others: Array, largest_error: float
-) -> NDArray[np.bool_]:
+def _consistent(images: PosedImages, one: int, other: int, pixels: Array, others: Array) -> NDArray[np.bool_]:
     """Which matches (M,) can be triangulated in front of both cameras within the error."""
     count = len(pixels)
     rays = np.concatenate([images.camera(one).rays(pixels), images.camera(other).rays(others)])
@@ -122,7 +118,7 @@ def _consistent(
     points, good = nearest_to_rays(np.tile(np.arange(count), 2), rays, images.camera_from_world[rows], count)
     for row, seen in ((one, pixels), (other, others)):
         off = np.linalg.norm(images.project(row, points)[0] - seen, axis=1)
-        good = good & (off < largest_error)  # False for NaN, behind the camera
+        good = good & (off < LARGEST_ERROR)  # False for NaN, behind the camera
     return good
 
 

@@ -11,9 +11,6 @@ from jaxtyping import Float, Int64
 from fgsn.data.correspondences import Correspondences
 from fgsn.errors import FgsnError
 from fgsn.inference.correspondence_labels import correspondence_labels
-from fgsn.models.model_file import read_model_file, write_model_file
-
-KIND = "label confusion"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,23 +61,3 @@ class Confusion:
         target = counts.sum(axis=0) + 1 / self.labels
         rows = counts + strength * target / target.sum()
         return torch.from_numpy((rows / rows.sum(axis=1, keepdims=True)).astype(np.float32))
-
-    def save(self, path: Path | str) -> None:
-        """Write the counts as .safetensors, atomically."""
-        write_model_file(path, {"counts": torch.from_numpy(self.counts)}, {"kind": KIND})
-
-    @classmethod
-    def load(cls, path: Path | str) -> "Confusion":
-        """Read a file written by `save`.
-
-        Raises:
-            FgsnError: the file is missing or damaged, or contains something else.
-        """
-        tensors, header = read_model_file(path)
-        counts = tensors.get("counts", torch.zeros(0)).numpy()
-        if header.get("kind") != KIND:
-            raise FgsnError(f"{path} contains no label confusions; count them again on the training correspondences")
-        square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] > 0
-        if not square or counts.dtype.kind != "i" or (counts < 0).any() or not counts.any():
-            raise FgsnError(f"{path}: label confusions should be (K, K) counts; it is damaged")
-        return cls(counts)

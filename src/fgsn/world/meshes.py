@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.floating[Any]]  # float32 in practice; NumPy's types cannot express it
-Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
