@@ -45,7 +45,6 @@ def permutation_bias(a: np.ndarray, b: np.ndarray, seed: int = 0, permutations: 
     """Bias of the plug-in estimate: its value when b is shuffled over the points.
 
     The corrected estimate is too low for labels that share much: shuffled, they spread over more cells.
-
     A few permutations are enough, since the estimate hardly varies between them.
     """
     rng = np.random.default_rng(seed)
