@@ -38,7 +38,7 @@ from fgsn.training.train import train
 from fgsn.world import make_world
 from fgsn.world.studio import REFERENCE
 
-METRICS = ("information_bits", "information_bits_permutation", "kappa", "match_lift")
+METRICS = ("information_bits_same_view", "information_bits_permutation", "kappa", "match_lift")
 
 
 def sources(world: Path, truth: Truth, out: Path) -> dict[str, Callable[[], dict[str, Any]]]:

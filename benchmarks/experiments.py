@@ -93,7 +93,7 @@ def grid_table(results: Results) -> str:
         for start in STARTS:
             key = (*setting, start)
             for metric, form in (
-                ("information_bits", "{:.2f}"),
+                ("information_bits_same_view", "{:.2f}"),
                 ("kappa", "{:.3f}"),
                 ("match_lift", "{:.1f}"),
                 ("clusters_used", "{:.0f}"),
@@ -151,7 +151,7 @@ def contrast_table(results: Results) -> str:
         ),
     ]
     for name, differences in choices:
-        bits, kappa = differences("information_bits"), differences("kappa")
+        bits, kappa = differences("information_bits_same_view"), differences("kappa")
         wins = [f"{sum(value > 0 for value in values)} of {len(values)}" for values in (bits, kappa)]
         lines.append(f"| {name} | {len(bits)} | {fmean(bits):+.2f} | {fmean(kappa):+.3f} | {wins[0]} | {wins[1]} |")
     return "\n".join(lines)
@@ -169,17 +169,17 @@ def findings(results: Results) -> str:
     def series(metric: str, form: str) -> str:
         return ", ".join(f"{form.format(value(k, metric))} at {k}" for k in LABELS)
 
-    def effect(axis: str, first: str, second: str, metric: str = "information_bits", **fixed: Any) -> float:
+    def effect(axis: str, first: str, second: str, metric: str = "information_bits_same_view", **fixed: Any) -> float:
         return fmean(results.differences(axis, first, second, metric, **fixed))
 
-    chance = 2 * (results.noise("information_bits", "seg") or 0.0)
-    bits = {k: value(k, "information_bits") for k in LABELS}
+    chance = 2 * (results.noise("information_bits_same_view", "seg") or 0.0)
+    bits = {k: value(k, "information_bits_same_view") for k in LABELS}
     best = max(bits, key=lambda k: bits[k])
     gains = {
         (metric, how): [
             effect("corr", "with_corr", "without_corr", metric, start="seg", clustered=how, clusters=k) for k in LABELS
         ]
-        for metric in ("information_bits", "kappa")
+        for metric in ("information_bits_same_view", "kappa")
         for how in CLUSTERED
     }
 
@@ -215,7 +215,7 @@ def findings(results: Results) -> str:
         ),
         (
             "L_corr matters more the finer the labels",
-            [rise("information_bits"), rise("kappa")],
+            [rise("information_bits_same_view"), rise("kappa")],
             f"From seg, at {', '.join(map(str, LABELS))} labels L_corr adds {listed('information_bits', '{:+.2f}')} "
             f"in bits, and {listed('kappa', '{:+.3f}')} in kappa.",
         ),
@@ -250,13 +250,20 @@ def page() -> str:
     results = Results([read_json(path) for path in stored])
     paper, base = (read_json(DOCS / "results" / f"{name}.json") for name in ("paper", "small_base"))
     rows = [row for rows in results.rows.values() for row in rows]
-    noise = {start: [results.noise(metric, start) for metric in ("information_bits", "kappa")] for start in STARTS}
+    noise = {
+        start: [results.noise(metric, start) for metric in ("information_bits_same_view", "kappa")] for start in STARTS
+    }
     spread = " ".join(
         f"From {start}, the standard deviation between seeds is {bits:.2f} bits and {kappa:.3f} kappa (median)."
         for start, (bits, kappa) in noise.items()
         if bits is not None and kappa is not None
     )
-    fallen = [(key, row) for key, found in results.rows.items() for row in found if row["information_bits"] < COLLAPSED]
+    fallen = [
+        (key, row)
+        for key, found in results.rows.items()
+        for row in found
+        if row["information_bits_same_view"] < COLLAPSED
+    ]
     cpu = fmean(row["cpu_seconds"] for row in rows)
     seeds = f"{len(stored)} seeds; means are shown" if len(stored) > 1 else "one seed"
     return f"""# Experiments
@@ -289,7 +296,7 @@ results. `benchmarks/experiments.py` writes it from `docs/results/`; the sweep f
 ## All runs
 
 Bits are `information_bits`, lift is `match_lift`, used is the number of labels that occur. The base network's own
-classes have {base["information_bits"]:.2f} bits, kappa {base["kappa"]:.3f}, lift {base["match_lift"]:.1f}.
+classes have {base["information_bits_same_view"]:.2f} bits, kappa {base["kappa"]:.3f}, lift {base["match_lift"]:.1f}.
 {len(rows)} runs, {cpu:.0f} seconds of processor time each; `docs/results/small_seed*.csv` has every value.
 
 {grid_table(results)}

@@ -63,7 +63,7 @@ INTRINSICS = "PINHOLE 1024 768 868.993378 866.063001 525.942323 420.042529"
 GAP = 3
 WINDOW = 0.02  # the default of fgsn localize
 RIGHT, WRONG = 10.0, 25.0
-METRICS = ("information_bits", "kappa", "match_lift", "clusters_used")
+METRICS = ("information_bits_same_view", "kappa", "match_lift", "clusters_used")
 MATCHERS = {
     "sift": ("sift", 2048),
     "sift, no ratio test": ("sift-unfiltered", 2048),

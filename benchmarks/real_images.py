@@ -32,7 +32,14 @@ from fgsn.evaluation.measure import measure
 from fgsn.inference.model import Model, load
 from fgsn.training.train import train
 
-METRICS = ("information_bits", "information_bits_permutation", "kappa", "agreement", "match_lift", "clusters_used")
+METRICS = (
+    "information_bits_same_view",
+    "information_bits_permutation",
+    "kappa",
+    "agreement",
+    "match_lift",
+    "clusters_used",
+)
 TRAINED_SHARE = 0.6
 
 

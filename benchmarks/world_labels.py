@@ -13,7 +13,7 @@ from fgsn.cli import show
 from fgsn.config import DemoSettings
 from fgsn.demo.demo import demo
 
-METRICS = ("information_bits", "information_bits_permutation", "kappa", "agreement", "match_lift")
+METRICS = ("information_bits_same_view", "information_bits_permutation", "kappa", "agreement", "match_lift")
 
 
 def main() -> None:

@@ -31,15 +31,17 @@ from fgsn.training.train import train
 
 SECTIONS = ("train", "evaluate", "grid", "runs")
 METRICS = (
-    "information_bits",
+    "kappa_position_controlled",
+    "match_lift_position_controlled",
+    "information_bits_position_controlled",
+    "information_bits_same_view",
     "information_bits_permutation",
-    "information_bits_heldout",
     "kappa",
     "match_lift",
     "clusters_used",
 )
 """Label metrics in the table; evaluate/results.json of each run contains all of them."""
-SHORT = ("information_bits", "kappa", "match_lift", "clusters_used", "cpu_seconds")
+SHORT = ("kappa_position_controlled", "information_bits_position_controlled", "kappa", "clusters_used", "cpu_seconds")
 """Columns that fit a terminal."""
 
 

@@ -24,7 +24,10 @@ def test_the_demo_ends_with_metrics_a_model_and_a_page(tmp_path: Path) -> None:
     for metrics in stored["labels"].values():
         assert set(metrics["conditions"]) == {"snow", "night"}
         assert metrics["points"] > 0
-    assert stored["labels"]["fgsn"]["information_bits"] == results["labels"]["fgsn"]["information_bits"]
+    assert (
+        stored["labels"]["fgsn"]["information_bits_same_view"]
+        == results["labels"]["fgsn"]["information_bits_same_view"]
+    )
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "data:image/" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -45,6 +48,6 @@ def test_the_shipped_base_network_fits_the_world() -> None:
 @pytest.mark.slow
 def test_labels_learnt_across_conditions_beat_the_rest(tmp_path: Path) -> None:
     labels = demo.demo(DemoSettings(out=tmp_path / "demo", quick=True, seed=7))["labels"]
-    bits = {name: metrics["information_bits"] for name, metrics in labels.items()}
+    bits = {name: metrics["information_bits_same_view"] for name, metrics in labels.items()}
     assert bits["fgsn"] > bits["fgsn_without_corr"]
     assert bits["fgsn"] > 1.5 * bits["base"]

@@ -91,9 +91,12 @@ def test_evaluate_measures_every_condition_and_writes_everything(world, tmp_path
     assert set(results["conditions"]) == {"snow", "night"}
     assert results["clusters_used"] > 3
     assert results["conditions"]["snow"]["kappa"] > 0.6 > results["conditions"]["night"]["kappa"]
-    assert results["information_bits_interval"] is not None
+    assert results["information_bits_same_view_interval"] is not None
     assert results["failed"] == []
-    assert "note" not in results
+    assert "same image position" in results["note"], "800 points in small images are too few"
+    assert results["controls"]["grid"]["clusters"] == results["clusters"]
+    assert results["controls"]["grid"]["agreement"] < 1
+    assert 0 < results["kappa_crop"] <= 1
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == json.loads(json.dumps(results))
     assert read_yaml(tmp_path / "out" / "config.yaml")["split"] == "validation"
     labels, clusters = read_label_map(tmp_path / "out" / "labels" / "snow" / "cam" / "3.png")
@@ -160,8 +163,8 @@ def test_a_broken_image_is_named_and_its_pairs_left_out(tmp_path):
 def test_one_place_has_no_interval_and_says_so(tmp_path):
     data, model = make_dataset(tmp_path / "data", places=1), make_model(tmp_path / "model.safetensors")
     results = evaluate(settings((data, model), tmp_path / "out"))
-    assert results["information_bits_interval"] is None
-    assert "places" in results["note"]
+    assert results["kappa_position_controlled"] is None
+    assert "in another place" in results["note"]
 
 
 def test_an_empty_split_is_an_error(world, tmp_path):

@@ -189,11 +189,11 @@ def test_the_best_model_is_that_of_the_most_information(run, monkeypatch, tmp_pa
     def scripted(model, pairs, settings):
         assert len(pairs) == 2
         weights.append(model.network.classifier.weight.clone())
-        return dict.fromkeys(module.VALIDATION_METRICS, 0.0) | {"information_bits": next(information)}
+        return dict.fromkeys(module.VALIDATION_METRICS, 0.0) | {"information_bits_same_view": next(information)}
 
     monkeypatch.setattr(module, "_validate", scripted)
     results = run()
-    assert (results["best"]["step"], results["best"]["information_bits"]) == (6, 0.7)
+    assert (results["best"]["step"], results["best"]["information_bits_same_view"]) == (6, 0.7)
     assert torch.equal(fgsn.load(tmp_path / "run").network.classifier.weight, weights[1])
     last = read_model_file(tmp_path / "run" / "checkpoints" / "last.safetensors")[0]
     assert torch.equal(last["network.classifier.weight"], weights[2])

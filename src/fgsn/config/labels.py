@@ -83,10 +83,15 @@ class EvaluateSettings(Settings):
     split: Literal["validation", "train", "all"] = "validation"
     """Which image pairs to measure on."""
     resamples: int = 200
-    """Random halves of the places to draw for the interval of information_bits; 0: no interval."""
+    """Random halves of the places to draw for the intervals; 0: no intervals."""
+    baseline: Path | None = None
+    """Base network to measure beside the model, such as the one that it was trained from: a control."""
+    moved_views: int = 200
+    """Target images to look at through moved views, at most; 0: none. Each costs two more label maps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        at_least(self, moved_views=0)
         at_least(self, resamples=0)
 
 

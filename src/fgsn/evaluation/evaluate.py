@@ -1,13 +1,17 @@
 """fgsn evaluate: how well do the labels of a model survive the change of condition?"""
 
+from pathlib import Path
 from typing import Any
 
 from fgsn.config import EvaluateSettings
-from fgsn.evaluation.inputs import open_inputs
+from fgsn.evaluation.inputs import Inputs, open_inputs
+from fgsn.evaluation.label_cache import LabelCache
 from fgsn.evaluation.label_metrics import collapse_note
-from fgsn.evaluation.measure import measure
+from fgsn.evaluation.measure import HEADLINE, measure
+from fgsn.evaluation.moved_views import moved_view_metrics
 from fgsn.evaluation.semantic import annotated_images, semantic_metrics
 from fgsn.files import write_json, write_yaml
+from fgsn.inference.model import Model, load
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
@@ -17,39 +21,42 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     networks. docs/label_metrics.md explains the metrics.
 
     Returns:
-        The contents of `results.json`: the label metrics, the same under `conditions`, the metrics of
-        `semantic_metrics` where the data set has annotated images, and `failed`, the images that could not be read;
-        their pairs are left out.
+        The contents of `results.json`: the metrics of `measure` and `moved_view_metrics`, the same under `conditions`,
+        those of a blind grid and of --baseline under `controls`, the metrics of `semantic_metrics` where the data set
+        has annotated images, and `failed`, the images that could not be read; their pairs are left out.
 
     Raises:
         FgsnError: model or data set are broken, or the split has no correspondences.
     """
     inputs = open_inputs(settings)
-    dataset, model, cache = inputs.dataset, inputs.model, inputs.cache
+    dataset, model = inputs.dataset, inputs.model
     annotated = annotated_images(dataset.root, settings.split)
-    failed = cache.fill(model, [image for pair in inputs.pairs for image in (pair.reference, pair.target)])
-    pairs = [pair for pair in inputs.pairs if not {pair.reference, pair.target} & failed.keys()]
-    metrics = measure(
-        cache.labels,
-        pairs,
-        model.clusters,
-        dataset.place,
-        dataset.condition,
-        settings.resamples,
-        settings.seed,
-    )
+    pairs, failed, metrics = _measured(inputs, model, inputs.cache, settings)
+    grid = metrics.pop("grid")
     results = {
         "model": str(settings.model),
         "data": str(settings.data),
         "split": settings.split,
-        "pairs": len(pairs),
+        "pairs": pairs,
         "clusters": model.clusters,
         **metrics,
+        "controls": {"grid": {"clusters": model.clusters, **grid}},
     }
+    if settings.baseline:
+        base = load(settings.baseline, settings.device)
+        cache = LabelCache(settings.out / "baseline", settings.baseline, dataset)
+        _, _, found = _measured(inputs, base, cache, settings)
+        del found["grid"]
+        results["controls"]["base"] = {"clusters": base.clusters, **found}
     semantic, unread = semantic_metrics(model, annotated)
     results |= semantic
     notes: list[str] = []
-    if settings.resamples and metrics["information_bits_interval"] is None:
+    if metrics[HEADLINE] is None:
+        notes.append(
+            f"no {HEADLINE}: only {metrics['points_position_controlled']} correspondences have a false partner at the "
+            "same image position in another place"
+        )
+    elif settings.resamples and metrics[f"{HEADLINE}_interval"] is None:
         notes.append(f"no interval: it needs 4 or more places, and there are {metrics['places']}")
     if model.classes is None:
         notes.append(collapse_note(metrics["clusters_used"], model.clusters))
@@ -59,3 +66,20 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)
     return results
+
+
+def _measured(
+    inputs: Inputs, model: Model, cache: LabelCache, settings: EvaluateSettings
+) -> tuple[int, dict[Path, str], dict[str, Any]]:
+    """The number of pairs that could be measured, the images that could not be read, and the metrics of a model."""
+    dataset = inputs.dataset
+    failed = cache.fill(model, [image for pair in inputs.pairs for image in (pair.reference, pair.target)])
+    pairs = [pair for pair in inputs.pairs if not {pair.reference, pair.target} & failed.keys()]
+    metrics = measure(
+        cache.labels, pairs, model.clusters, dataset.place, dataset.condition, settings.resamples, settings.seed
+    )
+    if settings.moved_views:
+        metrics |= moved_view_metrics(
+            cache.labels, model.segment, pairs, model.clusters, dataset.place, settings.moved_views, settings.seed
+        )
+    return len(pairs), failed, metrics

@@ -1,6 +1,7 @@
-"""Metrics of labels at correspondences: do they survive the change of condition, and how informative are they?
+"""Same-view metrics of labels at correspondences: do they survive the change of condition, how informative are they?
 
-docs/label_metrics.md explains them.
+They are comparable with older tables, but a labelling that never looks at the image can win them, since corresponding
+points lie at similar image positions: see `position_control`. docs/label_metrics.md explains them all.
 """
 
 from collections.abc import Sequence
@@ -33,12 +34,12 @@ def label_metrics(
         clusters: number of labels K.
         places: (N,) the place of each point, of any type; needed for the interval and to hold out whole places.
         conditions: (N,) the condition of each target image; the metrics are repeated for each of them.
-        resamples: random halves of the places to draw for the interval of information_bits; 0 for none.
+        resamples: random halves of the places to draw for the interval of information_bits_same_view; 0 for none.
         seed: of everything random here.
 
     Returns:
-        The keys of `results.json` (see docs/label_metrics.md). `information_bits_interval` is [low, high] of a 95 %
-        interval, or None without places to resample.
+        The keys of `results.json` (see docs/label_metrics.md). `information_bits_same_view_interval` is [low, high] of
+        a 95 % interval, or None without places to resample.
 
     Raises:
         FgsnError: there is no point, or the labels do not fit.
@@ -88,9 +89,8 @@ def _metrics(
         "agreement": agreement,
         "kappa": (agreement - chance) / (1 - chance) if chance < 1 else 0.0,
         "match_lift": agreement / chance if chance > 0 else 0.0,
-        "information_bits": held_out,
-        "information_bits_interval": _interval(held_out, a, b, groups, resamples, seed),
-        "information_bits_heldout": held_out,
+        "information_bits_same_view": held_out,
+        "information_bits_same_view_interval": _interval(held_out, a, b, groups, resamples, seed),
         "information_bits_permutation": plug_in - information.permutation_bias(a, b, seed),
         "information_bits_plain": plug_in,
         "entropy_bits_reference": information.entropy(count_a),

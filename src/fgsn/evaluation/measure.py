@@ -1,15 +1,25 @@
-"""Label metrics of a model on pairs of images."""
+"""Label metrics of a model on pairs of images: position-controlled, same view, and the control of a blind grid."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fgsn.data.correspondences import Correspondences
 from fgsn.errors import FgsnError
 from fgsn.evaluation.label_metrics import label_metrics
-from fgsn.inference.correspondence_labels import correspondence_labels
+from fgsn.evaluation.position_control import (
+    blind_grid,
+    find_false_partners,
+    position_controlled_metrics,
+    within_image_kappa,
+)
+from fgsn.inference.correspondence_labels import PointLabels, correspondence_labels
+
+HEADLINE = "kappa_position_controlled"
+"""The metric that chooses checkpoints and that tables quote first: no function of the image position can win it."""
 
 
 def measure(
@@ -27,13 +37,15 @@ def measure(
         label_of: returns the (H, W) label map of an image at its original size; called once per image.
         pairs: the pairs of images with their points.
         clusters: number of labels K.
-        place_of: returns the place that a reference image shows (`Dataset.place`).
+        place_of: returns the place that a reference image shows (`Dataset.place`); None takes each reference image for
+            a place of its own.
         condition_of: returns the condition of a target image (`Dataset.condition`); the metrics are repeated for each.
-        resamples: as in `label_metrics`.
+        resamples: random halves of the places to draw for intervals; 0 for none.
         seed: of everything random here.
 
     Returns:
-        The metrics of `label_metrics`, with `points_outside`, the correspondences that lie outside their images.
+        The metrics of `position_controlled_metrics` and `label_metrics`, `kappa_within_image`, `points_outside`, the
+        correspondences that lie outside their images, and the same metrics of a blind grid of K cells under `grid`.
 
     Raises:
         FgsnError: there is no correspondence, or a label map does not fit the number of labels.
@@ -41,7 +53,39 @@ def measure(
     found = correspondence_labels(label_of, pairs)
     if len(found.pair) == 0:
         raise FgsnError(f"the {len(pairs)} pairs of images have no correspondences to measure labels at")
-    places = None if place_of is None else np.array([place_of(pair.reference) for pair in pairs])[found.pair]
+    place = np.array([str(pair.reference) if place_of is None else place_of(pair.reference) for pair in pairs])
+    places = np.unique(place[found.pair], return_inverse=True)[1]
     conditions = None if condition_of is None else np.array([condition_of(pair.target) for pair in pairs])[found.pair]
-    metrics = label_metrics(found.reference, found.target, clusters, places, conditions, resamples, seed)
-    return {"points_outside": found.outside, **metrics}
+
+    def all_metrics(a: NDArray[np.int64], b: NDArray[np.int64], resamples: int) -> dict[str, Any]:
+        known = None if place_of is None else places
+        same_view = label_metrics(a, b, clusters, known, conditions, resamples, seed)
+        by_condition = same_view.pop("conditions", {})
+        for name, metrics in by_condition.items():
+            here = conditions == name
+            by_condition[name] = _controlled(found, a, b, places, here, 0, seed) | metrics
+        every = np.ones(len(a), bool)
+        metrics = _controlled(found, a, b, places, every, resamples, seed) | same_view
+        return metrics | ({"conditions": by_condition} if by_condition else {})
+
+    grid = [blind_grid(of, clusters, found.height) for of in (found.position_reference, found.position_target)]
+    return {
+        "points_outside": found.outside,
+        **all_metrics(found.reference.astype(np.int64), found.target.astype(np.int64), resamples),
+        "grid": all_metrics(*grid, 0),
+    }
+
+
+def _controlled(
+    found: PointLabels,
+    a: NDArray[np.int64],
+    b: NDArray[np.int64],
+    places: NDArray[np.int64],
+    here: NDArray[np.bool_],
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Metrics against false partners, of the rows `here`."""
+    partners = find_false_partners(found.position_target[here], places[here], seed)
+    metrics = position_controlled_metrics(a[here], b[here], places[here], partners, resamples, seed)
+    return metrics | {"kappa_within_image": within_image_kappa(a[here], b[here], found.pair[here], seed)}

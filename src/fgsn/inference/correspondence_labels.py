@@ -22,6 +22,12 @@ class PointLabels:
     """(N,) labels in the target images."""
     pair: np.ndarray
     """(N,) index of the pair of each row."""
+    position_reference: np.ndarray
+    """(N, 2) x, y of the points in the reference images, in image widths."""
+    position_target: np.ndarray
+    """(N, 2) x, y of the points in the target images, in image widths."""
+    height: np.ndarray
+    """(N,) height of the target images, in image widths."""
     outside: int
     """Number of correspondences dropped because a point is outside its image."""
 
@@ -37,15 +43,24 @@ def correspondence_labels(label_of: Callable[[Path], np.ndarray], pairs: Sequenc
     for number, pair in enumerate(pairs):
         ends[pair.reference].append((number, 0, pair.points_ref))
         ends[pair.target].append((number, 1, pair.points_tgt))
-    mine: list[tuple[int, int, np.ndarray]] = []
+    mine: list[tuple[int, int, np.ndarray, tuple[int, int]]] = []
     for image, uses in ranks.share(list(ends.items())):
         labels = label_of(image)
-        mine += [(number, side, labels_at(labels, points)) for number, side, points in uses]
+        mine += [(number, side, labels_at(labels, points), labels.shape) for number, side, points in uses]
     found: list[dict[int, np.ndarray]] = [{} for _ in pairs]
-    for number, side, labels in (one for share in ranks.gathered(mine) for one in share):
+    sizes = np.ones((len(pairs), 2, 2))  # pair, side, (height, width)
+    for number, side, labels, shape in (one for share in ranks.gathered(mine) for one in share):
         found[number][side] = labels
+        sizes[number, side] = np.maximum(shape, 1)
     reference = np.concatenate([sides[0] for sides in found] or [np.zeros(0, int)])
     target = np.concatenate([sides[1] for sides in found] or [np.zeros(0, int)])
     number = np.repeat(np.arange(len(found)), [len(sides[0]) for sides in found])
     inside = (reference >= 0) & (target >= 0)
-    return PointLabels(reference[inside], target[inside], number[inside], int((~inside).sum()))
+    number = number[inside]
+    position_reference, position_target = [
+        np.concatenate(sides)[inside] / sizes[number, side, 1, None]
+        for side, sides in enumerate(zip(*((pair.points_ref, pair.points_tgt) for pair in pairs), strict=True))
+    ] or [np.zeros((0, 2))] * 2
+    height = sizes[number, 1, 0] / sizes[number, 1, 1]
+    outside = int((~inside).sum())
+    return PointLabels(reference[inside], target[inside], number, position_reference, position_target, height, outside)

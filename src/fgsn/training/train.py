@@ -24,7 +24,7 @@ from fgsn.data.images import skip_bad_image
 from fgsn.data.pairs import PairSample
 from fgsn.errors import FgsnError
 from fgsn.evaluation.label_metrics import collapse_note
-from fgsn.evaluation.measure import measure
+from fgsn.evaluation.measure import HEADLINE, measure
 from fgsn.files import atomic_write, write_json
 from fgsn.inference.model import Model, load
 from fgsn.models.layers import STRIDE
@@ -39,7 +39,15 @@ from fgsn.training.run import LOG_EVERY, Run, finite_step, loaded, restore, set_
 
 FRESH = ("classifier", "aux_classifier")
 """Layers that are reinitialised after every clustering."""
-VALIDATION_METRICS = ("information_bits", "information_bits_permutation", "kappa", "agreement", "clusters_used")
+VALIDATION_METRICS = (
+    HEADLINE,
+    "match_lift_position_controlled",
+    "information_bits_position_controlled",
+    "information_bits_same_view",
+    "kappa",
+    "agreement",
+    "clusters_used",
+)
 
 
 def train(settings: TrainSettings) -> dict[str, Any]:
@@ -106,9 +114,10 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
             if due and validation:
                 metrics = _validate(model, validation, settings)
                 run.log({"step": step, "validation": metrics})
-                # Information is comparable across clusterings; losses are not.
-                if metrics["information_bits"] >= best.get("information_bits", -math.inf):
-                    best = {"step": step, **metrics}
+                # The headline is comparable across clusterings; losses are not. Sets too sparse for it use kappa.
+                score = metrics["kappa"] if metrics[HEADLINE] is None else metrics[HEADLINE]
+                if score >= best.get("score", -math.inf):
+                    best = {"step": step, "score": score, **metrics}
                     run.save_model(_finished(model, settings, best), "checkpoints/best.safetensors")
             if saving:
                 run.save_checkpoint(step, network, optimiser, {"clustered": clustered, "best": best})
