@@ -15,10 +15,16 @@ from fgsn.config import TrainSettings
 from fgsn.data.augment import generator
 from fgsn.data.dataset import Dataset
 from fgsn.data.images import read_image
+from fgsn.data.pairs import PairSample
+from fgsn.errors import FgsnError
+from fgsn.models.model_file import write_model_file
 from fgsn.training import clusters
 from fgsn.training.batches import stacked
-from fgsn.training.clusters import Labeller, cluster_features, sampled_cells
+from fgsn.training.clusters import CropLabels, ImageLabels, cluster_features, sampled_cells, scene_features
 from fgsn.training.losses import at_cells
+
+PAPER = {"scales": (1.0,), "consensus": 0, "smoothing": 1, "labels_from": "crop", "zoom": 0.0, "shift": 0.0}
+"""Settings of the published recipe."""
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 80), st.integers(2, 60), st.integers(0, 1000))
@@ -43,8 +49,9 @@ def test_every_cell_comes_up():
 
 def test_features_are_taken_at_their_cells_of_all_reference_images(make_model, data, monkeypatch):
     settings = TrainSettings(
-        data=(data,), init=data, out=data, clusters=4, features_per_image=24, pca_dim=8, kmeans_iterations=9, seed=5
-    )
+        data=(data,), init=data, out=data, clusters=4, features_per_image=24, pca_dim=8, kmeans_iterations=9, seed=5,
+        **PAPER,
+    )  # fmt: skip
     model = make_model(names=False)
     taken = {}
     monkeypatch.setattr(
@@ -69,13 +76,23 @@ def test_crops_are_normalised_as_single_images_are(make_model):
     torch.testing.assert_close(stacked(model, crops), expected)
 
 
+def sample_of(pixels, image=Path("a.png"), corner=(0.0, 0.0), zoom=1.0):
+    """A sample with this reference crop, without matches."""
+    none = np.zeros((0, 2), np.int64)
+    inside = ((pixels.shape[0] - 1) // 8 + 1, (pixels.shape[1] - 1) // 8 + 1)
+    return PairSample(
+        clean=pixels, reference=pixels, target=pixels, inside=inside, cells_ref=none, cells_tgt=none,
+        weights=np.zeros(0), image=image, corner=corner, zoom=zoom, file=Path("pair.mat"),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_labels_are_those_of_the_features(make_model, make_image, tmp_path, precision):
     pixels = read_image(make_image(tmp_path / "a.png", 65, 65))
     model = make_model(names=False)
     features = model.feature_map(pixels)
     model = replace(model, codebook=Codebook.fit(features.flatten(1).T.clone(), 6, pca_dim=8))
-    labels = Labeller(model, precision)(stacked(model, [pixels]))
+    labels = CropLabels(model, precision)([sample_of(pixels)])
     expected = model.codebook.assign_map(features[None].clone())
     assert labels.shape == (1, 9, 9)
     assert len(labels.unique()) == 6
@@ -94,3 +111,62 @@ def test_labels_of_points_are_theirs(golden):
         cells = torch.from_numpy(cells[((cells >= 0) & (cells < 17)).all(axis=1)])
         found = at_cells(labels, torch.full((len(cells),), pair), cells)
         np.testing.assert_array_equal(found, stored[f"labels_{pair}"])
+
+
+def test_labels_of_a_crop_are_looked_up_where_it_lies():
+    """A label map whose label is the column of its cells of 4 pixels: a crop shows where its cells are."""
+    maps = {Path("a.png"): torch.arange(40, dtype=torch.uint8)[None].expand(30, 40).contiguous()}
+    labels = ImageLabels(maps, torch.device("cpu"))
+    pixels = np.zeros((65, 65, 3), np.uint8)
+    plain, moved, zoomed, small = labels(
+        [
+            sample_of(pixels),
+            sample_of(pixels, corner=(16.0, 0.0)),
+            sample_of(pixels, corner=(16.0, 0.0), zoom=2.0),
+            sample_of(pixels, zoom=0.25),
+        ]
+    )
+    assert plain.shape == (9, 9)
+    assert plain[0].tolist() == [0, 2, 4, 6, 8, 10, 12, 14, 16]
+    assert moved[3].tolist() == [4, 6, 8, 10, 12, 14, 16, 18, 20]
+    assert zoomed[3].tolist() == [4, 5, 6, 7, 8, 9, 10, 11, 12]
+    assert small[0].tolist() == [0, 8, 16, 24, 32, 39, 39, 39, 39], "beyond the image its last cell"
+    with pytest.raises(FgsnError, match=r"b\.png could not be read when its features were clustered"):
+        labels([sample_of(pixels, image=Path("b.png"))])
+
+
+def test_scene_features_of_one_view_are_those_of_the_image(make_model, make_image, tmp_path, data):
+    model, image = make_model(names=False), make_image(tmp_path / "a.png", 97, 81)
+    paper = TrainSettings(data=(data,), init=data, out=data, **PAPER)
+    plain = scene_features(model, image, [], paper)
+    assert np.allclose(plain, model.features(image), atol=1e-5)
+    smooth = scene_features(model, image, [], replace(paper, smoothing=3, labels_from="image"))
+    assert smooth[:, 4, 5].numpy() == pytest.approx(plain[:, 3:6, 4:7].mean(dim=(1, 2)).numpy(), abs=1e-4)
+    assert smooth[:, 0, 0].numpy() == pytest.approx(plain[:, :2, :2].mean(dim=(1, 2)).numpy(), abs=1e-4)
+
+
+def test_scene_features_are_averaged_with_other_images_at_correspondences(make_model, make_image, tmp_path, data):
+    model = make_model(names=False)
+    image, other = make_image(tmp_path / "a.png", 65, 65), make_image(tmp_path / "b.png", 65, 65)
+    settings = TrainSettings(data=(data,), init=data, out=data, **PAPER)
+    alone = [scene_features(model, path, [], settings) for path in (image, other)]
+    points = np.array([[16.0, 24.0]]), np.array([[40.0, 8.0]])
+    both = scene_features(model, image, [clusters.Partner(other, *points)], settings)
+    assert both[:, 3, 2].numpy() == pytest.approx((0.5 * (alone[0][:, 3, 2] + alone[1][:, 1, 5])).numpy(), abs=1e-5)
+    both[:, 3, 2] = alone[0][:, 3, 2]
+    assert np.allclose(both, alone[0], atol=1e-6), "other cells are as they were"
+
+
+def test_label_maps_are_named_by_set_and_image_and_read_back(data, tmp_path):
+    sets = [Dataset.open(data)]
+    images = sets[0].reference_images("train")
+    maps = {image: torch.full((3, 5), n, dtype=torch.uint8) for n, image in enumerate(images)}
+    names = clusters.label_map_names(maps, sets)
+    assert list(names) == [f"0/{sets[0].name(image)}" for image in images]
+    write_model_file(tmp_path / "labels.safetensors", names, {})
+    found = clusters.read_label_maps(tmp_path / "labels.safetensors", sets)
+    assert found.keys() == maps.keys()
+    assert all(torch.equal(found[image], maps[image]) for image in images)
+    write_model_file(tmp_path / "labels.safetensors", {"7/a.png": torch.zeros(2, 2)}, {})
+    with pytest.raises(FgsnError, match="does not belong to these data sets"):
+        clusters.read_label_maps(tmp_path / "labels.safetensors", sets)

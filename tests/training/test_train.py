@@ -18,15 +18,20 @@ from fgsn.config import PrepareSettings, TrainSettings
 from fgsn.data.dataset import Dataset
 from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
+from fgsn.evaluation.measure import HEADLINE
 from fgsn.files import read_yaml
 from fgsn.models.model_file import read_model_file
 from fgsn.training import batches
 from fgsn.training import train as module
 from fgsn.training.train import train
 
+PAPER = {
+    "scales": (1.0,), "consensus": 0, "smoothing": 1, "labels_from": "crop", "zoom": 0.0, "shift": 0.0,
+}  # fmt: skip
+"""Settings of the published recipe."""
 FAST = {
     "clusters": 4, "iterations": 8, "batch": 1, "crop": 65, "features_per_image": 24, "pca_dim": 8, "lr": 0.002,
-    "validate_every": 3, "device": "cpu",
+    "validate_every": 3, "device": "cpu", "rounds": 1, "consensus": 1, "scales": (0.7, 1.0),
 }  # fmt: skip
 
 
@@ -73,7 +78,8 @@ def test_the_run_folder_holds_what_it_should(run, data, start, tmp_path):
     config = read_yaml(folder / "config.yaml")
     assert (config["clusters"], config["data"], config["init"]) == (4, [str(data)], str(start))
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.safetensors", "best.safetensors"}
-    assert [path.name for path in (folder / "codebooks").iterdir()] == ["step0000000.safetensors"]
+    files = {"step0000000.safetensors", "step0000000-labels.safetensors"}
+    assert {path.name for path in (folder / "codebooks").iterdir()} == files
     model = fgsn.load(folder)
     assert model.clusters == model.codebook.clusters == 4
     assert model.classes is None
@@ -87,11 +93,11 @@ def test_the_run_folder_holds_what_it_should(run, data, start, tmp_path):
 def test_the_loss_falls(run, monkeypatch):
     losses = []
     spy(monkeypatch, "train_step", lambda result, *_: losses.append(result["loss"].item()))
-    run(iterations=40, batch=2, validate_every=40, lr=0.003)
+    run(iterations=40, batch=2, validate_every=40, lr=0.003, zoom=0.0, shift=0.0)
     assert len(losses) == 40
     # Four labels to begin with: log 4, from main and auxiliary head, by L_class and twice L_corr.
-    assert losses[0] == pytest.approx(3 * 1.4 * np.log(4), rel=0.1)
-    assert np.mean(losses[-10:]) < 0.97 * losses[0]
+    assert np.mean(losses[:4]) == pytest.approx(3 * 1.4 * np.log(4), rel=0.15)
+    assert np.mean(losses[-10:]) < 0.97 * np.mean(losses[:4])
 
 
 def test_the_rate_is_set_at_every_step_and_never_zero(run, monkeypatch):
@@ -117,7 +123,13 @@ def test_the_rate_is_set_at_every_step_and_never_zero(run, monkeypatch):
 def test_clustering_happens_when_it_should_and_not_after_the_last_step(run, tmp_path, every, iterations, expected):
     run(recluster_every=every, iterations=iterations)
     assert clusterings(tmp_path / "run") == expected
-    assert len(list((tmp_path / "run" / "codebooks").iterdir())) == len(expected)
+    assert len(list((tmp_path / "run" / "codebooks").glob("*[0-9].safetensors"))) == len(expected)
+
+
+@pytest.mark.parametrize(("rounds", "iterations", "expected"), [(1, 8, [0]), (2, 8, [0, 4]), (3, 8, [0, 2, 4])])
+def test_rounds_of_clustering_fill_the_first_half(run, tmp_path, rounds, iterations, expected):
+    run(rounds=rounds, iterations=iterations)
+    assert clusterings(tmp_path / "run") == expected
 
 
 def test_after_clustering_the_classifiers_are_new_and_have_no_momentum(run, monkeypatch):
@@ -149,7 +161,7 @@ def test_labels_come_from_the_network_frozen_at_clustering(run, monkeypatch):
         states.append({k: v.clone() for k, v in model.network.state_dict().items()})
 
     spy(monkeypatch, "_cluster", look)
-    run(recluster_every=4)
+    run(recluster_every=4, **PAPER)
     for labeller, state in labellers:
         after = labeller.model.network.state_dict()
         assert all(torch.equal(after[name], value) for name, value in state.items())
@@ -160,13 +172,20 @@ def test_labels_come_from_the_network_frozen_at_clustering(run, monkeypatch):
     assert not any("running" in name for name in changed)
 
 
+def test_labels_of_whole_images_cost_no_forward_pass(run, monkeypatch):
+    batches = []
+    spy(monkeypatch, "stacked", lambda result, model, crops: batches.append(len(crops)))
+    run(batch=2, iterations=4, validate_every=100)
+    assert batches == [4] * 4  # both images of two pairs, and nothing to label
+
+
 @pytest.mark.parametrize(("gradient", "images"), [("coin", 2), ("both", 4)])
 def test_a_coin_learns_from_one_image_of_a_pair_and_both_from_two(run, monkeypatch, gradient, images):
     batches, losses = [], []
     spy(monkeypatch, "stacked", lambda result, model, crops: batches.append(len(crops)))
     spy(monkeypatch, "train_step", lambda result, *_: losses.append(result["loss_class"].item()))
-    run(gradient=gradient, batch=2, iterations=10, validate_every=100)
-    assert batches == [2, images] * 10  # crops to label, crops to learn from
+    run(gradient=gradient, batch=2, iterations=10, validate_every=100, zoom=0.0, shift=0.0)
+    assert batches == [images] * 10
     # Only reference images have the dense loss; with a coin a batch may hold none.
     assert any(loss == 0 for loss in losses) == (gradient == "coin")
     assert any(loss > 0 for loss in losses)
@@ -182,18 +201,18 @@ def test_weights_of_the_losses(run, monkeypatch):
         assert min(losses.values()) > 0
 
 
-def test_the_best_model_is_that_of_the_most_information(run, monkeypatch, tmp_path):
+def test_the_best_model_is_that_of_the_best_headline(run, monkeypatch, tmp_path):
     information = iter([0.1, 0.7, 0.4])
     weights = []
 
     def scripted(model, pairs, settings):
         assert len(pairs) == 2
         weights.append(model.network.classifier.weight.clone())
-        return dict.fromkeys(module.VALIDATION_METRICS, 0.0) | {"information_bits_same_view": next(information)}
+        return dict.fromkeys(module.VALIDATION_METRICS, 0.0) | {HEADLINE: next(information)}
 
     monkeypatch.setattr(module, "_validate", scripted)
     results = run()
-    assert (results["best"]["step"], results["best"]["information_bits_same_view"]) == (6, 0.7)
+    assert (results["best"]["step"], results["best"][HEADLINE]) == (6, 0.7)
     assert torch.equal(fgsn.load(tmp_path / "run").network.classifier.weight, weights[1])
     last = read_model_file(tmp_path / "run" / "checkpoints" / "last.safetensors")[0]
     assert torch.equal(last["network.classifier.weight"], weights[2])
@@ -512,7 +531,8 @@ def started(settings):
     """A training as a process, once it has written its first checkpoint."""
     values = settings.as_dict()
     flags = [f"--{key.replace('_', '-')}" for key in values]
-    given = [str(part) for flag, value in zip(flags, values.values(), strict=True) for part in (flag, value)
+    given = [str(part) for flag, value in zip(flags, values.values(), strict=True)
+             for part in (flag, *(value if isinstance(value, list) else [value]))
              if flag != "--data" and value is not False]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-c", "from fgsn.cli import main; main()", "train", *given, "--data", *values["data"]],
@@ -573,7 +593,8 @@ def test_parts_of_a_batch_add_up_to_it(run, tmp_path, monkeypatch, changes):
     for parts in (1, 4):
         run(batch=4, accumulate=parts, iterations=1, clip=0, out=tmp_path / str(parts), **changes)
         seen.append(read_model_file(tmp_path / str(parts) / "checkpoints" / "last.safetensors")[0])
-    assert crops[::2] == [4, 1, 1, 1, 1]  # those to label
+    images = 2 if "feature_weight" in changes else 1  # of a pair
+    assert crops == [4 * images, images, images, images, images]
     gradients = [name for name in seen[0] if name.startswith("momentum.")]
     assert len(gradients) > 50
     for name in gradients:
@@ -585,7 +606,7 @@ def test_a_compiled_network_learns_the_same(run, tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda network: (compiled.append(network), lambda *args: network(*args))[1])
     for compile_it in (False, True):
-        run(iterations=2, compile=compile_it, out=tmp_path / str(compile_it))
+        run(iterations=2, compile=compile_it, out=tmp_path / str(compile_it), **PAPER)
     assert len(compiled) == 2  # the one that learns and the frozen one
     one, two = ((tmp_path / str(flag) / "model.safetensors").read_bytes() for flag in (False, True))
     assert one == two

@@ -22,7 +22,7 @@ from fgsn.models.layers import cells
 from fgsn.models.normalisation import CAFFE
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.training.batches import matches_of, stacked
-from fgsn.training.clusters import Labeller
+from fgsn.training.clusters import FINE, CropLabels, ImageLabels, LabelSamples
 from fgsn.training.losses import at_cells, cluster_loss, correspondence_loss
 from fgsn.training.micro_batches import wrap_for_training
 from fgsn.training.run import sgd
@@ -78,8 +78,13 @@ def training_step(
     )  # fmt: skip
     model = _model(settings, backbone)
     samples = [_sample(side, generator(seed, slot)) for slot in range(batch)]
-    methods = {"ours": _ours(model, samples, settings)}
+    maps = {Path(): torch.randint(0, clusters, (side // FINE + 1, side // FINE + 1))}
+    methods = {"ours": _ours(model, samples, settings, ImageLabels(maps, model.device))}
     if not ours_only:
+        frozen = replace(model, network=copy.deepcopy(model.network).requires_grad_(False).eval())
+        frozen.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        labels = CropLabels(frozen, settings.precision, settings.compile)
+        methods["crop_labels"] = _ours(model, samples, settings, labels)
         methods["baseline"] = _baseline(model, samples, settings)
     timed = alternating(methods, rounds, model.device)
     shapes = (
@@ -109,7 +114,7 @@ def _sample(side: int, random: np.random.Generator) -> PairSample:
     inside = cells(side), cells(side)
     return PairSample(
         clean=reference, reference=reference, target=target, inside=inside, cells_ref=at[0], cells_tgt=at[1],
-        weights=np.ones(MATCHES), file=Path(),
+        weights=np.ones(MATCHES), image=Path(), corner=(0.0, 0.0), zoom=1.0, file=Path(),
     )  # fmt: skip
 
 
@@ -119,18 +124,15 @@ def _learner(model: Model, settings: TrainSettings) -> tuple[Model, torch.optim.
     return model, sgd(model.network, settings.lr, settings.weight_decay, lambda name: 1.0)
 
 
-def _ours(model: Model, samples: list[PairSample], settings: TrainSettings) -> Callable[[], None]:
+def _ours(model: Model, samples: list[PairSample], settings: TrainSettings, labels: LabelSamples) -> Callable[[], None]:
     """A training step of `fgsn train`."""
-    frozen = replace(model, network=copy.deepcopy(model.network).requires_grad_(False).eval())
-    frozen.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    labeller = Labeller(frozen, settings.precision, settings.compile)
     model, optimiser = _learner(model, settings)
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network, steps = wrap_for_training(model.network, settings), count()
 
     def step() -> None:
         optimiser.zero_grad()
-        train_step(model, network, labeller, samples, settings, next(steps))
+        train_step(model, network, labels, samples, settings, next(steps))
         optimiser.step()
 
     return step

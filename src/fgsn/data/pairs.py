@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
+from PIL import Image
 
 from fgsn.data.augment import jittered, padded
 from fgsn.data.correspondences import read_correspondences
@@ -32,6 +33,12 @@ class PairSample:
     cells_tgt: Int64[np.ndarray, "matches 2"]
     weights: Float[np.ndarray, " matches"]
     """Weight of each match: exp(-distance from the image's centre)."""
+    image: Path
+    """The reference image."""
+    corner: tuple[float, float]
+    """x and y of the reference crop's first pixel in the (resized) reference image."""
+    zoom: float
+    """Pixels of the reference crop per pixel of the (resized) reference image."""
     file: Path
     """The correspondence file."""
     instead_of: tuple[str, ...] = ()
@@ -39,22 +46,35 @@ class PairSample:
 
 
 def pair_sample(
-    path: Path, images: Path, side: int, short_side: int, jitter: float, rng: np.random.Generator
+    path: Path,
+    images: Path,
+    side: int,
+    short_side: int,
+    jitter: float,
+    rng: np.random.Generator,
+    zoom: float = 0.0,
+    shift: float = 0.0,
 ) -> PairSample:
-    """Crop both images of a pair around one random correspondence.
+    """Crop both images of a pair around one random correspondence, each at a random scale and offset of its own.
 
     Args:
         path: correspondence file.
         images: folder that its image names are relative to.
         side: side of the crops in pixels, 8 n + 1; smaller images are padded.
-        short_side: images are resized to this shorter side first; 0 keeps their size.
+        short_side: resize images so that the shorter side has this many pixels; 0 keeps the size.
         jitter: strength of the random colour changes.
         rng: random generator.
+        zoom: crops are zoomed by a random factor of 2^-zoom to 2^zoom; 0 for none (as in the paper).
+        shift: crops are moved by up to this share of their side along each axis; 0 centres them on the correspondence.
     """
     pair = read_correspondences(path, images)
     centre = int(rng.integers(len(pair.points_ref))) if len(pair.points_ref) else None
-    reference, points_ref = _crop(pair.reference, pair.points_ref, centre, side, short_side)
-    target, points_tgt = _crop(pair.target, pair.points_tgt, centre, side, short_side)
+    crops = []
+    for image, points in ((pair.reference, pair.points_ref), (pair.target, pair.points_tgt)):
+        factor = 2.0 ** rng.uniform(-zoom, zoom) if zoom else 1.0
+        offset = rng.uniform(-shift, shift, 2) if shift else np.zeros(2)
+        crops.append(_crop(image, points, centre, side, short_side, factor, offset))
+    (reference, points_ref, corner, factor), (target, points_tgt, _, _) = crops
     cells_ref, cells_tgt = cells_of(points_ref), cells_of(points_tgt)
     inside_ref, inside_tgt = _inside(reference), _inside(target)
     seen = ((cells_ref >= 0) & (cells_ref < inside_ref[::-1])).all(axis=1)
@@ -68,6 +88,9 @@ def pair_sample(
         cells_ref=cells_ref[seen],
         cells_tgt=cells_tgt[seen],
         weights=pair.weights[seen],
+        image=pair.reference,
+        corner=corner,
+        zoom=factor,
         file=path,
     )
 
@@ -83,13 +106,25 @@ def _inside(crop: np.ndarray) -> tuple[int, int]:
 
 
 def _crop(
-    image: Path, points: np.ndarray, centre: int | None, side: int, short_side: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The window around point `centre`, shifted into the image, and all points in its pixel coordinates."""
+    image: Path, points: np.ndarray, centre: int | None, side: int, short_side: int, zoom: float, offset: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[float, float], float]:
+    """The window around point `centre`, moved by `offset` of its side and then into the image, and zoomed.
+
+    Returns:
+        Its pixels, all points in its pixels, the window's corner in the resized image, and the zoom.
+    """
     original = read_image(image)
     pixels = resized(original, short_side)
     points = scaled_points(points, original.shape, pixels.shape)
-    middle = points[centre] if centre is not None else np.array(pixels.shape[1::-1]) / 2
-    limit = np.maximum(np.array(pixels.shape[1::-1]) - side, 0)
-    left, top = np.clip(np.floor(middle + 0.5) - (side + 1) // 2, 0, limit).astype(int)
-    return pixels[top : top + side, left : left + side], points - (left, top)
+    size = np.array(pixels.shape[1::-1])
+    middle = points[centre] if centre is not None else size / 2
+    window = side / zoom  # pixels of the resized image along a side of the crop
+    limit = np.maximum(size - int(np.ceil(window)), 0)
+    left, top = np.clip(np.floor(middle + offset * window + 0.5) - (int(window) + 1) // 2, 0, limit).astype(int)
+    if zoom == 1.0:
+        crop = pixels[top : top + side, left : left + side]
+    else:
+        width, height = np.minimum(side, ((size - (left, top)) * zoom).astype(int)).clip(1)
+        box = (left, top, min(left + width / zoom, size[0]), min(top + height / zoom, size[1]))
+        crop = np.asarray(Image.fromarray(pixels).resize((int(width), int(height)), Image.Resampling.BILINEAR, box=box))
+    return crop, (points - (left, top) + 0.5) * zoom - 0.5, (float(left), float(top)), zoom

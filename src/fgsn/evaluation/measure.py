@@ -68,11 +68,12 @@ def measure(
         metrics = _controlled(found, a, b, places, every, resamples, seed) | same_view
         return metrics | ({"conditions": by_condition} if by_condition else {})
 
-    grid = [blind_grid(of, clusters, found.height) for of in (found.position_reference, found.position_target)]
+    grid_reference = blind_grid(found.position_reference, clusters, found.height)
+    grid_target = blind_grid(found.position_target, clusters, found.height)
     return {
         "points_outside": found.outside,
         **all_metrics(found.reference.astype(np.int64), found.target.astype(np.int64), resamples),
-        "grid": all_metrics(*grid, 0),
+        "grid": all_metrics(grid_reference, grid_target, 0),
     }
 
 

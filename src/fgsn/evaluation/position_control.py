@@ -286,4 +286,4 @@ def _counts(of: np.ndarray, weights: np.ndarray, cells: np.ndarray) -> NDArray[n
     """Sum of the weights at each of the sorted cells."""
     position = np.minimum(np.searchsorted(cells, of), len(cells) - 1)
     known = cells[position] == of
-    return np.bincount(position[known], weights=weights[known], minlength=len(cells))
+    return np.bincount(position[known], weights=weights[known], minlength=len(cells)).astype(np.float64)

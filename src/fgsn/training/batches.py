@@ -83,7 +83,7 @@ def pair_samples(
 
     Args:
         pairs: correspondence files, each with its data set.
-        settings: seed, crop, short side and colour jitter.
+        settings: seed, crop, short side, zoom, shift and colour jitter.
         batch: pairs per step.
         step: the step.
         purposes: random streams for the order of the pairs and for the crops.
@@ -96,7 +96,8 @@ def pair_samples(
         def crops(pair: tuple[Dataset, Path], slot: int = slot) -> PairSample:
             rng = generator(settings.seed, purposes[1], step, slot)
             sizes = settings.crop, settings.short_side
-            return pair_sample(pair[1], pair[0].images, *sizes, settings.colour_jitter, rng)
+            moves = (settings.zoom, settings.shift) if isinstance(settings, TrainSettings) else ()
+            return pair_sample(pair[1], pair[0].images, *sizes, settings.colour_jitter, rng, *moves)
 
         found = first_readable(pairs, chosen[slot], crops, settings.on_bad_image)
         sample = found.value

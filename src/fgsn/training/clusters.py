@@ -1,47 +1,265 @@
-"""Sample and cluster features of the reference images; the frozen network that labels crops."""
+"""Cluster the features of the reference images, and label the images or crops of training samples."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from fgsn import ranks
 from fgsn.clustering.codebook import Codebook
 from fgsn.config import TrainSettings
-from fgsn.data.augment import generator
+from fgsn.data.augment import generator, scaled
+from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
-from fgsn.data.images import read_image, skip_bad_image
-from fgsn.data.pairs import cells_of
-from fgsn.data.resize import resized_shape, scaled_points
+from fgsn.data.images import image_size, read_image, skip_bad_image
+from fgsn.data.pairs import PairSample, cells_of
+from fgsn.data.resize import resized, resized_shape, scaled_points
 from fgsn.errors import FgsnError
 from fgsn.inference.model import Model
+from fgsn.models.layers import STRIDE
+from fgsn.models.model_file import read_model_file
 from fgsn.progress import tracked
+from fgsn.training.batches import stacked
+
+FINE = STRIDE // 2
+"""Pixels between the cells of label maps of whole images, finer than those of features as crops are zoomed."""
+MARGIN = 4 * STRIDE
+"""Pixels by which an image is mirrored at its border, so that features there do not see the border."""
+
+Labels = Int64[Tensor, "batch height width"]
+LabelSamples = Callable[[Sequence[PairSample]], Labels]
+"""Gives the cluster index of every feature cell of the reference crops of some samples."""
 
 
-def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings, step: int) -> Codebook:
-    """Sample features of all reference images of the training pairs, whiten them and cluster them."""
+class Partner(NamedTuple):
+    """A target image with N points that it shares with a reference image."""
+
+    target: Path
+    points_ref: Float[np.ndarray, "points 2"]
+    points_tgt: Float[np.ndarray, "points 2"]
+
+
+class Clusters(NamedTuple):
+    """What a clustering gives."""
+
+    codebook: Codebook
+    maps: dict[Path, Tensor]
+    """Cluster index of every `FINE` cell of every reference image, where labels are looked up in whole images."""
+
+
+def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings, step: int) -> Clusters:
+    """Sample features of all reference images of the training pairs, whiten and cluster them; label the images."""
     images = [(data, image) for data in sets for image in data.reference_images("train")]
+    partners = _partners(sets, settings)
     rows: dict[int, Tensor] = {}
     mine = ranks.share(range(len(images)))
     for index in tracked(mine, "features of reference images", len(mine)):
         data, image = images[index]
-        pixels = None
-        with skip_bad_image(settings.on_bad_image):
-            pixels = read_image(image)
-        if pixels is None:
+        if (features := scene_features(model, image, partners[image], settings)) is None:
             continue
-        seen = resized_shape(pixels.shape, model.short_side)
-        points = scaled_points(data.reference_points(image), pixels.shape, seen)
-        with autocast(model.device, settings.precision):
-            features = model.feature_map(pixels)
+        points = data.reference_points(image)
+        width, height = image_size(image)
+        seen = resized_shape((height, width), model.short_side)
         cells = sampled_cells(
-            points, features.shape[1:], settings.features_per_image, generator(settings.seed, 3, step, index)
+            scaled_points(points, (height, width), seen),
+            features.shape[1:],
+            settings.features_per_image,
+            generator(settings.seed, 3, step, index),
         )
         rows[index] = features[:, cells[:, 1], cells[:, 0]].T.float()
-    features = _of_all_ranks(rows, len(images), model)
-    if not len(features):
+    sampled = _of_all_ranks(rows, len(images), model)
+    if not len(sampled):
         raise FgsnError("none of the reference images can be read; fgsn check lists what is wrong with them")
-    return Codebook.fit(features, settings.clusters, settings.seed + step, settings.pca_dim, settings.kmeans_iterations)
+    codebook = Codebook.fit(
+        sampled, settings.clusters, settings.seed + step, settings.pca_dim, settings.kmeans_iterations
+    )
+    if settings.labels_from == "crop":
+        return Clusters(codebook, {})
+    # The features of all images would not fit into memory, so they are computed again.
+    labelled: dict[int, Tensor] = {}
+    for index in tracked(mine, "labels of reference images", len(mine)):
+        _, image = images[index]
+        if (features := scene_features(model, image, partners[image], settings)) is not None:
+            labelled[index] = _fine_labels(codebook, features)
+    every = {index: labels for share in ranks.gathered(labelled) for index, labels in share.items()}
+    return Clusters(codebook, {images[index][1]: every[index] for index in sorted(every)})
+
+
+def scene_features(
+    model: Model, image: Path, partners: Sequence[Partner], settings: TrainSettings
+) -> Float[Tensor, "dim height width"] | None:
+    """Features of an image that belong to the scene rather than to the frame.
+
+    Averaged over views at several scales and mirrored borders, over images of other conditions at correspondences, and
+    over neighbouring cells. With one scale, no partners and no smoothing these are the features of the image itself.
+
+    Args:
+        model: the model.
+        image: the image.
+        partners: target images to average with.
+        settings: scales and smoothing.
+
+    Returns:
+        The features at the cells of the image; None if it cannot be read and the settings say skip.
+    """
+    pixels = _readable(image, settings)
+    if pixels is None:
+        return None
+    features = _over_scales(model, pixels, settings)
+    if partners:
+        dim, height, width = features.shape
+        total, count = features.flatten(1).T.clone(), torch.ones(height * width, 1, device=features.device)
+        for target, points_ref, points_tgt in partners:
+            if (other := _readable(target, settings)) is None:
+                continue
+            there = _at_points(_over_scales(model, other, settings), _on_network(points_tgt, other, model))
+            cells = cells_of(_on_network(points_ref, pixels, model))
+            flat = np.clip(cells[:, 1], 0, height - 1) * width + np.clip(cells[:, 0], 0, width - 1)
+            flat = torch.from_numpy(flat).to(features.device)
+            hits = torch.bincount(flat, minlength=height * width)[:, None]
+            total += torch.zeros_like(total).index_add_(0, flat, there) / hits.clamp(min=1)
+            count += hits > 0
+        features = (total / count).T.reshape(dim, height, width)
+    if settings.smoothing > 1:
+        side = settings.smoothing
+        features = functional.avg_pool2d(features[None], side, 1, side // 2, count_include_pad=False)[0]
+    return features
+
+
+def _over_scales(model: Model, pixels: np.ndarray, settings: TrainSettings) -> Float[Tensor, "dim height width"]:
+    """Features at the cells of an image, averaged over views of it at several scales."""
+    with autocast(model.device, settings.precision):
+        if settings.scales == (1.0,):
+            return model.feature_map(pixels).float()
+        seen = resized(pixels, model.short_side)
+        unscaled = replace(model, short_side=0)
+        height, width = ((side - 1) // STRIDE + 1 for side in seen.shape[:2])
+        cells = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2) * float(STRIDE)
+        margin = [min(MARGIN, side - 1) for side in seen.shape[:2]]
+        mirrored = np.pad(seen, [(side, side) for side in margin] + [(0, 0)], mode="reflect")
+        total = torch.zeros(())
+        for scale in settings.scales:
+            view = scaled(mirrored, scale)
+            places = scaled_points(cells + margin[::-1], mirrored.shape, view.shape)
+            total = total + _at_points(unscaled.feature_map(view).float(), places).cpu()
+    return (total / len(settings.scales)).T.reshape(-1, height, width).to(model.device)
+
+
+def _at_points(
+    features: Float[Tensor, "dim height width"], points: Float[np.ndarray, "points 2"]
+) -> Float[Tensor, "points dim"]:
+    """Features at points x, y (pixels), interpolated between cells."""
+    size = torch.tensor(features.shape[:0:-1], device=features.device)
+    places = torch.from_numpy(points).to(features.device, torch.float32) / STRIDE
+    places = 2 * places / (size - 1).clamp(min=1) - 1
+    found = functional.grid_sample(features[None], places[None, None], padding_mode="border", align_corners=True)
+    return found[0, :, 0].T
+
+
+def _on_network(points: np.ndarray, pixels: np.ndarray, model: Model) -> np.ndarray:
+    """Points of an image on the image as the network sees it."""
+    return scaled_points(points, pixels.shape, resized_shape(pixels.shape, model.short_side))
+
+
+def _readable(image: Path, settings: TrainSettings) -> np.ndarray | None:
+    """The pixels of an image; None if it cannot be read and the settings say skip."""
+    with skip_bad_image(settings.on_bad_image):
+        return read_image(image)
+    return None
+
+
+def _partners(sets: list[Dataset], settings: TrainSettings) -> dict[Path, list[Partner]]:
+    """For every reference image the first `consensus` targets of its training pairs."""
+    found: dict[Path, list[Partner]] = defaultdict(list)
+    if settings.consensus:
+        for data in sets:
+            for path in data.pairs("train"):
+                with skip_bad_image(settings.on_bad_image):
+                    pair = read_correspondences(path, data.images)
+                    if len(found[pair.reference]) < settings.consensus:
+                        found[pair.reference].append(Partner(pair.target, pair.points_ref, pair.points_tgt))
+    return found
+
+
+def _fine_labels(codebook: Codebook, features: Float[Tensor, "dim height width"]) -> Tensor:
+    """Cluster indices at `FINE` cells (2 height - 1, 2 width - 1), as 8 or 16 bits on the CPU."""
+    height, width = features.shape[1:]
+    fine = functional.interpolate(
+        features.float()[None], size=(2 * height - 1, 2 * width - 1), mode="bilinear", align_corners=True
+    )
+    labels = codebook.assign_map(fine)[0].cpu()
+    return labels.to(torch.uint8) if codebook.clusters <= 256 else labels.to(torch.int32)
+
+
+class ImageLabels:
+    """Looks the labels of reference crops up in label maps of the whole images."""
+
+    def __init__(self, maps: Mapping[Path, Tensor], device: torch.device) -> None:
+        self.maps, self.device = maps, device
+
+    def __call__(self, samples: Sequence[PairSample]) -> Labels:
+        """Cluster index of every feature cell of the reference crops."""
+        return torch.stack([self._crop(sample) for sample in samples]).to(self.device)
+
+    def _crop(self, sample: PairSample) -> Int64[Tensor, "height width"]:
+        if sample.image not in self.maps:
+            raise FgsnError(f"{sample.image} could not be read when its features were clustered: start the run again")
+        labels = self.maps[sample.image]
+        pixels = torch.arange(0, len(sample.clean), STRIDE, dtype=torch.float64)
+        row, column = (
+            (((pixels + 0.5) / sample.zoom - 0.5 + corner) / FINE + 0.5).floor().long().clamp(0, size - 1)
+            for corner, size in zip(sample.corner[::-1], labels.shape, strict=True)
+        )
+        return labels[row[:, None], column[None, :]].long()
+
+
+def label_map_names(maps: Mapping[Path, Tensor], sets: Sequence[Dataset]) -> dict[str, Tensor]:
+    """Label maps by the number of the data set and the image's name in it: what a run folder stores."""
+    numbers = {data.images: number for number, data in enumerate(sets)}
+    names = {}
+    for image, labels in maps.items():
+        folder = next(folder for folder in image.parents if folder in numbers)
+        names[f"{numbers[folder]}/{image.relative_to(folder).as_posix()}"] = labels
+    return names
+
+
+def read_label_maps(path: Path, sets: Sequence[Dataset]) -> dict[Path, Tensor]:
+    """Read the label maps that a run folder stores.
+
+    Raises:
+        FgsnError: the file is missing or damaged, or not of these data sets.
+    """
+    maps: dict[Path, Tensor] = {}
+    for name, labels in read_model_file(path)[0].items():
+        number, _, image = name.partition("/")
+        if not number.isdecimal() or int(number) >= len(sets) or labels.ndim != 2:
+            raise FgsnError(f"{path} does not belong to these data sets; start the run again")
+        maps[sets[int(number)].images / image] = labels
+    return maps
+
+
+class CropLabels:
+    """Labels crops with the network as it was at clustering time and its codebook, as the paper does."""
+
+    def __init__(self, model: Model, precision: str, compiled: bool = False) -> None:
+        assert model.codebook is not None
+        self.model, self.codebook, self.precision = model, model.codebook, precision
+        self.network = torch.compile(model.network) if compiled else model.network
+
+    @torch.no_grad()
+    def __call__(self, samples: Sequence[PairSample]) -> Labels:
+        """Cluster index of every feature cell of the reference crops."""
+        crops = stacked(self.model, [sample.clean for sample in samples])
+        with autocast(crops.device, self.precision):
+            features = self.network(crops).features
+        return self.codebook.assign_map(features.float())
 
 
 def _of_all_ranks(rows: dict[int, Tensor], images: int, model: Model) -> Float[Tensor, "samples dim"]:
@@ -73,19 +291,3 @@ def sampled_cells(
     chosen = rng.permutation(at_points)[: count // 2]
     anywhere = rng.choice(height * width, size=min(count - len(chosen), height * width), replace=False)
     return np.concatenate([chosen, np.stack([anywhere % width, anywhere // width], axis=1)])
-
-
-class Labeller:
-    """Labels crops with the network as it was at clustering time and its codebook."""
-
-    def __init__(self, model: Model, precision: str, compiled: bool = False) -> None:
-        assert model.codebook is not None
-        self.model, self.codebook, self.precision = model, model.codebook, precision
-        self.network = torch.compile(model.network) if compiled else model.network
-
-    @torch.no_grad()
-    def __call__(self, crops: Float[Tensor, "batch 3 side side"]) -> Int64[Tensor, "batch height width"]:
-        """Cluster index of every feature cell of normalised reference crops."""
-        with autocast(crops.device, self.precision):
-            features = self.network(crops).features
-        return self.codebook.assign_map(features.float())

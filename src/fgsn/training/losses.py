@@ -54,10 +54,15 @@ def at_cells(
     pair: Int64[Tensor, " matches"],
     cells: Int64[Tensor, "matches 2"],
 ) -> Tensor:
-    """Rows of a map at (column, row) cells: (matches, channels), or (matches,) of a label map."""
+    """Rows of a map at (column, row) cells: (matches, channels), or (matches,) of a label map.
+
+    Its gradient is the same for any number of threads, unlike that of indexing, which adds up in random order.
+    """
     if values.ndim == 3:
         return values[pair, cells[:, 1], cells[:, 0]]
-    return values[pair, :, cells[:, 1], cells[:, 0]]
+    height, width = values.shape[2:]
+    rows = values.permute(0, 2, 3, 1).reshape(-1, values.shape[1])
+    return functional.embedding((pair * height + cells[:, 1]) * width + cells[:, 0], rows)
 
 
 def cluster_loss(

@@ -129,6 +129,11 @@ class Run:
         if ranks.rank() == 0:
             model.save(self.folder / name)
 
+    def save_tensors(self, tensors: Mapping[str, Tensor], name: str) -> None:
+        """Write tensors into the folder."""
+        if ranks.rank() == 0:
+            write_model_file(self.folder / name, dict(tensors), {})
+
     def load_checkpoint(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
         """Step, tensors and plain data of the last checkpoint, if any; later rows of the log are dropped."""
         if not self.checkpoint.exists():

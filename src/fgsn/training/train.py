@@ -31,7 +31,15 @@ from fgsn.models.layers import STRIDE
 from fgsn.models.pspnet import DropoutMasks
 from fgsn.progress import Meter, say
 from fgsn.training.batches import matches_of, pair_samples, stacked
-from fgsn.training.clusters import Labeller, autocast, cluster_features
+from fgsn.training.clusters import (
+    CropLabels,
+    ImageLabels,
+    LabelSamples,
+    autocast,
+    cluster_features,
+    label_map_names,
+    read_label_maps,
+)
 from fgsn.training.feature_loss import draw_negatives, feature_loss
 from fgsn.training.losses import at_cells, cluster_loss, correspondence_loss
 from fgsn.training.micro_batches import BatchPlan, negatives_generator, no_sync, slots_of_rank, wrap_for_training
@@ -78,12 +86,12 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
         settings.weight_decay,
         lambda name: 1.0 if name.startswith(FRESH) else settings.backbone_lr,
     )
-    step, clustered, best, labeller = 0, -1, {}, None
+    step, clustered, best, labels = 0, -1, {}, None
     if settings.resume and (saved := run.load_checkpoint()):
         step, tensors, extra = saved
         clustered, best = extra["clustered"], extra["best"]
         restore(network, optimiser, tensors)
-        model, labeller = _labeller_of(run, clustered, model, settings)
+        model, labels = _labels_of(run, clustered, model, sets, settings)
 
     learner = wrap_for_training(network, settings)
     steps = _Steps(training, settings, step, [slot for slots in micro_batches for slot in slots])
@@ -92,13 +100,13 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
     with stop_requests() as stop, Meter("train", settings.iterations, step, unit=" steps") as meter:
         while step < settings.iterations and not stopping:
             if _cluster_now(step, clustered, settings):
-                model, labeller = _cluster(model, sets, settings, step, run, optimiser)
+                model, labels = _cluster(model, sets, settings, step, run, optimiser)
                 clustered = step
-            assert labeller is not None
+            assert labels is not None
             rate = set_rate(optimiser, step, settings.iterations, settings.power)
             samples = next(loader)
             optimiser.zero_grad()
-            losses = train_step(model, learner, labeller, samples, settings, step)
+            losses = train_step(model, learner, labels, samples, settings, step)
             finite = finite_step(network, optimiser, losses["loss"], settings.clip)
             origins = [one for some in ranks.gathered([(s.file, s.instead_of) for s in samples]) for one in some]
             run.bad_images(step + 1, [problem for _, problems in origins for problem in problems])
@@ -159,44 +167,62 @@ def _start(settings: TrainSettings) -> Model:
 
 
 def _cluster_now(step: int, clustered: int, settings: TrainSettings) -> bool:
-    due = settings.recluster_every and step % settings.recluster_every == 0 and step != clustered
-    return clustered < 0 or bool(due)
+    if settings.recluster_every:
+        due = step % settings.recluster_every == 0
+    else:
+        half, others = settings.iterations // 2, max(1, settings.rounds - 1)
+        due = step in {half * number // others for number in range(settings.rounds)}
+    return clustered < 0 or (due and step != clustered)
 
 
 def _cluster(
     model: Model, sets: list[Dataset], settings: TrainSettings, step: int, run: Run, optimiser: torch.optim.Optimizer
-) -> tuple[Model, Labeller]:
-    """Cluster the features of the network; a frozen copy of it labels from now on. Reinitialise the classifiers."""
+) -> tuple[Model, LabelSamples]:
+    """Cluster the features of the network, label the images by the clusters, and reinitialise the classifiers."""
     model.network.eval()
-    codebook = cluster_features(model, sets, settings, step)
+    codebook, maps = cluster_features(model, sets, settings, step)
     model = replace(model, codebook=codebook)
     run.save_model(model, _codebook(step))
     run.log({"step": step, "clustering": {"objective": codebook.objective[-1], "clusters": codebook.clusters}})
-    frozen = replace(model, network=copy.deepcopy(model.network).requires_grad_(False).eval())
+    if settings.labels_from == "image":
+        run.save_tensors(label_map_names(maps, sets), _label_maps(step))
+        labels: LabelSamples = ImageLabels(maps, model.device)
+    else:
+        frozen = replace(model, network=copy.deepcopy(model.network).requires_grad_(False).eval())
+        labels = CropLabels(frozen, settings.precision, settings.compile)
     network = model.network
     network.reset_classifiers(settings.clusters, torch.Generator().manual_seed(settings.seed + step))
     # The momentum of the old classifiers means nothing to the new ones.
     for name in FRESH:
         for parameter in getattr(network, name).parameters():
             optimiser.state.pop(parameter, None)
-    return model, Labeller(frozen, settings.precision, settings.compile)
+    return model, labels
 
 
-def _labeller_of(run: Run, clustered: int, model: Model, settings: TrainSettings) -> tuple[Model, Labeller]:
-    """Load the frozen network of a resumed run."""
+def _labels_of(
+    run: Run, clustered: int, model: Model, sets: list[Dataset], settings: TrainSettings
+) -> tuple[Model, LabelSamples]:
+    """Load the codebook and the labels of a resumed run."""
     frozen = load(run.folder / _codebook(clustered), settings.device)
+    model = replace(model, codebook=frozen.codebook)
+    if settings.labels_from == "image":
+        return model, ImageLabels(read_label_maps(run.folder / _label_maps(clustered), sets), model.device)
     frozen.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return replace(model, codebook=frozen.codebook), Labeller(frozen, settings.precision, settings.compile)
+    return model, CropLabels(frozen, settings.precision, settings.compile)
 
 
 def _codebook(step: int) -> str:
     return f"codebooks/step{step:07d}.safetensors"
 
 
+def _label_maps(step: int) -> str:
+    return f"codebooks/step{step:07d}-labels.safetensors"
+
+
 def train_step(
     model: Model,
     learner: nn.Module,
-    labeller: Labeller,
+    label: LabelSamples,
     samples: Sequence[PairSample],
     settings: TrainSettings,
     step: int,
@@ -214,7 +240,7 @@ def train_step(
     for number, slots in enumerate(micro_batches):
         some = samples[number * len(slots) : (number + 1) * len(slots)]
         with no_sync(learner, number + 1 < len(micro_batches)):
-            losses = _losses(model, learner, labeller, some, settings, step, plan, slots, masks)
+            losses = _losses(model, learner, label, some, settings, step, plan, slots, masks)
             (losses["loss"] * ranks.world()).backward()  # gradients of ranks are averaged
         for name, value in losses.items():
             total[name] = total.get(name, 0.0) + value.detach()
@@ -225,7 +251,7 @@ def train_step(
 def _losses(
     model: Model,
     learner: nn.Module,
-    labeller: Labeller,
+    label: LabelSamples,
     samples: Sequence[PairSample],
     settings: TrainSettings,
     step: int,
@@ -237,7 +263,7 @@ def _losses(
     slots_ref, slots_tgt = plan.of_reference(slots), plan.of_target(slots)
     rows_ref, rows_tgt = ([slot - slots.start for slot in some] for some in (slots_ref, slots_tgt))
     sizes = [len(rows_ref), len(rows_tgt)]
-    labels = labeller(stacked(model, [sample.clean for sample in samples]))
+    labels = label(samples)
     matches = matches_of(samples, model.device)
     match_labels = at_cells(labels, matches.pair, matches.reference)
     crops = [samples[n].reference for n in rows_ref] + [samples[n].target for n in rows_tgt]
