@@ -20,14 +20,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_demo_ends_with_metrics_a_model_and_a_page(tmp_path: Path) -> None:
     results = demo.demo(DemoSettings(out=tmp_path / "demo", quick=True, seed=3))
     stored = json.loads((tmp_path / "demo" / "results.json").read_text())
-    assert set(stored["labels"]) == {"base", "fgsn_without_corr", "fgsn"}
+    assert list(stored["labels"]) == ["grid", "base", "fgsn_without_corr", "fgsn"]
+    assert stored["labels"]["grid"] == stored["labels"]["fgsn"]["controls"]["grid"]
     for metrics in stored["labels"].values():
         assert set(metrics["conditions"]) == {"snow", "night"}
         assert metrics["points"] > 0
-    assert (
-        stored["labels"]["fgsn"]["information_bits_same_view"]
-        == results["labels"]["fgsn"]["information_bits_same_view"]
-    )
+    assert stored["labels"]["fgsn"] == results["labels"]["fgsn"]
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "data:image/" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -48,6 +46,9 @@ def test_the_shipped_base_network_fits_the_world() -> None:
 @pytest.mark.slow
 def test_labels_learnt_across_conditions_beat_the_rest(tmp_path: Path) -> None:
     labels = demo.demo(DemoSettings(out=tmp_path / "demo", quick=True, seed=7))["labels"]
-    bits = {name: metrics["information_bits_same_view"] for name, metrics in labels.items()}
+    kappa = {name: metrics["kappa_position_controlled"] for name, metrics in labels.items()}
+    assert abs(kappa["grid"]) < 0.02
+    assert kappa["fgsn"] > max(kappa["base"], kappa["fgsn_without_corr"])
+    bits = {name: metrics["information_bits_same_view"] for name, metrics in labels.items() if name != "grid"}
     assert bits["fgsn"] > bits["fgsn_without_corr"]
     assert bits["fgsn"] > 1.5 * bits["base"]

@@ -53,8 +53,9 @@ QUICK = Size(10, (256, 192), ("autumn", "snow", "night"), 50, 150, 4, 161)
 def demo(settings: DemoSettings) -> dict[str, Any]:
     """Generate the synthetic town, train labels on a part of it, evaluate them on the rest, and localize with them.
 
-    Compares three kinds of labels at places that were not trained on: the classes of the base network, fine-grained
-    labels trained without correspondences across conditions, and fine-grained labels trained with them.
+    Compares four kinds of labels at places that were not trained on: a blind grid, whose labels are fixed cells of the
+    image, the classes of the base network, fine-grained labels trained without correspondences across conditions, and
+    fine-grained labels trained with them.
 
     Returns:
         `labels`, `localization`, `stationary`, `seconds` per step and `report`; also written to `results.json`.
@@ -88,13 +89,14 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
             lambda name=name, weight=weight: _train(settings, chosen, world, name, weight),
         )
     models = {"base": world_base(), **{name: settings.out / name / "model.safetensors" for name in runs}}
-    labels = {}
+    labels: dict[str, dict[str, Any]] = {}
     for name, model in models.items():
         out = settings.out / f"evaluate_{name}"
         labels[name] = timed(
             f"evaluate {name}",
             lambda model=model, out=out: evaluate(EvaluateSettings(model=model, data=world, out=out, **common)),
         )
+    labels = {"grid": labels["fgsn"]["controls"]["grid"], **labels}
     found = timed(
         "stationary: find clusters with enough correspondences",
         lambda: stationary(
