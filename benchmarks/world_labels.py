@@ -14,6 +14,7 @@ from label_rows import label_row
 from fgsn.cli import show
 from fgsn.config import DemoSettings
 from fgsn.demo.demo import demo
+from fgsn.files import read_json
 
 
 def main() -> None:
@@ -24,8 +25,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = {}
     for seed in options.seeds:
-        labels = demo(DemoSettings(out=options.out / f"seed{seed}", seed=seed))["labels"]
-        for name, metrics in labels.items():
+        out = options.out / f"seed{seed}"
+        demo(DemoSettings(out=out, seed=seed))
+        for name, metrics in read_json(out / "results.json")["labels"].items():
             rows[f"seed {seed}, {name}"] = label_row(metrics)
     show({"synthetic town": rows})
     if options.json:

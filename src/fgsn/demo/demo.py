@@ -31,6 +31,18 @@ from fgsn.training.train import train
 from fgsn.world import make_world
 
 VALIDATION_SHARE = 0.25
+SHORT = (
+    "kappa_position_controlled",
+    "match_lift_position_controlled",
+    "kappa_moved_view",
+    "kappa_crop",
+    "kappa",
+    "information_bits_same_view",
+    "clusters_used",
+    "points",
+    "places",
+)
+"""Label metrics that fit a terminal; results.json and the page have more."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,8 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
     fine-grained labels trained with them.
 
     Returns:
-        `labels`, `localization`, `stationary`, `seconds` per step and `report`; also written to `results.json`.
+        `labels`, `localization`, `stationary`, `seconds` per step and `report`. `results.json` contains the same, with
+        all results of `fgsn evaluate` under `labels`.
     """
     chosen = QUICK if settings.quick else FULL
     common: dict[str, Any] = {"seed": settings.seed, "device": settings.device}
@@ -133,7 +146,8 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
     write_json(settings.out / "results.json", results)
     report(ReportSettings(run=settings.out, **common))
     say(f"== done: open {settings.out / 'report.html'}")
-    return results
+    short = {name: {key: row.get(key) for key in SHORT} for name, row in labels.items()}
+    return results | {"labels": short}
 
 
 def _train(settings: DemoSettings, chosen: Size, world: Path, name: str, corr_weight: float) -> dict[str, Any]:
