@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from correspond_world import PIXELS, Truth
+from label_rows import CONTROLS, label_row
 
 from fgsn.cli import show
 from fgsn.config import CorrespondSettings, EvaluateSettings, PrepareSettings, TrainSettings, WorldSettings
@@ -37,8 +38,6 @@ from fgsn.matching.pair import MatchedPair
 from fgsn.training.train import train
 from fgsn.world import make_world
 from fgsn.world.studio import REFERENCE
-
-METRICS = ("information_bits_same_view", "information_bits_permutation", "kappa", "match_lift")
 
 
 def sources(world: Path, truth: Truth, out: Path) -> dict[str, Callable[[], dict[str, Any]]]:
@@ -135,8 +134,12 @@ def main() -> None:
             recipe = {"clusters": FULL.clusters, "batch": FULL.batch, "crop": FULL.crop, "backbone_lr": 1.0}
             steps = {"iterations": options.iterations, "validate_every": options.iterations}
             train(TrainSettings(data=(data.root,), init=world_base(), out=run, **recipe, **steps))
-        metrics = evaluate(EvaluateSettings(model=run, data=root, out=options.out / f"evaluate_{name}", resamples=0))
-        rows[name] = row | {key: metrics[key] for key in METRICS}
+        # The controls do not depend on the source: measured with the first.
+        out, baseline = options.out / f"evaluate_{name}", None if "base classes" in rows else world_base()
+        metrics = evaluate(EvaluateSettings(model=run, data=root, out=out, baseline=baseline, resamples=0))
+        if baseline:
+            rows = {words: label_row(metrics["controls"][key]) for key, words in CONTROLS.items()}
+        rows[name] = row | label_row(metrics)
         show({"sources": rows})
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -3,7 +3,8 @@
     python benchmarks/experiments.py [--sweep SWEEP ... --base BASE]
 
 SWEEP: folders of `fgsn sweep configs/small/paper.yaml`, one per seed. BASE: the folder of `fgsn evaluate` on the base
-network. Their results are copied to docs/results; the page is made from there.
+network. Their results are copied to docs/results, with the controls of a blind grid for each K; the page is made from
+there. Results of versions without position-controlled metrics give a page with the same-view metrics.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any, NamedTuple
 
-from fgsn.files import read_json, write_text
+from fgsn.files import read_json, write_json, write_text
 
 DOCS = Path(__file__).parent.parent / "docs"
 LABELS = (20, 100, 200, 1000)
@@ -36,7 +37,32 @@ PAPER_ROWS = {
 """Our runs and the corresponding rows of the paper's table."""
 
 COLLAPSED = 0.5
-"""Bits below which labels have collapsed: far fewer than the classes of the base network."""
+"""Same-view bits below which labels have collapsed: far fewer than the classes of the base network."""
+
+
+class Metrics(NamedTuple):
+    """Keys of the metrics that the page compares, and what they are called."""
+
+    bits: str
+    kappa: str
+    lift: str
+    words: str
+
+
+POSITION_CONTROLLED = Metrics(
+    "information_bits_position_controlled",
+    "kappa_position_controlled",
+    "match_lift_position_controlled",
+    "Bits, kappa and lift are position-controlled: a labelling that depends on the image position alone scores 0 bits, "
+    "kappa 0, lift 1.",
+)
+SAME_VIEW = Metrics(
+    "information_bits_same_view",
+    "kappa",
+    "match_lift",
+    "Bits, kappa and lift are same-view metrics, which a blind grid can win: these runs are older than the "
+    "position-controlled metrics.",
+)
 
 
 class Key(NamedTuple):
@@ -56,6 +82,8 @@ class Results:
         for row in (row for one in sweeps for row in one["runs"].values()):
             key = Key(row["clusters"], row["corr_weight"], row["recluster_every"], row["init"])
             self.rows.setdefault(key, []).append(row)
+        every = [row for rows in self.rows.values() for row in rows]
+        self.metrics = POSITION_CONTROLLED if all(POSITION_CONTROLLED.kappa in row for row in every) else SAME_VIEW
 
     def mean(self, key: tuple[Any, ...], metric: str) -> float:
         return fmean(row[metric] for row in self.rows[Key(*key)])
@@ -82,37 +110,43 @@ class Results:
         ]
 
 
-def grid_table(results: Results) -> str:
-    """Table of all runs, from both starts."""
+def grid_table(results: Results, base: dict[str, Any], grids: dict[str, dict[str, Any]]) -> str:
+    """Table of all runs, from both starts, below the blind grids and the base network's classes."""
+    metrics = results.metrics
+    columns = (
+        (metrics.kappa, "{:.3f}"),
+        (metrics.lift, "{:.1f}"),
+        (metrics.bits, "{:.2f}"),
+        ("clusters_used", "{:.0f}"),
+    )
     lines = [
-        "| K | L_corr | clustered | seg: bits | kappa | lift | used | scratch: bits | kappa | lift | used |",
+        "| K | L_corr | clustered | seg: kappa | lift | bits | used | scratch: kappa | lift | bits | used |",
         "| --- " * 11 + "|",
     ]
+    controls = {f"{k}, blind grid": row for k, row in grids.items()} | {"base classes": base}
+    for name, row in controls.items():
+        cells = [form.format(row[metric]) for metric, form in columns]
+        lines.append(f"| {' | '.join([name, '', '', *cells, '', '', '', ''])} |")
     for setting in itertools.product(LABELS, CORR, CLUSTERED):
         cells = [str(setting[0]), YES_NO[setting[1]], setting[2]]
         for start in STARTS:
             key = (*setting, start)
-            for metric, form in (
-                ("information_bits_same_view", "{:.2f}"),
-                ("kappa", "{:.3f}"),
-                ("match_lift", "{:.1f}"),
-                ("clusters_used", "{:.0f}"),
-            ):
-                cells.append(form.format(results.mean(key, metric)))
+            cells += [form.format(results.mean(key, metric)) for metric, form in columns]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def paper_table(results: Results, paper: dict[str, Any], base: dict[str, Any]) -> str:
     """The paper's rows, and our metrics of the same question."""
-    lines = [f"| labels | {' | '.join(paper['columns'])} | our bits | our kappa |", "| --- " * 8 + "|"]
+    kind = results.metrics
+    lines = [f"| labels | {' | '.join(paper['columns'])} | our kappa | our bits |", "| --- " * 8 + "|"]
     ours = {name: key for key, name in PAPER_ROWS.items()}
     for name, cells in paper["rows"].items():
         if key := ours.get(name):
-            metrics = [f"{results.mean(key, 'information_bits'):.2f}", f"{results.mean(key, 'kappa'):.3f}"]
-            metrics[0] += " (scratch)" if key[3] == "scratch" else ""
+            metrics = [f"{results.mean(key, kind.kappa):.3f}", f"{results.mean(key, kind.bits):.2f}"]
+            metrics[1] += " (scratch)" if key[3] == "scratch" else ""
         elif name == "19 classes":
-            metrics = [f"{base['information_bits']:.2f}", f"{base['kappa']:.3f}"]
+            metrics = [f"{base[kind.kappa]:.3f}", f"{base[kind.bits]:.2f}"]
         else:
             metrics = ["", ""]
         lines.append(f"| {' | '.join([name, *cells, *metrics])} |")
@@ -122,7 +156,7 @@ def paper_table(results: Results, paper: dict[str, Any], base: dict[str, Any]) -
 def contrast_table(results: Results) -> str:
     """Effect of each choice: mean difference over the settings of the others, and how often it is positive."""
     lines = [
-        "| choice | runs compared | bits | kappa | better in bits | better in kappa |",
+        "| choice | runs compared | kappa | bits | better in kappa | better in bits |",
         "| --- " * 6 + "|",
     ]
     choices: list[tuple[str, Callable[[str], list[float]]]] = [
@@ -151,9 +185,9 @@ def contrast_table(results: Results) -> str:
         ),
     ]
     for name, differences in choices:
-        bits, kappa = differences("information_bits_same_view"), differences("kappa")
-        wins = [f"{sum(value > 0 for value in values)} of {len(values)}" for values in (bits, kappa)]
-        lines.append(f"| {name} | {len(bits)} | {fmean(bits):+.2f} | {fmean(kappa):+.3f} | {wins[0]} | {wins[1]} |")
+        bits, kappa = differences(results.metrics.bits), differences(results.metrics.kappa)
+        wins = [f"{sum(value > 0 for value in values)} of {len(values)}" for values in (kappa, bits)]
+        lines.append(f"| {name} | {len(bits)} | {fmean(kappa):+.3f} | {fmean(bits):+.2f} | {wins[0]} | {wins[1]} |")
     return "\n".join(lines)
 
 
@@ -163,23 +197,25 @@ def findings(results: Results) -> str:
     Each finding is two statements. Both true: seen; one true: partly seen.
     """
 
+    metrics = results.metrics
+
     def value(clusters: int, metric: str) -> float:
         return fmean(results.mean((clusters, "with_corr", how, "seg"), metric) for how in CLUSTERED)
 
     def series(metric: str, form: str) -> str:
         return ", ".join(f"{form.format(value(k, metric))} at {k}" for k in LABELS)
 
-    def effect(axis: str, first: str, second: str, metric: str = "information_bits_same_view", **fixed: Any) -> float:
+    def effect(axis: str, first: str, second: str, metric: str = metrics.bits, **fixed: Any) -> float:
         return fmean(results.differences(axis, first, second, metric, **fixed))
 
-    chance = 2 * (results.noise("information_bits_same_view", "seg") or 0.0)
-    bits = {k: value(k, "information_bits_same_view") for k in LABELS}
+    chance = 2 * (results.noise(metrics.bits, "seg") or 0.0)
+    bits = {k: value(k, metrics.bits) for k in LABELS}
     best = max(bits, key=lambda k: bits[k])
     gains = {
         (metric, how): [
             effect("corr", "with_corr", "without_corr", metric, start="seg", clustered=how, clusters=k) for k in LABELS
         ]
-        for metric in ("information_bits_same_view", "kappa")
+        for metric in (metrics.bits, metrics.kappa)
         for how in CLUSTERED
     }
 
@@ -198,9 +234,8 @@ def findings(results: Results) -> str:
         (
             "100 to 200 labels are the optimum",
             [best in (100, 200), max(bits[100], bits[200]) - max(bits[20], bits[1000]) > chance],
-            f"From seg, with L_corr, bits are {series('information_bits', '{:.2f}')}: the most at {best}; "
-            f"by permutation {series('information_bits_permutation', '{:.2f}')}. "
-            f"Kappa is {series('kappa', '{:.3f}')}: it alone cannot determine the best number of labels.",
+            f"From seg, with L_corr, bits are {series(metrics.bits, '{:.2f}')}: the most at {best}. "
+            f"Kappa is {series(metrics.kappa, '{:.3f}')}: it alone cannot determine the best number of labels.",
         ),
         (
             "clustering once is as good as or better than clustering again",
@@ -215,9 +250,9 @@ def findings(results: Results) -> str:
         ),
         (
             "L_corr matters more the finer the labels",
-            [rise("information_bits_same_view"), rise("kappa")],
-            f"From seg, at {', '.join(map(str, LABELS))} labels L_corr adds {listed('information_bits', '{:+.2f}')} "
-            f"in bits, and {listed('kappa', '{:+.3f}')} in kappa.",
+            [rise(metrics.bits), rise(metrics.kappa)],
+            f"From seg, at {', '.join(map(str, LABELS))} labels L_corr adds {listed(metrics.bits, '{:+.2f}')} "
+            f"in bits, and {listed(metrics.kappa, '{:+.3f}')} in kappa.",
         ),
     ]
     words = {0: "Not seen here", 1: "Partly seen here", 2: "Seen here"}
@@ -226,22 +261,22 @@ def findings(results: Results) -> str:
 
 def point(text: str) -> str:
     """A list item, wrapped."""
-    return textwrap.fill(text, 120, initial_indent="- ", subsequent_indent="  ")
+    return textwrap.fill(text, 120, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def collapses(fallen: Sequence[tuple[Key, dict[str, Any]]], runs: int) -> str:
     """A sentence about the runs whose labels collapsed."""
     if not fallen:
-        return f"In none of the {runs} runs did the labels collapse (fewer than {COLLAPSED} bits)."
+        return f"In none of the {runs} runs did the labels collapse (fewer than {COLLAPSED} bits at one view)."
     again, without = (sum(word in key for key, _ in fallen) for word in ("again", "without_corr"))
     named = "; ".join(
         f"K = {key.clusters} {key.corr.replace('_corr', ' L_corr')} {key.clustered} from {key.start}, "
-        f"{row['information_bits']:.2f}"
+        f"{row['information_bits_same_view']:.2f}"
         for key, row in fallen
     )
     return (
-        f"In {len(fallen)} of {runs} runs the labels collapsed (fewer than {COLLAPSED} bits), {again} of them "
-        f"clustered again, {without} without L_corr: {named}. The means below include them."
+        f"In {len(fallen)} of {runs} runs the labels collapsed (fewer than {COLLAPSED} bits at one view), {again} of "
+        f"them clustered again, {without} without L_corr: {named}. The means below include them."
     )
 
 
@@ -249,10 +284,11 @@ def page() -> str:
     stored = sorted((DOCS / "results").glob("small_seed*.json"))
     results = Results([read_json(path) for path in stored])
     paper, base = (read_json(DOCS / "results" / f"{name}.json") for name in ("paper", "small_base"))
+    stored_grids = DOCS / "results" / "small_grid.json"
+    grids = read_json(stored_grids) if stored_grids.is_file() else {}
+    metrics = results.metrics
     rows = [row for rows in results.rows.values() for row in rows]
-    noise = {
-        start: [results.noise(metric, start) for metric in ("information_bits_same_view", "kappa")] for start in STARTS
-    }
+    noise = {start: [results.noise(metric, start) for metric in (metrics.bits, metrics.kappa)] for start in STARTS}
     spread = " ".join(
         f"From {start}, the standard deviation between seeds is {bits:.2f} bits and {kappa:.3f} kappa (median)."
         for start, (bits, kappa) in noise.items()
@@ -284,8 +320,9 @@ results. `benchmarks/experiments.py` writes it from `docs/results/`; the sweep f
 - A run is 420 steps of four pairs, the paper's 60,000 of one. Clustered again means at steps 140 and 280 as well, so
   that the last labels are learnt for a third of the steps, as the rate falls to 0; the paper's for a sixth.
 - The networks are trained at 20 places in five conditions and measured at 8 later ones of the same drive,
-  {base["points"]:,} points: few for 1000 labels. `information_bits` is predicted on held-out places and so errs low
-  with many labels and few points; kappa ignores which labels correspond to each other, and falls as labels get finer.
+  {base["points"]:,} points: few for 1000 labels. Bits are estimated on held-out places and so err low with many labels
+  and few points; kappa ignores which labels correspond to each other, and falls as labels get finer.
+{point(metrics.words)}
 {point(f"{seeds[0].upper()}{seeds[1:]}. {spread or 'Small differences may be chance.'}")}
 {point(collapses(fallen, len(rows)))}
 
@@ -295,11 +332,11 @@ results. `benchmarks/experiments.py` writes it from `docs/results/`; the sweep f
 
 ## All runs
 
-Bits are `information_bits`, lift is `match_lift`, used is the number of labels that occur. The base network's own
-classes have {base["information_bits_same_view"]:.2f} bits, kappa {base["kappa"]:.3f}, lift {base["match_lift"]:.1f}.
+Kappa is `{metrics.kappa}`, lift `{metrics.lift}`, bits `{metrics.bits}`;
+used is the number of labels that occur.
 {len(rows)} runs, {cpu:.0f} seconds of processor time each; `docs/results/small_seed*.csv` has every value.
 
-{grid_table(results)}
+{grid_table(results, base, grids)}
 
 ## What each choice is worth
 
@@ -324,6 +361,12 @@ def main() -> None:
     for number, folder in enumerate(options.sweep):
         for ending in ("json", "csv"):
             shutil.copyfile(folder / f"results.{ending}", DOCS / "results" / f"small_seed{number}.{ending}")
+    if options.sweep:
+        grids = {}
+        for clusters in LABELS:  # the grid does not depend on the network: any run with K labels has it
+            run = next(options.sweep[0].glob(f"clusters{clusters}-*/evaluate/results.json"))
+            grids[clusters] = read_json(run)["controls"]["grid"]
+        write_json(DOCS / "results" / "small_grid.json", grids)
     if options.base:
         shutil.copyfile(options.base / "results.json", DOCS / "results" / "small_base.json")
     write_text(DOCS / "experiments.md", page())

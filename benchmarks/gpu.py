@@ -69,9 +69,9 @@ def parity(device: torch.device, small: bool, folder: Path) -> dict[str, float]:
 
 
 def training(device: torch.device, folder: Path) -> dict[str, Any]:
-    """Information of the labels of `fgsn demo --quick`, by model."""
+    """Headline metric of the labels of `fgsn demo --quick`, by model."""
     results = demo(DemoSettings(out=folder, quick=True, device=device.type))
-    return {name: row["information_bits_same_view"] for name, row in results["labels"].items()}
+    return {name: row["kappa_position_controlled"] for name, row in results["labels"].items()}
 
 
 def main() -> None:

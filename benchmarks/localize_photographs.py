@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from hloc_folder import make_hloc_folder
+from label_rows import label_row
 from real_images import subset
 
 from fgsn.config import (
@@ -63,7 +64,6 @@ INTRINSICS = "PINHOLE 1024 768 868.993378 866.063001 525.942323 420.042529"
 GAP = 3
 WINDOW = 0.02  # the default of fgsn localize
 RIGHT, WRONG = 10.0, 25.0
-METRICS = ("information_bits_same_view", "kappa", "match_lift", "clusters_used")
 MATCHERS = {
     "sift": ("sift", 2048),
     "sift, no ratio test": ("sift-unfiltered", 2048),
@@ -170,7 +170,9 @@ class Road:
             for kind, model in (("camvid", self.base()), ("fgsn", self.fgsn(part))):
                 out = self.out / "evaluate" / f"{kind}_{part}"
                 found = evaluate(EvaluateSettings(model=model, data=data, out=out, split="all", resamples=0))
-                metrics[f"{kind}, {part} half"] = {key: found[key] for key in METRICS}
+                metrics[f"{kind}, {part} half"] = label_row(found)
+                if kind == "fgsn":
+                    metrics[f"blind grid, {part} half"] = label_row(found["controls"]["grid"])
         return metrics
 
 

@@ -4,8 +4,9 @@
 
 DATA contains the folders cmu_seasons and michigan (see the README of the development data). `cmu` trains on the first
 60 % of the route and evaluates on the rest; training pairs that share an image with the rest are dropped. `michigan`
-trains on two places and evaluates on the third, three times. Compares four kinds of labels: the classes of the base
-network, a codebook of its untrained features, and trained labels without and with L_corr.
+trains on two places and evaluates on the third, three times. Compares five kinds of labels: a blind grid of as many
+cells, the classes of the base network, a codebook of its untrained features, and labels trained without and with
+L_corr.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from label_rows import label_row
 from PIL import Image
 
 from fgsn.cli import show
@@ -32,14 +34,6 @@ from fgsn.evaluation.measure import measure
 from fgsn.inference.model import Model, load
 from fgsn.training.train import train
 
-METRICS = (
-    "information_bits_same_view",
-    "information_bits_permutation",
-    "kappa",
-    "agreement",
-    "match_lift",
-    "clusters_used",
-)
 TRAINED_SHARE = 0.6
 
 
@@ -129,7 +123,7 @@ def main() -> None:
         metrics = evaluate(
             EvaluateSettings(model=options.base, data=rest, out=place / "base", split="all", resamples=0)
         )
-        rows[f"{fold}, base classes"] = metrics
+        rows[f"{fold}, base classes"] = label_row(metrics)
         for name, weight in {"with L_corr": 1.0, **({"without L_corr": 0.0} if options.without else {})}.items():
             run = place / name.replace(" ", "_")
             settings = TrainSettings(
@@ -150,12 +144,12 @@ def main() -> None:
                 train(replace(settings, resume=(run / "config.yaml").exists()))
             out = place / f"evaluate_{run.name}"
             metrics = evaluate(EvaluateSettings(model=run, data=rest, out=out, split="all", resamples=0))
-            rows[f"{fold}, K = {options.clusters} {name}"] = metrics
-        rows[f"{fold}, untrained features"] = untrained(place / "with_L_corr", rest)
-        show({"so far": {name: {key: row[key] for key in METRICS} for name, row in rows.items()}})
+            rows[f"{fold}, blind grid"] = label_row(metrics["controls"]["grid"])
+            rows[f"{fold}, K = {options.clusters} {name}"] = label_row(metrics)
+        rows[f"{fold}, untrained features"] = label_row(untrained(place / "with_L_corr", rest))
+        show({"so far": rows})
     if options.json:
-        table = {name: {key: row[key] for key in METRICS} for name, row in rows.items()}
-        options.json.write_text(json.dumps(table, indent=2) + "\n")
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Label metrics on the synthetic town, at places never trained on: base classes, K labels without and with L_corr.
+"""Label metrics on the synthetic town, at places never trained on: blind grid, base classes, labels of two trainings.
 
     python benchmarks/world_labels.py --out FOLDER --seeds 1 2 3
 
@@ -9,11 +9,12 @@ import argparse
 import json
 from pathlib import Path
 
+from label_rows import label_row
+
 from fgsn.cli import show
 from fgsn.config import DemoSettings
 from fgsn.demo.demo import demo
-
-METRICS = ("information_bits_same_view", "information_bits_permutation", "kappa", "agreement", "match_lift")
+from fgsn.files import read_json
 
 
 def main() -> None:
@@ -24,9 +25,10 @@ def main() -> None:
     options = parser.parse_args()
     rows = {}
     for seed in options.seeds:
-        labels = demo(DemoSettings(out=options.out / f"seed{seed}", seed=seed))["labels"]
-        for name, metrics in labels.items():
-            rows[f"seed {seed}, {name}"] = {key: metrics[key] for key in METRICS}
+        out = options.out / f"seed{seed}"
+        demo(DemoSettings(out=out, seed=seed))
+        for name, metrics in read_json(out / "results.json")["labels"].items():
+            rows[f"seed {seed}, {name}"] = label_row(metrics)
     show({"synthetic town": rows})
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from fgsn.cli import show
 from fgsn.config import DemoSettings
 from fgsn.demo import demo
 from fgsn.inference.import_model import world_base
@@ -17,17 +18,22 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_the_demo_ends_with_metrics_a_model_and_a_page(tmp_path: Path) -> None:
+def test_the_demo_ends_with_metrics_a_model_and_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     results = demo.demo(DemoSettings(out=tmp_path / "demo", quick=True, seed=3))
     stored = json.loads((tmp_path / "demo" / "results.json").read_text())
-    assert set(stored["labels"]) == {"base", "fgsn_without_corr", "fgsn"}
+    assert list(stored["labels"]) == ["grid", "base", "fgsn_without_corr", "fgsn"]
+    assert stored["labels"]["grid"] == stored["labels"]["fgsn"]["controls"]["grid"]
     for metrics in stored["labels"].values():
         assert set(metrics["conditions"]) == {"snow", "night"}
         assert metrics["points"] > 0
-    assert (
-        stored["labels"]["fgsn"]["information_bits_same_view"]
-        == results["labels"]["fgsn"]["information_bits_same_view"]
-    )
+    assert results["labels"] == {
+        name: {key: row.get(key) for key in demo.SHORT} for name, row in stored["labels"].items()
+    }
+    show(results | {"report": ""})
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "data:image/" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -48,6 +54,10 @@ def test_the_shipped_base_network_fits_the_world() -> None:
 @pytest.mark.slow
 def test_labels_learnt_across_conditions_beat_the_rest(tmp_path: Path) -> None:
     labels = demo.demo(DemoSettings(out=tmp_path / "demo", quick=True, seed=7))["labels"]
+    kappa = {name: metrics["kappa_position_controlled"] for name, metrics in labels.items()}
+    assert abs(kappa["grid"]) < 0.05
+    assert kappa["fgsn"] > max(kappa["base"], kappa["fgsn_without_corr"])
     bits = {name: metrics["information_bits_same_view"] for name, metrics in labels.items()}
+    assert bits["grid"] > bits["fgsn"], "the same view is won blindly"
     assert bits["fgsn"] > bits["fgsn_without_corr"]
     assert bits["fgsn"] > 1.5 * bits["base"]

@@ -23,7 +23,7 @@ LABELS, QUERIES = 30, 5
 def write_metrics(path: Path) -> Path:
     rows = [{"step": 0, "clustering": {"objective": 1.5}}, {"step": 250, "clustering": {"objective": 1.0}}]
     rows += [{"step": n, "loss": 3 / (n + 1), "loss_class": 1.0, "loss_corr": 2 / (n + 1)} for n in range(500)]
-    rows += [{"step": n, "validation": {"information_bits": n / 100, "kappa": 0.4}} for n in (0, 250, 500)]
+    rows += [{"step": n, "validation": {"kappa_position_controlled": n / 1000, "kappa": 0.4}} for n in (0, 250, 500)]
     rows += [{"step": 501, "loss": float("nan")}]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 502, "lo')

@@ -13,7 +13,7 @@ from fgsn.report.page import report
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-PARTS = ("metrics", "poses", "places", "clusters", "confusion", "training", "about")
+PARTS = ("metrics", "poses", "distances", "places", "clusters", "confusion", "training", "about")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ def metrics(street_run):
 def test_charts_leave_out_what_is_no_number(metrics):
     charts = {chart.name: chart for chart in read_charts({"run": metrics})}
     assert list(charts) == [
-        "loss", "loss_class", "loss_corr", "validation: information_bits", "validation: kappa",
+        "loss", "loss_class", "loss_corr", "validation: kappa_position_controlled", "validation: kappa",
     ]  # fmt: skip
     assert charts["validation: kappa"].lines["run"] == [(0, 0.4), (250, 0.4), (500, 0.4)]
     assert len(charts["loss"].lines["run"]) <= 160

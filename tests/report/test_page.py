@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,9 +13,10 @@ from fgsn.config import ReportSettings
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.inference.label_maps import write_label_map
 from fgsn.report import page
-from fgsn.report.page import about, number, percent, report
+from fgsn.report.page import about, number, percent, report, rows_with_controls
+from fgsn.report.sources import open_sources
 
-PARTS = ["metrics", "charts", "places", "clusters", "confusion", "recall", "view", "matches"]
+PARTS = ["metrics", "charts", "distances", "places", "clusters", "confusion", "recall", "view", "matches"]
 VOID = ("meta", "img", "br", "link", "input")
 
 
@@ -58,7 +60,9 @@ def test_the_page_contains_everything_and_fetches_nothing(street_run, tmp_path):
     for expected in (
         "30 labels",
         "5 places not used in training",
-        "Kappa",
+        "Position-controlled",
+        "blind grid of 30 cells",
+        "One place from three distances",
         "snow",
         "SSMC, fine-grained",
         "Loss, correspondences",
@@ -67,16 +71,33 @@ def test_the_page_contains_everything_and_fetches_nothing(street_run, tmp_path):
         assert expected in words
 
 
-def test_one_place_is_not_places(street_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "about", lambda sources: about(sources) | {"places_measured": 1})
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (1, ("points of 1 place not used", "a single validation place", "too optimistic")),
+        (3, ("points of 3 places not used", "fewer than 4 validation places", "a first impression")),
+    ],
+)
+def test_few_places_come_with_a_warning(street_run, tmp_path, monkeypatch, count, words):
+    monkeypatch.setattr(page, "about", lambda sources: about(sources) | {"places_measured": count})
     report(ReportSettings(run=street_run / "run", labels=street_run / "labels", out=tmp_path / "page.html"))
-    assert "points of 1 place not used" in (tmp_path / "page.html").read_text()
+    text = (tmp_path / "page.html").read_text()
+    assert all(word in text for word in words)
+
+
+def test_controls_come_before_the_labels(street_run):
+    sources = open_sources(ReportSettings(run=street_run / "run", labels=street_run / "labels"))
+    main = sources.labelled[0]
+    controls = main.metrics["controls"] | {"base": {"clusters": 19, "kappa_position_controlled": None}}
+    rows = rows_with_controls(replace(sources, labelled=[replace(main, metrics=main.metrics | {"controls": controls})]))
+    assert list(rows) == ["blind grid of 30 cells", "base network's classes", "30 labels"]
+    assert rows["blind grid of 30 cells"]["points"] == rows["30 labels"]["points"]
 
 
 def test_without_label_maps_they_are_made(street_run, tmp_path):
     run = shutil.copytree(street_run / "run", tmp_path / "a <run> & more", ignore=lambda *_: ["localization"])
     results = report(ReportSettings(run=run))
-    assert results["parts"] == PARTS[:5]
+    assert results["parts"] == PARTS[:6]
     assert (run / "evaluate/labels/snow/c0/002.png").is_file()
     page = Page((run / "report.html").read_text())
     assert "a <run> & more" in "".join(page.words)
@@ -134,7 +155,7 @@ def test_poses_without_truth_are_left_out(street_run, tmp_path):
         run=street_run / "run", data=data, labels=street_run / "labels", out=tmp_path / "page.html"
     )
     results = report(settings)
-    assert results["parts"] == PARTS[:5]
+    assert results["parts"] == PARTS[:6]
     assert "no folder truth/" in results["left_out"][0]
 
 

@@ -14,7 +14,7 @@ from fgsn.report.clusters import clusters, point_labels
 from fgsn.report.confusion import by_similarity, confusion
 from fgsn.report.matches import match_pictures
 from fgsn.report.pictures import hexadecimal, label_picture
-from fgsn.report.places import places
+from fgsn.report.places import DISTANCES, places, three_distances
 from fgsn.report.poses import map_view, recall_bars, scored
 from fgsn.report.sources import open_sources
 
@@ -49,6 +49,20 @@ def test_a_label_has_one_colour_on_all_of_the_page(sources):
     table = confusion(sources, points)
     for name, colour in zip(table["names"], table["colours"], strict=True):
         assert gallery[name] == colour == hexadecimal(sources.model.palette[int(name)])
+
+
+def test_one_place_is_shown_from_three_distances_in_two_conditions(sources):
+    shown = three_distances(sources)
+    where = [f"{place}, {condition}" for condition in ("summer", "snow") for place in DISTANCES]
+    assert [view.condition for view in shown] == where
+    assert all(view.image and view.labels[0] for view in shown)
+    pairs = [pair for number, pair in enumerate(sources.pairs) if number != 2]  # no three places in a row are left
+    references = "".join(f"summer/c0/{number:03d}.jpg\n" for number in range(len(sources.pairs)))
+    (sources.dataset.root / "reference_image_names.txt").write_text(references)
+    try:
+        assert three_distances(replace(sources, pairs=pairs)) == []
+    finally:
+        (sources.dataset.root / "reference_image_names.txt").unlink()
 
 
 def test_many_places_stay_within_the_budget(sources):

@@ -31,6 +31,18 @@ from fgsn.training.train import train
 from fgsn.world import make_world
 
 VALIDATION_SHARE = 0.25
+SHORT = (
+    "kappa_position_controlled",
+    "match_lift_position_controlled",
+    "kappa_moved_view",
+    "kappa_crop",
+    "kappa",
+    "information_bits_same_view",
+    "clusters_used",
+    "points",
+    "places",
+)
+"""Label metrics that fit a terminal; results.json and the page have more."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +65,13 @@ QUICK = Size(10, (256, 192), ("autumn", "snow", "night"), 50, 150, 4, 161)
 def demo(settings: DemoSettings) -> dict[str, Any]:
     """Generate the synthetic town, train labels on a part of it, evaluate them on the rest, and localize with them.
 
-    Compares three kinds of labels at places that were not trained on: the classes of the base network, fine-grained
-    labels trained without correspondences across conditions, and fine-grained labels trained with them.
+    Compares four kinds of labels at places that were not trained on: a blind grid, whose labels are fixed cells of the
+    image, the classes of the base network, fine-grained labels trained without correspondences across conditions, and
+    fine-grained labels trained with them.
 
     Returns:
-        `labels`, `localization`, `stationary`, `seconds` per step and `report`; also written to `results.json`.
+        `labels`, `localization`, `stationary`, `seconds` per step and `report`. `results.json` contains the same, with
+        all results of `fgsn evaluate` under `labels`.
     """
     chosen = QUICK if settings.quick else FULL
     common: dict[str, Any] = {"seed": settings.seed, "device": settings.device}
@@ -88,13 +102,14 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
             lambda name=name, weight=weight: _train(settings, chosen, world, name, weight),
         )
     models = {"base": world_base(), **{name: settings.out / name / "model.safetensors" for name in runs}}
-    labels = {}
+    labels: dict[str, dict[str, Any]] = {}
     for name, model in models.items():
         out = settings.out / f"evaluate_{name}"
         labels[name] = timed(
             f"evaluate {name}",
             lambda model=model, out=out: evaluate(EvaluateSettings(model=model, data=world, out=out, **common)),
         )
+    labels = {"grid": labels["fgsn"]["controls"]["grid"], **labels}
     found = timed(
         "stationary: find clusters with enough correspondences",
         lambda: stationary(
@@ -131,7 +146,8 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
     write_json(settings.out / "results.json", results)
     report(ReportSettings(run=settings.out, **common))
     say(f"== done: open {settings.out / 'report.html'}")
-    return results
+    short = {name: {key: row.get(key) for key in SHORT} for name, row in labels.items()}
+    return results | {"labels": short}
 
 
 def _train(settings: DemoSettings, chosen: Size, world: Path, name: str, corr_weight: float) -> dict[str, Any]:

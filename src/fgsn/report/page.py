@@ -1,32 +1,37 @@
 """fgsn report: one self-contained HTML file about a run or a demo; it loads nothing from elsewhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from fgsn.config import ReportSettings
 from fgsn.errors import MissingExtraError
+from fgsn.evaluation.measure import HEADLINE
 from fgsn.files import write_text
 from fgsn.report import curves
 from fgsn.report.clusters import clusters, point_labels
 from fgsn.report.confusion import confusion
 from fgsn.report.matches import match_pictures
 from fgsn.report.pictures import hexadecimal
-from fgsn.report.places import places
+from fgsn.report.places import places, three_distances
 from fgsn.report.poses import map_view, recall_bars, scored
 from fgsn.report.sources import ModelLabels, ReportSources, open_sources
 
 PICTURE_BYTES = 7_000_000
 """Size limit for the pictures of places; the rest of the page is below half of it."""
+GRID = "blind grid of {clusters} cells"
+BASE = "base network's classes"
 QUANTITIES = {
     "loss": "Loss",
     "loss_class": "Loss, dense clusters",
     "loss_corr": "Loss, correspondences",
-    "validation: information_bits": "Validation: information, bits",
-    "validation: information_bits_permutation": "Validation: information, permutation estimate, bits",
-    "validation: kappa": "Validation: kappa",
-    "validation: agreement": "Validation: agreement",
+    "validation: kappa_position_controlled": "Validation: kappa, position-controlled",
+    "validation: match_lift_position_controlled": "Validation: lift, position-controlled",
+    "validation: information_bits_position_controlled": "Validation: bits, position-controlled",
+    "validation: information_bits_same_view": "Validation: bits, same view",
+    "validation: kappa": "Validation: kappa, same view",
+    "validation: agreement": "Validation: agreement, same view",
     "validation: clusters_used": "Validation: labels used",
 }
 
@@ -60,12 +65,12 @@ def report(settings: ReportSettings) -> dict[str, Any]:
 
 def gathered(sources: ReportSources) -> dict[str, Any]:
     """The sections of the page; empty if there is nothing to show."""
-    metrics = {labelled.name: labelled.metrics for labelled in sources.labelled}
     points = point_labels(sources) if sources.main else None
     poses = scored(sources)
     return {
-        "metrics": metrics,
+        "metrics": rows_with_controls(sources),
         "charts": charts(sources.metrics),
+        "distances": three_distances(sources),
         "places": places(sources, PICTURE_BYTES),
         "clusters": clusters(sources, points) if points else [],
         "confusion": confusion(sources, points) if points else None,
@@ -74,6 +79,19 @@ def gathered(sources: ReportSources) -> dict[str, Any]:
         "view": map_view(sources, poses),
         "matches": match_pictures(sources, poses),
     }
+
+
+def rows_with_controls(sources: ReportSources) -> dict[str, Mapping[str, Any]]:
+    """Metrics by the name of the labels: first the blind grid, then base classes, then the models."""
+    if sources.main is None:
+        return {}
+    controls = sources.main.metrics.get("controls", {})
+    rows: dict[str, Mapping[str, Any]] = {}
+    if "grid" in controls:
+        rows[GRID.format(clusters=controls["grid"].get("clusters", ""))] = controls["grid"]
+    if "base" in controls and len(sources.labelled) == 1:
+        rows[BASE] = controls["base"]
+    return rows | {labelled.name: labelled.metrics for labelled in sources.labelled}
 
 
 def charts(metrics: Mapping[str, Path]) -> list[tuple[str, str]]:
@@ -96,6 +114,8 @@ def about(sources: ReportSources) -> dict[str, Any]:
     conditions = list(
         dict.fromkeys(name for labelled in sources.labelled for name in labelled.metrics.get("conditions", {}))
     )
+    rows = rows_with_controls(sources)
+    end = _axis_end(rows.values())
     return {
         "title": "Labels that survive the seasons",
         "subject": sources.run.resolve().name,
@@ -105,13 +125,15 @@ def about(sources: ReportSources) -> dict[str, Any]:
         "label_names": [_names_by_colour(labelled) for labelled in sources.labelled],
         "conditions": conditions,
         "places_measured": main.metrics.get("places") if main else None,
-        "base": sources.labelled[0] if len(sources.labelled) > 1 else None,
+        "base": _base_metrics(sources),
         "stationary": stationary,
         "label_count": model.clusters if model is not None else None,
         "facts": facts,
         "line_ends": curves.ENDS,
-        "best": best_rows({labelled.name: labelled.metrics for labelled in sources.labelled}),
-        "most_bits": _most_bits(sources),
+        "best": best_rows(rows),
+        "headline": HEADLINE,
+        "axis_end": end,
+        "across": lambda value: round(100 * min(max((value or 0) / end, 0), 1), 2),
     }
 
 
@@ -120,10 +142,17 @@ def _names_by_colour(labelled: ModelLabels) -> dict[str, str]:
     return {hexadecimal(colour): name for colour, name in zip(colours, labelled.names, strict=True)}
 
 
-def _most_bits(sources: ReportSources) -> float:
-    """Upper end of the information axis, in bits."""
-    rows = [row for one in sources.labelled for row in (one.metrics, *one.metrics.get("conditions", {}).values())]
-    ends = [(row.get("information_bits_interval") or [0, row.get("information_bits") or 0])[1] for row in rows]
+def _base_metrics(sources: ReportSources) -> Mapping[str, Any] | None:
+    """Metrics of the base network's classes, if they were measured."""
+    if len(sources.labelled) > 1:
+        return sources.labelled[0].metrics
+    return sources.main.metrics.get("controls", {}).get("base") if sources.main else None
+
+
+def _axis_end(metrics: Iterable[Mapping[str, Any]]) -> float:
+    """Upper end of the axis of the headline."""
+    rows = [row for one in metrics for row in (one, *one.get("conditions", {}).values())]
+    ends = [(row.get(f"{HEADLINE}_interval") or [0, row.get(HEADLINE) or 0])[1] for row in rows]
     return curves.ticks(0, max([*ends, 0.1]), 4)[-1]
 
 
@@ -142,9 +171,9 @@ def _template() -> Any:
 
 
 def best_rows(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The name of the row with the largest value, for each metric where larger is better."""
+    """The name of the row with the largest value, for each metric that a blind grid cannot win."""
     best = {}
-    for key in ("information_bits", "kappa", "agreement", "match_lift"):
+    for key in (HEADLINE, "match_lift_position_controlled", "information_bits_position_controlled"):
         values = {name: row[key] for name, row in metrics.items() if row.get(key) is not None}
         if len(values) > 1:
             best[key] = max(values, key=lambda name: values[name])

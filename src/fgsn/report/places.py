@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from fgsn.data.dataset import REFERENCE_LIST
 from fgsn.report.pictures import image_uri, label_picture
 from fgsn.report.sources import ReportSources
 
 PLACES = 4
+STRIP_WIDTH = 320
+DISTANCES = ("previous place", "the place", "next place")
 CONDITIONS = 10
 WIDTHS = (480, 360, 270, 200, 140)
 
@@ -55,6 +58,45 @@ def places(sources: ReportSources, budget: int) -> list[Place]:
         if sum(map(len, pictures)) <= budget:
             break
     return found
+
+
+def three_distances(sources: ReportSources) -> list[PlaceImage]:
+    """One place from three distances in two conditions, with the labels of the main model.
+
+    The reference images of three consecutive places along the drive, then their target images in one other condition.
+    Empty without three consecutive validation places that share another condition.
+
+    Raises:
+        FgsnError: an image or label map is broken.
+    """
+    dataset = sources.dataset
+    if dataset is None or sources.main is None:
+        return []
+    targets: dict[Path, dict[str, Path]] = {}
+    for pair in sources.pairs:
+        targets.setdefault(pair.reference, {}).setdefault(dataset.condition(pair.target), pair.target)
+    split = "all" if (dataset.root / REFERENCE_LIST).is_file() else "validation"
+    order = dataset.reference_images(split)
+    triples = [three for three in zip(order, order[1:], order[2:], strict=False) if targets.keys() >= set(three)]
+    for three in triples[len(triples) // 2 :] + triples[: len(triples) // 2]:
+        different = len({dataset.place(image) for image in three}) == len(three)
+        shared = set.intersection(*(set(targets[image]) for image in three)) - {dataset.condition(three[1])}
+        if different and shared:
+            other = [targets[image][min(shared)] for image in three]
+            return [
+                _strip_image(sources, image, where)
+                for images in (three, other)
+                for image, where in zip(images, DISTANCES, strict=True)
+            ]
+    return []
+
+
+def _strip_image(sources: ReportSources, image: Path, where: str) -> PlaceImage:
+    assert sources.dataset is not None
+    assert sources.main is not None
+    file = sources.label_map(sources.main, image)
+    labels = None if file is None else label_picture(file, STRIP_WIDTH, sources.main.palette)
+    return PlaceImage(f"{where}, {sources.dataset.condition(image)}", image_uri(image, STRIP_WIDTH), [labels])
 
 
 def _one_of_each(sources: ReportSources, images: list[Path]) -> list[Path]:

@@ -133,7 +133,8 @@ def open_sources(settings: ReportSettings) -> ReportSources:
 
 
 def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path | None) -> ReportSources:
-    run, metrics = settings.run, results["labels"]
+    run = settings.run
+    metrics = {key: row for key, row in results["labels"].items() if key != "grid"}  # no model: see `controls`
     order = [key for key in DEMO_MODELS if key in metrics] or list(metrics)
     names = {key: DEMO_MODELS.get(key, key).format(clusters=metrics[key].get("clusters", "")) for key in order}
     dataset = Dataset.open(settings.data or run / "world")
@@ -228,4 +229,5 @@ def _metrics(folder: Path, dataset: Dataset, pairs: list[Correspondences], model
     shown = ModelLabels("", folder, {}, model)
     labels = ReportSources(Path(), {}, {}, {}, dataset, labelled=[shown]).labels
     metrics = measure(labels, pairs, model.clusters, dataset.place, dataset.condition, RESAMPLES)
-    return {"clusters": model.clusters, **metrics}
+    grid = {"clusters": model.clusters, **metrics.pop("grid")}
+    return {"clusters": model.clusters, **metrics, "controls": {"grid": grid}}
