@@ -26,7 +26,7 @@ def cropped(case, image, folder):
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[..., 0], pixels[..., 1] = np.arange(width), np.arange(height)[:, None]
     Image.fromarray(pixels).save(folder / "image.png")
-    return _crop(folder / "image.png", given(case, image), index, side, short_side)
+    return _crop(folder / "image.png", given(case, image), index, side, short_side, 1.0, np.zeros(2))[:2]
 
 
 def both(case, folder):
