@@ -108,7 +108,7 @@ def _motion_warnings(median: float | None) -> list[str]:
     if median is None or median >= LEAST_MOTION:
         return []
     return [
-        f"half of the points move by at most {median:.1f} % of the image width between the images of a pair: such a set "
+        f"half of the points move by at most {median:.1f} % of the image width between the two images: such a set "
         "cannot teach viewpoint, and same-view metrics on it mean little; --moved-pairs of fgsn world and fgsn "
         "correspond adds pairs from before and behind"
     ]

@@ -26,8 +26,7 @@ class WorldSettings(Settings):
     points: int = 1500
     """Maximum number of correspondences per image pair."""
     moved_pairs: int = 0
-    """Also pair every reference image with this many neighbouring places (8 m apart, before and behind) per condition,
-    'reference' included; such pairs are for training only."""
+    """Neighbouring places (8 m, before and behind) to pair each reference image with, per condition; for training."""
     workers: int | None = None
     """Processes that render; default: one per core; 0: none beside the main process."""
 
@@ -96,8 +95,7 @@ class CorrespondSettings(Settings):
     per_condition: int = 2
     """Maximum number of target images per reference image and condition."""
     moved_pairs: int = 0
-    """Also pair every reference image with up to this many images from before and behind per condition, the reference
-    included, whose points move by 8 % of the width or more; for training only. Requires poses, maps or --reconstruct."""
+    """Maximum number of further target images, from before and behind, per image and condition; for training."""
     points: int = 1500
     """Maximum number of correspondences per image pair."""
     workers: int | None = None
@@ -126,7 +124,7 @@ class CorrespondSettings(Settings):
         )
         require(
             not self.moved_pairs or bool(self.maps or self.poses or self.reconstruct),
-            "--moved-pairs requires --maps, --poses or --reconstruct, which tell where the images were taken",
+            "--moved-pairs requires the positions of the images: give --maps, --poses or --reconstruct",
         )
 
 

@@ -7,7 +7,7 @@ LEAST_MOTION = 8.0
 _STEP, _LARGEST = 0.1, 200.0  # percent of the image width: bins of the histogram, and its end
 
 
-def in_widths(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _in_widths(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Pixels (N, 2) of an image of `size` (width, height) in image widths from its top left corner."""
     return (np.asarray(points, np.float64) + 0.5) / size[0]
 
@@ -31,13 +31,13 @@ class PointMotion:
         Returns:
             The median of this pair, in percent of the image width; NaN without points.
         """
-        moved = 100 * np.linalg.norm(in_widths(points_tgt, sizes[1]) - in_widths(points_ref, sizes[0]), axis=1)
+        moved = 100 * np.linalg.norm(_in_widths(points_tgt, sizes[1]) - _in_widths(points_ref, sizes[0]), axis=1)
         rows = np.minimum(np.rint(moved / _STEP), len(self._counts) - 1).astype(np.int64)
         self._counts += np.bincount(rows, minlength=len(self._counts))
         return float(np.median(moved)) if len(moved) else float("nan")
 
     def metrics(self) -> dict[str, float | None]:
-        """Median and 90th percentile over the points of all pairs, in percent of the image width; None without points."""
+        """Median and 90th percentile over the points of all pairs, in percent of the image width, None without any."""
         return {"motion_median_percent": self._quantile(0.5), "motion_p90_percent": self._quantile(0.9)}
 
     def _quantile(self, share: float) -> float | None:
