@@ -12,8 +12,10 @@ from fgsn.geometry.posed import PosedImages
 
 LEAST_OVERLAP = 0.15
 """Least `ConditionViews.overlap` of a pair."""
+LEAST_MOVED_OVERLAP = 0.08
+"""Likewise of an image from before or behind: 8 m ahead in a street it is 0.1 to 0.2, 16 m ahead about 0.05."""
 LEAST_MOVE = 0.5
-"""Least distance of a moved image, as a share of the distance that a quarter of the points of the reference is below."""
+"""Least distance of such an image, as a share of the lower quartile of the distances of the reference's points."""
 NOT_SHOWN = "no image of this condition shows the same place"
 """Why a reference image has no pair with a condition."""
 _CANDIDATES = 48  # nearest cameras to compute the overlap of
@@ -83,7 +85,7 @@ class ConditionViews:
         """Images that show the same points from before and from behind.
 
         Poses may have any unit, so the least distance of such an image depends on that of the points that the camera
-        sees: in a street it is about 5 m. The largest follows from LEAST_OVERLAP.
+        sees: in a street it is 3 to 5 m. The largest follows from LEAST_MOVED_OVERLAP.
 
         Args:
             points: (N, 3) world points that a camera sees.
@@ -104,7 +106,7 @@ class ConditionViews:
             if image in others or np.linalg.norm(offset) < least:
                 continue
             overlap = self.overlap(points, camera_from_world, image)
-            if overlap >= LEAST_OVERLAP:
+            if overlap >= LEAST_MOVED_OVERLAP:
                 sides[int(offset[2] > 0)].append((-overlap, int(image)))
         chosen = []
         for side, some in zip(sides, ((count + 1) // 2, count // 2), strict=True):
