@@ -42,8 +42,25 @@ def test_a_good_data_set_has_no_problems(root):
         "wrong_looking": 0.0,
         "covered_reference": 0.9,
         "covered_target": 0.32,
+        "motion_median_percent": 17.4,
+        "motion_p90_percent": 31.0,
+        "warnings": [],
         "problems": [],
     }
+
+
+def test_points_that_hardly_move_are_a_warning_and_no_problem(root):
+    for path in (root / "correspondence_data").iterdir():
+        pair = read_correspondences(path)
+        names = [file.relative_to(root / "images").as_posix() for file in (pair.reference, pair.target)]
+        rewrite(root, path.name, pair.points_ref, pair.points_ref + np.array([3.2, 0]), images=names)
+    prepare(PrepareSettings(dataset=root))
+    results = check(CheckSettings(path=root))
+    (line,) = results["warnings"]
+    assert "at most 5.0 % of the image width" in line
+    assert "cannot teach viewpoint" in line
+    assert not any("width" in problem for problem in results["problems"])
+    assert results["motion_median_percent"] == results["motion_p90_percent"] == 5.0
 
 
 def test_a_data_set_that_is_not_prepared(tmp_path, make_dataset):

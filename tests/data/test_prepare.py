@@ -6,10 +6,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgsn.config import PrepareSettings
+from fgsn.checks.check import check
+from fgsn.config import CheckSettings, PrepareSettings
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
-from fgsn.data.prepare import prepare, split_end, split_places
+from fgsn.data.pair_files import PairFile
+from fgsn.data.prepare import connected_images, moved_for_training, prepare, split_end, split_pairs, split_places
 from fgsn.errors import FgsnError
 from fgsn.files import read_lines
 
@@ -199,3 +201,66 @@ def test_an_interrupted_run_leaves_no_stale_training_list(tmp_path, make_dataset
         prepare(PrepareSettings(dataset=root))
     with pytest.raises(FgsnError, match="run fgsn prepare"):
         Dataset.open(root).pairs("train")
+
+
+@given(st.data())
+def test_moved_pairs_leave_the_split_alone_and_keep_out_of_validation_places(data):
+    """For any pairs of reference and target images of any places; some moved pairs contain images of no other pair."""
+    count = data.draw(st.integers(2, 8))
+    conditions = ("reference", "snow")
+    pairs = [PairFile(f"{n}.mat", f"reference/{n}", f"snow/{n}", 30) for n in range(count)]
+    ends = st.tuples(st.integers(0, count - 1), st.sampled_from(conditions), st.integers(0, count + 1))
+    moved = [
+        PairFile(f"{here}_{condition}_{there}.mat", f"reference/{here}", f"{condition}/{there}", 30)
+        for here, condition, there in data.draw(st.lists(ends, max_size=20))
+    ]
+    place_of = connected_images(pairs)
+    _, held_out = split_places(place_of.values(), data.draw(SHARES), 0)
+    training, validation = split_pairs(pairs, place_of.__getitem__, held_out)
+    kept = moved_for_training(moved, training, validation, lambda name: place_of.get(name, name))
+    seen = {image for pair in validation for image in pair.images}
+    assert all(seen.isdisjoint(pair.images) for pair in kept)
+    clear = [pair for pair in moved if set(pair.images) <= {i for one in training for i in one.images}]
+    assert [pair for pair in kept if pair in clear] == clear
+    near = {image for pair in moved if not seen.isdisjoint(pair.images) for image in pair.images}
+    strange = {image for pair in kept for image in pair.images} - {image for pair in training for image in pair.images}
+    assert strange.isdisjoint(near)
+
+
+@pytest.mark.parametrize("described", [False, True])
+def test_moved_pairs_are_for_training_only(tmp_path, make_dataset, make_pair, described):
+    root = make_dataset(tmp_path, places=8)
+    if described:
+        images = [f"{folder}/c0/{place:03d}.png" for folder in ("reference", "snow", "night") for place in range(8)]
+        (root / "dataset.yaml").write_text(yaml.safe_dump({"places": {name: name[-7:-4] for name in images}}))
+    before = prepare(PrepareSettings(dataset=root, validation_share=0.3))
+    lists = {name: read_lines(root / name) for name in ("corr_train.txt", "corr_val.txt")}
+    places = json.loads((root / "places.json").read_text())
+    for place in range(7):
+        for condition in ("reference", "snow"):
+            names = f"reference/c0/{place:03d}.png", f"{condition}/c0/{place + 1:03d}.png"
+            make_pair(root, f"moved_{condition}_{place}.mat", *names, seed=50 + place)
+    moved = sorted(path.name for path in (root / "correspondence_data").glob("moved_*"))
+    (root / "moved_pairs.txt").write_text("\n".join(moved))
+    results = prepare(PrepareSettings(dataset=root, validation_share=0.3))
+    dataset = Dataset.open(root)
+    assert read_lines(root / "corr_val.txt") == lists["corr_val.txt"]
+    assert [path.name for path in dataset.pairs("train", moved=False)] == lists["corr_train.txt"]
+    assert json.loads((root / "places.json").read_text()) == places
+    assert {key: results[key] for key in ("places", "validation_places", "validation_pairs", "places_from")} == {
+        key: before[key] for key in ("places", "validation_places", "validation_pairs", "places_from")
+    }
+    train = read_lines(root / "corr_train.txt")
+    assert results["moved_pairs"] == len(set(train) & set(moved)) == len(train) - len(lists["corr_train.txt"]) > 0
+    held_out = {dataset.place(read_correspondences(path).reference) for path in dataset.pairs("validation")}
+    for path in dataset.pairs("train"):
+        pair = read_correspondences(path)
+        assert held_out.isdisjoint(map(dataset.place, (pair.reference, pair.target)))
+    assert check(CheckSettings(path=root))["problems"] == []
+
+
+def test_moved_pairs_alone_are_no_data_set(tmp_path, make_pair):
+    make_pair(tmp_path, "1.mat", "x/1.png", "y/2.png")
+    (tmp_path / "moved_pairs.txt").write_text("1.mat")
+    with pytest.raises(FgsnError, match=r"moved_pairs\.txt lists all pairs"):
+        prepare(PrepareSettings(dataset=tmp_path))

@@ -1,5 +1,6 @@
 import hashlib
 import re
+import shutil
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from fgsn.config import WorldSettings
+from fgsn.data.correspondences import read_correspondences
 from fgsn.data.prepare import split_places
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
@@ -19,6 +21,7 @@ from fgsn.geometry.pose import Pose
 from fgsn.world import make_world
 from fgsn.world.drives import make_drive
 from fgsn.world.lists import GRAVITY_DEGREES, HEIGHT_METRES, ODOMETRY_DEGREES, noisy_motion, noisy_priors
+from fgsn.world.studio import moved_places
 from fgsn.world.town import build_town
 
 SIZE = (96, 72)
@@ -122,6 +125,80 @@ def test_correspondences_are_exact(world, condition):
         expected = np.linalg.norm(one - middle, axis=1) / (np.hypot(*SIZE) / 2)
         assert pair["dist_from_center"].ravel() == pytest.approx(expected, abs=1e-5)
     assert count > 200
+
+
+@pytest.fixture(scope="module")
+def moved_world(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("world") / "moved"
+    make_world(settings(out, moved_pairs=2))
+    return out
+
+
+def test_moved_pairs_are_exact(moved_world):
+    """Points on the road and on walls: unprojected by depth and projected into the other place, both ways."""
+    camera, files, count = read_camera(moved_world), (moved_world / "moved_pairs.txt").read_text().split(), 0
+    assert len(files) == 3 * 4  # of three places in a row, with three drives
+    for name in files:
+        here, there = (int(number) for number in re.findall(r"\d{4}", name))
+        assert abs(here - there) == 1
+        pair = read_correspondences(moved_world / "correspondence_data" / name)
+        drive = pair.target.parts[-3]
+        assert name == f"correspondence_reference_{drive}_place_{here:04d}_to_{there:04d}.mat"
+        assert pair.reference.parts[-3:] == ("reference", "c0", f"place_{here:04d}.jpg")
+        assert pair.target.name == f"place_{there:04d}.jpg"
+        one, other = pair.points_ref, pair.points_tgt
+        for pixels, partners, first, second in (
+            (one, other, ("reference", here), (drive, there)), (other, one, (drive, there), ("reference", here)),
+        ):  # fmt: skip
+            depth = read_depth(moved_world, *first)
+            near = around(1 / np.where(depth > 0, depth, 1e3), pixels)
+            smooth = np.abs((near[:, :4] + near[:, :4:-1]) / 2 - near[:, 4:5]).max(axis=1) < 0.004 * near[:, 4]
+            inverse = ndimage.map_coordinates(1 / np.where(depth > 0, depth, 1e3), pixels[:, ::-1].T, order=1)
+            points = (
+                read_poses(moved_world, first[0])[first[1]].inverse().transform(camera.unproject(pixels, 1 / inverse))
+            )
+            found, _ = camera.project(read_poses(moved_world, second[0])[second[1]].transform(points))
+            apart = np.linalg.norm(found - partners, axis=1)[smooth]
+            count += len(apart)
+            assert np.mean(apart < 0.8) > 0.95
+    assert count > 500
+
+
+def test_moved_pairs_only_add_files(world, moved_world, tmp_path):
+    plain, more = digests(world), digests(moved_world)
+    changed = {name for name in plain if more[name] != plain[name]}
+    assert changed == {"dataset.yaml", "results.json"}
+    files = {f"correspondence_data/{name}" for name in (moved_world / "moved_pairs.txt").read_text().split()}
+    assert set(more) - set(plain) == {"moved_pairs.txt", *files}
+    # Finished after an interruption, by several processes.
+    again = tmp_path / "again"
+    shutil.copytree(moved_world, again)
+    for name in ("dataset.yaml", "moved_pairs.txt", sorted(files)[3]):
+        (again / name).unlink()
+    make_world(settings(again, moved_pairs=2, workers=2))
+    assert digests(again) == more
+    results, plain_results = (yaml.safe_load((one / "results.json").read_text()) for one in (moved_world, world))
+    assert (results["moved_pairs"], plain_results["moved_pairs"]) == (12, 0)
+    assert results["motion_median_percent"] > 1.4 * plain_results["motion_median_percent"]
+    with pytest.raises(FgsnError, match=r"other settings \(moved_pairs 2 instead of 0\)"):
+        make_world(settings(moved_world))
+
+
+def test_a_world_of_an_earlier_version_is_left_alone(world, tmp_path):
+    shutil.copytree(world, tmp_path / "old")
+    path = tmp_path / "old" / "dataset.yaml"
+    described = yaml.safe_load(path.read_text())
+    del described["made_with"]["moved_pairs"]
+    path.write_text(yaml.safe_dump(described))
+    assert make_world(settings(tmp_path / "old")) == described["results"]
+
+
+def test_places_of_moved_pairs():
+    assert moved_places(4, 9, 0) == []
+    assert moved_places(4, 9, 1) == [3]
+    assert moved_places(4, 9, 4) == [3, 5, 2, 6]
+    assert moved_places(0, 9, 4) == [1, 2]
+    assert moved_places(1, 2, 2) == [0]
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)

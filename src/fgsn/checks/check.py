@@ -22,7 +22,8 @@ def check(settings: CheckSettings) -> dict[str, Any]:
     """Check a data set folder, a model file, a run folder or labelled images (FORMAT:PATH).
 
     Returns:
-        Counts of what was checked, and under `problems` one line per problem.
+        Counts of what was checked, and under `problems` one line per problem; of a data set, also `warnings`, which do
+        not make the command fail.
 
     Raises:
         FgsnError: the path does not exist, or is none of these.

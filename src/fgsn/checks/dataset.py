@@ -15,6 +15,7 @@ from fgsn.data.correspondences import Correspondences, spread
 from fgsn.data.dataset import REFERENCE_LIST, REFERENCE_POINTS, TRAIN_LIST, VALIDATION_LIST, Dataset
 from fgsn.data.images import image_size, read_image, walk_images
 from fgsn.data.labelled import annotated_set
+from fgsn.data.motion import LEAST_MOTION, PointMotion
 from fgsn.data.pair_files import PairFile, read_pair_files
 from fgsn.errors import FgsnError
 from fgsn.files import read_lines
@@ -26,12 +27,16 @@ LEAST_SPREAD = 0.25
 
 
 def check_dataset(dataset: Dataset, settings: CheckSettings) -> dict[str, Any]:
-    """Counts of what the data set contains, and under `problems` one line per problem; see `fgsn.checks.check`."""
+    """Counts of what the data set contains; a line per problem under `problems`, per doubt under `warnings`.
+
+    See `fgsn.checks.check`.
+    """
     files = walk_images(dataset.images)
     sizes, problems = _image_sizes(dataset, files)
     problems += limited(_broken_images([file for file in files if dataset.name(file) in sizes], settings.decode))
     problems += limited(_equal_images(dataset, files))
-    pairs, pair_problems = _check_pairs(dataset, sizes)
+    motion = PointMotion()
+    pairs, pair_problems = _check_pairs(dataset, sizes, motion)
     problems += pair_problems
     problems += limited(_list_problems(dataset, pairs))
     problems += _annotation_problems(dataset)
@@ -43,7 +48,9 @@ def check_dataset(dataset: Dataset, settings: CheckSettings) -> dict[str, Any]:
         "conditions": len({dataset.condition(file) for file in files}),
         "pairs": len(pairs),
         "points": sum(pair.points for pair in pairs),
+        **motion.metrics(),
         **metrics,
+        "warnings": _motion_warnings(motion.metrics()["motion_median_percent"]),
         "problems": problems,
     }
 
@@ -76,11 +83,15 @@ def _equal_images(dataset: Dataset, files: list[Path]) -> Iterator[str]:
             yield f"these images are the same file: {', '.join(dataset.name(file) for file in same)}"
 
 
-def _check_pairs(dataset: Dataset, sizes: dict[str, tuple[int, int]]) -> tuple[list[PairFile], list[str]]:
+def _check_pairs(
+    dataset: Dataset, sizes: dict[str, tuple[int, int]], motion: PointMotion
+) -> tuple[list[PairFile], list[str]]:
     pairs, missing, broken, doubtful, contents = [], [], [], [], []
     for pair, found in read_pair_files(dataset, missing, broken):
         path = dataset.correspondence_data / pair.file
         doubtful += [f"{path}: {problem}" for problem in _pair_problems(found, pair.images, sizes)]
+        if set(pair.images) <= sizes.keys():
+            motion.add(found.points_ref, found.points_tgt, (sizes[pair.reference], sizes[pair.target]))
         contents.append(hashlib.sha256(found.points_ref.tobytes() + found.points_tgt.tobytes()).hexdigest())
         pairs.append(pair)
     if not dataset.correspondence_files():
@@ -90,6 +101,17 @@ def _check_pairs(dataset: Dataset, sizes: dict[str, tuple[int, int]]) -> tuple[l
         f"these files contain the same correspondences: {', '.join(pair.file for pair, _ in same)}" for same in repeated
     ]
     return pairs, [line for kind in (missing, broken, doubtful, lines) for line in limited(kind)]
+
+
+def _motion_warnings(median: float | None) -> list[str]:
+    """Points that hardly move: no reason not to train, but one to read the metrics with care."""
+    if median is None or median >= LEAST_MOTION:
+        return []
+    return [
+        f"half of the points move by at most {median:.1f} % of the image width between the two images: such a set "
+        "cannot teach viewpoint, and same-view metrics on it mean little; --moved-pairs of fgsn world and fgsn "
+        "correspond adds pairs from before and behind"
+    ]
 
 
 def _pair_problems(pair: Correspondences, images: tuple[str, str], sizes: dict[str, tuple[int, int]]) -> Iterator[str]:
@@ -139,7 +161,7 @@ def _list_problems(dataset: Dataset, pairs: list[PairFile]) -> Iterator[str]:
         yield f"place {place} is on both sides of the split; run fgsn prepare {dataset.root} again"
     listed = {*lists[TRAIN_LIST], *lists[VALIDATION_LIST]}
     for pair in pairs:
-        left_out = pair.points == 0 or held_out & _places(dataset, [pair])
+        left_out = pair.points == 0 or held_out & _places(dataset, [pair]) or pair.file in dataset.moved_pairs
         if pair.file not in listed and not left_out:
             yield f"{pair.file} is in neither list; run fgsn prepare {dataset.root} again"
     references = {pair.images[0] for pair in training}

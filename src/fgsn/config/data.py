@@ -25,12 +25,14 @@ class WorldSettings(Settings):
     """Viewing direction: degrees to the right of the driving direction. CMU Seasons has 45 on either side."""
     points: int = 1500
     """Maximum number of correspondences per image pair."""
+    moved_pairs: int = 0
+    """Neighbouring places (8 m, before and behind) to pair each reference image with, per condition; for training."""
     workers: int | None = None
     """Processes that render; default: one per core; 0: none beside the main process."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, places=2, points=1, workers=0)
+        at_least(self, places=2, points=1, moved_pairs=0, workers=0)
         width, height = self.size
         require(
             64 <= width <= 1024 and 48 <= height <= 768,
@@ -92,6 +94,8 @@ class CorrespondSettings(Settings):
     """From images alone, pairs to match: similar, order, all, positions:FILE (name x y), or a FILE of pairs."""
     per_condition: int = 2
     """Maximum number of target images per reference image and condition."""
+    moved_pairs: int = 0
+    """Maximum number of further target images, from before and behind, per image and condition; for training."""
     points: int = 1500
     """Maximum number of correspondences per image pair."""
     workers: int | None = None
@@ -106,7 +110,7 @@ class CorrespondSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_validation_share(self)
-        at_least(self, per_condition=1, points=20, workers=0, keypoints=100)
+        at_least(self, per_condition=1, moved_pairs=0, points=20, workers=0, keypoints=100)
         require(self.depth_unit > 0, f"--depth-unit must be above 0, not {self.depth_unit:g}")
         require(not (self.maps and (self.poses or self.depth)), "give either --maps or --poses (with --depth)")
         require(self.depth is None or bool(self.poses), "--depth requires --poses")
@@ -117,6 +121,10 @@ class CorrespondSettings(Settings):
         require(
             not (self.reconstruct and (self.maps or self.poses)),
             "--reconstruct builds a model from images alone: leave out --maps and --poses",
+        )
+        require(
+            not self.moved_pairs or bool(self.maps or self.poses or self.reconstruct),
+            "--moved-pairs requires the positions of the images: give --maps, --poses or --reconstruct",
         )
 
 

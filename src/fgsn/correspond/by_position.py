@@ -6,15 +6,17 @@ surfaces whose appearance changes.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from fgsn.correspond.from_model import match_in_map
 from fgsn.correspond.point_map import LARGEST_ERROR, Array, PointMap, Rows, occluded
 from fgsn.correspond.same_frame import displacement
 from fgsn.correspond.same_surface import REACH, image_space, mutual_nearest
 from fgsn.correspond.select_points import POINTS, select_points
-from fgsn.correspond.views import ConditionViews, require_conditions
+from fgsn.correspond.views import NOT_SHOWN, ConditionViews, require_conditions
 from fgsn.errors import FgsnError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.matching.pair import PairResult, RefusedPair
@@ -22,7 +24,11 @@ from fgsn.progress import tracked
 
 
 def by_position(
-    models: Mapping[str, Reconstruction], reference: str, points: int = POINTS, per_condition: int = 1
+    models: Mapping[str, Reconstruction],
+    reference: str,
+    points: int = POINTS,
+    per_condition: int = 1,
+    moved_pairs: int = 0,
 ) -> Iterator[PairResult]:
     """Match every reference image with the target images that overlap most, by the positions of points.
 
@@ -31,6 +37,8 @@ def by_position(
         reference: the reference condition.
         points: maximum number per pair.
         per_condition: maximum number of target images per reference image and condition.
+        moved_pairs: maximum number of further target images from before and behind, per reference image and condition;
+            those of the reference condition are matched by the points of its own map.
 
     Raises:
         FgsnError: there is only one condition, a model has no points, or two models are in different frames.
@@ -47,18 +55,20 @@ def by_position(
     }
     views = {condition: ConditionViews(one.model, np.arange(len(one.model.names))) for condition, one in maps.items()}
     model = ours.model
+    own_views, every_point = ConditionViews(model, np.arange(len(model.names))), np.arange(len(model.points))
     for image in tracked(range(len(model.names)), "correspondences by position", len(model.names), " images"):
-        here, _ = ours.seen_in(image)
+        seen, pose = model.points[ours.seen_in(image)[0]], model.camera_from_world[image]
+        for target in own_views.moved(seen, pose, moved_pairs, [image]):
+            yield replace(match_in_map(ours, image, target, every_point, points), moved=True)
         for condition, theirs in maps.items():
-            pose = model.camera_from_world[image]
-            targets = views[condition].most_overlapping(model.points[here], pose, per_condition)
+            targets = views[condition].targets(seen, pose, per_condition, moved_pairs)
             if not targets:
-                yield RefusedPair(model.names[image], condition, "no image of this condition shows the same place")
-            for target in targets:
+                yield RefusedPair(model.names[image], condition, NOT_SHOWN)
+            for target, moved in targets:
                 names = (model.names[image], theirs.model.names[target])
                 sizes = (model.camera(image).size, theirs.model.camera(target).size)
                 found = _matched(ours, image, theirs, target, displaced[condition])
-                yield select_points(names, sizes, *found, points)
+                yield replace(select_points(names, sizes, *found, points), moved=moved)
 
 
 def _matched(ours: PointMap, image: int, theirs: PointMap, target: int, displaced: float) -> tuple[Array, Array, Array]:

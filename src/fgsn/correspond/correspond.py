@@ -15,7 +15,7 @@ from fgsn.correspond.views import require_conditions, rows_by_condition
 from fgsn.correspond.write import PAIRS, REFUSED, PairWriter, condition_of, link_images
 from fgsn.correspond.write_map import DatasetMap, write_map
 from fgsn.data.completed import completed_results
-from fgsn.data.dataset import named_condition
+from fgsn.data.dataset import MOVED_LIST, named_condition
 from fgsn.data.images import image_size, walk_images
 from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
@@ -40,11 +40,13 @@ def correspond(settings: CorrespondSettings) -> dict[str, Any]:
         FgsnError: there is only one condition, no pair is reliable, or an input is missing or broken.
     """
     made_with = {key: value for key, value in settings.as_dict().items() if key not in _FREE}
-    results = completed_results(settings.out, made_with, "data set with correspondences", spare=[WORK, PAIRS, REFUSED])
+    results = completed_results(
+        settings.out, made_with, "data set with correspondences", spare=[WORK, PAIRS, REFUSED, MOVED_LIST]
+    )
     if results is None:
         results = _make(settings, made_with)
     prepared, doubts = _prepared(settings)
-    kept = ("train_pairs", "validation_pairs", "left_out_pairs", "places", "places_from")
+    kept = ("train_pairs", "moved_pairs", "validation_pairs", "left_out_pairs", "places", "places_from")
     results = {**results, "doubts": results["doubts"] + doubts, **{key: prepared[key] for key in kept}}
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)
@@ -84,6 +86,8 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     writer.write(itertools.chain([] if first is None else [first], found))
     results = writer.results(sum(condition_of(name) == settings.reference for name in sizes)) | {"failed": failed}
+    if settings.moved_pairs and not any(row["moved"] for row in writer.rows):
+        results["doubts"].append("no image from before or behind shows the points of a reference image (--moved-pairs)")
     if not writer.rows:
         (settings.out / "config.yaml").unlink()  # allow another run with other settings
         reasons = "; ".join(f"{reason} ({count} x)" for reason, count in writer.refusals().items())
@@ -128,20 +132,23 @@ def _find_pairs(
     settings: CorrespondSettings, sizes: Mapping[str, tuple[int, int]], failed: list[str]
 ) -> tuple[DatasetMap | None, Iterator[PairResult]]:
     """The map of all images if there is one, and the pairs, from the source given in the settings."""
-    reference, points, each = settings.reference, settings.points, settings.per_condition
+    reference, points = settings.reference, settings.points
+    each = (settings.per_condition, settings.moved_pairs)
     if len(settings.maps) == 1 and "=" not in settings.maps[0]:
         model = read_map(Path(settings.maps[0]), sizes)
-        return DatasetMap(model, model, GIVEN), from_model(model, reference, condition_of, points, each)
+        return DatasetMap(model, model, GIVEN), from_model(model, reference, condition_of, points, *each)
     if settings.maps:
         maps = {name: read_map(Path(path), sizes, name) for name, path in (one.split("=", 1) for one in settings.maps)}
         require_conditions(maps, reference)
-        return DatasetMap(join(list(maps.values())), maps[reference], GIVEN), by_position(maps, reference, points, each)
+        return DatasetMap(join(list(maps.values())), maps[reference], GIVEN), by_position(
+            maps, reference, points, *each
+        )
     posed = read_poses(settings.poses, settings.intrinsics) if settings.poses else None
     if posed:
         require_sizes(posed, sizes, ", ".join(map(str, settings.poses)))
         if settings.depth:
             depth_maps = DepthMaps(settings.depth, settings.depth_unit)
-            return DatasetMap(posed, None, GIVEN), from_depth(posed, depth_maps, reference, condition_of, points, each)
+            return DatasetMap(posed, None, GIVEN), from_depth(posed, depth_maps, reference, condition_of, points, *each)
 
     from fgsn.correspond.from_images import ImageCollection, from_images, from_reconstruction  # imports torch
 
@@ -151,7 +158,7 @@ def _find_pairs(
         rows = rows_by_condition([condition_of(name) for name in known.names])
         require_conditions(rows, reference)
         maps = {name: images.triangulate(only(known, those)) for name, those in rows.items()}
-        return DatasetMap(posed, maps[reference], GIVEN), by_position(maps, reference, points, each)
+        return DatasetMap(posed, maps[reference], GIVEN), by_position(maps, reference, points, *each)
     if settings.reconstruct:
         models, found = from_reconstruction(images)
         return DatasetMap(

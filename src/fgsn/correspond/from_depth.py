@@ -5,6 +5,7 @@ both ways, and the images themselves are never read.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from fgsn.correspond.depth_maps import DepthMaps, DepthView
 from fgsn.correspond.depth_unit import check_unit
 from fgsn.correspond.select_points import POINTS, select_points
-from fgsn.correspond.views import ConditionViews, require_conditions, rows_by_condition
+from fgsn.correspond.views import NOT_SHOWN, ConditionViews, require_conditions, rows_by_condition
 from fgsn.geometry.posed import PosedImages
 from fgsn.matching.pair import PairResult, RefusedPair
 from fgsn.progress import tracked
@@ -31,6 +32,7 @@ def from_depth(
     condition_of: Callable[[str], str],
     points: int = POINTS,
     per_condition: int = 1,
+    moved_pairs: int = 0,
 ) -> Iterator[PairResult]:
     """Match every reference image with the target images that overlap most, by depth and pose.
 
@@ -41,6 +43,8 @@ def from_depth(
         condition_of: the condition of an image, by its name.
         points: maximum number per pair.
         per_condition: maximum number of target images per reference image and condition.
+        moved_pairs: maximum number of further target images from before and behind, per reference image and condition,
+            the reference included.
 
     Raises:
         FgsnError: there is only one condition, or depth is missing, broken or in another unit than the poses.
@@ -49,22 +53,23 @@ def from_depth(
     require_conditions(rows, reference)
     view = lru_cache(maxsize=16)(lambda image: depth_maps.view(images, image))
     check_unit(images, rows, view, depth_maps.unit)
-    views = {condition: ConditionViews(images, those) for condition, those in rows.items() if condition != reference}
+    views = {condition: ConditionViews(images, those) for condition, those in rows.items()}
     for image in tracked(rows[reference], "correspondences by depth", len(rows[reference]), " images"):
         here, name = view(image), images.names[image]
         start, depth = _sample_pixels(here, points * _TRIES_PER_POINT, image)
         world = here.world(start, depth)
         for condition, those in views.items():
-            targets = those.most_overlapping(world, here.camera_from_world, per_condition)
-            if not targets:
-                yield RefusedPair(name, condition, "no image of this condition shows the same place")
-            for target in targets:
+            own = image if condition == reference else None
+            targets = those.targets(world, here.camera_from_world, per_condition, moved_pairs, own)
+            if not targets and own is None:
+                yield RefusedPair(name, condition, NOT_SHOWN)
+            for target, moved in targets:
                 there = view(target)
                 pixels, errors = transfer(here, there, start, world)
                 found = np.isfinite(errors)
                 sizes = (here.camera.size, there.camera.size)
                 columns = (start[found], pixels[found], errors[found])
-                yield select_points((name, images.names[target]), sizes, *columns, points)
+                yield replace(select_points((name, images.names[target]), sizes, *columns, points), moved=moved)
 
 
 def transfer(here: DepthView, there: DepthView, start: Array, world: Array) -> tuple[Array, Array]:

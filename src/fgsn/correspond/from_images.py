@@ -3,6 +3,7 @@
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,7 +160,14 @@ def from_reconstruction(images: ImageCollection) -> tuple[list[Reconstruction], 
     by_model = [
         pair
         for model in useful
-        for pair in from_model(model, settings.reference, condition_of, settings.points, settings.per_condition)
+        for pair in from_model(
+            model,
+            settings.reference,
+            condition_of,
+            settings.points,
+            settings.per_condition,
+            settings.moved_pairs,
+        )
     ]
     return useful, _with_two_views(images, by_model)
 
@@ -177,7 +185,7 @@ def _with_two_views(images: ImageCollection, by_model: Sequence[PairResult]) -> 
             yield pair
             continue
         columns = [np.concatenate([getattr(part, name) for part in parts]) for name in POINT_COLUMNS]
-        yield _selected(images, MatchedPair(pair.reference, pair.target, *columns))
+        yield replace(_selected(images, MatchedPair(pair.reference, pair.target, *columns)), moved=pair.moved)
 
 
 def best_of_each(found: Iterable[PairResult], count: int) -> Iterator[PairResult]:

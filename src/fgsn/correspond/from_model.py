@@ -7,13 +7,14 @@ small.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from fgsn.correspond.point_map import LARGEST_ERROR, Array, PointMap, Rows, occluded
 from fgsn.correspond.same_surface import image_space, within_reach
 from fgsn.correspond.select_points import POINTS, select_points
-from fgsn.correspond.views import ConditionViews, require_conditions, rows_by_condition
+from fgsn.correspond.views import NOT_SHOWN, ConditionViews, require_conditions, rows_by_condition
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.matching.pair import PairResult, RefusedPair
 from fgsn.progress import tracked
@@ -25,6 +26,7 @@ def from_model(
     condition_of: Callable[[str], str],
     points: int = POINTS,
     per_condition: int = 1,
+    moved_pairs: int = 0,
     by_projection: bool = True,
     largest_error: float = LARGEST_ERROR,
 ) -> Iterator[PairResult]:
@@ -36,6 +38,8 @@ def from_model(
         condition_of: the condition of an image, by its name.
         points: maximum number per pair.
         per_condition: maximum number of target images per reference image and condition.
+        moved_pairs: maximum number of further target images from before and behind, per reference image and condition,
+            the reference included.
         by_projection: also use points that the target does not observe.
         largest_error: largest expected error of a point, in pixels.
 
@@ -45,24 +49,50 @@ def from_model(
     rows = rows_by_condition([condition_of(name) for name in model.names])
     require_conditions(rows, reference)
     point_map = PointMap(model)
-    views = {condition: ConditionViews(model, those) for condition, those in rows.items() if condition != reference}
+    views = {condition: ConditionViews(model, those) for condition, those in rows.items()}
     seen_by = {condition: points_of(point_map, rows[condition]) for condition in views}
     for image in tracked(rows[reference], "correspondences by map", len(rows[reference]), " images"):
-        here = point_map.seen_in(image)
-        pose = model.camera_from_world[image]
+        seen, pose = model.points[point_map.seen_in(image)[0]], model.camera_from_world[image]
         for condition, those in views.items():
-            targets = those.most_overlapping(model.points[here[0]], pose, per_condition)
-            if not targets:
-                yield RefusedPair(model.names[image], condition, "no image of this condition shows the same place")
-            for target in targets:
-                parts = [_observed(point_map, image, target)]
-                if by_projection:
-                    parts.append(_projected(point_map, image, target, seen_by[condition]))
-                names = (model.names[image], model.names[target])
-                pixels, others, errors = (np.concatenate(column) for column in zip(*parts, strict=True))
-                good = errors < largest_error
-                sizes = (model.camera(image).size, model.camera(target).size)
-                yield select_points(names, sizes, pixels[good], others[good], errors[good], points)
+            own = image if condition == reference else None
+            targets = those.targets(seen, pose, per_condition, moved_pairs, own)
+            if not targets and own is None:
+                yield RefusedPair(model.names[image], condition, NOT_SHOWN)
+            for target, moved in targets:
+                matched = match_in_map(
+                    point_map, image, target, seen_by[condition] if by_projection else None, points, largest_error
+                )
+                yield replace(matched, moved=moved)
+
+
+def match_in_map(
+    point_map: PointMap,
+    image: int,
+    target: int,
+    seen: Rows | None,
+    points: int = POINTS,
+    largest_error: float = LARGEST_ERROR,
+) -> PairResult:
+    """Match two images of one map by its points.
+
+    Args:
+        point_map: the map.
+        image: the reference image.
+        target: the target image.
+        seen: the points that the target's condition observes, to also use points that the target does not observe; None
+            to use observed points only.
+        points: maximum number.
+        largest_error: largest expected error of a point, in pixels.
+    """
+    model = point_map.model
+    parts = [_observed(point_map, image, target)]
+    if seen is not None:
+        parts.append(_projected(point_map, image, target, seen))
+    names = (model.names[image], model.names[target])
+    pixels, others, errors = (np.concatenate(column) for column in zip(*parts, strict=True))
+    good = errors < largest_error
+    sizes = (model.camera(image).size, model.camera(target).size)
+    return select_points(names, sizes, pixels[good], others[good], errors[good], points)
 
 
 def points_of(point_map: PointMap, images: Rows) -> Rows:

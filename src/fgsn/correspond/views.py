@@ -1,6 +1,6 @@
 """Choose pairs by pose: the target images that see the same points from nearby and in the same direction."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,14 @@ from fgsn.geometry.posed import PosedImages
 
 LEAST_OVERLAP = 0.15
 """Least `ConditionViews.overlap` of a pair."""
+LEAST_MOVED_OVERLAP = 0.08
+"""Likewise of an image from before or behind: 8 m ahead in a street it is 0.1 to 0.2, 16 m ahead about 0.05."""
+LEAST_MOVE = 0.5
+"""Least distance of such an image, as a share of the lower quartile of the distances of the reference's points."""
+NOT_SHOWN = "no image of this condition shows the same place"
+"""Why a reference image has no pair with a condition."""
 _CANDIDATES = 48  # nearest cameras to compute the overlap of
+_MOVED_CANDIDATES = 192  # likewise for `ConditionViews.moved`, whose cameras are farther away
 _POINTS = 200  # points of the reference that are projected into each
 _TURN = np.deg2rad(20.0)  # a point seen from directions this far apart counts a third
 
@@ -52,14 +59,67 @@ class ConditionViews:
         Returns:
             Rows of the images, largest overlap first; none below LEAST_OVERLAP.
         """
-        if self._tree is None:
-            return []
         points = points[:: max(1, len(points) // _POINTS)]
-        _, nearest = self._tree.query(camera_from_world.centre, k=min(_CANDIDATES, len(self.rows)))
-        candidates = self.rows[np.atleast_1d(nearest)]
+        candidates = self._nearest(camera_from_world, _CANDIDATES)
         overlaps = np.array([self.overlap(points, camera_from_world, image) for image in candidates])
         best = np.argsort(-overlaps, kind="stable")[:count]
         return [int(candidates[row]) for row in best if overlaps[row] >= LEAST_OVERLAP]
+
+    def targets(
+        self, points: Array, camera_from_world: Pose, per_condition: int, moved_pairs: int, own: int | None = None
+    ) -> list[tuple[int, bool]]:
+        """Rows of the images to match a reference image with, and whether each of them is a moved one.
+
+        Args:
+            points: (N, 3) world points that the reference image sees.
+            camera_from_world: its pose.
+            per_condition: maximum number of images that overlap most.
+            moved_pairs: maximum number of moved images.
+            own: row of the reference image if it is of this condition, where only moved images are of use.
+        """
+        same_place = [] if own is not None else self.most_overlapping(points, camera_from_world, per_condition)
+        moved = self.moved(points, camera_from_world, moved_pairs, same_place if own is None else [own])
+        return [(row, False) for row in same_place] + [(row, True) for row in moved]
+
+    def moved(self, points: Array, camera_from_world: Pose, count: int, others: Collection[int]) -> list[int]:
+        """Images that show the same points from before and from behind.
+
+        Poses may have any unit, so the least distance of such an image depends on that of the points that the camera
+        sees: in a street it is 3 to 5 m. The largest follows from LEAST_MOVED_OVERLAP.
+
+        Args:
+            points: (N, 3) world points that a camera sees.
+            camera_from_world: its pose.
+            count: maximum number of images, from before and from behind together.
+            others: rows of images to leave out.
+
+        Returns:
+            Rows of images, from either side at different distances, the most overlapping included.
+        """
+        if not count or not len(points):
+            return []
+        points = points[:: max(1, len(points) // _POINTS)]
+        least = LEAST_MOVE * np.quantile(np.linalg.norm(points - camera_from_world.centre, axis=1), 0.25)
+        sides: tuple[list[tuple[float, int]], list[tuple[float, int]]] = ([], [])
+        for image in self._nearest(camera_from_world, _MOVED_CANDIDATES):
+            offset = camera_from_world.transform(self.images.camera_from_world[image].centre[None])[0]
+            if image in others or np.linalg.norm(offset) < least:
+                continue
+            overlap = self.overlap(points, camera_from_world, image)
+            if overlap >= LEAST_MOVED_OVERLAP:
+                sides[int(offset[2] > 0)].append((-overlap, int(image)))
+        chosen = []
+        for side, some in zip(sides, ((count + 1) // 2, count // 2), strict=True):
+            ranks = np.linspace(0, len(side), min(some, len(side)), endpoint=False).astype(int)
+            chosen += [sorted(side)[rank][1] for rank in ranks]
+        return chosen
+
+    def _nearest(self, camera_from_world: Pose, count: int) -> NDArray[np.int64]:
+        """The images taken nearest to a camera, nearest first."""
+        if self._tree is None:
+            return self.rows[:0]
+        _, nearest = self._tree.query(camera_from_world.centre, k=min(count, len(self.rows)))
+        return self.rows[np.atleast_1d(nearest)]
 
 
 def rows_by_condition(conditions: list[str]) -> dict[str, NDArray[np.int64]]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from fgsn.data.correspondences import centre_distance, spread, write_correspondences
+from fgsn.data.dataset import MOVED_LIST
+from fgsn.data.motion import PointMotion
 from fgsn.errors import FgsnError
 from fgsn.files import write_text
 from fgsn.matching.pair import MatchedPair, PairResult, RefusedPair
@@ -47,6 +49,7 @@ class PairWriter:
         self.out, self.sizes = out, sizes
         self.rows: list[dict[str, Any]] = []
         self.refused: list[RefusedPair] = []
+        self.motion = PointMotion()
 
     def write(self, found: Iterable[PairResult]) -> None:
         """Write every matched pair to its own file, and the lists of matched and refused pairs.
@@ -61,9 +64,13 @@ class PairWriter:
                 self.refused.append(RefusedPair(pair.reference, pair.target, "an image is missing or cannot be read"))
             else:
                 self._write(pair)
-        columns = ("reference", "target", "points", "error_px", "spread_reference", "spread_target", "file")
+        columns = ("reference", "target", "points", "error_px", "spread_reference", "spread_target")
+        columns = (*columns, "motion_percent", "moved", "file")
         _write_table(self.out / PAIRS, columns, self.rows)
         _write_table(self.out / REFUSED, ("reference", "target", "reason"), [vars(pair) for pair in self.refused])
+        moved = sorted(row["file"] for row in self.rows if row["moved"])
+        if moved:
+            write_text(self.out / MOVED_LIST, "".join(f"{file}\n" for file in moved))
 
     def _write(self, pair: MatchedPair) -> None:
         sizes = [self.sizes[name] for name in (pair.reference, pair.target)]
@@ -89,6 +96,8 @@ class PairWriter:
                 "error_px": round(float(np.median(known)), 2) if len(known) else "",
                 "spread_reference": spread(pair.points_ref, sizes[0]),
                 "spread_target": spread(pair.points_tgt, sizes[1]),
+                "motion_percent": round(self.motion.add(pair.points_ref, pair.points_tgt, (sizes[0], sizes[1])), 1),
+                "moved": "yes" if pair.moved else "",
             }
         )
 
@@ -97,21 +106,23 @@ class PairWriter:
         return dict(Counter(re.sub(r"\d+(\.\d+)?", "…", pair.reason) for pair in self.refused).most_common())
 
     def results(self, references: int) -> dict[str, Any]:
-        """Counts and metrics per condition, and warnings under `doubts`.
+        """Counts, how far points move, metrics of the same-place pairs per condition, and warnings under `doubts`.
 
         Args:
             references: number of images of the reference condition.
         """
         by_condition: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in self.rows:
-            by_condition[row["condition"]].append(row)
+            if not row["moved"]:
+                by_condition[row["condition"]].append(row)
         conditions = {name: _metrics(rows) for name, rows in sorted(by_condition.items())}
         doubts = [doubt for name, metrics in conditions.items() for doubt in _doubts(name, metrics, references)]
-        missing = {condition_of(pair.target) for pair in self.refused} - by_condition.keys()
+        missing = {condition_of(pair.target) for pair in self.refused if not pair.moved} - by_condition.keys()
         doubts += [f"{name}: no pair is reliable" for name in sorted(missing)]
         return {
             "pairs": len(self.rows),
             "points": sum(row["points"] for row in self.rows),
+            **self.motion.metrics(),
             "refused_pairs": len(self.refused),
             "refused": self.refusals(),
             "by_condition": conditions,

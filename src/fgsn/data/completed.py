@@ -7,6 +7,8 @@ from typing import Any
 from fgsn.errors import FgsnError
 from fgsn.files import read_yaml
 
+_ADDED = {"moved_pairs": 0}  # settings that earlier versions did not have, and the values that do what they did
+
 
 def completed_results(
     root: Path, made_with: Mapping[str, Any], kind: str, spare: Collection[str] = ()
@@ -38,7 +40,7 @@ def completed_results(
 
 
 def _refuse_other(root: Path, found: Any, expected: Mapping[str, Any], kind: str) -> None:
-    found = found if isinstance(found, dict) else {}
+    found = _ADDED | (found if isinstance(found, dict) else {})
     other = [f"{key} {found.get(key)} instead of {value}" for key, value in expected.items() if found.get(key) != value]
     if other:
         raise FgsnError(

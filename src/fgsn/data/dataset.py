@@ -22,6 +22,8 @@ VALIDATION_LIST = "corr_val.txt"
 REFERENCE_LIST = "reference_image_names.txt"
 REFERENCE_POINTS = "reference_points.h5"
 PLACES = "places.json"
+MOVED_LIST = "moved_pairs.txt"
+"""Correspondence files of pairs that join neighbouring places, if there are any; for training only."""
 FOLDERS = {
     "images": "<condition>/<camera>/<name>.jpg of RobotCar, slice<N>/query/<name>.jpg of CMU",
     "correspondence_data": "correspondence_*.mat, one per pair of images",
@@ -77,8 +79,18 @@ class Dataset:
         """Every correspondence file in the data set, listed or not, sorted by name."""
         return sorted(path for path in self.correspondence_data.glob("*.mat") if not path.name.startswith("."))
 
-    def pairs(self, split: Split) -> list[Path]:
+    @cached_property
+    def moved_pairs(self) -> frozenset[str]:
+        """Names of the correspondence files whose two images were taken at different places along the drive."""
+        path = self.root / MOVED_LIST
+        return frozenset(read_lines(path)) if path.is_file() else frozenset()
+
+    def pairs(self, split: Split, moved: bool = True) -> list[Path]:
         """The correspondence files of one split; 'all' is both.
+
+        Args:
+            split: the split.
+            moved: include the pairs of `moved_pairs`; only training has some.
 
         Raises:
             FgsnError: the data set is not prepared, or a list names a file that does not exist.
@@ -88,7 +100,7 @@ class Dataset:
         for file in files:
             if not is_file(file):
                 raise FgsnError(f"{file} is listed but does not exist; run fgsn prepare {self.root} again")
-        return sorted(files)
+        return sorted(file for file in files if moved or file.name not in self.moved_pairs)
 
     def reference_images(self, split: Split) -> list[Path]:
         """The reference images of the pairs of one split, each once, sorted by name.

@@ -1,7 +1,8 @@
 """Prepare a data set for training: split it by place, list its reference images and their key points.
 
 The split is by place, never by file: all pairs of one place are on the same side, so validation pairs show streets that
-training has not seen.
+training has not seen. Pairs that join neighbouring places (`Dataset.moved_pairs`) are for training only, and do not
+change the split of the others.
 """
 
 import hashlib
@@ -15,7 +16,15 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from fgsn.config import PrepareSettings
 from fgsn.data.correspondences import read_correspondences
-from fgsn.data.dataset import PLACES, REFERENCE_LIST, REFERENCE_POINTS, TRAIN_LIST, VALIDATION_LIST, Dataset
+from fgsn.data.dataset import (
+    MOVED_LIST,
+    PLACES,
+    REFERENCE_LIST,
+    REFERENCE_POINTS,
+    TRAIN_LIST,
+    VALIDATION_LIST,
+    Dataset,
+)
 from fgsn.data.pair_files import PairFile, read_pair_files
 from fgsn.errors import FgsnError
 from fgsn.files import atomic_write, natural_order, write_json, write_text, write_yaml
@@ -44,18 +53,26 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
         raise FgsnError(
             f"no usable correspondence file in {dataset.correspondence_data}: {failed[0] if failed else why}"
         )
-    place_of, source = find_places(dataset, usable)
-    places = {place_of(pair.reference) for pair in usable}
+    same_place = [pair for pair in usable if pair.file not in dataset.moved_pairs]
+    moved = [pair for pair in usable if pair.file in dataset.moved_pairs]
+    if not same_place:
+        raise FgsnError(f"{dataset.root / MOVED_LIST} lists all pairs that can be used; none shows one place twice")
+    place_of, source = find_places(dataset, same_place)
+    places = {place_of(pair.reference) for pair in same_place}
     if settings.split == "end":
         _, held_out = split_end(places, settings.validation_share)
     else:
         _, held_out = split_places(places, settings.validation_share, settings.seed)
-    training, validation = split_pairs(usable, place_of, held_out)
+    training, validation = split_pairs(same_place, place_of, held_out)
     if not training:
         raise FgsnError(
             f"every pair in {dataset.root} shows a place that a validation pair also shows; "
             "try --split end, or --validation-share 0 to keep all pairs for training"
         )
+
+    _warn_of_shares(settings, len(training), len(validation), len(places))
+    moved = moved_for_training(moved, training, validation, place_of)
+    training += moved
 
     # Without a training list while the lists change, an interrupted run leaves a data set that is not prepared.
     (dataset.root / TRAIN_LIST).unlink(missing_ok=True)
@@ -65,6 +82,7 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
     results = {
         "pairs": len(pairs),
         "train_pairs": len(training),
+        "moved_pairs": len(moved),
         "validation_pairs": len(validation),
         "left_out_pairs": len(usable) - len(training) - len(validation),
         "empty_pairs": len(pairs) - len(usable),
@@ -82,7 +100,6 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
     write_json(dataset.root / "results.json", results)
     _write_list(dataset, VALIDATION_LIST, (pair.file for pair in validation))
     _write_list(dataset, TRAIN_LIST, (pair.file for pair in training))
-    _warn_of_shares(settings, len(training), len(validation), len(places))
     return results
 
 
@@ -99,7 +116,7 @@ def find_places(dataset: Dataset, pairs: Sequence[PairFile]) -> tuple[Callable[[
         return dataset.place, "dataset.yaml"
     connected = connected_images(pairs)
     if len(set(connected.values())) > 1 or len({pair.reference for pair in pairs}) == 1:
-        return connected.__getitem__, "shared images"
+        return lambda name: connected.get(name, name), "shared images"
     return lambda name: name, "reference images"
 
 
@@ -161,6 +178,23 @@ def split_pairs(
     seen = {place_of(name) for name in _images(validation)}
     training = [pair for pair in pairs if seen.isdisjoint(map(place_of, pair.images))]
     return training, validation
+
+
+def moved_for_training(
+    moved: Sequence[PairFile],
+    training: Sequence[PairFile],
+    validation: Sequence[PairFile],
+    place_of: Callable[[str], str],
+) -> list[PairFile]:
+    """The moved pairs that show training places only.
+
+    An image that only moved pairs contain may stand close to any image that they join it with, so it must not be
+    joined with the image of a validation place by any of them.
+    """
+    held_out = {place_of(name) for name in _images(validation)}
+    border = [pair for pair in moved if not held_out.isdisjoint(map(place_of, pair.images))]
+    left_out = _images(border) - _images(training)
+    return [pair for pair in moved if pair not in border and left_out.isdisjoint(pair.images)]
 
 
 def write_reference_points(dataset: Dataset, training: Iterable[PairFile]) -> int:

@@ -29,7 +29,7 @@ def open_inputs(settings: EvaluateSettings | StationarySettings) -> Inputs:
         FgsnError: model or data set are broken, or the split has no pairs.
     """
     dataset = Dataset.open(settings.data)
-    pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs(settings.split)]
+    pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs(settings.split, moved=False)]
     if not pairs:
         raise FgsnError(f"{settings.data} has no pairs in the split '{settings.split}'")
     model = load(settings.model, settings.device)

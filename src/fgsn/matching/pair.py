@@ -1,6 +1,6 @@
 """The result of every source of correspondences: matched pairs of images, and refused pairs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ class MatchedPair:
     """(N, 2)"""
     errors: NDArray[np.float64]
     """(N,) estimated error in pixels; NaN where unknown."""
+    moved: bool = field(default=False, kw_only=True)
+    """Whether the target was chosen because it was taken before or behind the place of the reference."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class RefusedPair:
     """Name of the target image, or of the condition if none of its images shows the same place."""
     reason: str
     """The reason, in a few words."""
+    moved: bool = field(default=False, kw_only=True)
+    """As in `MatchedPair`."""
 
 
 PairResult = MatchedPair | RefusedPair

@@ -106,5 +106,5 @@ def _confusion(settings: TrackSettings, clusters: int) -> Confusion:
             raise FgsnError(f"{settings.data_labels} has no label map of '{data.name(image)}'; run fgsn segment on it")
         return read_label_map(file)[0]
 
-    pairs = [read_correspondences(path, data.images) for path in data.pairs("train")]
+    pairs = [read_correspondences(path, data.images) for path in data.pairs("train", moved=False)]
     return Confusion.count(label_of, pairs, clusters)

@@ -17,7 +17,7 @@ from fgsn.world.traffic import car, person
 DRIVES = ("reference", *CONDITIONS, "reference2")
 CAMERA_HEIGHT = 1.65
 # Purposes of random generators, in addition to those in town.py.
-TRAJECTORY, PARKED, MOVING, SENSOR, PAIRS, MAP, NOISE = range(10, 17)
+TRAJECTORY, PARKED, MOVING, SENSOR, PAIRS, MAP, NOISE, MOVED_PAIRS = range(10, 18)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,9 @@ class Drive:
     """(N) one pose per place."""
 
 
-def stream(seed: int, purpose: int, drive: str, place: int = 0) -> np.random.Generator:
-    """The random generator of a purpose, drive and place."""
-    return np.random.default_rng((seed, purpose, DRIVES.index(drive), place))
+def stream(seed: int, purpose: int, drive: str, *places: int) -> np.random.Generator:
+    """The random generator of a purpose, drive and place (or two places)."""
+    return np.random.default_rng((seed, purpose, DRIVES.index(drive), *(places or (0,))))
 
 
 def make_camera(size: tuple[int, int]) -> Camera:

@@ -1,6 +1,7 @@
 """Generate the synthetic town: render images in parallel, then write the map, the lists and dataset.yaml."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,10 @@ import numpy as np
 from fgsn.config import WorldSettings
 from fgsn.data.completed import completed_results
 from fgsn.data.correspondences import read_correspondences
+from fgsn.data.dataset import MOVED_LIST
+from fgsn.data.motion import PointMotion
 from fgsn.data.prepare import split_places
-from fgsn.files import write_json, write_yaml
+from fgsn.files import write_json, write_text, write_yaml
 from fgsn.geometry.colmap import Reconstruction, write_model
 from fgsn.processes import processes
 from fgsn.progress import Meter
@@ -24,6 +27,7 @@ from fgsn.world.studio import (
     image_name,
     make_image,
     make_map_piece,
+    make_moved_pairs,
     place_name,
 )
 
@@ -35,7 +39,8 @@ def make_world(settings: WorldSettings) -> dict[str, object]:
     """Generate the synthetic town as a data set in `settings.out`; existing files are not generated again.
 
     Returns:
-        Counts: places, images, correspondences, map_points.
+        Counts: places, images, correspondences, moved_pairs, map_points; and how far corresponding points move in the
+        image: motion_median_percent, motion_p90_percent (of its width).
 
     Raises:
         FgsnError: the folder contains a town with other settings, or other files.
@@ -52,25 +57,46 @@ def make_world(settings: WorldSettings) -> dict[str, object]:
     world = World(root, settings.seed, settings.places, settings.size, settings.points, splits, settings.heading)
     drives = (REFERENCE, *settings.conditions)
     jobs = [(world, drive, place) for drive in drives for place in range(settings.places)]
-    with processes(settings.workers) as run, Meter("world", len(jobs) + settings.places, unit=" images") as meter:
+    moved_jobs = [(*job, settings.moved_pairs) for job in jobs if settings.moved_pairs]
+    steps, moved = len(jobs) + len(moved_jobs) + settings.places, []
+    with processes(settings.workers) as run, Meter("world", steps, unit=" images") as meter:
         for _ in run(make_image, jobs):
             meter.step()
+        for files in run(make_moved_pairs, moved_jobs):
+            moved += files
+            meter.step("pairs")
         pieces = []
         for piece in run(make_map_piece, [(world, place) for place in range(settings.places)]):
             pieces.append(piece)
             meter.step("map")
     map_size = _write_map(world, pieces)
     _write_lists(world, settings.conditions)
+    if moved:
+        write_text(root / MOVED_LIST, "".join(f"{file}\n" for file in sorted(moved)))
     pairs = [image_files(world, drive, place)["pairs"] for _, drive, place in jobs if drive != REFERENCE]
+    pairs += [root / "correspondence_data" / file for file in moved]
+    points, motion = _count(pairs, settings.size)
     results: dict[str, object] = {
         "places": settings.places,
         "images": len(jobs),
-        "correspondences": sum(len(read_correspondences(pair).points_ref) for pair in pairs),
+        "correspondences": points,
+        "moved_pairs": len(moved),
+        **motion.metrics(),
         "map_points": map_size,
     }
     write_json(root / "results.json", results)
     write_yaml(root / "dataset.yaml", _description(settings, made_with, results))
     return results
+
+
+def _count(pairs: Sequence[Path], size: tuple[int, int]) -> tuple[int, PointMotion]:
+    """The number of points of all pairs, and how far they move."""
+    points, motion = 0, PointMotion()
+    for path in pairs:
+        pair = read_correspondences(path)
+        points += len(pair.points_ref)
+        motion.add(pair.points_ref, pair.points_tgt, (size, size))
+    return points, motion
 
 
 def _write_map(world: World, pieces: Sequence[MapPiece]) -> int:

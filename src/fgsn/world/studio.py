@@ -9,10 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fgsn.data.correspondences import centre_distance, write_correspondences
+from fgsn.data.correspondences import centre_distance, spread, write_correspondences
 from fgsn.files import atomic_write
 from fgsn.world.conditions import LOOKS
-from fgsn.world.drives import MAP, PAIRS, SENSOR, Drive, make_camera, make_drive, make_scene, moving_things, stream
+from fgsn.world.drives import (
+    MAP,
+    MOVED_PAIRS,
+    PAIRS,
+    SENSOR,
+    Drive,
+    make_camera,
+    make_drive,
+    make_scene,
+    moving_things,
+    stream,
+)
 from fgsn.world.pairs import MapPiece, SceneCamera, exact_correspondences, map_points
 from fgsn.world.render import Rendering, render
 from fgsn.world.scene import Scene
@@ -20,6 +31,7 @@ from fgsn.world.town import Town, build_town
 
 REFERENCE = "reference"
 MAP_POINTS = 300  # per place, at most
+FEWEST_POINTS, LEAST_SPREAD = 20, 0.25  # of a pair of two places
 _NEIGHBOURS = 7  # places before and after that may see a map point
 
 
@@ -116,6 +128,40 @@ def make_image(world: World, drive: str, place: int) -> None:
         pixels, others = exact_correspondences(reference, camera, world.points, rng)
         names = image_name(REFERENCE, place), image_name(drive, place)
         write_correspondences(files["pairs"], *names, pixels, others, centre_distance(pixels, camera.camera.size))
+
+
+def moved_places(place: int, places: int, count: int) -> list[int]:
+    """The places before and behind a place that `count` moved pairs join it with, nearest first."""
+    others = (place + (step // 2 + 1) * (1 if step % 2 else -1) for step in range(count))
+    return [other for other in others if 0 <= other < places]
+
+
+def moved_pair_file(world: World, drive: str, place: int, other: int) -> Path:
+    """The correspondence file of the reference image of a place and the image of a drive at another place."""
+    name = f"correspondence_{REFERENCE}_{drive}_{place_name(place)}_to_{other:04d}.mat"
+    return world.root / "correspondence_data" / name
+
+
+def make_moved_pairs(world: World, drive: str, place: int, count: int) -> list[str]:
+    """Write correspondences of a reference image with the images of a drive at `count` other places.
+
+    Returns:
+        Names of the files: those of pairs that share enough points.
+    """
+    written = []
+    reference = camera_at(world.seed, world.places, world.size, REFERENCE, place, world.heading)
+    for other in moved_places(place, world.places, count):
+        file = moved_pair_file(world, drive, place, other)
+        if not file.exists():
+            target = camera_at(world.seed, world.places, world.size, drive, other, world.heading)
+            rng = stream(world.seed, MOVED_PAIRS, drive, place, other)
+            pixels, others = exact_correspondences(reference, target, world.points, rng)
+            if len(pixels) < FEWEST_POINTS or min(spread(each, world.size) for each in (pixels, others)) < LEAST_SPREAD:
+                continue
+            names = image_name(REFERENCE, place), image_name(drive, other)
+            write_correspondences(file, *names, pixels, others, centre_distance(pixels, world.size))
+        written.append(file.name)
+    return written
 
 
 def make_map_piece(world: World, place: int) -> MapPiece:
