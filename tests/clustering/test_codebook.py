@@ -188,3 +188,27 @@ def test_a_codebook_survives_as_tensors():
     assert torch.equal(back.whitening.projection, codebook.whitening.projection)
     assert back.objective == codebook.objective
     np.testing.assert_array_equal(back.assign(features_of(seed=5)), codebook.assign(features_of(seed=5)))
+
+
+def test_discriminative_whitening_finds_what_tells_points_apart():
+    """Points differ in three hidden directions; a fourth varies most, but by image and not by point."""
+    rng = np.random.default_rng(0)
+    mixing = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    points = np.zeros((4000, 8))
+    points[:, :3] = rng.normal(size=(4000, 3)) * (3, 2, 1)
+
+    def image():
+        return (points + rng.normal(size=points.shape) * (0.1, 0.1, 0.1, 20, 0.1, 0.1, 0.1, 0.1)) @ mixing
+
+    one, other = (torch.from_numpy(image()).float() for _ in range(2))
+    whitening = Whitening.fit_discriminative(one.mean(dim=0), one - other, one - other.roll(1, dims=0), 3)
+    assert whitening.projection.shape == (8, 3)
+    weights = np.abs(mixing @ whitening.projection.numpy())  # of the hidden directions
+    assert (weights[3] < 0.02 * weights[:3].max(axis=0)).all(), "the image's own direction is left out"
+    assert np.linalg.matrix_rank(weights[:3], tol=1e-2) == 3
+    apart = ((one - other) @ whitening.projection).std(dim=0)
+    assert torch.allclose(apart, apart[0].expand(3), rtol=0.3), "a point varies equally in all directions"
+    codebook = Codebook.fit(one, 20, whitening=whitening)
+    pca = Codebook.fit(one, 20, pca_dim=3)
+    same = [np.mean(book.assign(one) == book.assign(other)) for book in (codebook, pca)]
+    assert same[0] > 0.8 > same[1]

@@ -23,7 +23,7 @@ from fgsn.training.batches import stacked
 from fgsn.training.clusters import CropLabels, ImageLabels, cluster_features, sampled_cells, scene_features
 from fgsn.training.losses import at_cells
 
-PAPER = {"scales": (1.0,), "consensus": 0, "smoothing": 1, "labels_from": "crop", "zoom": 0.0, "shift": 0.0}
+PAPER = {"scales": (1.0,), "whitening": "pca", "labels_from": "crop", "zoom": 0.0, "shift": 0.0}
 """Settings of the published recipe."""
 
 
@@ -62,7 +62,7 @@ def test_features_are_taken_at_their_cells_of_all_reference_images(make_model, d
     cluster_features(model, [Dataset.open(data), Dataset.open(data)], settings, 30)
     # Two sets of three training images each, 24 features from each image.
     assert taken["features"].shape == (6 * 24, 16)
-    assert taken["rest"] == (4, 35, 8, 9)
+    assert taken["rest"] == (4, 35, 8, 9, None)
     for n, image in enumerate(Dataset.open(data).reference_images("train")):
         cells = {tuple(column) for column in np.round(model.features(image).reshape(16, -1).T, 3).tolist()}
         rows = np.round(taken["features"][24 * n : 24 * (n + 1)].numpy(), 3).tolist()
@@ -137,24 +137,19 @@ def test_labels_of_a_crop_are_looked_up_where_it_lies():
 
 def test_scene_features_of_one_view_are_those_of_the_image(make_model, make_image, tmp_path, data):
     model, image = make_model(names=False), make_image(tmp_path / "a.png", 97, 81)
-    paper = TrainSettings(data=(data,), init=data, out=data, **PAPER)
-    plain = scene_features(model, image, [], paper)
-    assert np.allclose(plain, model.features(image), atol=1e-5)
-    smooth = scene_features(model, image, [], replace(paper, smoothing=3, labels_from="image"))
-    assert smooth[:, 4, 5].numpy() == pytest.approx(plain[:, 3:6, 4:7].mean(dim=(1, 2)).numpy(), abs=1e-4)
-    assert smooth[:, 0, 0].numpy() == pytest.approx(plain[:, :2, :2].mean(dim=(1, 2)).numpy(), abs=1e-4)
-
-
-def test_scene_features_are_averaged_with_other_images_at_correspondences(make_model, make_image, tmp_path, data):
-    model = make_model(names=False)
-    image, other = make_image(tmp_path / "a.png", 65, 65), make_image(tmp_path / "b.png", 65, 65)
     settings = TrainSettings(data=(data,), init=data, out=data, **PAPER)
-    alone = [scene_features(model, path, [], settings) for path in (image, other)]
-    points = np.array([[16.0, 24.0]]), np.array([[40.0, 8.0]])
-    both = scene_features(model, image, [clusters.Partner(other, *points)], settings)
-    assert both[:, 3, 2].numpy() == pytest.approx((0.5 * (alone[0][:, 3, 2] + alone[1][:, 1, 5])).numpy(), abs=1e-5)
-    both[:, 3, 2] = alone[0][:, 3, 2]
-    assert np.allclose(both, alone[0], atol=1e-6), "other cells are as they were"
+    assert np.allclose(scene_features(model, image, settings), model.features(image), atol=1e-5)
+
+
+def test_scene_features_are_averaged_over_scales(make_model, make_image, tmp_path, data):
+    model, image = make_model(names=False), make_image(tmp_path / "a.png", 97, 81)
+    settings = TrainSettings(data=(data,), init=data, out=data)
+    several = scene_features(model, image, replace(settings, scales=(0.5, 1.0, 2.0)))
+    each = [scene_features(model, image, replace(settings, scales=(scale,), zoom=0.5)) for scale in (0.5, 2.0)]
+    mirrored = 3 * several - each[0] - each[1]
+    inner = mirrored[:, 3:-3, 3:-3].numpy(), model.features(image)[:, 3:-3, 3:-3]
+    assert several.shape == (16, 11, 13)
+    assert np.corrcoef(inner[0].ravel(), inner[1].ravel())[0, 1] > 0.9, "what is left is the view of scale 1"
 
 
 def test_label_maps_are_named_by_set_and_image_and_read_back(data, tmp_path):

@@ -26,12 +26,12 @@ from fgsn.training import train as module
 from fgsn.training.train import train
 
 PAPER = {
-    "scales": (1.0,), "consensus": 0, "smoothing": 1, "labels_from": "crop", "zoom": 0.0, "shift": 0.0,
+    "scales": (1.0,), "whitening": "pca", "labels_from": "crop", "zoom": 0.0, "shift": 0.0,
 }  # fmt: skip
 """Settings of the published recipe."""
 FAST = {
     "clusters": 4, "iterations": 8, "batch": 1, "crop": 65, "features_per_image": 24, "pca_dim": 8, "lr": 0.002,
-    "validate_every": 3, "device": "cpu", "rounds": 1, "consensus": 1, "scales": (0.7, 1.0),
+    "validate_every": 3, "device": "cpu", "rounds": 1, "scales": (0.7, 1.0),
 }  # fmt: skip
 
 

@@ -32,6 +32,7 @@ class Codebook:
         seed: int = 0,
         pca_dim: int = 256,
         iterations: int = 20,
+        whitening: Whitening | None = None,
     ) -> "Codebook":
         """Whiten and cluster features; several ranks share the work and get the same codebook.
 
@@ -41,12 +42,13 @@ class Codebook:
             seed: the same seed gives the same codebook.
             pca_dim: maximum number of dimensions after whitening.
             iterations: iterations of k-means.
+            whitening: to use instead of a PCA whitening of these features.
 
         Raises:
             FgsnError: fewer samples than clusters, or values that are not finite.
         """
         features = torch.as_tensor(features)
-        whitening = Whitening.fit(features, pca_dim)
+        whitening = whitening or Whitening.fit(features, pca_dim)
         ranks.same(whitening.mean, whitening.projection)
         generator = torch.Generator().manual_seed(seed)
         found = kmeans(whitening(features), clusters, iterations, generator)

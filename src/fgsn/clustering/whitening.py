@@ -1,4 +1,4 @@
-"""PCA whitening and L2 normalisation of features, as in the authors' code.
+"""Whitening and L2 normalisation of features: by PCA, as in the authors' code, or by what tells scene points apart.
 
 Centred first and in float64: faiss computes the scatter matrix uncentred in float32, which loses three digits.
 """
@@ -13,6 +13,9 @@ from fgsn.errors import FgsnError
 
 SMALLEST_VARIANCE = 1e-10
 """Directions with less variance than this share of the largest contain only rounding noise and are dropped."""
+
+REGULARISATION = 1e-3
+"""Share of the mean variance that is added to every direction before it is divided by."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,39 @@ class Whitening:
         kept[0] = True
         scale = variance[kept].clamp(min=1e-30).rsqrt()
         return cls(mean.float(), (directions[:, kept] * scale).float())
+
+    @classmethod
+    def fit_discriminative(
+        cls,
+        mean: Float[Tensor, " dim"],
+        same: Float[Tensor, "same dim"],
+        different: Float[Tensor, "different dim"],
+        keep: int,
+    ) -> "Whitening":
+        """Directions in which different scene points differ most, relative to how much one point varies (LDA).
+
+        The generalised eigenvectors of both scatters (Fisher, 1936), scaled so that a point varies equally in all.
+
+        Args:
+            mean: of the features.
+            same: differences of the features of one scene point in two images.
+            different: differences of the features of two scene points at the same position in two images.
+            keep: directions to keep, at most.
+
+        Raises:
+            FgsnError: values that are not finite.
+        """
+        if not (torch.isfinite(same).all() and torch.isfinite(different).all()):
+            raise FgsnError("the features contain NaN or infinite values; the network is broken")
+        within, between = (rows.double().T @ rows.double() / max(1, len(rows)) for rows in (same, different))
+        ridge = REGULARISATION * within.diagonal().mean().clamp(min=1e-30)
+        factor = torch.linalg.cholesky(
+            within + ridge * torch.eye(len(within), dtype=within.dtype, device=within.device)
+        )
+        half = torch.linalg.solve_triangular(factor, between, upper=False)
+        directions = torch.linalg.eigh(torch.linalg.solve_triangular(factor, half.T, upper=False))[1]
+        directions = torch.linalg.solve_triangular(factor.T, directions.flip(1)[:, :keep], upper=True)
+        return cls(mean.float(), directions.float())
 
     def __call__(self, features: Float[Tensor, "samples dim"]) -> Float[Tensor, "samples kept"]:
         """Whiten and normalise; a feature equal to the mean becomes a row of zeros, not NaN."""

@@ -118,10 +118,8 @@ class TrainSettings(TrainingSettings):
     """Look labels up in maps of whole reference images, or let a frozen network label every crop, as in the paper."""
     scales: tuple[float, ...] = (0.7, 1.0, 1.4)
     """Scales of the views of an image over which its features are averaged before clustering; 1: as in the paper."""
-    consensus: int = 4
-    """Target images whose features are averaged with a reference image's before clustering; 0: as in the paper."""
-    smoothing: int = 3
-    """Side in cells (odd) of the window over which features are averaged before clustering; 1: as in the paper."""
+    whitening: Literal["discriminative", "pca"] = "discriminative"
+    """Whiten features by what tells scene points at like image positions apart, or by PCA, as in the paper."""
     batch: int = 2
     """Image pairs per step, over all processes."""
     accumulate: int = 1
@@ -160,8 +158,8 @@ class TrainSettings(TrainingSettings):
     """Strength of the random brightness, contrast, saturation and hue changes of each crop; in the paper 0."""
     features_per_image: int = 500
     """Features to sample per reference image for clustering: half at correspondences, half at random cells."""
-    pca_dim: int = 32
-    """Dimensions to keep after PCA whitening; in the paper 256."""
+    pca_dim: int = 48
+    """Dimensions to keep after whitening; in the paper 256."""
     kmeans_iterations: int = 20
     """Number of k-means iterations."""
     compile: bool = False
@@ -173,18 +171,14 @@ class TrainSettings(TrainingSettings):
         super().__post_init__()
         require(bool(self.data), "--data requires at least one data set")
         at_least(self, clusters=2, recluster_every=0, features_per_image=2, pca_dim=1, kmeans_iterations=1)
-        at_least(self, rounds=1, consensus=0, zoom=0, shift=0, smoothing=1)
+        at_least(self, rounds=1, zoom=0, shift=0)
         require(self.zoom <= 3, f"--zoom must be at most 3, not {self.zoom:g}")
         require(self.shift <= 1, f"--shift must be at most 1, not {self.shift:g}")
-        require(self.smoothing % 2 == 1, f"--smoothing must be odd, not {self.smoothing}")
         require(
             bool(self.scales) and all(0.25 <= scale <= 4 for scale in self.scales),
             "--scales must lie between 0.25 and 4",
         )
-        paper = self.scales == (1.0,) and self.consensus == 0 and self.smoothing == 1
-        require(
-            paper or self.labels_from == "image", "--labels-from crop requires --scales 1 --consensus 0 --smoothing 1"
-        )
+        require(self.scales == (1.0,) or self.labels_from == "image", "--labels-from crop requires --scales 1")
         at_least(self, validation_pairs=1, batch=1, accumulate=1, clip=0, feature_negatives=0)
         require(
             self.batch % self.accumulate == 0,

@@ -1,7 +1,8 @@
 """Cluster the features of the reference images, and label the images or crops of training samples."""
 
-from collections import defaultdict
+import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from fgsn import ranks
 from fgsn.clustering.codebook import Codebook
+from fgsn.clustering.whitening import Whitening
 from fgsn.config import TrainSettings
 from fgsn.data.augment import generator, scaled
 from fgsn.data.correspondences import read_correspondences
@@ -22,28 +24,27 @@ from fgsn.data.images import image_size, read_image, skip_bad_image
 from fgsn.data.pairs import PairSample, cells_of
 from fgsn.data.resize import resized, resized_shape, scaled_points
 from fgsn.errors import FgsnError
+from fgsn.evaluation.position_control import find_false_partners
 from fgsn.inference.model import Model
 from fgsn.models.layers import STRIDE
 from fgsn.models.model_file import read_model_file
-from fgsn.progress import tracked
+from fgsn.progress import say, tracked
 from fgsn.training.batches import stacked
 
 FINE = STRIDE // 2
 """Pixels between the cells of label maps of whole images, finer than those of features as crops are zoomed."""
 MARGIN = 4 * STRIDE
 """Pixels by which an image is mirrored at its border, so that features there do not see the border."""
+PAIRS = 200
+"""Training pairs that the discriminative whitening looks at, at most."""
+POINTS = 200
+"""Correspondences of each, at most."""
+FEWEST = 4
+"""False partners for each dimension of the features, at least."""
 
 Labels = Int64[Tensor, "batch height width"]
 LabelSamples = Callable[[Sequence[PairSample]], Labels]
 """Gives the cluster index of every feature cell of the reference crops of some samples."""
-
-
-class Partner(NamedTuple):
-    """A target image with N points that it shares with a reference image."""
-
-    target: Path
-    points_ref: Float[np.ndarray, "points 2"]
-    points_tgt: Float[np.ndarray, "points 2"]
 
 
 class Clusters(NamedTuple):
@@ -57,12 +58,11 @@ class Clusters(NamedTuple):
 def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings, step: int) -> Clusters:
     """Sample features of all reference images of the training pairs, whiten and cluster them; label the images."""
     images = [(data, image) for data in sets for image in data.reference_images("train")]
-    partners = _partners(sets, settings)
     rows: dict[int, Tensor] = {}
     mine = ranks.share(range(len(images)))
     for index in tracked(mine, "features of reference images", len(mine)):
         data, image = images[index]
-        if (features := scene_features(model, image, partners[image], settings)) is None:
+        if (features := scene_features(model, image, settings)) is None:
             continue
         points = data.reference_points(image)
         width, height = image_size(image)
@@ -77,8 +77,11 @@ def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings,
     sampled = _of_all_ranks(rows, len(images), model)
     if not len(sampled):
         raise FgsnError("none of the reference images can be read; fgsn check lists what is wrong with them")
+    whitening = None
+    if settings.whitening == "discriminative":
+        whitening = _discriminative(model, sets, settings, sampled.mean(dim=0))
     codebook = Codebook.fit(
-        sampled, settings.clusters, settings.seed + step, settings.pca_dim, settings.kmeans_iterations
+        sampled, settings.clusters, settings.seed + step, settings.pca_dim, settings.kmeans_iterations, whitening
     )
     if settings.labels_from == "crop":
         return Clusters(codebook, {})
@@ -86,51 +89,30 @@ def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings,
     labelled: dict[int, Tensor] = {}
     for index in tracked(mine, "labels of reference images", len(mine)):
         _, image = images[index]
-        if (features := scene_features(model, image, partners[image], settings)) is not None:
+        if (features := scene_features(model, image, settings)) is not None:
             labelled[index] = _fine_labels(codebook, features)
     every = {index: labels for share in ranks.gathered(labelled) for index, labels in share.items()}
     return Clusters(codebook, {images[index][1]: every[index] for index in sorted(every)})
 
 
-def scene_features(
-    model: Model, image: Path, partners: Sequence[Partner], settings: TrainSettings
-) -> Float[Tensor, "dim height width"] | None:
-    """Features of an image that belong to the scene rather than to the frame.
+def scene_features(model: Model, image: Path, settings: TrainSettings) -> Float[Tensor, "dim height width"] | None:
+    """Features of an image that belong to the scene rather than to the frame: averaged over views at several scales.
 
-    Averaged over views at several scales and mirrored borders, over images of other conditions at correspondences, and
-    over neighbouring cells. With one scale, no partners and no smoothing these are the features of the image itself.
+    Views are mirrored at the border of the image, so that features there do not see the border. With the one scale 1
+    these are the features of the image itself, as in the paper.
 
     Args:
         model: the model.
         image: the image.
-        partners: target images to average with.
-        settings: scales and smoothing.
+        settings: scales, precision, and what to do with an image that cannot be read.
 
     Returns:
         The features at the cells of the image; None if it cannot be read and the settings say skip.
     """
-    pixels = _readable(image, settings)
-    if pixels is None:
-        return None
-    features = _over_scales(model, pixels, settings)
-    if partners:
-        dim, height, width = features.shape
-        total, count = features.flatten(1).T.clone(), torch.ones(height * width, 1, device=features.device)
-        for target, points_ref, points_tgt in partners:
-            if (other := _readable(target, settings)) is None:
-                continue
-            there = _at_points(_over_scales(model, other, settings), _on_network(points_tgt, other, model))
-            cells = cells_of(_on_network(points_ref, pixels, model))
-            flat = np.clip(cells[:, 1], 0, height - 1) * width + np.clip(cells[:, 0], 0, width - 1)
-            flat = torch.from_numpy(flat).to(features.device)
-            hits = torch.bincount(flat, minlength=height * width)[:, None]
-            total += torch.zeros_like(total).index_add_(0, flat, there) / hits.clamp(min=1)
-            count += hits > 0
-        features = (total / count).T.reshape(dim, height, width)
-    if settings.smoothing > 1:
-        side = settings.smoothing
-        features = functional.avg_pool2d(features[None], side, 1, side // 2, count_include_pad=False)[0]
-    return features
+    pixels = None
+    with skip_bad_image(settings.on_bad_image):
+        pixels = read_image(image)
+    return None if pixels is None else _over_scales(model, pixels, settings)
 
 
 def _over_scales(model: Model, pixels: np.ndarray, settings: TrainSettings) -> Float[Tensor, "dim height width"]:
@@ -168,24 +150,47 @@ def _on_network(points: np.ndarray, pixels: np.ndarray, model: Model) -> np.ndar
     return scaled_points(points, pixels.shape, resized_shape(pixels.shape, model.short_side))
 
 
-def _readable(image: Path, settings: TrainSettings) -> np.ndarray | None:
-    """The pixels of an image; None if it cannot be read and the settings say skip."""
-    with skip_bad_image(settings.on_bad_image):
-        return read_image(image)
-    return None
+def _discriminative(
+    model: Model, sets: list[Dataset], settings: TrainSettings, mean: Float[Tensor, " dim"]
+) -> Whitening | None:
+    """The whitening that tells scene points at like image positions apart; None if too few points are known.
 
-
-def _partners(sets: list[Dataset], settings: TrainSettings) -> dict[Path, list[Partner]]:
-    """For every reference image the first `consensus` targets of its training pairs."""
-    found: dict[Path, list[Partner]] = defaultdict(list)
-    if settings.consensus:
-        for data in sets:
-            for path in data.pairs("train"):
-                with skip_bad_image(settings.on_bad_image):
-                    pair = read_correspondences(path, data.images)
-                    if len(found[pair.reference]) < settings.consensus:
-                        found[pair.reference].append(Partner(pair.target, pair.points_ref, pair.points_tgt))
-    return found
+    From correspondences of at most `PAIRS` training pairs: a point in two conditions must stay the same, a point and
+    one of another place at the same position of the target image must differ.
+    """
+    pairs = [(data, path) for data in sets for path in data.pairs("train")]
+    pairs = pairs[:: max(1, -(-len(pairs) // PAIRS))]
+    found: list[tuple[np.ndarray, ...]] = []
+    mine = ranks.share(range(len(pairs)))
+    for index in tracked(mine, "features of training pairs", len(mine)):
+        data, path = pairs[index]
+        # The training itself reports what cannot be read.
+        with suppress(FgsnError) if settings.on_bad_image == "skip" else nullcontext():
+            pair = read_correspondences(path, data.images)
+            rows = generator(settings.seed, 8, index).permutation(len(pair.points_ref))[:POINTS]
+            ends = []
+            for image, points in ((pair.reference, pair.points_ref[rows]), (pair.target, pair.points_tgt[rows])):
+                pixels = read_image(image)
+                seen = scaled_points(points, pixels.shape, resized_shape(pixels.shape, model.short_side))
+                ends.append(_at_points(_over_scales(model, pixels, settings), seen).cpu().numpy())
+            place = zlib.crc32(f"{data.root}/{data.place(pair.reference)}".encode())
+            positions = pair.points_tgt[rows] / image_size(pair.target)[0]
+            found.append((np.full(len(rows), index), *ends, positions, np.full(len(rows), place)))
+    shares = [rows for share in ranks.gathered(found) for rows in share]
+    if not shares:
+        return None
+    shares.sort(key=lambda rows: rows[0][0])
+    _, reference, target, positions, places = (np.concatenate(column) for column in zip(*shares, strict=True))
+    partners = find_false_partners(positions, np.unique(places, return_inverse=True)[1], settings.seed)
+    if len(partners.true) < FEWEST * reference.shape[1]:
+        say(
+            f"only {len(partners.true)} points of other places lie at like image positions: features are whitened by "
+            "PCA instead"
+        )
+        return None
+    same = torch.from_numpy(reference - target).to(model.device)
+    different = torch.from_numpy(reference[partners.true] - target[partners.false]).to(model.device)
+    return Whitening.fit_discriminative(mean, same, different, settings.pca_dim)
 
 
 def _fine_labels(codebook: Codebook, features: Float[Tensor, "dim height width"]) -> Tensor:
