@@ -30,6 +30,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     """
     inputs = open_inputs(settings)
     dataset, model = inputs.dataset, inputs.model
+    base = load(settings.baseline, settings.device) if settings.baseline else None
     annotated = annotated_images(dataset.root, settings.split)
     pairs, failed, metrics = _measured(inputs, model, inputs.cache, settings)
     grid = metrics.pop("grid")
@@ -42,8 +43,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         **metrics,
         "controls": {"grid": {"clusters": model.clusters, **grid}},
     }
-    if settings.baseline:
-        base = load(settings.baseline, settings.device)
+    if base and settings.baseline:
         cache = LabelCache(settings.out / "baseline", settings.baseline, dataset)
         _, _, found = _measured(inputs, base, cache, settings)
         del found["grid"]

@@ -129,21 +129,22 @@ def held_out_bits(
     places: Integer[np.ndarray, " points"],
     partners: FalsePartners,
     seed: int = 0,
-) -> float:
+) -> float | None:
     """Bits by which a pair of labels tells a true from a false partner, at places that nothing was fitted on.
 
     The divergence of the pairs of labels of true partners from those of false ones: 0 if labels are a function of the
     position, and a lower bound of the information that labels share given the position. It is estimated by its
     variational form, E_true[log r] - log E_false[r] (Donsker and Varadhan, 1975), a lower bound for every r. r is the
     smoothed ratio of the counts on four fifths of the places, evaluated on the rest, each fifth in turn; how strongly
-    it is smoothed, and towards 1 or towards the ratio of the agreements, is chosen on the other folds.
+    it is smoothed, and towards 1 or towards the ratio of the agreements, is chosen on the other folds. None if there are
+    too few places to fit on some and evaluate on others.
     """
     labels = int(max(a.max(), b.max())) + 1
     numbers = np.unique(places, return_inverse=True)[1]
     count = int(numbers.max()) + 1
     folds = min(FOLDS, count)
     if folds < 2:
-        return 0.0
+        return None
     fold = np.random.default_rng(seed).permutation(np.arange(count) % folds)[numbers]
     used = np.unique(partners.true)
     weights = partners.weights()
@@ -164,7 +165,7 @@ def held_out_bits(
         )
         sizes.append(test_true.sum())
     if len(gains) < 2:
-        return 0.0
+        return None
     table = np.array(gains) * np.array(sizes)[:, None]
     others = table.sum(axis=0) - table
     chosen = table[np.arange(len(table)), others.argmax(axis=1)]
