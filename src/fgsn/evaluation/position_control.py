@@ -136,8 +136,8 @@ def held_out_bits(
     position, and a lower bound of the information that labels share given the position. It is estimated by its
     variational form, E_true[log r] - log E_false[r] (Donsker and Varadhan, 1975), a lower bound for every r. r is the
     smoothed ratio of the counts on four fifths of the places, evaluated on the rest, each fifth in turn; how strongly
-    it is smoothed, and towards 1 or towards the ratio of the agreements, is chosen on the other folds. None if there are
-    too few places to fit on some and evaluate on others.
+    it is smoothed, and towards 1 or towards the ratio of the agreements, is chosen on the other folds. None if
+    there are too few places to fit on some and evaluate on others.
     """
     labels = int(max(a.max(), b.max())) + 1
     numbers = np.unique(places, return_inverse=True)[1]
