@@ -21,7 +21,7 @@ def killed(*arguments):
 
 def test_three_kills_of_a_training():
     *runs, summary = killed("--kills", "3", "--only", "train", "--steps", "12")
-    assert all(line.endswith("then the same bits in 6 files") for line in runs)
+    assert all(line.endswith("then the same bits in 8 files") for line in runs)
     assert "3 kills" in summary
     assert summary.endswith("0 unreadable or different files")
 

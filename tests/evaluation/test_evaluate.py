@@ -95,7 +95,7 @@ def test_evaluate_measures_every_condition_and_writes_everything(world, tmp_path
     assert results["failed"] == []
     assert "same image position" in results["note"], "800 points in small images are too few"
     assert results["controls"]["grid"]["clusters"] == results["clusters"]
-    assert results["controls"]["grid"]["agreement"] < 1
+    assert results["controls"]["grid"]["agreement"] == 1, "the camera stands still, so a blind grid always agrees"
     assert 0 < results["kappa_crop"] <= 1
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == json.loads(json.dumps(results))
     assert read_yaml(tmp_path / "out" / "config.yaml")["split"] == "validation"
