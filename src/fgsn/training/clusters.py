@@ -35,7 +35,7 @@ FINE = STRIDE // 2
 """Pixels between the cells of label maps of whole images, finer than those of features as crops are zoomed."""
 MARGIN = 4 * STRIDE
 """Pixels by which an image is mirrored at its border, so that features there do not see the border."""
-PAIRS = 64
+PAIRS = 200
 """Training pairs that the discriminative whitening looks at, at most."""
 POINTS = 200
 """Correspondences of each, at most."""
@@ -87,7 +87,7 @@ def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings,
         return Clusters(codebook, {})
     # The features of all images would not fit into memory, so they are computed again.
     labelled: dict[int, Tensor] = {}
-    for index in tracked(mine, "labels of reference images", len(mine)):
+    for index in tracked(list(rows), "labels of reference images", len(rows)):
         _, image = images[index]
         if (features := scene_features(model, image, settings)) is not None:
             labelled[index] = _fine_labels(codebook, features)
@@ -145,11 +145,6 @@ def _at_points(
     return found[0, :, 0].T
 
 
-def _on_network(points: np.ndarray, pixels: np.ndarray, model: Model) -> np.ndarray:
-    """Points of an image on the image as the network sees it."""
-    return scaled_points(points, pixels.shape, resized_shape(pixels.shape, model.short_side))
-
-
 def _discriminative(
     model: Model, sets: list[Dataset], settings: TrainSettings, mean: Float[Tensor, " dim"]
 ) -> Whitening | None:
@@ -174,7 +169,7 @@ def _discriminative(
                 seen = scaled_points(points, pixels.shape, resized_shape(pixels.shape, model.short_side))
                 ends.append(_at_points(_over_scales(model, pixels, settings), seen).cpu().numpy())
             place = zlib.crc32(f"{data.root}/{data.place(pair.reference)}".encode())
-            positions = pair.points_tgt[rows] / image_size(pair.target)[0]
+            positions = pair.points_tgt[rows] / pixels.shape[1]  # of the target, which was read last
             found.append((np.full(len(rows), index), *ends, positions, np.full(len(rows), place)))
     shares = [rows for share in ranks.gathered(found) for rows in share]
     if not shares:
@@ -194,7 +189,7 @@ def _discriminative(
 
 
 def _fine_labels(codebook: Codebook, features: Float[Tensor, "dim height width"]) -> Tensor:
-    """Cluster indices at `FINE` cells (2 height - 1, 2 width - 1), as 8 or 16 bits on the CPU."""
+    """Cluster indices at `FINE` cells (2 height - 1, 2 width - 1) on the CPU: 8 bits up to 256 clusters, else 32."""
     height, width = features.shape[1:]
     fine = functional.interpolate(
         features.float()[None], size=(2 * height - 1, 2 * width - 1), mode="bilinear", align_corners=True
