@@ -88,6 +88,8 @@ class EvaluateSettings(Settings):
     """Base network to measure beside the model, such as the one that it was trained from: a control."""
     moved_views: int = 200
     """Target images to look at through moved views, at most; 0: none. Each costs two more label maps."""
+    candidates: str | None = None
+    """Matcher (sift, xfeat, ...) on whose right and wrong matches the labels are measured too; default: none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from fgsn.config import EvaluateSettings
+from fgsn.data.correspondences import Correspondences
+from fgsn.evaluation.candidates import candidate_metrics
 from fgsn.evaluation.inputs import Inputs, open_inputs
 from fgsn.evaluation.label_cache import LabelCache
 from fgsn.evaluation.label_metrics import collapse_note
@@ -21,9 +23,10 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     networks. docs/label_metrics.md explains the metrics.
 
     Returns:
-        The contents of `results.json`: the metrics of `measure` and `moved_view_metrics`, the same under `conditions`,
-        those of a blind grid and of --baseline under `controls`, the metrics of `semantic_metrics` where the data set
-        has annotated images, and `failed`, the images that could not be read; their pairs are left out.
+        The contents of `results.json`: the metrics of `measure`, `moved_view_metrics` and, with --candidates,
+        `candidate_metrics`, the same under `conditions`, those of a blind grid and of --baseline under `controls`, the
+        metrics of `semantic_metrics` where the data set has annotated images, and `failed`, the images that could not
+        be read; their pairs are left out.
 
     Raises:
         FgsnError: model or data set are broken, or the split has no correspondences.
@@ -38,7 +41,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         "model": str(settings.model),
         "data": str(settings.data),
         "split": settings.split,
-        "pairs": pairs,
+        "pairs": len(pairs),
         "clusters": model.clusters,
         **metrics,
         "controls": {"grid": {"clusters": model.clusters, **grid}},
@@ -48,6 +51,13 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         _, _, found = _measured(inputs, base, cache, settings)
         del found["grid"]
         results["controls"]["base"] = {"clusters": base.clusters, **found}
+    if settings.candidates:
+        models = {"labels": model} | ({"base": base} if base else {})
+        found = candidate_metrics(models, pairs, dataset, settings.candidates, settings.out / "candidates")
+        results |= found.pop("labels") | {"candidates": found.pop("counts")}
+        results["controls"]["grid"] |= found.pop("position")
+        for name, areas in found.items():
+            results["controls"][name] |= areas
     semantic, unread = semantic_metrics(model, annotated)
     results |= semantic
     notes: list[str] = []
@@ -70,8 +80,8 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
 
 def _measured(
     inputs: Inputs, model: Model, cache: LabelCache, settings: EvaluateSettings
-) -> tuple[int, dict[Path, str], dict[str, Any]]:
-    """The number of pairs that could be measured, the images that could not be read, and the metrics of a model."""
+) -> tuple[list[Correspondences], dict[Path, str], dict[str, Any]]:
+    """The pairs that could be measured, the images that could not be read, and the metrics of a model."""
     dataset = inputs.dataset
     failed = cache.fill(model, [image for pair in inputs.pairs for image in (pair.reference, pair.target)])
     pairs = [pair for pair in inputs.pairs if not {pair.reference, pair.target} & failed.keys()]
@@ -82,4 +92,4 @@ def _measured(
         metrics |= moved_view_metrics(
             cache.labels, model.segment, pairs, model.clusters, dataset.place, settings.moved_views, settings.seed
         )
-    return len(pairs), failed, metrics
+    return pairs, failed, metrics

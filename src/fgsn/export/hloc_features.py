@@ -8,9 +8,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from fgsn.data.images import read_image
 from fgsn.data.resize import resized_shape, scaled_points
@@ -18,7 +18,7 @@ from fgsn.errors import FgsnError
 from fgsn.files import atomic_write, inside
 from fgsn.inference.label_lookup import labels_at
 from fgsn.inference.model import Model
-from fgsn.models.layers import STRIDE
+from fgsn.inference.upsample import values_at
 from fgsn.progress import tracked
 
 
@@ -68,13 +68,8 @@ def features_at(
 ) -> Float[np.ndarray, "dim points"]:
     """Features interpolated at (x, y) in pixels of the image, each of length 1 (float16)."""
     seen = resized_shape(image.shape, model.short_side)
-    features = model.feature_map(image)
-    cell = torch.from_numpy(scaled_points(pixels, image.shape, seen) / STRIDE).to(features)
-    last = torch.tensor([features.shape[2] - 1, features.shape[1] - 1]).to(features).clamp(min=1)
-    found = torch.nn.functional.grid_sample(
-        features[None], (cell / last * 2 - 1)[None, None], padding_mode="border", align_corners=True
-    )[0, :, 0]
-    return torch.nn.functional.normalize(found, dim=0).half().cpu().numpy()
+    found = values_at(model.feature_map(image), scaled_points(pixels, image.shape, seen))
+    return functional.normalize(found, dim=1).T.half().cpu().numpy()
 
 
 def _names(file: h5py.File) -> list[str]:

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Integer, UInt8
 from torch import Tensor, nn
 
-from fgsn.data.resize import resized_shape
+from fgsn.data.resize import resized_shape, scaled_points
 from fgsn.inference.published_windows import published_labels
 from fgsn.inference.tiles import blended
-from fgsn.inference.upsample import labels_at_pixels
+from fgsn.inference.upsample import labels_at_pixels, values_at
 from fgsn.models.predictor import Predictor
 from fgsn.models.pspnet import Architecture, PSPNet
 
@@ -93,6 +93,16 @@ class Segmenter:
         features = self._one(pixels, "features").features
         assert features is not None
         return features
+
+    def probabilities_at(
+        self, pixels: UInt8[np.ndarray, "height width 3"], points: Float[np.ndarray, "points 2"]
+    ) -> Float[Tensor, "points classes"]:
+        """Probabilities of all labels at points of an image, x, y with pixel centres at integers: no map is stored.
+
+        Scores are interpolated between feature cells, as for label maps; then the softmax is taken.
+        """
+        seen = resized_shape(pixels.shape, self.model.short_side)
+        return values_at(self.scores(pixels), scaled_points(points, pixels.shape, seen)).softmax(dim=1)
 
     def many(self, images: Iterable[tuple[str, np.ndarray]], save: Collection[str]) -> Iterator[Prediction]:
         """Run the network on many images, in their order.

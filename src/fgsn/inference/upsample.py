@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from fgsn.models.layers import STRIDE
 
@@ -45,6 +47,22 @@ def labels_at_pixels(
             columns = torch.lerp(by_cell[top[rows]], by_cell[bottom[rows]], down[rows, None, None])
             labels[rows][y, x] = argmax(torch.lerp(columns[y, left[x]], columns[y, right[x]], across[x, None]))
     return labels
+
+
+def values_at(
+    maps: Float[Tensor, "channels h w"], points: Float[np.ndarray, "points 2"]
+) -> Float[Tensor, "points channels"]:
+    """Values of maps with a cell every 8 pixels at points, interpolated bilinearly between cells.
+
+    Args:
+        maps: of the network's input.
+        points: x, y in pixels of the network's input; beyond the cells, the nearest ones count.
+    """
+    size = torch.tensor(maps.shape[:0:-1], device=maps.device)
+    places = torch.from_numpy(points).to(maps.device, torch.float32) / STRIDE
+    places = 2 * places / (size - 1).clamp(min=1) - 1
+    found = functional.grid_sample(maps[None], places[None, None], padding_mode="border", align_corners=True)
+    return found[0, :, 0].T
 
 
 def cells_around(pixels: int, resized: int, cells: int) -> tuple[Tensor, Tensor, Tensor]:

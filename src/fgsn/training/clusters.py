@@ -26,6 +26,7 @@ from fgsn.data.resize import resized, resized_shape, scaled_points
 from fgsn.errors import FgsnError
 from fgsn.evaluation.position_control import find_false_partners
 from fgsn.inference.model import Model
+from fgsn.inference.upsample import values_at
 from fgsn.models.layers import STRIDE
 from fgsn.models.model_file import read_model_file
 from fgsn.progress import say, tracked
@@ -130,19 +131,8 @@ def _over_scales(model: Model, pixels: np.ndarray, settings: TrainSettings) -> F
         for scale in settings.scales:
             view = scaled(mirrored, scale)
             places = scaled_points(cells + margin[::-1], mirrored.shape, view.shape)
-            total = total + _at_points(unscaled.feature_map(view).float(), places).cpu()
+            total = total + values_at(unscaled.feature_map(view).float(), places).cpu()
     return (total / len(settings.scales)).T.reshape(-1, height, width).to(model.device)
-
-
-def _at_points(
-    features: Float[Tensor, "dim height width"], points: Float[np.ndarray, "points 2"]
-) -> Float[Tensor, "points dim"]:
-    """Features at points x, y (pixels), interpolated between cells."""
-    size = torch.tensor(features.shape[:0:-1], device=features.device)
-    places = torch.from_numpy(points).to(features.device, torch.float32) / STRIDE
-    places = 2 * places / (size - 1).clamp(min=1) - 1
-    found = functional.grid_sample(features[None], places[None, None], padding_mode="border", align_corners=True)
-    return found[0, :, 0].T
 
 
 def _discriminative(
@@ -167,7 +157,7 @@ def _discriminative(
             for image, points in ((pair.reference, pair.points_ref[rows]), (pair.target, pair.points_tgt[rows])):
                 pixels = read_image(image)
                 seen = scaled_points(points, pixels.shape, resized_shape(pixels.shape, model.short_side))
-                ends.append(_at_points(_over_scales(model, pixels, settings), seen).cpu().numpy())
+                ends.append(values_at(_over_scales(model, pixels, settings), seen).cpu().numpy())
             place = zlib.crc32(f"{data.root}/{data.place(pair.reference)}".encode())
             positions = pair.points_tgt[rows] / pixels.shape[1]  # of the target, which was read last
             found.append((np.full(len(rows), index), *ends, positions, np.full(len(rows), place)))

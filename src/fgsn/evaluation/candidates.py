@@ -1,0 +1,161 @@
+"""How well labels tell the right from the wrong candidates of a matcher.
+
+A matcher's mistakes are no random pairs of points: they look alike, and many lie at like positions of both images. So
+the evidence of the labels is compared on candidate matches themselves, which known correspondences show to be right or
+wrong, and once more with wrong candidates weighted such that they move as far in the image as right ones: then the
+distance in the image, which is all that a blind grid knows, tells nothing.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from sklearn.metrics import roc_auc_score
+
+from fgsn.data.correspondences import Correspondences
+from fgsn.data.dataset import Dataset
+from fgsn.data.images import image_size, read_image
+from fgsn.inference.model import Model
+from fgsn.inference.segmenter import Segmenter
+from fgsn.matching.features import Features
+from fgsn.matching.local import predict
+from fgsn.matching.matcher import UNFILTERED, make_matcher
+from fgsn.progress import tracked
+
+RIGHT, WRONG = 0.01, 0.025
+"""Distance from the true partner up to which a candidate is right, and beyond which it is wrong, in diagonals."""
+KNOWN = 0.05
+"""Largest distance, in diagonals, of the correspondences that tell the true partner of a key point."""
+NOISE = 0.002
+"""Typical error of a correspondence, in diagonals."""
+BINS = 20
+LEAST_EVIDENCE = -30.0
+FEWEST = 50
+"""Candidates of either kind below which nothing is reported."""
+
+Points = Float[np.ndarray, "points 2"]
+
+
+class Candidates(NamedTuple):
+    """Matches of a pair of images whose truth is known."""
+
+    reference: Points
+    """x, y of the key points in the reference image."""
+    target: Points
+    """x, y of their partners in the target image."""
+    right: Bool[np.ndarray, " points"]
+    apart: Float[np.ndarray, " points"]
+    """Distance of both positions in the image, in diagonals."""
+
+
+def candidate_metrics(
+    models: dict[str, Model], pairs: Sequence[Correspondences], dataset: Dataset, matcher: str, work: Path
+) -> dict[str, dict[str, Any]]:
+    """How well label probabilities tell right from wrong candidates of a matcher.
+
+    Candidates are mutual nearest neighbours of local features, unfiltered. The evidence of a candidate is
+    log sum_k p(k | key point) p(k | partner) / p(k), with the softmax of the scores and p(k) its mean.
+
+    Args:
+        models: models to measure, by name.
+        pairs: image pairs with correspondences, which tell right from wrong near them.
+        dataset: that the pairs belong to.
+        matcher: name of a matcher whose features are described by vectors, such as sift or xfeat.
+        work: folder for features and matches.
+
+    Returns:
+        For each model `candidates_auc`, the probability that a right candidate has more evidence than a wrong one
+        (0.5: no signal, 1: perfect), and `candidates_auc_position_controlled`, the same against wrong candidates
+        weighted to move as far as right ones. Under `position` the same of the distance in the image, the control;
+        `right` and `wrong`, the numbers of candidates. AUCs are None with fewer than `FEWEST` of either.
+
+    Raises:
+        FgsnError: the matcher is unknown, or its package is missing.
+    """
+    used = {image for pair in pairs for image in (pair.reference, pair.target)}
+    files = {dataset.name(image): image for image in used}
+    name = matcher.removesuffix(UNFILTERED) + UNFILTERED
+    features = Features(files, make_matcher(name), work)
+    features.extract(files)
+    features.match_all((dataset.name(pair.reference), dataset.name(pair.target)) for pair in pairs)
+    found = [_candidates(features, pair, dataset) for pair in pairs]
+    right, apart = (np.concatenate([getattr(some, key) for some in found]) for key in ("right", "apart"))
+    metrics = {"position": areas_under_curve(-apart, right, apart)}
+    for label, model in models.items():
+        metrics[label] = areas_under_curve(_evidence(model, pairs, found), right, apart)
+    return metrics | {"counts": {"right": int(right.sum()), "wrong": int((~right).sum())}}
+
+
+def _candidates(features: Features, pair: Correspondences, dataset: Dataset) -> Candidates:
+    """The matches of a pair near enough to correspondences to be judged."""
+    names = dataset.name(pair.reference), dataset.name(pair.target)
+    rows, _ = features.match(*names)
+    reference = features[names[0]].pixels[rows[:, 0]].astype(np.float64)
+    target = features[names[1]].pixels[rows[:, 1]].astype(np.float64)
+    diagonal = float(np.hypot(*image_size(pair.target)))
+    if not len(rows) or not len(pair.points_ref):
+        return Candidates(reference[:0], target[:0], np.zeros(0, bool), np.zeros(0))
+    true = predict(pair.points_ref, pair.points_tgt, reference, NOISE * diagonal)
+    error = np.linalg.norm(target - true.points, axis=1) / diagonal
+    near = true.surrounded & (true.reach < KNOWN * float(np.hypot(*image_size(pair.reference))))
+    near &= (error <= RIGHT) | (error > WRONG)
+    shares = [points / image_size(image) for points, image in ((reference, pair.reference), (target, pair.target))]
+    apart = np.linalg.norm((shares[0] - shares[1]) * image_size(pair.target), axis=1) / diagonal
+    return Candidates(reference[near], target[near], error[near] <= RIGHT, apart[near])
+
+
+def _evidence(
+    model: Model, pairs: Sequence[Correspondences], found: Sequence[Candidates]
+) -> Float[np.ndarray, " points"]:
+    """The evidence of every candidate of all pairs."""
+    segmenter = Segmenter(model, "float32")
+    wanted: dict[Path, list[Points]] = {}
+    for pair, some in zip(pairs, found, strict=True):
+        wanted.setdefault(pair.reference, []).append(some.reference)
+        wanted.setdefault(pair.target, []).append(some.target)
+    read: dict[Path, list[torch.Tensor]] = {}
+    for image, points in tracked(list(wanted.items()), "evidence", len(wanted), unit=" images"):
+        probabilities = segmenter.probabilities_at(read_image(image), np.concatenate(points)).cpu()
+        read[image] = list(probabilities.half().split([len(some) for some in points]))
+    first = [read[pair.reference].pop(0) for pair in pairs]
+    second = [read[pair.target].pop(0) for pair in pairs]
+    total = torch.stack([probabilities.float().sum(dim=0) for probabilities in second]).sum(dim=0)
+    share = (total / total.sum().clamp(min=1)).clamp(min=1e-6)
+    evidence = [((a.float() * b.float()) / share).sum(dim=1).log() for a, b in zip(first, second, strict=True)]
+    return torch.cat(evidence).clamp(min=LEAST_EVIDENCE).numpy()
+
+
+def areas_under_curve(
+    evidence: Float[np.ndarray, " points"], right: Bool[np.ndarray, " points"], apart: Float[np.ndarray, " points"]
+) -> dict[str, float | None]:
+    """How well evidence tells right from wrong candidates.
+
+    Args:
+        evidence: (N,) larger for candidates that are more likely right.
+        right: (N,) which candidates are right.
+        apart: (N,) distance of the two positions in the image.
+
+    Returns:
+        `candidates_auc`, the area under the receiver operating characteristic, and
+        `candidates_auc_position_controlled`, the same with wrong candidates weighted such that, in `BINS` bins with
+        equally many right ones, distances are as frequent among wrong as among right candidates. None with fewer than
+        `FEWEST` of either.
+    """
+    areas: dict[str, float | None] = {"candidates_auc": None, "candidates_auc_position_controlled": None}
+    if min(right.sum(), (~right).sum()) < FEWEST:
+        return areas
+    edges = np.quantile(apart[right], np.linspace(0, 1, BINS + 1))
+    inside = (apart >= edges[0]) & (apart <= edges[-1])
+    bin_of = np.clip(np.searchsorted(edges, apart, side="right") - 1, 0, BINS - 1)
+    counts = [np.bincount(bin_of[inside & kind], minlength=BINS) for kind in (right, ~right)]
+    weights = np.where(right, 1.0, (counts[0] / np.maximum(counts[1], 1))[bin_of])
+    # A bin without wrong candidates says nothing about right ones either.
+    inside &= (counts[1] > 0)[bin_of]
+    areas["candidates_auc"] = float(roc_auc_score(right, evidence))
+    if inside[right].sum() >= FEWEST and inside[~right].sum() >= FEWEST:
+        controlled = roc_auc_score(right[inside], evidence[inside], sample_weight=weights[inside])
+        areas["candidates_auc_position_controlled"] = float(controlled)
+    return areas

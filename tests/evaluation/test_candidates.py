@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fgsn.config import PrepareSettings
+from fgsn.data.correspondences import read_correspondences, write_correspondences
+from fgsn.data.dataset import Dataset
+from fgsn.data.prepare import prepare
+from fgsn.evaluation.candidates import FEWEST, areas_under_curve, candidate_metrics
+
+BOTH = ("candidates_auc", "candidates_auc_position_controlled")
+
+
+def drawn(seed, right=2000, wrong=20_000):
+    """Right candidates move little, wrong ones anywhere; flags and distances."""
+    rng = np.random.default_rng(seed)
+    apart = np.concatenate([rng.gamma(2, 0.02, right), rng.uniform(0, 0.8, wrong)])
+    return np.arange(right + wrong) < right, apart, rng
+
+
+@given(st.integers(0, 50))
+def test_distance_in_the_image_wins_the_plain_figure_but_not_the_controlled_one(seed):
+    right, apart, _ = drawn(seed)
+    plain, controlled = (areas_under_curve(-apart, right, apart)[key] for key in BOTH)
+    assert plain > 0.9
+    assert controlled == pytest.approx(0.5, abs=0.03)
+
+
+def test_evidence_beside_the_distance_counts_in_both():
+    right, apart, rng = drawn(1)
+    # Two normal distributions one standard deviation apart: the area is Phi(1 / sqrt(2)).
+    evidence = rng.normal(size=len(right)) + right
+    for key in BOTH:
+        assert areas_under_curve(evidence, right, apart)[key] == pytest.approx(0.7602, abs=0.03)
+    assert areas_under_curve(right.astype(float), right, apart) == dict.fromkeys(BOTH, 1.0)
+    assert areas_under_curve(np.zeros(len(right)), right, apart) == dict.fromkeys(BOTH, 0.5)
+
+
+def test_too_few_candidates_give_no_figure():
+    right, apart, _ = drawn(0, FEWEST - 1, 500)
+    assert areas_under_curve(-apart, right, apart) == dict.fromkeys(BOTH)
+
+
+def test_candidates_of_real_features_are_judged_by_correspondences(tmp_path, make_model):
+    """The target is the reference shifted by 8 pixels, with its lower half replaced by something else."""
+    rng = np.random.default_rng(0)
+    noise, other = (
+        np.asarray(Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).resize((320, 240)))
+        for _ in range(2)
+    )
+    reference, target = noise, np.roll(noise, 8, axis=1).copy()
+    target[120:] = other[120:]
+    for name, pixels in (("reference/0.png", reference), ("snow/0.png", target)):
+        (tmp_path / "images" / name).parent.mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "images" / name)
+    points = np.stack(np.meshgrid(np.arange(4, 300, 8), np.arange(4, 236, 8)), -1).reshape(-1, 2).astype(float)
+    path = tmp_path / "correspondence_data" / "pair.mat"
+    write_correspondences(
+        path, "reference/0.png", "snow/0.png", points, points + np.array([8, 0]), np.ones(len(points))
+    )
+    prepare(PrepareSettings(dataset=tmp_path, validation_share=0))
+    dataset = Dataset.open(tmp_path)
+    pairs = [read_correspondences(path, dataset.images)]
+    model = make_model()
+    found = candidate_metrics({"labels": model}, pairs, dataset, "sift", tmp_path / "work")
+    assert found["counts"]["right"] >= FEWEST
+    assert found["counts"]["wrong"] >= FEWEST
+    assert found["position"]["candidates_auc"] > 0.9
+    assert 0 <= found["labels"]["candidates_auc"] <= 1
+    again = candidate_metrics({"labels": model}, pairs, dataset, "sift", tmp_path / "work")
+    assert again == found
