@@ -1,5 +1,7 @@
 """The network that only predicts says what the trained one says."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 from torch import nn
@@ -31,6 +33,29 @@ def test_folding_changes_nothing_but_rounding(backbone):
     torch.testing.assert_close(found.features, expected.features, rtol=1e-3, atol=1e-3 * float(expected.features.std()))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in Predictor(network).modules())
     assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+FAMILIES = (
+    "efficientnet_b0", "tf_efficientnetv2_b0", "mobilenetv2_100", "mobilenetv3_small_100", "regnetx_002", "resnet18",
+    "ghostnet_100", "hrnet_w18_small", "resnetv2_50", "densenet121",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_timm_families_predict_what_they_were_trained_to(family):
+    """Their blocks have batch norms with an activation inside, and convolutions that standardise their weights."""
+    if find_spec("timm") is None:
+        pytest.skip("timm is not installed")
+    network = network_of(f"timm/{family}").double()  # random weights of so many layers amplify rounding
+    images = torch.randn(2, 3, 97, 97, dtype=torch.float64)
+    with torch.no_grad():
+        expected = network(images)
+        predictor = Predictor(network, torch.float64)
+        predictor.classifier.float()
+        found = predictor(images)
+    assert (found.logits.argmax(dim=1) == expected.logits.argmax(dim=1)).float().mean() >= 0.999
+    features = expected.features.float()
+    torch.testing.assert_close(found.features, features, rtol=1e-4, atol=1e-4 * float(features.std()))
 
 
 def test_in_16_bits_scores_are_near_and_float32():

@@ -56,12 +56,10 @@ def test_groups_are_theirs(backbone):
         network = PSPNet(Architecture(backbone, 100))
     optimiser = sgd(network, 2.5e-5, 1e-4, lambda name: 1.0)
     assert all(group["momentum"] == 0.9 and group["nesterov"] for group in optimiser.param_groups)
-    biases = [
-        group["params"][0] for group in optimiser.param_groups if (group["lr"], group["weight_decay"]) == (5e-5, 0)
-    ]
-    others = [
-        group["params"][0] for group in optimiser.param_groups if (group["lr"], group["weight_decay"]) == (2.5e-5, 1e-4)
-    ]
+    groups = {(group["lr"], group["weight_decay"]): group["params"] for group in optimiser.param_groups}
+    assert len(groups) == len(optimiser.param_groups)
+    biases, others = groups.pop((5e-5, 0)), groups.pop((2.5e-5, 1e-4))
+    assert not groups
     found = len(biases), sum(p.numel() for p in biases), len(others), sum(p.numel() for p in others)
     assert (*found, sum(p.ndim == 1 for p in others)) == GROUPS[backbone]
 

@@ -29,7 +29,8 @@ def stepped(net, optimiser, steps=2):
 def test_biases_get_twice_the_rate_and_no_decay():
     net = network()
     optimiser = sgd(net, 0.1, 0.01, lambda name: 0.5 if name.startswith("0.") else 1.0)
-    groups = {id(group["params"][0]): group for group in optimiser.param_groups}
+    assert len(optimiser.param_groups) <= 4
+    groups = {id(parameter): group for group in optimiser.param_groups for parameter in group["params"]}
     found = {name: groups[id(parameter)] for name, parameter in net.named_parameters()}
     assert {name: (group["lr"], group["weight_decay"]) for name, group in found.items()} == {
         "0.weight": (0.05, 0.01), "0.bias": (0.1, 0.0),

@@ -39,10 +39,14 @@ class Predictor(nn.Module):
 
 
 def _fold(module: nn.Module) -> nn.Module:
-    """Fold every batch norm that directly follows a convolution of the same module into that convolution, in place."""
+    """Fold every batch norm that directly follows a convolution of the same module into that convolution, in place.
+
+    Subclasses do more than their base: timm's BatchNormAct2d includes an activation, its standardised convolutions
+    change their weights. They stay as they are.
+    """
     children = list(module.named_children())
     for (name, child), (following, norm) in itertools.pairwise(children):
-        if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+        if type(child) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
             setattr(module, name, fuse_conv_bn_eval(child, norm))
             setattr(module, following, nn.Identity())
     for _, child in children:

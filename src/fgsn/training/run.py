@@ -234,12 +234,16 @@ def sgd(network: nn.Module, lr: float, weight_decay: float, relative: Callable[[
         weight_decay: weight decay of everything but biases.
         relative: learning rate of a parameter, by its name, relative to `lr`.
     """
-    groups = []
+    # One group per rate and decay: few groups let torch update many tensors at once.
+    found: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         bias = name.endswith("bias")
         rate = lr * relative(name) * (2.0 if bias else 1.0)
-        decay = 0.0 if bias else weight_decay
-        groups.append({"params": [parameter], "lr": rate, "initial_lr": rate, "weight_decay": decay})
+        found.setdefault((rate, 0.0 if bias else weight_decay), []).append(parameter)
+    groups = [
+        {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in found.items()
+    ]
     return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
 
 
