@@ -131,7 +131,7 @@ def main() -> None:
         row |= accuracy(data, truth)
         run = options.out / f"run_{name}"
         if not (run / "model.safetensors").exists():
-            recipe = {"clusters": FULL.clusters, "batch": FULL.batch, "crop": FULL.crop, "backbone_lr": 1.0}
+            recipe = {"clusters": FULL.clusters, "batch": FULL.batch, "crop": FULL.crop}
             steps = {"iterations": options.iterations, "validate_every": options.iterations}
             train(TrainSettings(data=(data.root,), init=world_base(), out=run, **recipe, **steps))
         # The controls do not depend on the source: measured with the first.

@@ -9,6 +9,7 @@ METRICS = (
     "information_bits_position_controlled",
     "kappa_moved_view",
     "kappa_crop",
+    "candidates_auc_position_controlled",
     "kappa",
     "information_bits_same_view",
     "information_bits_permutation",

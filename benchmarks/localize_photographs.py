@@ -143,7 +143,6 @@ class Road:
                     batch=2,
                     crop=257,
                     short_side=384,
-                    clip=0.0,
                     resume=(run / "config.yaml").exists(),
                 )
             )

@@ -116,7 +116,7 @@ def main() -> None:
         train(
             TrainSettings(
                 data=tuple(worlds.values()), init=base, out=run,
-                clusters=options.clusters, iterations=options.iterations, batch=4, crop=257, backbone_lr=1.0,
+                clusters=options.clusters, iterations=options.iterations, batch=4, crop=257,
                 validate_every=options.iterations, resume=(run / "config.yaml").exists(),
             )
         )  # fmt: skip

@@ -4,9 +4,9 @@
 
 DATA contains the folders cmu_seasons and michigan (see the README of the development data). `cmu` trains on the first
 60 % of the route and evaluates on the rest; training pairs that share an image with the rest are dropped. `michigan`
-trains on two places and evaluates on the third, three times. Compares five kinds of labels: a blind grid of as many
-cells, the classes of the base network, a codebook of its untrained features, and labels trained without and with
-L_corr.
+trains on two places and evaluates on the third, three times. Compares a blind grid of as many cells, the classes of the
+base network, a codebook of its untrained features, and trained labels; with --others also labels trained without L_corr
+and by the paper's clustering (once, of single crops, whitened by PCA).
 """
 
 import argparse
@@ -82,9 +82,12 @@ def michigan_folds(data: Path, out: Path) -> dict[str, tuple[Path, Path]]:
 
 
 FOLDS: dict[str, Callable[[Path, Path], dict[str, tuple[Path, Path]]]] = {"cmu": cmu_folds, "michigan": michigan_folds}
+PAPER: dict[str, Any] = {
+    "rounds": 1, "labels_from": "crop", "scales": (1.0,), "whitening": "pca", "pca_dim": 256, "zoom": 0.0, "shift": 0.0,
+}  # fmt: skip
 RECIPES: dict[str, dict[str, Any]] = {
-    "cmu": {"short_side": 512, "crop": 385},
-    "michigan": {"short_side": 384, "crop": 385},
+    "cmu": {"short_side": 384, "crop": 257},
+    "michigan": {"short_side": 384, "crop": 257},
 }
 
 
@@ -110,10 +113,10 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--set", choices=FOLDS, required=True)
-    parser.add_argument("--iterations", type=int, default=1200)
+    parser.add_argument("--iterations", type=int, default=400)
     parser.add_argument("--clusters", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--without", action="store_true", help="also train without L_corr")
+    parser.add_argument("--others", action="store_true", help="also train without L_corr, and the paper's way")
     parser.add_argument("--also", type=Path, nargs="*", default=[], help="further prepared data sets to train on")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -121,11 +124,16 @@ def main() -> None:
     for fold, (training, rest) in FOLDS[options.set](options.data, options.out).items():
         place = options.out / fold.replace(" ", "_")
         metrics = evaluate(
-            EvaluateSettings(model=options.base, data=rest, out=place / "base", split="all", resamples=0)
+            EvaluateSettings(
+                model=options.base, data=rest, out=place / "base", split="all", resamples=0, candidates="sift"
+            )
         )
         rows[f"{fold}, base classes"] = label_row(metrics)
-        for name, weight in {"with L_corr": 1.0, **({"without L_corr": 0.0} if options.without else {})}.items():
-            run = place / name.replace(" ", "_")
+        runs: dict[str, dict[str, Any]] = {"trained": {}}
+        if options.others:
+            runs |= {"without L_corr": {"corr_weight": 0.0}, "the paper's clustering": PAPER}
+        for name, changes in runs.items():
+            run = place / name.replace(" ", "_").replace("'", "")
             settings = TrainSettings(
                 data=(training, *options.also),
                 init=options.base,
@@ -133,20 +141,20 @@ def main() -> None:
                 clusters=options.clusters,
                 iterations=options.iterations,
                 validate_every=options.iterations,
-                corr_weight=weight,
-                colour_jitter=0.4,
-                clip=0.0,
                 precision="bfloat16",
                 seed=options.seed,
                 **RECIPES[options.set],
+                **changes,
             )
             if not (run / "model.safetensors").exists():
                 train(replace(settings, resume=(run / "config.yaml").exists()))
             out = place / f"evaluate_{run.name}"
-            metrics = evaluate(EvaluateSettings(model=run, data=rest, out=out, split="all", resamples=0))
+            metrics = evaluate(
+                EvaluateSettings(model=run, data=rest, out=out, split="all", resamples=0, candidates="sift")
+            )
             rows[f"{fold}, blind grid"] = label_row(metrics["controls"]["grid"])
             rows[f"{fold}, K = {options.clusters} {name}"] = label_row(metrics)
-        rows[f"{fold}, untrained features"] = label_row(untrained(place / "with_L_corr", rest))
+        rows[f"{fold}, untrained features"] = label_row(untrained(place / "trained", rest))
         show({"so far": rows})
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -146,9 +146,9 @@ class TrainSettings(TrainingSettings):
     """Negatives per correspondence in the feature loss: points whose features should differ."""
     aux_weight: float = 0.4
     """Weight of the losses of the auxiliary head."""
-    lr: float = 0.01
+    lr: float = 0.03
     """Initial learning rate; it decays to 0 polynomially."""
-    backbone_lr: float = 0.1
+    backbone_lr: float = 1.0
     """Learning rate of the pretrained layers relative to that of the new classifiers."""
     power: float = 1.0
     """Power of the polynomial decay of the learning rate."""

@@ -162,8 +162,6 @@ def _train(settings: DemoSettings, chosen: Size, world: Path, name: str, corr_we
             batch=chosen.batch,
             crop=chosen.crop,
             corr_weight=corr_weight,
-            lr=0.03,
-            backbone_lr=1.0,  # the small backbone was trained on fair weather only
             # Validate once, at the end: selecting a checkpoint on the reported places would bias the metrics.
             validate_every=chosen.iterations,
             resume=(out / "config.yaml").exists(),

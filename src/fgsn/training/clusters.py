@@ -36,7 +36,7 @@ FINE = STRIDE // 2
 """Pixels between the cells of label maps of whole images, finer than those of features as crops are zoomed."""
 MARGIN = 4 * STRIDE
 """Pixels by which an image is mirrored at its border, so that features there do not see the border."""
-PAIRS = 200
+PAIRS = 60
 """Training pairs that the discriminative whitening looks at, at most."""
 POINTS = 200
 """Correspondences of each, at most."""
