@@ -1,11 +1,13 @@
-"""From scores at feature cells to one label per pixel, in bounded memory."""
+"""From scores at feature cells to one label per pixel, in bounded memory, or to values at a few points."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from fgsn.data.resize import scaled_points
 from fgsn.models.layers import STRIDE
 
 BAND_VALUES = 1 << 20
@@ -57,6 +59,27 @@ def cells_around(pixels: int, resized: int, cells: int) -> tuple[Tensor, Tensor,
     position = (position / STRIDE).clamp(0, cells - 1)
     before = position.long()
     return before, (before + 1).clamp(max=cells - 1), (position - before).float()
+
+
+def values_at_points(
+    cells: Float[Tensor, "channels h w"],
+    points: Float[np.ndarray, "points 2"],
+    size: Sequence[int],
+    resized: Sequence[int] | None = None,
+) -> Float[Tensor, "points channels"]:
+    """Interpolate a map bilinearly at points of the image; points outside take the value at the border.
+
+    Args:
+        cells: a cell every 8 pixels of the network's input.
+        points: (N, 2) x, y in pixels of the image, pixel centres at integers.
+        size: (height, width) of the image.
+        resized: (height, width) of the network's input; default: `size`.
+    """
+    place = torch.from_numpy(scaled_points(points, size, resized or size) / STRIDE).to(cells)
+    last = torch.tensor([cells.shape[2] - 1, cells.shape[1] - 1]).to(cells).clamp(min=1)
+    grid = (place / last * 2 - 1)[None, None]
+    found = torch.nn.functional.grid_sample(cells[None], grid, padding_mode="border", align_corners=True)
+    return found[0, :, 0].T
 
 
 def argmax(values: Float[Tensor, "*rows classes"]) -> Int64[Tensor, "*rows"]:
