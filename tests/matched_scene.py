@@ -24,6 +24,7 @@ class KnowingMatcher:
     features: str = "knowing"
     keypoints: int = 0
     device: str = "cpu"
+    compares_descriptors: bool = True
     asked: list[str] = field(default_factory=list)
 
     def extract(self, image):

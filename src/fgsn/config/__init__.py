@@ -22,13 +22,14 @@ from fgsn.config.labels import (
     SegmentSettings,
     StationarySettings,
 )
-from fgsn.config.localization import LocalizeSettings, ScorePosesSettings, TrackSettings
+from fgsn.config.localization import AugmentSettings, LocalizeSettings, ScorePosesSettings, TrackSettings
 from fgsn.config.report import ReportSettings
 from fgsn.config.training import ImportSettings, PretrainSettings, SweepSettings, TrainSettings
 
 __all__ = [
     "CONDITIONS",
     "OLD_NAMES",
+    "AugmentSettings",
     "BenchSettings",
     "CheckSettings",
     "ConvertVistasSettings",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fgsn.config.base import Positional, Settings, at_least, require
+from fgsn.config.base import Positional, Settings, at_least, flag, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class LocalizeSettings(Settings):
     query_labels: Path | None = None
     """Label maps of the queries; required by ssmc and gsmc."""
     model: Path | None = None
-    """Model that made the label maps: labels that it marks as not stationary (fgsn stationary) are ignored."""
+    """Model of the labels: those that it marks as not stationary (fgsn stationary) are ignored; --augment uses it."""
     label_window: float = 0.02
     """Sigma of ssmc's window around keypoints, as a share of the longer side; 0: a single pixel, as published."""
     similarity: float = 0.3
@@ -47,6 +47,10 @@ class LocalizeSettings(Settings):
     """Folder of all images, if fgsn matches them; names in the map and the query lists are relative to it."""
     matcher: str = "xfeat-lighterglue"
     """xfeat-lighterglue, xfeat (faster), aliked, disk or sift; add -unfiltered for more matches, most of them wrong."""
+    augment: float = 0.0
+    """Weight of --model's label probabilities when descriptors of queries and map are compared; 0: none."""
+    augment_position: float = 0.0
+    """Weight of the position in the image: only for queries taken from the same poses as the map, as by a car."""
     keypoints: int = 2048
     """Maximum number of local features per image."""
     retrieved: int = 10
@@ -80,6 +84,55 @@ class LocalizeSettings(Settings):
         )
         require(0 <= self.similarity <= 1, f"--similarity must be between 0 and 1, not {self.similarity:g}")
         require(self.max_error > 0, f"--max-error must be above 0, not {self.max_error:g}")
+        check_weights(augment=self.augment, augment_position=self.augment_position)
+        require(not self.augment or self.model is not None, "--augment requires --model")
+        require(
+            not (self.augment or self.augment_position) or self.hloc is None,
+            "--augment is for matching --images; for --hloc, match the file that fgsn augment writes",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings(Settings):
+    """Append label probabilities to the descriptors of a features.h5 of hloc, for hloc's own nearest neighbours.
+
+    The result replaces the file that it was made from. With --data, the weight is chosen: the one that finds most right
+    matches between the training pairs of a data set.
+    """
+
+    features: Path
+    """hloc's features.h5 of map images and queries: SIFT, SuperPoint or any other descriptors compared by nearness."""
+    images: Path
+    """Folder of the images; names in the file are relative to it."""
+    model: Path
+    """Model file or run folder, a cluster model or a base network."""
+    out: Path
+    """File to write, in the layout of --features."""
+    weight: float | None = None
+    """Weight of the labels, 0 to 1; the rest is the descriptor's. Default: 0.3, or with --data the best one."""
+    position: float = 0.0
+    """Weight of the position in the image: only for queries taken from the same poses as the map, as by a car."""
+    dimensions: int = 64
+    """Numbers per key point to keep of the label probabilities; more labels are projected."""
+    projection: Path | None = None
+    """Projection that an earlier call wrote beside --out, so that its file and this one can be matched."""
+    data: Path | None = None
+    """Prepared data set on whose training pairs the weight is chosen."""
+    baseline: Path | None = None
+    """With --data: base network whose classes are compared as a control."""
+    matcher: str = "sift"
+    """With --data: sift, xfeat, aliked or disk, the features that are most like those of --features."""
+    pairs: int = 50
+    """With --data: pairs of images to match, at most."""
+    work: Path | None = None
+    """Folder for label probabilities and features of single images; default: work, next to --out."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_weights(weight=self.weight or 0.0, position=self.position)
+        at_least(self, dimensions=1, pairs=1)
+        require(self.baseline is None or self.data is not None, "--baseline requires --data")
+        require(self.weight is None or self.data is None, "give --weight, or --data to choose it on, not both")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,3 +196,10 @@ class ScorePosesSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.metres_per_unit > 0, f"--metres-per-unit must be above 0, not {self.metres_per_unit:g}")
+
+
+def check_weights(**weights: float) -> None:
+    """Raise UsageError unless the weights of what is appended to descriptors leave some weight to the descriptors."""
+    for name, value in weights.items():
+        require(0 <= value < 1, f"{flag(name)} must be at least 0 and below 1, not {value:g}")
+    require(sum(weights.values()) < 1, f"{' and '.join(map(flag, weights))} must sum to less than 1")

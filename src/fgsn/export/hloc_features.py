@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from fgsn.data.images import read_image
-from fgsn.data.resize import resized_shape, scaled_points
+from fgsn.data.resize import resized_shape
 from fgsn.errors import FgsnError
 from fgsn.files import atomic_write, inside
+from fgsn.formats.hloc import image_names
 from fgsn.inference.label_lookup import labels_at
 from fgsn.inference.model import Model
-from fgsn.inference.upsample import values_at
+from fgsn.inference.upsample import values_at_points
 from fgsn.progress import tracked
 
 
@@ -41,7 +42,7 @@ def write_hloc_features(model: Model, images: Path, keypoints: Path, out: Path) 
         raise FgsnError(f"{out} would replace the input keypoints; choose another --out")
     points = 0
     with _opened(keypoints) as given, atomic_write(out) as aside, h5py.File(aside, "w") as file:
-        names = _names(given)
+        names = image_names(given)
         if not names:
             raise FgsnError(f"{keypoints} contains no image with keypoints; is it a features.h5 of hloc?")
         for name in tracked(names, "hloc", len(names)):
@@ -68,14 +69,8 @@ def features_at(
 ) -> Float[np.ndarray, "dim points"]:
     """Features interpolated at (x, y) in pixels of the image, each of length 1 (float16)."""
     seen = resized_shape(image.shape, model.short_side)
-    found = values_at(model.feature_map(image), scaled_points(pixels, image.shape, seen))
+    found = values_at_points(model.feature_map(image), pixels, image.shape[:2], seen)
     return functional.normalize(found, dim=1).T.half().cpu().numpy()
-
-
-def _names(file: h5py.File) -> list[str]:
-    names: list[str] = []
-    file.visititems(lambda name, item: names.append(item.parent.name[1:]) if name.endswith("/keypoints") else None)
-    return sorted(names)
 
 
 def _keypoints(file: h5py.File, name: str) -> tuple[NDArray[np.float64], NDArray[Any] | None]:

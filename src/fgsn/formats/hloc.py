@@ -136,6 +136,13 @@ def read_pair_matches(
     return (partner[matched], matched, scores) if reverse else (matched, partner[matched], scores)
 
 
+def image_names(file: h5py.File) -> list[str]:
+    """Names of the images that a features.h5 has key points of, sorted."""
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(item.parent.name[1:]) if name.endswith("/keypoints") else None)
+    return sorted(names)
+
+
 @contextmanager
 def opened(path: Path, what: str = "") -> Iterator[h5py.File]:
     """Open an HDF5 file; whatever h5py raises while it is read becomes one line that names the file and `what`.

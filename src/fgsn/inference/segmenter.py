@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Integer, UInt8
 from torch import Tensor, nn
 
-from fgsn.data.resize import resized_shape, scaled_points
+from fgsn.data.resize import resized_shape
 from fgsn.inference.published_windows import published_labels
 from fgsn.inference.tiles import blended
-from fgsn.inference.upsample import labels_at_pixels, values_at
+from fgsn.inference.upsample import labels_at_pixels, values_at_points
 from fgsn.models.predictor import Predictor
 from fgsn.models.pspnet import Architecture, PSPNet
 
@@ -101,8 +101,8 @@ class Segmenter:
 
         Scores are interpolated between feature cells, as for label maps; then the softmax is taken.
         """
-        seen = resized_shape(pixels.shape, self.model.short_side)
-        return values_at(self.scores(pixels), scaled_points(points, pixels.shape, seen)).softmax(dim=1)
+        size, seen = pixels.shape[:2], resized_shape(pixels.shape, self.model.short_side)
+        return values_at_points(self.scores(pixels), points, size, seen).softmax(dim=1)
 
     def many(self, images: Iterable[tuple[str, np.ndarray]], save: Collection[str]) -> Iterator[Prediction]:
         """Run the network on many images, in their order.

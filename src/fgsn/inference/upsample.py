@@ -1,4 +1,4 @@
-"""From scores at feature cells to one label per pixel, in bounded memory."""
+"""From scores at feature cells to one label per pixel, in bounded memory, or to values at a few points."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
+from fgsn.data.resize import scaled_points
 from fgsn.models.layers import STRIDE
 
 BAND_VALUES = 1 << 20
@@ -49,22 +50,6 @@ def labels_at_pixels(
     return labels
 
 
-def values_at(
-    maps: Float[Tensor, "channels h w"], points: Float[np.ndarray, "points 2"]
-) -> Float[Tensor, "points channels"]:
-    """Values of maps with a cell every 8 pixels at points, interpolated bilinearly between cells.
-
-    Args:
-        maps: of the network's input.
-        points: x, y in pixels of the network's input; beyond the cells, the nearest ones count.
-    """
-    size = torch.tensor(maps.shape[:0:-1], device=maps.device)
-    places = torch.from_numpy(points).to(maps.device, torch.float32) / STRIDE
-    places = 2 * places / (size - 1).clamp(min=1) - 1
-    found = functional.grid_sample(maps[None], places[None, None], padding_mode="border", align_corners=True)
-    return found[0, :, 0].T
-
-
 def cells_around(pixels: int, resized: int, cells: int) -> tuple[Tensor, Tensor, Tensor]:
     """For every pixel the cells before and after it, and its position between them (0 to 1).
 
@@ -75,6 +60,27 @@ def cells_around(pixels: int, resized: int, cells: int) -> tuple[Tensor, Tensor,
     position = (position / STRIDE).clamp(0, cells - 1)
     before = position.long()
     return before, (before + 1).clamp(max=cells - 1), (position - before).float()
+
+
+def values_at_points(
+    cells: Float[Tensor, "channels h w"],
+    points: Float[np.ndarray, "points 2"],
+    size: Sequence[int],
+    resized: Sequence[int] | None = None,
+) -> Float[Tensor, "points channels"]:
+    """Interpolate a map bilinearly at points of the image; points outside take the value at the border.
+
+    Args:
+        cells: a cell every 8 pixels of the network's input.
+        points: (N, 2) x, y in pixels of the image, pixel centres at integers.
+        size: (height, width) of the image.
+        resized: (height, width) of the network's input; default: `size`.
+    """
+    place = torch.from_numpy(scaled_points(points, size, resized or size) / STRIDE).to(cells)
+    last = torch.tensor([cells.shape[2] - 1, cells.shape[1] - 1]).to(cells).clamp(min=1)
+    grid = (place / last * 2 - 1)[None, None]
+    found = functional.grid_sample(cells[None], grid, padding_mode="border", align_corners=True)
+    return found[0, :, 0].T
 
 
 def argmax(values: Float[Tensor, "*rows classes"]) -> Int64[Tensor, "*rows"]:

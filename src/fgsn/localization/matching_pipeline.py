@@ -6,17 +6,20 @@ triangulated from them (as hloc does), and queries are matched with those.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from scipy.spatial import KDTree
 
 from fgsn.config import LocalizeSettings
-from fgsn.errors import NoMatchesError
+from fgsn.errors import NoMatchesError, UsageError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
 from fgsn.localization.matches import Floats, MatchSource, Rows
+from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.features import Features
+from fgsn.matching.label_vectors import LabelVectors
 from fgsn.matching.matcher import UNFILTERED, current_name, make_matcher
 from fgsn.matching.similar import similar_pairs
 from fgsn.matching.triangulate import triangulate
@@ -63,22 +66,40 @@ def extract_and_match(
     work, matcher = settings.work or settings.out.parent / "work", current_name(settings.matcher)
     workers = settings.workers if device == "cpu" else 0
     files = {name: settings.images / name for name in [*map_images.names, *queries]}
-    # The map needs reliable matches; unfiltered ones are for its queries.
+    # The map needs reliable matches; unfiltered and augmented ones are for its queries.
     filtered = make_matcher(matcher.removesuffix(UNFILTERED), settings.keypoints, device)
     features = query_features = Features(files, filtered, work)
-    if matcher.endswith(UNFILTERED):
-        query_features = Features(files, make_matcher(matcher, settings.keypoints, device), work)
+    augmentation = augmentation_of(settings, work)
+    if matcher.endswith(UNFILTERED) or augmentation:
+        for_queries = make_matcher(matcher, settings.keypoints, device)
+        if augmentation and not for_queries.compares_descriptors:
+            raise UsageError(
+                f"--augment does not apply to {matcher}, a network that compares the images' own features; "
+                f"use {matcher}{UNFILTERED}, or sift or xfeat"
+            )
+        query_features = Features(files, for_queries, work, augmentation=augmentation)
     broken = features.extract(files, workers)
     names = [name for name in map_images.names if name not in broken]
     queries = [name for name in queries if name not in broken]
     map_pairs = [pair for pair in _neighbours(map_images) if not broken.keys() & set(pair)]
     query_pairs = similar_pairs(features, queries, names, settings.retrieved, settings.seed)
     features.match_all(map_pairs, workers)
+    if augmentation and augmentation.labels:
+        used = dict.fromkeys(name for pair in query_pairs for name in pair)
+        augmentation.labels.compute(files, {name: features[name].pixels for name in used}, settings.device)
     query_features.match_all(query_pairs, workers)
     partners: dict[str, list[str]] = {name: [] for name in queries}
     for query, name in query_pairs:
         partners[query].append(name)
     return MatchedImages(features, query_features, broken, map_pairs, partners)
+
+
+def augmentation_of(settings: LocalizeSettings, work: Path) -> Augmentation | None:
+    """What is appended to the descriptors of queries and map images when they are matched; None for nothing."""
+    if not (settings.augment or settings.augment_position):
+        return None
+    labels = LabelVectors.of_model(settings.model, work) if settings.augment and settings.model else None
+    return Augmentation(labels, settings.augment, settings.augment_position)
 
 
 def triangulated_map(map_images: PosedImages, matched: MatchedImages) -> Reconstruction:

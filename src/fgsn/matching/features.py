@@ -11,6 +11,7 @@ from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
 from fgsn.files import inside
 from fgsn.formats.hdf5 import H5PY_ERRORS
+from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.feature_matches import FeatureMatches, read_matches, write_matches
 from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints
 from fgsn.matching.matcher import Matcher, extract_scaled, make_matcher
@@ -27,7 +28,14 @@ class Features:
     A file is computed again when its image has changed.
     """
 
-    def __init__(self, images: Mapping[str, Path], matcher: Matcher, folder: Path, longest: int = 1024) -> None:
+    def __init__(
+        self,
+        images: Mapping[str, Path],
+        matcher: Matcher,
+        folder: Path,
+        longest: int = 1024,
+        augmentation: Augmentation | None = None,
+    ) -> None:
         """Set up the cache; nothing is computed yet.
 
         Args:
@@ -35,12 +43,14 @@ class Features:
             matcher: finds features and matches.
             folder: where the files are kept.
             longest: length in pixels to which the longer side of an image is resized (see `extract_scaled`).
+            augmentation: what is appended to descriptors before they are matched; the features stay as they are.
         """
-        self.images, self.matcher = dict(images), matcher
+        self.images, self.matcher, self.augmentation = dict(images), matcher, augmentation
         self.folder, self.longest = folder, longest
         options = f"{matcher.keypoints}-{longest}"
         self._features = folder / f"features-{matcher.features}-{options}"
-        self._matches = folder / f"matches-{matcher.name}-{options}"
+        appended = f"-{augmentation.name}" if augmentation else ""
+        self._matches = folder / f"matches-{matcher.name}-{options}{appended}"
         self._cached = lru_cache(_IN_MEMORY)(self._read_or_extract)
 
     def __getitem__(self, name: str) -> Keypoints:
@@ -86,7 +96,7 @@ class Features:
         path, stamp = self._file(a, b)
         found = read_matches(path, a, b, stamp)
         if found is None:
-            found = self.matcher.match(self[a], self[b])
+            found = self.matcher.match(self._to_match(a), self._to_match(b))
             write_matches(path, a, b, len(self[a]), found, stamp)
         return found
 
@@ -114,11 +124,16 @@ class Features:
 
     def _only(self, names: Iterable[str]) -> "Features":
         """The same for some images, to be sent to another process."""
-        return Features({name: self.images[name] for name in names}, self.matcher, self.folder, self.longest)
+        images = {name: self.images[name] for name in names}
+        return Features(images, self.matcher, self.folder, self.longest, self.augmentation)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        matcher = self.matcher
-        return _unpickled, (self.images, matcher.name, matcher.keypoints, matcher.device, self.folder, self.longest)
+        matcher = (self.matcher.name, self.matcher.keypoints, self.matcher.device)
+        return _unpickled, (matcher, self.images, self.folder, self.longest, self.augmentation)
+
+    def _to_match(self, name: str) -> Keypoints:
+        plain = self[name]
+        return self.augmentation(name, self.images[name], plain) if self.augmentation else plain
 
     def _read_or_extract(self, name: str) -> Keypoints:
         path, stamp = self._file(name)
@@ -155,8 +170,14 @@ def _compute(features: Features, name: str, *other: str) -> str:
     return ""
 
 
-def _unpickled(images: dict[str, Path], name: str, keypoints: int, device: str, folder: Path, longest: int) -> Features:
-    return Features(images, _matcher_of_process(name, keypoints, device), folder, longest)
+def _unpickled(
+    matcher: tuple[str, int, str],
+    images: dict[str, Path],
+    folder: Path,
+    longest: int,
+    augmentation: Augmentation | None,
+) -> Features:
+    return Features(images, _matcher_of_process(*matcher), folder, longest, augmentation)
 
 
 @lru_cache(1)

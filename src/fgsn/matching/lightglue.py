@@ -16,6 +16,8 @@ from fgsn.matching.matcher import Matcher, register
 class LightGlue:
     """Features of one kind, matched by the LightGlue network trained for them."""
 
+    compares_descriptors = False
+
     def __init__(self, name: str, extractor: str, keypoints: int, device: str) -> None:
         package = _package()
         self.name = self.features = name

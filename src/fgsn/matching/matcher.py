@@ -34,6 +34,8 @@ class Matcher(Protocol):
     """Maximum number of features per image."""
     device: str
     """Torch device that it runs on."""
+    compares_descriptors: bool
+    """Whether `match` compares descriptors by their dot products alone, so that it can match augmented ones."""
 
     def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:
         """Extract features from an RGB image."""
@@ -68,6 +70,8 @@ class Unfiltered:
 
     Between seasons this finds many more correct matches among far more wrong ones, for methods that separate the two.
     """
+
+    compares_descriptors = True
 
     def __init__(self, matcher: Matcher) -> None:
         self.name = matcher.name + UNFILTERED

@@ -16,6 +16,7 @@ class Sift:
     """SIFT with square-rooted descriptors (Arandjelović and Zisserman, CVPR 2012)."""
 
     name = features = "sift"
+    compares_descriptors = True
 
     def __init__(self, keypoints: int, device: str) -> None:
         pycolmap = extras.pycolmap()

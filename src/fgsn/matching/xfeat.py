@@ -20,6 +20,7 @@ class XFeat:
     """XFeat features, matched as mutual nearest neighbours."""
 
     name = features = "xfeat"
+    compares_descriptors = True
 
     def __init__(self, keypoints: int, device: str) -> None:
         import torch
@@ -58,6 +59,7 @@ class XFeatLighterGlue(XFeat):
     """XFeat features, matched by LighterGlue, which attends to all features of both images."""
 
     name, features = "xfeat-lighterglue", "xfeat"
+    compares_descriptors = False
 
     def __init__(self, keypoints: int, device: str) -> None:
         import torch

@@ -26,7 +26,7 @@ from fgsn.data.resize import resized, resized_shape, scaled_points
 from fgsn.errors import FgsnError
 from fgsn.evaluation.position_control import find_false_partners
 from fgsn.inference.model import Model
-from fgsn.inference.upsample import values_at
+from fgsn.inference.upsample import values_at_points
 from fgsn.models.layers import STRIDE
 from fgsn.models.model_file import read_model_file
 from fgsn.progress import say, tracked
@@ -130,8 +130,8 @@ def _over_scales(model: Model, pixels: np.ndarray, settings: TrainSettings) -> F
         total = torch.zeros(())
         for scale in settings.scales:
             view = scaled(mirrored, scale)
-            places = scaled_points(cells + margin[::-1], mirrored.shape, view.shape)
-            total = total + values_at(unscaled.feature_map(view).float(), places).cpu()
+            found = unscaled.feature_map(view).float()
+            total = total + values_at_points(found, cells + margin[::-1], mirrored.shape[:2], view.shape[:2]).cpu()
     return (total / len(settings.scales)).T.reshape(-1, height, width).to(model.device)
 
 
@@ -156,8 +156,9 @@ def _discriminative(
             ends = []
             for image, points in ((pair.reference, pair.points_ref[rows]), (pair.target, pair.points_tgt[rows])):
                 pixels = read_image(image)
-                seen = scaled_points(points, pixels.shape, resized_shape(pixels.shape, model.short_side))
-                ends.append(values_at(_over_scales(model, pixels, settings), seen).cpu().numpy())
+                seen = resized_shape(pixels.shape, model.short_side)
+                found_here = values_at_points(_over_scales(model, pixels, settings), points, pixels.shape[:2], seen)
+                ends.append(found_here.cpu().numpy())
             place = zlib.crc32(f"{data.root}/{data.place(pair.reference)}".encode())
             positions = pair.points_tgt[rows] / pixels.shape[1]  # of the target, which was read last
             found.append((np.full(len(rows), index), *ends, positions, np.full(len(rows), place)))

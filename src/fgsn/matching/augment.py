@@ -1,0 +1,149 @@
+"""fgsn augment: a features.h5 of hloc whose descriptors carry label probabilities."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Float, Float32
+
+from fgsn.config import AugmentSettings
+from fgsn.data.images import open_image
+from fgsn.errors import FgsnError
+from fgsn.files import atomic_write, inside, write_json, write_yaml
+from fgsn.formats.hdf5 import stored_array
+from fgsn.formats.hloc import image_names, opened
+from fgsn.matching.augmentation import Augmentation, fit_projection
+from fgsn.matching.choose_weight import best_weight, right_matches_by_weight
+from fgsn.matching.keypoints import Keypoints, read_keypoints
+from fgsn.matching.label_vectors import LabelVectors
+from fgsn.progress import tracked
+
+WEIGHT = 0.3
+"""Default weight of the labels; docs/localization.md has the measurements."""
+_SAMPLE_IMAGES = 100
+_SAMPLE_POINTS = 200  # of each of them
+
+
+def augment(settings: AugmentSettings) -> dict[str, Any]:
+    """Write the features with augmented descriptors, and settings, results and the projection beside them.
+
+    The label probabilities of every image stay in the work folder: after an interruption, or with another weight, they
+    are not computed again.
+
+    Raises:
+        FgsnError: the features, an image, the model or the data set are missing or broken.
+    """
+    if settings.features.resolve() == settings.out.resolve():
+        raise FgsnError(f"{settings.out} would replace --features; choose another --out")
+    with opened(settings.features, "features") as file:
+        names = image_names(file)
+    if not names:
+        raise FgsnError(f"{settings.features} contains no image with keypoints; is it a features.h5 of hloc?")
+    images = {name: inside(settings.images, name) for name in names}
+    points = {name: _features_of(settings.features, name, path).pixels for name, path in images.items()}
+    work = settings.work or settings.out.parent / "work"
+    labels = LabelVectors.of_model(settings.model, work)
+    clusters = labels.compute(images, points, settings.device)
+    weight, table = settings.weight, {}
+    if settings.data:
+        table = right_matches_by_weight(settings, work / "weights")
+        weight = best_weight(table["labels"])
+    sample = _sample(labels, images, points)
+    projection = _projection(settings, sample, clusters)
+    augmentation = Augmentation(labels, WEIGHT if weight is None else weight, settings.position, projection)
+    dimensions = _write(settings, images, augmentation)
+    results = {
+        "file": str(settings.out),
+        "images": len(names),
+        "keypoints": sum(map(len, points.values())),
+        "labels": clusters,
+        "weight": augmentation.weight,
+        "position": augmentation.position,
+        "dimensions": dimensions,
+        "projection_error": None if projection is None else projection_error(sample, projection),
+        "right_matches": table,
+    }
+    write_yaml(settings.out.with_suffix(".config.yaml"), settings.as_dict())
+    write_json(settings.out.with_suffix(".results.json"), results)
+    return results
+
+
+def projection_error(
+    vectors: Float[np.ndarray, "points labels"], projection: Float[np.ndarray, "labels dimensions"]
+) -> float:
+    """Root mean square error of the dot products of unlike vectors after projection."""
+    some, short = vectors[:2000], (vectors @ projection)[:2000]
+    error = (some @ some.T - short @ short.T)[np.triu_indices(len(some), 1)]
+    return float(np.sqrt(np.mean(error**2))) if len(error) else 0.0
+
+
+def _features_of(path: Path, name: str, image: Path) -> Keypoints:
+    """The features of an image, whose size must be that of the image file."""
+    found = read_keypoints(path, name)
+    assert found is not None
+    with open_image(image) as opened_image:
+        size = opened_image.size
+    if size != found.size:
+        raise FgsnError(
+            f"{image} is {size[0]} x {size[1]} pixels, but {path} has features of {found.size[0]} x {found.size[1]}; "
+            "give the images that they were extracted from"
+        )
+    return found
+
+
+def _sample(
+    labels: LabelVectors, images: Mapping[str, Path], points: Mapping[str, np.ndarray]
+) -> Float32[np.ndarray, "points labels"]:
+    """Label vectors of evenly chosen images and key points, in an order that mixes images."""
+    names = [name for name in points if len(points[name])]
+    names = names[:: max(1, len(names) // _SAMPLE_IMAGES)]
+    found = np.concatenate(
+        [labels.at(name, images[name], points[name])[:: max(1, len(points[name]) // _SAMPLE_POINTS)] for name in names]
+        or [np.zeros((0, 1), np.float32)]
+    )
+    return found[np.random.default_rng(0).permutation(len(found))]
+
+
+def _projection(settings: AugmentSettings, sample: np.ndarray, clusters: int) -> np.ndarray | None:
+    """The projection of --projection, or one for these images; None if there are few labels. Written beside --out."""
+    if clusters <= settings.dimensions or not len(sample):
+        return None
+    if settings.projection is None:
+        projection = fit_projection(sample, settings.dimensions)
+    else:
+        projection = _read_projection(settings.projection, clusters)
+    with atomic_write(settings.out.with_suffix(".projection.npy")) as aside, aside.open("wb") as file:
+        np.save(file, projection, allow_pickle=False)
+    return projection
+
+
+def _read_projection(path: Path, clusters: int) -> np.ndarray:
+    try:
+        projection = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise FgsnError(f"{path} is not a projection of fgsn augment") from None
+    if projection.ndim != 2 or len(projection) != clusters or projection.dtype != np.float32:
+        raise FgsnError(f"{path} is a projection of {len(projection)} labels, but the model has {clusters}")
+    return projection
+
+
+def _write(settings: AugmentSettings, images: Mapping[str, Path], augmentation: Augmentation) -> int:
+    """Write the features of all images; returns the number of dimensions."""
+    dimensions = 0
+    with atomic_write(settings.out) as aside, h5py.File(aside, "w") as file:
+        for name, image in tracked(images.items(), "augment", len(images)):
+            found = read_keypoints(settings.features, name)
+            assert found is not None
+            unit = found.descriptors / np.maximum(np.linalg.norm(found.descriptors, axis=1, keepdims=True), 1e-12)
+            descriptors = augmentation(name, image, replace(found, descriptors=unit)).descriptors
+            dimensions = descriptors.shape[1]
+            with opened(settings.features, f"features of '{name}'") as given:
+                for key in list(given[name]):  # pyright: ignore[reportArgumentType]  a group, as read_keypoints saw
+                    source = f"{name}/{key}"
+                    values = stored_array(given, source)
+                    file[source] = descriptors.T.astype(np.float16) if key == "descriptors" else values
+                    file[source].attrs.update(given[source].attrs)  # such as the uncertainty of key points
+    return dimensions

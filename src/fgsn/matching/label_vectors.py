@@ -1,0 +1,117 @@
+"""Label probabilities of a model at key points, computed once per image and kept in a folder."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+
+from fgsn.data.images import read_image
+from fgsn.errors import FgsnError
+from fgsn.files import atomic_write, inside
+from fgsn.formats.hdf5 import stamped_arrays
+from fgsn.inference.model import fingerprint, load
+from fgsn.inference.segmenter import Segmenter
+from fgsn.inference.upsample import values_at_points
+from fgsn.progress import Meter
+
+_KEY = "label_vectors"
+
+
+@dataclass(frozen=True, eq=False)
+class LabelVectors:
+    """Square roots of the label probabilities at the key points of images: vectors of length 1.
+
+    The dot product of two of them is the Bhattacharyya coefficient of the two distributions. There is one small file
+    per image (float16), so that an interrupted run continues where it stopped. It is computed again when the image or
+    its key points have changed.
+    """
+
+    model: Path
+    """Model file or run folder."""
+    folder: Path
+    """Where the files of this model are kept."""
+
+    @classmethod
+    def of_model(cls, model: Path, work: Path) -> "LabelVectors":
+        """Those of a model, in a folder of their own below `work`.
+
+        Raises:
+            FgsnError: there is no such model.
+        """
+        try:
+            return cls(model, work / f"labels-{fingerprint(model)[:16]}")
+        except OSError as error:
+            raise FgsnError(f"cannot read the model {model}: {error.strerror}") from None
+
+    def compute(
+        self, images: Mapping[str, Path], points: Mapping[str, Float[np.ndarray, "points 2"]], device: str = "auto"
+    ) -> int:
+        """Compute what is missing, with progress.
+
+        Args:
+            images: path of every image by its name.
+            points: x, y of the key points of the images to look at, pixel centres at integers.
+            device: as in --device.
+
+        Returns:
+            The number of labels K.
+
+        Raises:
+            FgsnError: the model or an image cannot be read.
+        """
+        model = load(self.model, device)
+        stamps = {name: _stamp(images[name], points[name]) for name in points}
+        todo = [name for name in points if self._read(name, stamps[name], len(points[name])) is None]
+
+        def pixels() -> Iterator[tuple[str, np.ndarray]]:
+            for name in todo:
+                yield name, read_image(images[name])
+
+        with Meter("labels", len(todo)) as meter:
+            # float32 whatever the processor, so that the vectors do not depend on the machine
+            for image in Segmenter(model, "float32").many(pixels(), {"scores"}):
+                assert image.scores is not None
+                scores = values_at_points(image.scores, points[image.name], image.pixels.shape[:2], image.resized)
+                vectors = torch.softmax(scores, dim=1).sqrt().half().cpu().numpy()
+                with atomic_write(self._file(image.name)) as aside, h5py.File(aside, "w") as file:
+                    file.attrs["stamp"] = stamps[image.name]
+                    file.create_group(image.name)[_KEY] = vectors
+                meter.step()
+        return model.clusters
+
+    def at(self, name: str, image: Path, points: Float[np.ndarray, "points 2"]) -> Float32[np.ndarray, "points labels"]:
+        """The vectors of an image at its key points, which `compute` has been given.
+
+        Raises:
+            FgsnError: they are not in the folder, or their file is damaged.
+        """
+        found = self._read(name, _stamp(image, points), len(points))
+        if found is None:
+            raise FgsnError(f"{self._file(name)} has no labels at the current key points of '{name}'; run this again")
+        return found
+
+    def _read(self, name: str, stamp: str, count: int) -> np.ndarray | None:
+        arrays = stamped_arrays(self._file(name), name, (_KEY,), stamp)
+        if arrays is None:
+            return None
+        if arrays[0].ndim != 2 or len(arrays[0]) != count:
+            raise FgsnError(f"{self._file(name)} is damaged; delete it")
+        return arrays[0].astype(np.float32)
+
+    def _file(self, name: str) -> Path:
+        return inside(self.folder, f"{name}.h5")
+
+
+def _stamp(image: Path, points: np.ndarray) -> str:
+    """Changes with the image file and with its key points."""
+    try:
+        status = image.stat()
+    except OSError as error:
+        raise FgsnError(f"cannot read {image}: {error.strerror}") from None
+    digest = hashlib.sha256(np.asarray(points, np.float32).tobytes()).hexdigest()[:16]
+    return f"{status.st_size}-{status.st_mtime_ns} {digest}"

@@ -1,0 +1,81 @@
+"""The matching pipeline: labels are appended for queries only, and never mixed with plain matches."""
+
+import numpy as np
+import pytest
+
+from fgsn.config import LocalizeSettings
+from fgsn.errors import UsageError
+from fgsn.geometry.posed import PosedImages
+from fgsn.localization import matching_pipeline
+from fgsn.localization.matching_pipeline import extract_and_match
+from matched_scene import CAMERA, make_scene
+
+MAP, QUERY = [f"summer/{n}.png" for n in range(3)], "winter/0.png"
+
+
+@pytest.fixture
+def scene(tmp_path, monkeypatch):
+    scene = make_scene(tmp_path / "images", [*MAP, QUERY])
+    monkeypatch.setattr(matching_pipeline, "make_matcher", lambda *_: scene.matcher)
+    return scene
+
+
+def matched(scene, tmp_path, **given):
+    settings = LocalizeSettings(
+        map=tmp_path, queries=(tmp_path,), out=tmp_path / "poses.txt", method="p3p", images=tmp_path / "images",
+        matcher="sift", workers=0, **given,
+    )  # fmt: skip
+    images = PosedImages(MAP, [CAMERA], np.zeros(3, np.int64), scene.poses[np.arange(3)])
+    return extract_and_match(images, [QUERY], settings, "cpu")
+
+
+def test_only_queries_are_matched_by_labels(scene, tmp_path, make_model):
+    make_model(5).save(tmp_path / "model.safetensors")
+    plain = matched(scene, tmp_path)
+    found = matched(scene, tmp_path, augment=0.4, model=tmp_path / "model.safetensors")
+    pair = QUERY, found.retrieved[QUERY][0]
+    assert plain.query_features.match(*pair)[1] == pytest.approx(1, abs=1e-4)
+    # All images are of one colour each: labels differ between images only.
+    vectors = [found.query_features.augmentation.labels.at(n, scene.images[n], found.features[n].pixels) for n in pair]
+    rows, scores = found.query_features.match(*pair)
+    expected = 0.6 + 0.4 * (vectors[0][rows[:, 0]] * vectors[1][rows[:, 1]]).sum(axis=1)
+    assert scores == pytest.approx(expected, abs=2e-3)
+    assert found.features.match(*found.map_pairs[0])[1] == pytest.approx(1, abs=1e-4)
+    folders = {path.name for path in (tmp_path / "work").iterdir() if path.name.startswith("matches")}
+    assert len(folders) == 2
+
+
+def test_nothing_is_matched_again(scene, tmp_path, make_model):
+    make_model(5).save(tmp_path / "model.safetensors")
+    given = {"augment": 0.4, "model": tmp_path / "model.safetensors"}
+    matched(scene, tmp_path, **given)
+    asked = len(scene.matcher.asked)
+    matched(scene, tmp_path, **given)
+    assert len(scene.matcher.asked) == asked
+    matched(scene, tmp_path, **given | {"augment": 0.3})
+    assert scene.matcher.asked[asked:] == ["match"] * 3  # the query with the map; features and map stay
+    make_model(5, seed=1).save(tmp_path / "model.safetensors")
+    matched(scene, tmp_path, **given)
+    assert scene.matcher.asked[asked + 3 :] == ["match"] * 3  # another model in the same file
+
+
+def test_a_network_that_compares_images_is_refused(scene, tmp_path, make_model):
+    make_model(5).save(tmp_path / "model.safetensors")
+    scene.matcher.compares_descriptors = False
+    with pytest.raises(UsageError, match=r"--augment does not apply to sift, .* use sift-unfiltered"):
+        matched(scene, tmp_path, augment=0.4, model=tmp_path / "model.safetensors")
+    assert scene.matcher.asked == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"augment": 0.3, "images": "i"}, "--augment requires --model"),
+        ({"augment": 1.0, "images": "i"}, "--augment must be at least 0 and below 1, not 1"),
+        ({"augment_position": 0.3, "hloc": "h"}, "for --hloc, match the file that fgsn augment writes"),
+    ],
+)
+def test_settings_that_do_not_fit(tmp_path, given, message):
+    paths = {key: tmp_path if isinstance(value, str) else value for key, value in given.items()}
+    with pytest.raises(UsageError, match=message):
+        LocalizeSettings(map=tmp_path, queries=(tmp_path,), out=tmp_path, method="p3p", **paths)
