@@ -33,7 +33,6 @@ from fgsn.demo.demo import FULL, VALIDATION_SHARE
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.files import write_text
 from fgsn.geometry.colmap import write_model
-from fgsn.inference.import_model import world_base
 from fgsn.matching.pair import MatchedPair
 from fgsn.training.train import train
 from fgsn.world import make_world
@@ -133,9 +132,9 @@ def main() -> None:
         if not (run / "model.safetensors").exists():
             recipe = {"clusters": FULL.clusters, "batch": FULL.batch, "crop": FULL.crop}
             steps = {"iterations": options.iterations, "validate_every": options.iterations}
-            train(TrainSettings(data=(data.root,), init=world_base(), out=run, **recipe, **steps))
+            train(TrainSettings(data=(data.root,), init=Path("world:labels"), out=run, **recipe, **steps))
         # The controls do not depend on the source: measured with the first.
-        out, baseline = options.out / f"evaluate_{name}", None if "base classes" in rows else world_base()
+        out, baseline = options.out / f"evaluate_{name}", None if "base classes" in rows else Path("world:tiny")
         metrics = evaluate(EvaluateSettings(model=run, data=root, out=out, baseline=baseline, resamples=0))
         if baseline:
             rows = {words: label_row(metrics["controls"][key]) for key, words in CONTROLS.items()}

@@ -9,7 +9,6 @@ OUT are reused. Prints a table and writes OUT/poses_SEED/results.json.
 
 import argparse
 import shutil
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +108,13 @@ def main() -> None:
     parser.add_argument("--max-error", type=float, default=4.0)
     options = parser.parse_args()
 
-    base = Path(str(resources.files("fgsn") / "assets" / "world_base.safetensors"))
+    base = Path("world:tiny")
     run = options.out / f"run_{options.clusters}"
     worlds = {seed: made_world(options.out, seed, TRAINING_PLACES) for seed in options.train}
     if not (run / "model.safetensors").exists():
         train(
             TrainSettings(
-                data=tuple(worlds.values()), init=base, out=run,
+                data=tuple(worlds.values()), init=Path("world:labels"), out=run,
                 clusters=options.clusters, iterations=options.iterations, batch=4, crop=257,
                 validate_every=options.iterations, resume=(run / "config.yaml").exists(),
             )

@@ -16,7 +16,6 @@ import torch
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.data.images import read_image
-from fgsn.inference.import_model import world_base
 from fgsn.inference.model import load
 from fgsn.models.pspnet import PSPNet
 
@@ -29,7 +28,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    base = load(world_base(), "cpu")
+    base = load("world:tiny", "cpu")
     base.save(options.out / "seg.safetensors")
     torch.manual_seed(options.seed)
     network = PSPNet(base.network.architecture)

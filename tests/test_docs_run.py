@@ -21,7 +21,6 @@ from fgsn.bench import segmentation
 from fgsn.cli import main
 from fgsn.correspond import from_images as by_appearance
 from fgsn.demo import demo
-from fgsn.inference.import_model import world_base
 from fgsn.inference.model import load
 from fgsn.models import timm_net
 from pages import PAGES, ROOT, blocks, commands, load_script, snippets, title
@@ -55,7 +54,7 @@ class Reader:
 
 def network(path: Path) -> None:
     """The base network of the synthetic town, for small images; a file, or a run folder."""
-    model = replace(load(world_base(), "cpu"), short_side=0, window=65)
+    model = replace(load("world:tiny", "cpu"), short_side=0, window=65)
     model.save(path if path.suffix else path / "model.safetensors")
 
 

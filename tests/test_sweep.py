@@ -186,14 +186,13 @@ def test_a_list_that_is_not_there_is_said_in_one_line(tmp_path):
 @pytest.mark.slow
 def test_a_small_sweep_on_the_synthetic_town_shows_what_l_corr_is_for(tmp_path, capsys):
     """Four runs through the command: the loss across seasons makes labels more stable, at both numbers of labels."""
-    from fgsn.inference.import_model import world_base
 
     world = tmp_path / "world"
     make_world(WorldSettings(out=world, seed=3, places=12, size=(192, 144), conditions=("snow", "night"), workers=0))
     prepare(PrepareSettings(dataset=world, split="end", validation_share=0.34))
     sections = {
         "train": {
-            "data": str(world), "init": str(world_base()), "iterations": 150, "batch": 4, "crop": 129,
+            "data": str(world), "init": "world:tiny", "iterations": 150, "batch": 4, "crop": 129,
             "backbone_lr": 1.0, "validate_every": 150,
         },
         "evaluate": {"resamples": 0},

@@ -11,6 +11,7 @@ from fgsn.data.labelled import CITYSCAPES_CLASSES
 from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError, UsageError
 from fgsn.inference.import_model import import_model
+from fgsn.inference.packaged import FILES, packaged
 from fgsn.models import backbones
 from fgsn.models.imported_weights import published_name
 from fgsn.models.normalisation import CAFFE, SIGNED, TORCHVISION
@@ -99,6 +100,16 @@ def test_the_network_that_comes_with_the_package(tmp_path):
         "model": str(tmp_path / "model.safetensors"), "kind": "base network", "backbone": "tiny", "labels": 19,
         "input": "rgb", "codebook": "none",
     }  # fmt: skip
+
+
+def test_packaged_models_are_loaded_by_name():
+    base, labels = fgsn.load("world:tiny", "cpu"), fgsn.load("world:labels", "cpu")
+    assert base.classes is not None
+    assert (labels.classes, labels.clusters) == (None, 200)
+    assert labels.codebook is not None
+    assert sum(packaged(name).stat().st_size for name in FILES) < 6_000_000
+    with pytest.raises(FgsnError, match=r"^world:big does not come with fgsn; there are world:tiny and world:labels$"):
+        fgsn.load("world:big", "cpu")
 
 
 def test_the_installed_imagenet_weights(tmp_path):

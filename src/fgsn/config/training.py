@@ -87,7 +87,7 @@ class ImportSettings(Settings):
     """Convert weights to a model: the authors' PSPNet, an ImageNet ResNet, or the base network that comes with fgsn."""
 
     checkpoint: Annotated[str, Positional("CHECKPOINT")]
-    """A .pth or .safetensors file, world:tiny (comes with fgsn), or imagenet:lite or timm/NAME (without classes)."""
+    """A .pth or .safetensors file, world:tiny or world:labels (come with fgsn), imagenet:lite, or timm/NAME."""
     out: Path
     """Model file to write."""
     codebook: Path | None = None
@@ -103,7 +103,7 @@ class TrainSettings(TrainingSettings):
     data: tuple[Path, ...]
     """Prepared data sets (fgsn prepare); pairs of several sets are mixed."""
     init: Path
-    """Model to start from: a base network, or another cluster model."""
+    """Model to start from: a base network, another cluster model, or world:labels, which comes with fgsn."""
     out: Path
     """Run folder to write."""
     clusters: int = 100

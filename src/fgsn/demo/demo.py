@@ -23,7 +23,6 @@ from fgsn.errors import MissingExtraError
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.evaluation.stationary import stationary
 from fgsn.files import write_json
-from fgsn.inference.import_model import world_base
 from fgsn.inference.segment import segment
 from fgsn.progress import say
 from fgsn.report.page import report
@@ -31,6 +30,7 @@ from fgsn.training.train import train
 from fgsn.world import make_world
 
 VALIDATION_SHARE = 0.25
+BASE, START = Path("world:tiny"), Path("world:labels")
 SHORT = (
     "kappa_position_controlled",
     "match_lift_position_controlled",
@@ -65,9 +65,9 @@ QUICK = Size(10, (256, 192), ("autumn", "snow", "night"), 50, 150, 4, 161)
 def demo(settings: DemoSettings) -> dict[str, Any]:
     """Generate the synthetic town, train labels on a part of it, evaluate them on the rest, and localize with them.
 
-    Compares four kinds of labels at places that were not trained on: a blind grid, whose labels are fixed cells of the
-    image, the classes of the base network, fine-grained labels trained without correspondences across conditions, and
-    fine-grained labels trained with them.
+    Compares five kinds of labels at places that were not trained on: a blind grid, whose labels are fixed cells of the
+    image, the classes of a base network, the labels of the start network, which has never seen this town, fine-grained
+    labels trained from there without correspondences across conditions, and fine-grained labels trained with them.
 
     Returns:
         `labels`, `localization`, `stationary`, `seconds` per step and `report`. `results.json` contains the same, with
@@ -101,7 +101,7 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
             f"train {name}: {chosen.clusters} labels, L_corr weight {weight:g}",
             lambda name=name, weight=weight: _train(settings, chosen, world, name, weight),
         )
-    models = {"base": world_base(), **{name: settings.out / name / "model.safetensors" for name in runs}}
+    models = {"base": BASE, "start": START, **{name: settings.out / name / "model.safetensors" for name in runs}}
     labels: dict[str, dict[str, Any]] = {}
     for name, model in models.items():
         out = settings.out / f"evaluate_{name}"
@@ -119,7 +119,7 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
         ),
     )
     maps = {"base": settings.out / "segment_base", "fgsn": settings.out / "segment"}
-    for name, model in (("base", world_base()), ("fgsn", settings.out / "stationary" / "model.safetensors")):
+    for name, model in (("base", BASE), ("fgsn", settings.out / "stationary" / "model.safetensors")):
         timed(
             f"segment {name}: label maps of all images",
             lambda name=name, model=model: segment(
@@ -155,7 +155,7 @@ def _train(settings: DemoSettings, chosen: Size, world: Path, name: str, corr_we
     return train(
         TrainSettings(
             data=(world,),
-            init=world_base(),
+            init=START,
             out=out,
             clusters=chosen.clusters,
             iterations=chosen.iterations,

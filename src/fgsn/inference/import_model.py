@@ -1,7 +1,6 @@
 """fgsn import: convert weights trained elsewhere into a model file."""
 
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from fgsn.data.labelled import CITYSCAPES_CLASSES, VISTAS_CLASSES
 from fgsn.errors import FgsnError, UsageError
 from fgsn.files import read_lines
 from fgsn.inference.model import Model, load
+from fgsn.inference.packaged import is_packaged
 from fgsn.models.imagenet import load_imagenet_weights
 from fgsn.models.imported_weights import published_network, read_published_codebook, read_weights, torchvision_backbone
 from fgsn.models.normalisation import CAFFE, SIGNED, TORCHVISION
@@ -30,8 +30,8 @@ def import_model(settings: ImportSettings) -> dict[str, Any]:
         FgsnError: the checkpoint is missing, broken or unsafe, or its network is unknown.
     """
     torch.manual_seed(settings.seed)  # for heads that are not in the checkpoint
-    if settings.checkpoint == "world:tiny":
-        model = load(world_base(), "cpu")
+    if is_packaged(settings.checkpoint):
+        model = load(settings.checkpoint, "cpu")
     elif settings.checkpoint == "imagenet:lite":
         model = _untrained(Model(_lite(), SIGNED, 0, 257), "EfficientNet-Lite0, ImageNet")
     elif settings.checkpoint.startswith("timm/"):
@@ -49,18 +49,6 @@ def import_model(settings: ImportSettings) -> dict[str, Any]:
         "input": model.normalisation.order,
         "codebook": "none" if model.codebook is None else f"{model.codebook.clusters} centroids",
     }
-
-
-def world_base() -> Path:
-    """Path of the packaged base network, trained on synthetic towns of other seeds by benchmarks/world_base.py.
-
-    Raises:
-        FgsnError: the installation is incomplete.
-    """
-    path = Path(str(resources.files("fgsn") / "assets" / "world_base.safetensors"))
-    if not path.is_file():
-        raise FgsnError(f"{path} is missing: reinstall fgsn")
-    return path
 
 
 def _from_file(path: Path, settings: ImportSettings) -> Model:

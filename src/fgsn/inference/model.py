@@ -19,6 +19,7 @@ from fgsn.files import write_text
 from fgsn.inference.colours import class_palette, palette, published_palette
 from fgsn.inference.hub import MODEL_FILE, downloaded, on_hub
 from fgsn.inference.model_card import model_card
+from fgsn.inference.packaged import is_packaged, packaged
 from fgsn.inference.segmenter import Segmenter
 from fgsn.inference.similar_colours import similar_palette
 from fgsn.models.layers import STRIDE
@@ -141,7 +142,11 @@ class Model:
 
 
 def load(path: Path | str, device: str = "auto") -> Model:
-    """Load a model file, the model of a run folder, or a model from the Hugging Face Hub (hf://owner/name).
+    """Load a model file, the model of a run folder, one that comes with fgsn, or one from the Hugging Face Hub.
+
+    Args:
+        path: a path, world:tiny or world:labels (see `fgsn.inference.packaged`), or hf://owner/name.
+        device: auto, cpu or cuda.
 
     Raises:
         FgsnError: the file is missing, is not an fgsn model, or its contents are inconsistent.
@@ -181,6 +186,8 @@ def fingerprint(path: Path) -> str:
 def _file(path: Path | str) -> Path:
     if on_hub(path):
         return downloaded(path)
+    if is_packaged(path):
+        return packaged(path)
     path = Path(path)
     if not path.is_dir():
         return path

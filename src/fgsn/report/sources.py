@@ -18,10 +18,12 @@ from fgsn.files import read_json, read_yaml
 from fgsn.inference.label_lookup import find_label_map
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import Model, load
+from fgsn.inference.packaged import is_packaged
 
 RESAMPLES = 200
 DEMO_MODELS = {
     "base": "base network's classes",
+    "start": "start network, {clusters} labels",
     "fgsn_without_corr": "{clusters} labels, without L_corr",
     "fgsn": "{clusters} labels, with L_corr",
 }
@@ -168,7 +170,7 @@ def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path 
 def _evaluated_model(metrics: dict[str, Any]) -> Model | None:
     """The model that the metrics belong to, if its file still exists."""
     path = Path(str(metrics.get("model", "")))
-    return load(path, "cpu") if path.is_file() else None
+    return load(path, "cpu") if is_packaged(path) or path.is_file() else None
 
 
 def _run(settings: ReportSettings, results: dict[str, Any], localization: Path | None) -> ReportSources:
