@@ -86,8 +86,8 @@ METHODS = {
 class Road:
     """The data, and the places of what is made of it."""
 
-    def __init__(self, data: Path, out: Path, iterations: int, clusters: int) -> None:
-        self.data, self.out = data, out
+    def __init__(self, data: Path, out: Path, iterations: int, clusters: int, seed: int = 0) -> None:
+        self.data, self.out, self.seed = data, out, seed
         self.source = (data / "cmu_seasons").resolve()
         self.iterations, self.clusters = iterations, clusters
         self.truth = self.source / "poses_c0_sfm.txt"
@@ -130,7 +130,7 @@ class Road:
 
     def fgsn(self, part: str) -> Path:
         """Labels for the queries of one half, learnt on the other."""
-        run = self.out / f"fgsn_for_{part}"
+        run = self.out / (f"fgsn_for_{part}" + (f"_seed{self.seed}" if self.seed else ""))
         if not (run / "model.safetensors").exists():
             train(
                 TrainSettings(
@@ -143,6 +143,7 @@ class Road:
                     batch=2,
                     crop=257,
                     short_side=384,
+                    seed=self.seed,
                     resume=(run / "config.yaml").exists(),
                 )
             )

@@ -143,7 +143,8 @@ READERS = {
         },
         has={"run": network},
         instead={"X": "0", "Y": "0", "Z": "1"},
-        finds=("ssmc.txt", "ssmc.results.json", "p3p.txt", "augmented/features.h5", "priors.txt", "gsmc.txt"),
+        finds=("ssmc.txt", "ssmc.results.json", "p3p.txt", "augmented/features.h5", "pairs-query-labels10.txt",
+               "priors.txt", "gsmc.txt"),
     ),
     "docs/localization.md": Reader(
         town={
@@ -152,7 +153,7 @@ READERS = {
             "START.txt": "truth/sun.txt", "DATASET": ".",
         },
         has={"run": network},
-        finds=("poses.txt", "poses.results.json", "augmented.txt", "track.txt"),
+        finds=("poses.txt", "poses.results.json", "augmented.txt", "retrieved.txt", "pairs.txt", "track.txt"),
     ),
     "docs/export.md": Reader(
         town={"images": "images", "outputs": "hloc", "sparse": "sparse",

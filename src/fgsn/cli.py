@@ -49,6 +49,7 @@ COMMANDS = {
     "segment": Command(config.SegmentSettings, "fgsn.inference.segment:segment", shared=True),
     "stationary": Command(config.StationarySettings, "fgsn.evaluation.stationary:stationary"),
     "evaluate": Command(config.EvaluateSettings, "fgsn.evaluation.evaluate:evaluate"),
+    "retrieve": Command(config.RetrieveSettings, "fgsn.matching.retrieve:retrieve"),
     "augment": Command(config.AugmentSettings, "fgsn.matching.augment:augment"),
     "localize": Command(config.LocalizeSettings, "fgsn.localization.localize:localize"),
     "track": Command(config.TrackSettings, "fgsn.tracking.track:track_sequences"),

@@ -59,6 +59,16 @@ def test_nothing_is_matched_again(scene, tmp_path, make_model):
     assert scene.matcher.asked[asked + 3 :] == ["match"] * 3  # another model in the same file
 
 
+@pytest.mark.parametrize(("retrieval", "best"), [("local", 0), ("labels", 1), ("both", 2)])
+def test_map_images_are_found_by_labels(scene, tmp_path, make_model, monkeypatch, retrieval, best):
+    """The images here have no content: the similarities are given."""
+    make_model(5).save(tmp_path / "model.safetensors")
+    monkeypatch.setattr(matching_pipeline, "label_similarity", lambda *_: np.array([[0.0, 0.9, 0.8]]))
+    monkeypatch.setattr(matching_pipeline, "local_similarity", lambda *_: np.array([[0.9, 0.0, 0.8]]))
+    found = matched(scene, tmp_path, retrieval=retrieval, model=tmp_path / "model.safetensors", retrieved=1)
+    assert found.retrieved[QUERY] == [MAP[best]]
+
+
 def test_a_network_that_compares_images_is_refused(scene, tmp_path, make_model):
     make_model(5).save(tmp_path / "model.safetensors")
     scene.matcher.compares_descriptors = False
@@ -71,11 +81,12 @@ def test_a_network_that_compares_images_is_refused(scene, tmp_path, make_model):
     ("given", "message"),
     [
         ({"augment": 0.3, "images": "i"}, "--augment requires --model"),
+        ({"retrieval": "labels", "images": "i"}, "--retrieval labels requires --model"),
         ({"augment": 1.0, "images": "i"}, "--augment must be at least 0 and below 1, not 1"),
         ({"augment_position": 0.3, "hloc": "h"}, "for --hloc, match the file that fgsn augment writes"),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path, given, message):
-    paths = {key: tmp_path if isinstance(value, str) else value for key, value in given.items()}
+    paths = {key: tmp_path if key in ("images", "hloc") else value for key, value in given.items()}
     with pytest.raises(UsageError, match=message):
         LocalizeSettings(map=tmp_path, queries=(tmp_path,), out=tmp_path, method="p3p", **paths)

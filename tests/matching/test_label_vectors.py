@@ -34,6 +34,17 @@ def test_vectors_are_roots_of_the_softmax(given):
     assert labels.at("b.png", images["b.png"], POINTS["b.png"]).shape == (0, 7)
 
 
+def test_histograms_are_means_over_parts_of_the_image(given):
+    labels, images = given
+    labels.compute(images, POINTS, "cpu")
+    scores = load(labels.model, "cpu").scores(read_image(images["b.png"])).numpy()  # 6 x 8 cells
+    found = labels.pyramid("b.png", images["b.png"], POINTS["b.png"]).reshape(7, 4, 4)
+    for row, rows in ((0, slice(0, 2)), (3, slice(4, 6))):  # the first and the last of four overlapping parts
+        expected = softmax(scores, axis=0)[:, rows, 2 * row : 2 * row + 2].mean(axis=(1, 2))
+        assert found[:, row, row] ** 2 * 16 == pytest.approx(expected, abs=2e-3)
+    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-3)
+
+
 def test_points_lie_on_the_resized_image(given, tmp_path):
     """Half as large an image has half as many cells, and a point between them is the same place."""
     labels, images = given

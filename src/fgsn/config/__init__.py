@@ -22,7 +22,13 @@ from fgsn.config.labels import (
     SegmentSettings,
     StationarySettings,
 )
-from fgsn.config.localization import AugmentSettings, LocalizeSettings, ScorePosesSettings, TrackSettings
+from fgsn.config.localization import (
+    AugmentSettings,
+    LocalizeSettings,
+    RetrieveSettings,
+    ScorePosesSettings,
+    TrackSettings,
+)
 from fgsn.config.report import ReportSettings
 from fgsn.config.training import ImportSettings, PretrainSettings, SweepSettings, TrainSettings
 
@@ -44,6 +50,7 @@ __all__ = [
     "PrepareSettings",
     "PretrainSettings",
     "ReportSettings",
+    "RetrieveSettings",
     "ScorePosesSettings",
     "SegmentSettings",
     "Settings",

@@ -55,6 +55,8 @@ class LocalizeSettings(Settings):
     """Maximum number of local features per image."""
     retrieved: int = 10
     """Number of map images to match each query with: the most similar ones."""
+    retrieval: Literal["local", "labels", "both"] = "local"
+    """How the most similar images are found: by local features, by the labels of --model (fgsn retrieve), or both."""
     work: Path | None = None
     """Folder for features, matches and the map made from them; default: next to --out."""
     workers: int | None = None
@@ -86,10 +88,39 @@ class LocalizeSettings(Settings):
         require(self.max_error > 0, f"--max-error must be above 0, not {self.max_error:g}")
         check_weights(augment=self.augment, augment_position=self.augment_position)
         require(not self.augment or self.model is not None, "--augment requires --model")
+        require(self.retrieval == "local" or self.model is not None, f"--retrieval {self.retrieval} requires --model")
         require(
             not (self.augment or self.augment_position) or self.hloc is None,
             "--augment is for matching --images; for --hloc, match the file that fgsn augment writes",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrieveSettings(Settings):
+    """Find the map images that show the place of each query, by their labels; writes hloc's list of pairs.
+
+    Images are compared by the label histograms of 4 x 4 parts, so by what is where in the image.
+    """
+
+    map: Path
+    """COLMAP model of the map images."""
+    queries: tuple[Path, ...]
+    """Query lists `name MODEL width height parameters…`, as in hloc; best one list per condition."""
+    images: Path
+    """Folder of all images; names in the map and the query lists are relative to it."""
+    model: Path
+    """Model file or run folder."""
+    out: Path
+    """File to write, with a line `query map-image` per pair, the most similar first."""
+    count: int = 10
+    """Number of map images per query."""
+    work: Path | None = None
+    """Folder for label histograms of single images; default: work, next to --out."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(bool(self.queries), "--queries requires at least one list")
+        at_least(self, count=1)
 
 
 @dataclass(frozen=True, kw_only=True)

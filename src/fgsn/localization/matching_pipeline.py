@@ -6,7 +6,6 @@ triangulated from them (as hloc does), and queries are matched with those.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +20,8 @@ from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.features import Features
 from fgsn.matching.label_vectors import LabelVectors
 from fgsn.matching.matcher import UNFILTERED, current_name, make_matcher
-from fgsn.matching.similar import similar_pairs
+from fgsn.matching.retrieve import label_similarity
+from fgsn.matching.similar import local_similarity, most_similar
 from fgsn.matching.triangulate import triangulate
 from fgsn.progress import say
 
@@ -69,7 +69,11 @@ def extract_and_match(
     # The map needs reliable matches; unfiltered and augmented ones are for its queries.
     filtered = make_matcher(matcher.removesuffix(UNFILTERED), settings.keypoints, device)
     features = query_features = Features(files, filtered, work)
-    augmentation = augmentation_of(settings, work)
+    labels = augmentation = None
+    if settings.model and (settings.augment or settings.retrieval != "local"):
+        labels = LabelVectors.of_model(settings.model, work)
+    if settings.augment or settings.augment_position:
+        augmentation = Augmentation(labels, settings.augment, settings.augment_position)
     if matcher.endswith(UNFILTERED) or augmentation:
         for_queries = make_matcher(matcher, settings.keypoints, device)
         if augmentation and not for_queries.compares_descriptors:
@@ -82,24 +86,21 @@ def extract_and_match(
     names = [name for name in map_images.names if name not in broken]
     queries = [name for name in queries if name not in broken]
     map_pairs = [pair for pair in _neighbours(map_images) if not broken.keys() & set(pair)]
-    query_pairs = similar_pairs(features, queries, names, settings.retrieved, settings.seed)
+    similarity = np.zeros((len(queries), len(names)))
+    if labels:
+        points = {name: features[name].pixels for name in [*names, *queries]}
+        labels.compute(files, points, settings.device)
+        if settings.retrieval != "local":
+            similarity += label_similarity(labels, files, points, queries, names)
+    if settings.retrieval != "labels":
+        similarity += local_similarity(features, queries, names, settings.seed)
+    query_pairs = most_similar(similarity, queries, names, settings.retrieved)
     features.match_all(map_pairs, workers)
-    if augmentation and augmentation.labels:
-        used = dict.fromkeys(name for pair in query_pairs for name in pair)
-        augmentation.labels.compute(files, {name: features[name].pixels for name in used}, settings.device)
     query_features.match_all(query_pairs, workers)
     partners: dict[str, list[str]] = {name: [] for name in queries}
     for query, name in query_pairs:
         partners[query].append(name)
     return MatchedImages(features, query_features, broken, map_pairs, partners)
-
-
-def augmentation_of(settings: LocalizeSettings, work: Path) -> Augmentation | None:
-    """What is appended to the descriptors of queries and map images when they are matched; None for nothing."""
-    if not (settings.augment or settings.augment_position):
-        return None
-    labels = LabelVectors.of_model(settings.model, work) if settings.augment and settings.model else None
-    return Augmentation(labels, settings.augment, settings.augment_position)
 
 
 def triangulated_map(map_images: PosedImages, matched: MatchedImages) -> Reconstruction:

@@ -19,7 +19,7 @@ from fgsn.matching.label_vectors import LabelVectors
 from fgsn.matching.matcher import make_matcher, mutual_nearest
 from fgsn.progress import tracked
 
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7)
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5)
 REACH = 0.01
 """Largest distance between a key point and a correspondence, as a share of the image width, for its motion to hold."""
 TOLERANCE = 0.005

@@ -1,4 +1,4 @@
-"""Label probabilities of a model at key points, computed once per image and kept in a folder."""
+"""Label probabilities at key points and in parts of an image, computed once per image and kept in a folder."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
+from torch.nn import functional
 
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
@@ -19,14 +20,16 @@ from fgsn.inference.segmenter import Segmenter
 from fgsn.inference.upsample import values_at_points
 from fgsn.progress import Meter
 
-_KEY = "label_vectors"
+_KEYS = ("label_vectors", "label_pyramid")
+PYRAMID = 4
+"""Columns and rows of cells in which an image's labels are counted."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelVectors:
-    """Square roots of the label probabilities at the key points of images: vectors of length 1.
+    """Square roots of the label probabilities of images, at key points and as histograms: vectors of length 1.
 
-    The dot product of two of them is the Bhattacharyya coefficient of the two distributions. There is one small file
+    The dot product of two of them is the Bhattacharyya coefficient of their distributions. There is one small file
     per image (float16), so that an interrupted run continues where it stopped. It is computed again when the image or
     its key points have changed.
     """
@@ -77,31 +80,42 @@ class LabelVectors:
             for image in Segmenter(model, "float32").many(pixels(), {"scores"}):
                 assert image.scores is not None
                 scores = values_at_points(image.scores, points[image.name], image.pixels.shape[:2], image.resized)
-                vectors = torch.softmax(scores, dim=1).sqrt().half().cpu().numpy()
+                histograms = functional.adaptive_avg_pool2d(torch.softmax(image.scores, dim=0), PYRAMID)
+                arrays = torch.softmax(scores, dim=1).sqrt(), histograms.sqrt().flatten() / PYRAMID
                 with atomic_write(self._file(image.name)) as aside, h5py.File(aside, "w") as file:
                     file.attrs["stamp"] = stamps[image.name]
-                    file.create_group(image.name)[_KEY] = vectors
+                    for key, values in zip(_KEYS, arrays, strict=True):
+                        file[f"{image.name}/{key}"] = values.half().cpu().numpy()
                 meter.step()
         return model.clusters
 
     def at(self, name: str, image: Path, points: Float[np.ndarray, "points 2"]) -> Float32[np.ndarray, "points labels"]:
-        """The vectors of an image at its key points, which `compute` has been given.
+        """The vectors at the key points of an image, which `compute` has been given.
 
         Raises:
             FgsnError: they are not in the folder, or their file is damaged.
         """
+        return self._found(name, image, points)[0]
+
+    def pyramid(
+        self, name: str, image: Path, points: Float[np.ndarray, "points 2"]
+    ) -> Float32[np.ndarray, " cells_and_labels"]:
+        """The label histograms of 4 x 4 parts of an image, as one vector of length 1; see `at`."""
+        return self._found(name, image, points)[1]
+
+    def _found(self, name: str, image: Path, points: np.ndarray) -> list[np.ndarray]:
         found = self._read(name, _stamp(image, points), len(points))
         if found is None:
             raise FgsnError(f"{self._file(name)} has no labels at the current key points of '{name}'; run this again")
         return found
 
-    def _read(self, name: str, stamp: str, count: int) -> np.ndarray | None:
-        arrays = stamped_arrays(self._file(name), name, (_KEY,), stamp)
+    def _read(self, name: str, stamp: str, count: int) -> list[np.ndarray] | None:
+        arrays = stamped_arrays(self._file(name), name, _KEYS, stamp)
         if arrays is None:
             return None
         if arrays[0].ndim != 2 or len(arrays[0]) != count:
             raise FgsnError(f"{self._file(name)} is damaged; delete it")
-        return arrays[0].astype(np.float32)
+        return [array.astype(np.float32) for array in arrays]
 
     def _file(self, name: str) -> Path:
         return inside(self.folder, f"{name}.h5")

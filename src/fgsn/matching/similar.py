@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from fgsn.clustering.kmeans import kmeans
 from fgsn.matching.features import Features
@@ -48,21 +48,43 @@ def _vlad(descriptors: np.ndarray, words: np.ndarray) -> Float32[np.ndarray, " d
 def similar_pairs(
     features: Features, reference: Sequence[str], targets: Sequence[str], count: int, seed: int = 0
 ) -> list[tuple[str, str]]:
-    """Each reference image with the `count` most similar target images.
+    """Each reference image with the `count` most similar target images, by local features; see `local_similarity`."""
+    return most_similar(local_similarity(features, reference, targets, seed), reference, targets, count)
+
+
+def local_similarity(
+    features: Features, reference: Sequence[str], targets: Sequence[str], seed: int = 0
+) -> Float32[np.ndarray, "images others"]:
+    """Similarity of images by their local features (VLAD).
 
     Args:
         features: local features of the images.
         reference: names of images of the reference condition.
         targets: names of images of one other condition; the mean of each condition is subtracted.
-        count: maximum number per reference image.
         seed: of the clustering.
     """
     described = global_descriptors(features, [*reference, *targets], seed)
-    sides = described[: len(reference)], described[len(reference) :]
-    here, there = (_centred(side) if min(map(len, sides)) >= _LEAST_TO_CENTRE else side for side in sides)
-    similarity = here @ there.T
+    return centred_similarity(described[: len(reference)], described[len(reference) :])
+
+
+def centred_similarity(
+    here: Float32[np.ndarray, "images dim"], there: Float32[np.ndarray, "others dim"]
+) -> Float32[np.ndarray, "images others"]:
+    """Cosines of descriptors of two conditions, each of which loses its mean: what all its images have in common.
+
+    Nothing is subtracted if one side has too few images for a mean.
+    """
+    if min(len(here), len(there)) >= _LEAST_TO_CENTRE:
+        here, there = _centred(here), _centred(there)
+    return here @ there.T
+
+
+def most_similar(
+    similarity: Float[np.ndarray, "images others"], names: Sequence[str], others: Sequence[str], count: int
+) -> list[tuple[str, str]]:
+    """Each image with the `count` most similar others, best first."""
     ranks = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
-    return [(name, targets[int(rank)]) for name, row in zip(reference, ranks, strict=True) for rank in row]
+    return [(name, others[int(rank)]) for name, row in zip(names, ranks, strict=True) for rank in row]
 
 
 def _centred(described: Float32[np.ndarray, "images dim"]) -> Float32[np.ndarray, "images dim"]:

@@ -1,0 +1,53 @@
+"""fgsn retrieve: the map images that look most like each query, by label histograms of parts of the image."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from fgsn.config import RetrieveSettings
+from fgsn.files import inside, write_json, write_text, write_yaml
+from fgsn.formats.queries import read_queries
+from fgsn.geometry.colmap import read_model
+from fgsn.matching.label_vectors import LabelVectors
+from fgsn.matching.similar import centred_similarity, most_similar
+
+NO_POINTS = np.zeros((0, 2), np.float32)
+
+
+def retrieve(settings: RetrieveSettings) -> dict[str, Any]:
+    """Write the pairs, and settings and results beside them.
+
+    Raises:
+        FgsnError: the map, a query list, an image or the model is missing or broken.
+    """
+    map_names = read_model(settings.map, points_needed=False).names
+    conditions = [[query.name for query in read_queries(path)] for path in settings.queries]
+    queries = [name for names in conditions for name in names]
+    images = {name: inside(settings.images, name) for name in [*map_names, *queries]}
+    labels = LabelVectors.of_model(settings.model, settings.work or settings.out.parent / "work")
+    points = dict.fromkeys(images, NO_POINTS)
+    labels.compute(images, points, settings.device)
+    pairs = []
+    for names in conditions:
+        similarity = label_similarity(labels, images, points, names, map_names)
+        pairs += most_similar(similarity, names, map_names, settings.count)
+    write_text(settings.out, "".join(f"{query} {name}\n" for query, name in pairs))
+    results = {"queries": len(queries), "map_images": len(map_names), "pairs": len(pairs), "file": str(settings.out)}
+    write_yaml(settings.out.with_suffix(".config.yaml"), settings.as_dict())
+    write_json(settings.out.with_suffix(".results.json"), results)
+    return results
+
+
+def label_similarity(
+    labels: LabelVectors,
+    images: Mapping[str, Path],
+    points: Mapping[str, Float[np.ndarray, "points 2"]],
+    queries: Sequence[str],
+    names: Sequence[str],
+) -> Float[np.ndarray, "queries images"]:
+    """Similarity of queries and map images by what `labels` has computed for these key points."""
+    sides = [np.stack([labels.pyramid(n, images[n], points[n]) for n in side]) for side in (queries, names)]
+    return centred_similarity(*sides)
