@@ -95,11 +95,13 @@ def load_map(folder: Path | str) -> LabelledMap:
         with safe_open(path, framework="np") as file:
             header = json.loads((file.metadata() or {})[_KEY])
             if header["version"] > VERSION:
-                raise FgsnError(f"{path} was written by a newer fgsn; update fgsn to read it")
+                raise FgsnError("it was written by a newer fgsn; update fgsn to read it")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _assembled(header, arrays)
     except OSError as error:
         raise FgsnError(f"cannot read {path}: {error.strerror or error}") from None
+    except FgsnError as error:  # such as a camera with an unknown model
+        raise FgsnError(f"cannot read {path}: {error}") from None
     except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         raise FgsnError(f"{path} is damaged, or not a map of fgsn; export it again") from None
 
