@@ -127,7 +127,7 @@ def test_two_at_once_in_one_folder_are_refused(world, tmp_path, at_work, capsys,
         main([str(word) for word in words])
     assert stop.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"fgsn: another fgsn is writing to {tmp_path / 'out'}: wait for it, or choose another --out"
+    assert line == f"fgsn: another fgsn is writing to {tmp_path / 'out'}: wait for it, or choose another folder"
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 

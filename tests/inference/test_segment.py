@@ -212,7 +212,7 @@ def other_segment(tmp_path, at_work):
 def test_two_at_once_share_a_folder(model, make_image, tmp_path, request):
     make_image(tmp_path / "images" / "1.png")
     run(tmp_path)
-    left = tmp_path / "out" / "labels" / ".1.png.0123.part"
+    left = tmp_path / "out" / "labels" / ".1.png.0123456789ab.part"
     left.write_bytes(b"half")
     make_image(tmp_path / "images" / "2.png")
     request.getfixturevalue("other_segment")
@@ -236,7 +236,7 @@ def test_two_models_at_once_are_refused(model, make_model, make_image, tmp_path,
 def test_what_a_killed_process_left_is_removed(model, make_image, tmp_path):
     make_image(tmp_path / "images" / "1.png")
     run(tmp_path)
-    left = tmp_path / "out" / "labels" / ".1.png.0123.part"
+    left = tmp_path / "out" / "labels" / ".1.png.0123456789ab.part"
     left.write_bytes(b"half")
     run(tmp_path)
     assert not left.exists()

@@ -378,7 +378,7 @@ def test_two_trainings_do_not_write_into_one_folder(settings):
             check=False,
         )  # fmt: skip
         assert other.returncode == 0
-        with pytest.raises(FgsnError, match=r"another fgsn is training in .*: wait for it, or choose another --out"):
+        with pytest.raises(FgsnError, match=r"another fgsn is writing to .*: wait for it, or choose another folder"):
             train(replace(wanted, resume=True))
     finally:
         process.kill()

@@ -27,7 +27,7 @@ from fgsn.data.dataset import (
 )
 from fgsn.data.pair_files import PairFile, read_pair_files
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, natural_order, write_json, write_text, write_yaml
+from fgsn.files import FolderLock, atomic_write, natural_order, write_json, write_text, write_yaml
 from fgsn.progress import say, tracked
 
 
@@ -74,6 +74,7 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
     moved = moved_for_training(moved, training, validation, place_of)
     training += moved
 
+    _lock = FolderLock(dataset.root).require()
     # Without a training list while the lists change, an interrupted run leaves a data set that is not prepared.
     (dataset.root / TRAIN_LIST).unlink(missing_ok=True)
     key_points = write_reference_points(dataset, training)

@@ -40,9 +40,7 @@ class LabelCache:
             FgsnError: another process works in the folder, or its label maps are of unknown origin.
         """
         self.clusters = model.clusters
-        self._lock = FolderLock(self.out)  # held while labels are read and metrics written
-        if not self._lock.lock_exclusively():
-            raise FgsnError(f"another fgsn is writing to {self.out}: wait for it, or choose another --out")
+        self._lock = FolderLock(self.out).require()  # held while labels are read and metrics written
         self._check_origin()
         names = {image: self.dataset.name(image) for image in images}
         for image in names:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError, NoMatchesError
+from fgsn.files import numbered_lines
 from fgsn.formats.hdf5 import stored_array
-from fgsn.formats.lists import numbered_lines, shortened
+from fgsn.formats.lists import shortened
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]

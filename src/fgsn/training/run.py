@@ -43,8 +43,8 @@ class Run:
         self._skipped = 0
         self._reported: set[str] = set()
         self._lock = FolderLock(folder) if ranks.rank() == 0 else None
-        if self._lock and not self._lock.lock_exclusively():
-            raise FgsnError(f"another fgsn is training in {folder}: wait for it, or choose another --out")
+        if self._lock:
+            self._lock.require()
         if resume:
             self._check_same(settings)
         elif self.checkpoint.exists() or self._log.exists():
