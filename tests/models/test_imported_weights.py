@@ -313,9 +313,9 @@ def test_wrong_codebooks_are_one_line_each(tmp_path):
     write_codebook(tmp_path / "shapes.h5", cluster_centroids=np.zeros((5, 3)))
     (tmp_path / "text.h5").write_text("hello")
     for name, message in (
-        ("lacking", "not a codebook of the authors"),
+        ("lacking", "pca_transform_bvec is missing"),
         ("shapes", r"inconsistent shapes \(512, 256\), \(256,\), \(5, 3\)"),
-        ("text", "not a codebook of the authors"),
+        ("text", "not a readable codebook of the authors"),
         ("absent", "does not exist"),
     ):
         with pytest.raises(FgsnError, match=message) as error:

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from fgsn.data.images import read_image
 from fgsn.data.resize import resized_shape, scaled_points
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, inside
+from fgsn.files import inside
+from fgsn.formats.hdf5 import member, opened, stored_array, written
 from fgsn.inference.label_lookup import labels_at
 from fgsn.inference.model import Model
 from fgsn.models.layers import STRIDE
 from fgsn.progress import tracked
+
+ENDING = "/keypoints"
 
 
 def write_hloc_features(model: Model, images: Path, keypoints: Path, out: Path) -> dict[str, Any]:
@@ -40,12 +43,14 @@ def write_hloc_features(model: Model, images: Path, keypoints: Path, out: Path) 
     if keypoints.resolve() == out.resolve():
         raise FgsnError(f"{out} would replace the input keypoints; choose another --out")
     points = 0
-    with _opened(keypoints) as given, atomic_write(out) as aside, h5py.File(aside, "w") as file:
+    with opened(keypoints) as given:
         names = _names(given)
-        if not names:
-            raise FgsnError(f"{keypoints} contains no image with keypoints; is it a features.h5 of hloc?")
+    if not names:
+        raise FgsnError(f"{keypoints} contains no image with keypoints; is it a features.h5 of hloc?")
+    with written(out) as file:
         for name in tracked(names, "hloc", len(names)):
-            pixels, scores = _keypoints(given, name)
+            with opened(keypoints) as given:
+                pixels, scores = _keypoints(given, name)
             image = read_image(inside(images, name))
             group = file.create_group(name)
             group["keypoints"] = pixels.astype(np.float32)
@@ -79,25 +84,13 @@ def features_at(
 
 def _names(file: h5py.File) -> list[str]:
     names: list[str] = []
-    file.visititems(lambda name, item: names.append(item.parent.name[1:]) if name.endswith("/keypoints") else None)
+    file.visititems(lambda name, _: names.append(name.removesuffix(ENDING)) if name.endswith(ENDING) else None)
     return sorted(names)
 
 
 def _keypoints(file: h5py.File, name: str) -> tuple[NDArray[np.float64], NDArray[Any] | None]:
-    try:
-        pixels = np.asarray(file[f"{name}/keypoints"][()])[:, :2].astype(np.float64)  # type: ignore[index]
-        scores = np.asarray(file[f"{name}/scores"][()]) if f"{name}/scores" in file else None  # type: ignore[index]
-        if pixels.shape[1:] != (2,) or not np.isfinite(pixels).all():
-            raise ValueError
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError):
-        raise FgsnError(f"{file.filename}: the keypoints of '{name}' cannot be read") from None
-    return pixels, scores
-
-
-def _opened(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r", locking=False)
-    except FileNotFoundError:
-        raise FgsnError(f"{path} does not exist") from None
-    except (OSError, RuntimeError) as error:
-        raise FgsnError(f"{path} is not an HDF5 file: {' '.join(str(error).split())}") from None
+    pixels = stored_array(file, f"{name}/keypoints")
+    if pixels.ndim != 2 or pixels.shape[1] < 2 or not np.isfinite(pixels[:, :2]).all():
+        raise FgsnError(f"the keypoints of '{name}' are not finite (N, 2) numbers")
+    scored = member(file, f"{name}/scores") is not None
+    return pixels[:, :2].astype(np.float64), stored_array(file, f"{name}/scores") if scored else None

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -20,7 +19,7 @@ from torch import Tensor
 from fgsn.clustering.codebook import Codebook
 from fgsn.clustering.whitening import Whitening
 from fgsn.errors import FgsnError
-from fgsn.formats.hdf5 import stored_array
+from fgsn.formats.hdf5 import opened, stored_array
 from fgsn.models.backbones import backbone_names
 from fgsn.models.pspnet import Architecture, PSPNet
 
@@ -178,15 +177,9 @@ def read_published_codebook(path: Path | str) -> Codebook:
         FgsnError: the file is missing, broken, or its arrays do not fit together.
     """
     path = Path(path)
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            names = ("pca_transform_Amat", "pca_transform_bvec", "cluster_centroids")
-            projection, offset, centroids = (torch.from_numpy(stored_array(file, name)).float() for name in names)
-    except FileNotFoundError:
-        raise FgsnError(f"{path} does not exist") from None
-    except (OSError, KeyError, TypeError, RuntimeError, ValueError, FgsnError) as error:
-        why = " ".join(str(error).split())
-        raise FgsnError(f"{path} is not a codebook of the authors (centroids_N.h5): {why}") from None
+    with opened(path, "codebook of the authors (centroids_N.h5)") as file:
+        names = ("pca_transform_Amat", "pca_transform_bvec", "cluster_centroids")
+        projection, offset, centroids = (torch.from_numpy(stored_array(file, name)).float() for name in names)
     parts = (projection, offset, centroids)
     fits = projection.ndim == 2 and offset.shape == projection.shape[1:] and centroids.shape[1:] == projection.shape[1:]
     if not fits or not all(torch.isfinite(part).all() for part in parts):
