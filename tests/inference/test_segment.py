@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -314,3 +315,12 @@ def test_all_kinds_at_once_are_those_that_are_made_alone(model, make_image, tmp_
 def test_memory_must_be_some(tmp_path):
     with pytest.raises(UsageError, match="--memory must be above 0, not 0"):
         SegmentSettings(model=tmp_path, images=tmp_path, out=tmp_path, memory=0)
+
+
+def test_an_image_that_grows_too_large_and_a_pipe_are_listed_and_the_others_made(model, make_image, tmp_path):
+    make_image(tmp_path / "images" / "thin.png", 1, 5000)
+    os.mkfifo(tmp_path / "images" / "pipe.jpg")
+    make_image(tmp_path / "images" / "street.png")
+    results = run(tmp_path, short_side=480)
+    assert results["segmented"] == 1
+    assert ["is not a file" in line or "is too large" in line for line in results["failed"]] == [True, True]

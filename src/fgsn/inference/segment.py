@@ -106,7 +106,7 @@ def segment_images(
     ):
 
         def decoded() -> Iterator[tuple[str, np.ndarray]]:
-            for name, reading in _read_ahead(readers, todo):
+            for name, reading in _read_ahead(readers, todo, segmenter.model.short_side):
                 mark = time.perf_counter()
                 try:
                     pixels = reading.result()
@@ -181,12 +181,12 @@ def _outputs(images: Sequence[tuple[Path, str]], out: Path, save: Collection[str
 
 
 def _read_ahead(
-    readers: ThreadPoolExecutor, todo: Sequence[tuple[Path, str]]
+    readers: ThreadPoolExecutor, todo: Sequence[tuple[Path, str]], short_side: int
 ) -> Iterator[tuple[str, Future[np.ndarray]]]:
     """Decode the next images while earlier ones are being computed."""
     ahead: deque[tuple[str, Future[np.ndarray]]] = deque()
     for path, name in todo:
-        ahead.append((name, readers.submit(read_image, path)))
+        ahead.append((name, readers.submit(read_image, path, short_side)))
         if len(ahead) > THREADS:
             yield ahead.popleft()
     yield from ahead

@@ -111,7 +111,7 @@ def scene_features(model: Model, image: Path, settings: TrainSettings) -> Float[
     """
     pixels = None
     with skip_bad_image(settings.on_bad_image):
-        pixels = read_image(image)
+        pixels = read_image(image, model.short_side)
     return None if pixels is None else _over_scales(model, pixels, settings)
 
 
@@ -165,7 +165,7 @@ def _discriminative(
             rows = generator(settings.seed, 8, index).permutation(len(pair.points_ref))[:POINTS]
             ends = []
             for image, points in ((pair.reference, pair.points_ref[rows]), (pair.target, pair.points_tgt[rows])):
-                pixels = read_image(image)
+                pixels = read_image(image, model.short_side)
                 seen = scaled_points(points, pixels.shape, resized_shape(pixels.shape, model.short_side))
                 ends.append(_at_points(_over_scales(model, pixels, settings), seen).cpu().numpy())
             place = zlib.crc32(f"{data.root}/{data.place(pair.reference)}".encode())

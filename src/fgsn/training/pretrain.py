@@ -174,7 +174,7 @@ def _crop(
     labelled: LabelledSet, sample: Sample, settings: PretrainSettings, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Randomly scale, crop, mirror and colour-jitter an image; its labels at the feature cells."""
-    image, label = read_image(sample.image), labelled.read_label(sample)
+    image, label = read_image(sample.image, settings.short_side), labelled.read_label(sample)
     image = resized(image, settings.short_side)
     scale = float(np.exp(rng.uniform(*np.log(SCALES))))
     image = scaled(image, scale)
