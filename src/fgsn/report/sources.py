@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from fgsn.config import EvaluateSettings, ReportSettings
 from fgsn.data.correspondences import Correspondences, read_correspondences
 from fgsn.data.dataset import Dataset
-from fgsn.data.images import image_size
 from fgsn.errors import FgsnError
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.evaluation.measure import measure
@@ -18,6 +17,7 @@ from fgsn.files import read_json, read_yaml
 from fgsn.inference.label_lookup import find_label_map
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import Model, load
+from fgsn.inference.origin import belongs_to
 
 RESAMPLES = 200
 DEMO_MODELS = {
@@ -102,12 +102,8 @@ class ReportSources:
             raise FgsnError(
                 f"{file} has {clusters} labels, but the model has {self.model.clusters}; use label maps of that model"
             )
-        width, height = image_size(image)
-        if labels.shape != (height, width):
-            raise FgsnError(
-                f"{file} is {labels.shape[1]} x {labels.shape[0]} pixels, but {image} is {width} x {height}; "
-                "use label maps of this data set"
-            )
+        if not belongs_to(file, image):
+            raise FgsnError(f"{file} is incomplete or was made from another image than {image}; run fgsn segment again")
         return labels
 
 
