@@ -48,7 +48,7 @@ def _write_labelled_map(model: Model, settings: ExportSettings, formats: Contain
     assert settings.map is not None
     assert settings.map_labels is not None
     stationary = None if model.stationary is None else np.asarray(model.stationary, bool)
-    labelled = make_labelled_map(read_model(settings.map), settings.map_labels, stationary)
+    labelled = make_labelled_map(read_model(settings.map, all_key_points=True), settings.map_labels, stationary)
     if labelled.clusters != model.clusters:
         raise FgsnError(
             f"{settings.map_labels} has {labelled.clusters} labels, but {settings.model} has {model.clusters}; "

@@ -129,7 +129,7 @@ def _assembled(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Label
         raise ValueError
     if not all(np.isfinite(values).all() for values in arrays.values()):
         raise ValueError
-    given = {name: arrays[name] for name in _SHAPES}
+    given: dict[str, Any] = {name: arrays[name] for name in _SHAPES}
     return LabelledMap(
         names=names, cameras=cameras, camera_from_world=Pose(given.pop("rotation"), given.pop("translation")),
         visibility=Visibility(*(given.pop(name) for name in ("nearest", "farthest", "axis", "half_angle"))),
