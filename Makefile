@@ -1,5 +1,5 @@
 # make demo   the whole pipeline on the synthetic town; then open demo/report.html
-# make test   lint and tests;  make test-slow  the long ones as well
+# make test   lint and tests;  make test-slow  the long ones, and property tests with new examples
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
@@ -18,7 +18,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow
+	HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest -m "slow or hypothesis"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

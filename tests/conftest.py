@@ -1,6 +1,7 @@
 """Tiny data, made on the fly and shared by all tests."""
 
 import math
+import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,8 +26,11 @@ from fgsn.models.normalisation import SIGNED  # noqa: E402
 from fgsn.models.pspnet import Architecture, PSPNet  # noqa: E402
 
 torch.set_num_threads(1)
-settings.register_profile("fgsn", deadline=None)  # how busy the machine is says nothing about the code
-settings.load_profile("fgsn")
+# How busy the machine is says nothing about the code. Property tests draw the same examples every time;
+# `make test-slow` searches with new ones (HYPOTHESIS_PROFILE=search), and what it finds becomes an @example.
+settings.register_profile("fgsn", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fgsn"))
 
 
 @contextmanager

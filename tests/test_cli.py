@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -340,3 +341,64 @@ def test_version():
     done = process("--version")
     assert done.returncode == 0
     assert done.stdout.startswith("fgsn ")
+
+
+ESCAPES = """
+import sys
+from types import SimpleNamespace
+from fgsn import cli, config
+sys.modules["results"] = SimpleNamespace(run=lambda settings: {results})
+cli.COMMANDS["info"] = cli.Command(config.InfoSettings, "results:run")
+cli.main(["info", "x", *sys.argv[1:]])
+"""
+
+
+def shell(results, redirection="", encoding="utf-8", *flags):
+    script = ESCAPES.replace("{results}", repr(results))
+    line = f"{shlex.join([sys.executable, '-c', script, *flags])} {redirection}"
+    return subprocess.run(
+        line, shell=True, capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": encoding}
+    )
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_codes_in_a_file_do_not_reach_the_terminal(flags):
+    bad = "\x1b]0;owned\x07\x1b[31m\x9b"
+    results = {"kind": bad, bad: 1, "list": [bad], "table": {bad: {bad: bad}}, "flat": {bad: bad}}
+    done = shell(results, "", "utf-8", *flags)
+    assert done.returncode == 0
+    assert not {"\x1b", "\x07", "\x9b"} & set(done.stdout.decode())
+    if flags:
+        assert json.loads(done.stdout) == results
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_stdout_of_another_encoding(flags):
+    done = shell({"dash": "a – b", "table": {"雪": {"x": None}}}, "", "latin-1", *flags)
+    assert (done.returncode, done.stderr) == (0, b"")
+    if flags:
+        assert json.loads(done.stdout)["dash"] == "a – b"
+
+
+def test_streams_that_are_closed_or_full():
+    assert shell({"kind": "x"}, "2>&-").returncode == 0
+    assert shell({"kind": "x"}, ">&-").returncode == 0
+    done = shell({"kind": "x"}, "> /dev/full")
+    assert (done.returncode, done.stderr) == (1, b"fgsn: cannot write to stdout: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError(1, "Operation not permitted", "a/b.txt"), "cannot use a/b.txt: Operation not permitted"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (MemoryError(), "not enough memory: use smaller images, windows or batches"),
+    ],
+)
+def test_errors_of_the_system_are_one_line(capsys, command, error, says):
+    def broken(settings):
+        raise error
+
+    command(broken)
+    assert called("info", "x") == 1
+    assert capsys.readouterr().err == f"fgsn: {says}\n"

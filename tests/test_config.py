@@ -22,6 +22,7 @@ from fgsn.config import (
     WorldSettings,
     from_yaml_values,
 )
+from fgsn.config.base import flag
 from fgsn.errors import UsageError
 
 P = Path("p")
@@ -193,3 +194,25 @@ def test_none_where_a_field_allows_it():
     assert from_yaml_values(SegmentSettings, {"short-side": 480}, "f") == {"short_side": 480}
     with pytest.raises(UsageError, match="'short_side' should be a whole number"):
         from_yaml_values(SegmentSettings, {"short_side": "x"}, "f")
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_numbers_are_finite(number):
+    """Every float of every command, alone and in a list: comparisons with NaN are false, so ranges do not find it."""
+    tried = 0
+    for owner, given in GIVEN.items():
+        for one in fields(owner):
+            if one.name not in given and "float" in str(one.type):
+                value = (float(number),) * 3 if "tuple" in str(one.type) else float(number)
+                with pytest.raises(UsageError, match=flag(one.name)):
+                    owner(**given, **{one.name: value})
+                tried += 1
+    assert tried > 20
+
+
+def test_sides_are_within_reason():
+    for change in ({"short_side": 10**9}, {"window": 8 * 10**8 + 1}):
+        with pytest.raises(UsageError, match="must be at most 32768"):
+            SegmentSettings(model=P, images=P, out=P, **change)
+    with pytest.raises(UsageError, match="--crop must be at most 32768"):
+        TrainSettings(data=(P,), init=P, out=P, crop=8 * 10**6 + 1)

@@ -126,7 +126,7 @@ def reported(call, path):
 def test_what_cannot_be_read_is_reported_in_one_line(tmp_path):
     assert "does not exist" in reported(read_text, tmp_path / "none")
     assert "Is a directory" in reported(read_text, tmp_path)
-    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "bytes").write_bytes(b"\xff\x00")
     assert "is not a text file" in reported(read_text, tmp_path / "bytes")
     (tmp_path / "broken").write_text('{"a": [1,\n 2')
     assert "is not valid JSON" in reported(read_json, tmp_path / "broken")
@@ -181,9 +181,50 @@ def test_a_folder_is_locked_by_one_process_and_released_when_it_ends(tmp_path):
         [sys.executable, "-c", script, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"True\n"
-        (tmp_path / ".a.png.0123.part").write_text("half")
+        (tmp_path / ".a.png.0123456789ab.part").write_text("half")
         assert not FolderLock(tmp_path).lock_exclusively()
-        assert (tmp_path / ".a.png.0123.part").exists()
+        assert (tmp_path / ".a.png.0123456789ab.part").exists()
         other.kill()
     assert FolderLock(tmp_path).lock_exclusively()
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_only_temporary_files_of_our_own_are_removed_and_none_of_a_nested_command(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / ".lock").touch()
+    ours, others = f".a.png.{'0' * 12}.part", (".movie.mkv.part", ".a.part", f".b.png.{'g' * 12}.part")
+    for name in (ours, *others, f"sub/{ours}"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".folder.{'1' * 12}.part").mkdir()
+    assert FolderLock(tmp_path).lock_exclusively()
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.part")}
+    assert left == {*others, f"sub/{ours}", f".folder.{'1' * 12}.part"}
+
+
+def test_long_names_are_written(tmp_path):
+    for name in ("x" * 250, "雪" * 80):
+        write_text(tmp_path / name, "new")
+        assert (tmp_path / name).read_text() == "new"
+
+
+def test_text_of_other_editors(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffa.png\r\nb\u2028c.png\r\n".encode())
+    assert read_lines(path) == ["a.png", "b\u2028c.png"]
+    path.write_bytes("a.png\r\n".encode("utf-16"))
+    assert "is UTF-16 text; save it as UTF-8" in reported(read_text, path)
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "says"),
+    [
+        (read_yaml, "clusters: 6\nclusters: 1\n", "the key 'clusters' is given twice"),
+        (read_yaml, "train: {lr: 1, lr: 2}\n", "the key 'lr' is given twice"),
+        (read_json, '{"a": {"b": 1, "b": 2}}', "the key 'b' is given twice"),
+        (read_yaml, "a: &a {k: 1}\nb: {<<: *a}\n", "line 2: merge keys"),
+        (read_yaml, "a: &a {k: 1}\nb: {<<: [*a, *a]}\n", "line 2: merge keys"),
+    ],
+)
+def test_repeated_keys_and_merge_keys_are_refused(tmp_path, read, text, says):
+    (tmp_path / "a").write_text(text)
+    assert says in reported(read, tmp_path / "a")

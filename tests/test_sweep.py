@@ -16,6 +16,7 @@ from fgsn.config import EvaluateSettings, PrepareSettings, SweepSettings, TrainS
 from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError, UsageError
 from fgsn.evaluation.evaluate import evaluate
+from fgsn.files import write_yaml
 from fgsn.sweep import read_experiments, sweep
 from fgsn.training import train as training
 from fgsn.training.train import train
@@ -176,6 +177,16 @@ def test_a_wrong_list_is_refused_before_anything_runs(settings, sections, messag
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not wanted.out.exists()
+
+
+def test_results_of_a_run_that_lack_its_metrics_are_named(settings):
+    wanted = settings(runs={"a": {}})
+    (experiment,) = read_experiments(wanted)
+    write_yaml(experiment.train.out / "config.yaml", experiment.train.as_dict())
+    (experiment.folder / "results.json").write_text("{}")
+    (line,) = sweep(wanted)["failed"]
+    assert "a/results.json lacks kappa_position_controlled, " in line
+    assert line.endswith("delete it to repeat this run")
 
 
 def test_a_list_that_is_not_there_is_said_in_one_line(tmp_path):

@@ -5,9 +5,12 @@ module is imported only when its command runs, so that `--help` stays fast.
 """
 
 import ast
+import contextlib
 import importlib
 import inspect
+import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +23,7 @@ from typing import Annotated, Any, get_type_hints
 
 from fgsn import config, ranks
 from fgsn.config.base import COMMA_LISTS, OLD_NAMES, flag, from_yaml_values
-from fgsn.errors import FgsnError, UsageError, nearest
+from fgsn.errors import FgsnError, UsageError, nearest, printable
 from fgsn.files import read_yaml
 from fgsn.progress import say
 
@@ -79,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     signal.signal(signal.SIGTERM, _terminated)
+    _open_streams()
     try:
         sys.exit(_run(arguments))
     except FgsnError as error:
@@ -90,12 +94,59 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(f"fgsn: interrupted; finished work is saved: {_how_to_continue(arguments[0])}")
         sys.exit(143 if stop.args == ("SIGTERM",) else 130)
     except BrokenPipeError:
+        _discard_output()
+        sys.exit(1)
+    except OSError as error:  # a file that no reader guards: no permission, a name that is too long, a full disk
+        if debug:
+            raise
+        subject = "" if error.filename is None else f"cannot use {error.filename}: "
+        say(f"fgsn: {subject}{error.strerror or error}")
+        sys.exit(1)
+    except MemoryError as error:
+        if debug:
+            raise
+        say(f"fgsn: not enough memory: {str(error) or 'use smaller images, windows or batches'}")
         sys.exit(1)
     except Exception as error:
         if debug:
             raise
         say(f"fgsn: internal error, {type(error).__name__}: {error} (please report it; --debug shows where)")
         sys.exit(1)
+
+
+def _open_streams() -> None:
+    """Make stdout and stderr accept any text: they may be closed, or have an encoding with few characters."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _write(results: Mapping[str, Any], as_json: bool) -> None:
+    """Print the results.
+
+    Raises:
+        FgsnError: stdout cannot be written, such as to a full disk.
+    """
+    try:
+        if as_json:
+            print(_json(results))
+        else:
+            show(results)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_output()
+        raise FgsnError(f"cannot write to stdout: {error.strerror}") from None
+
+
+def _discard_output() -> None:
+    """Keep Python from writing to a stdout that cannot be written again at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _how_to_continue(command: str) -> str:
@@ -123,11 +174,17 @@ def _run(arguments: list[str]) -> int:
     module, _, function = command.function.partition(":")
     run: Callable[[config.Settings], Mapping[str, Any]] = getattr(importlib.import_module(module), function)
     results = run(settings)
-    if ranks.first() and output.json:
-        print(json.dumps(results, indent=2, ensure_ascii=False, default=str))
-    elif ranks.first():
-        show(results)
+    if ranks.first():
+        _write(results, output.json)
     return 1 if results.get("failed") or results.get("problems") else 0
+
+
+def _json(results: Mapping[str, Any]) -> str:
+    """Results as JSON; ASCII only if it contains characters that a terminal obeys or stdout cannot encode."""
+    text = json.dumps(results, indent=2, ensure_ascii=False, default=str)
+    encoding = sys.stdout.encoding or "ascii"
+    plain = text.encode(encoding, "ignore").decode(encoding) == text and text.replace("\n", "").isprintable()
+    return text if plain else json.dumps(results, indent=2, default=str)
 
 
 def parse(name: str, arguments: list[str]) -> tuple[config.Settings, Output]:
@@ -226,7 +283,7 @@ def show(results: Mapping[str, Any]) -> None:
     width = max(map(len, values), default=0) + 2
     for key, value in values.items():
         text = f"{value:.4g}" if isinstance(value, float) else _lines(key, value)
-        print(f"{key:<{width}}" + text.replace("\n", "\n" + " " * width))
+        print(f"{printable(key):<{width}}" + text.replace("\n", "\n" + " " * width))
     for key, value in results.items():
         if isinstance(value, Mapping) and value:
             console.print(*_tables(key, value, console.width))
@@ -236,7 +293,7 @@ def _lines(name: str, value: Any) -> str:
     """A value as text; lists other than metrics have one item per line."""
     if not isinstance(value, (list, tuple)) or (value and all(isinstance(item, float) for item in value)):
         return _cell(name, value)
-    return "\n".join(map(str, value)) or "none"
+    return "\n".join(printable(str(item)) for item in value) or "none"
 
 
 def _tables(title: str, rows: Mapping[str, Any], width: int) -> list[Any]:
@@ -247,12 +304,12 @@ def _tables(title: str, rows: Mapping[str, Any], width: int) -> list[Any]:
         names = list(
             dict.fromkeys(name for row in rows.values() for name, cell in row.items() if not isinstance(cell, Mapping))
         )
-        columns = [[name, *(_cell(name, row.get(name, "")) for row in rows.values())] for name in names]
-        columns.insert(0, ["", *rows])
+        columns = [[printable(name), *(_cell(name, row.get(name, "")) for row in rows.values())] for name in names]
+        columns.insert(0, ["", *map(printable, rows)])
         if len(names) > len(rows):  # the longer side goes down
             columns = [list(column) for column in zip(*columns, strict=True)]
     else:
-        columns = [["", *rows], ["", *(_cell(name, value) for name, value in rows.items())]]
+        columns = [["", *map(printable, rows)], ["", *(_cell(name, value) for name, value in rows.items())]]
     first, *others = columns
     blocks: list[list[list[str]]] = []
     for column in others:
@@ -284,9 +341,9 @@ def _cell(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_cell(key, item)}" for key, item in value.items())
+        return ", ".join(f"{printable(str(key))} {_cell(key, item)}" for key, item in value.items())
     if not isinstance(value, (list, tuple)):
-        return str(value)
+        return printable(str(value))
     if name.endswith("_interval"):
         return "–".join(_cell("", end) for end in value)
     if value and all(isinstance(item, float) for item in value):

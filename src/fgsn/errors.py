@@ -41,6 +41,15 @@ def one_line(text: str) -> str:
     """
     if len(text) > LONGEST:
         text = f"{text[: LONGEST - 200]} ... {text[-190:]}"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """A text with characters escaped that cannot be printed: a file's own codes must not reach the terminal.
+
+    >>> printable("\x1b[31m")
+    '\\x1b[31m'
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

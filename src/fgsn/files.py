@@ -1,5 +1,6 @@
 """Reading and writing files: writes are atomic, and nothing that is read is ever executed."""
 
+import codecs
 import errno
 import itertools
 import json
@@ -8,7 +9,7 @@ import re
 import secrets
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ LONGEST_PATH, LONGEST_NAME = 4000, 250
 """Limits of the operating system."""
 PART = ".part"
 """Suffix of temporary files, which a killed process leaves behind."""
+LEFTOVER = re.compile(r"\..*\.[0-9a-f]{12}\.part")
+"""Name of a temporary file; other programs use the same suffix."""
+LONGEST_START = 100
+"""Bytes of a file's name in the name of its temporary file."""
+LOCK = ".lock"
+"""Name of the file that a process locks in its folder."""
 DEEPEST = 100
 """Maximum nesting of brackets in a YAML file."""
 _UMASK = os.umask(0)
@@ -39,7 +46,8 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise FgsnError(f"cannot make the folder {path.parent}: {error.strerror or error}") from error
     # A random name, not the process number, which is the same in all containers that share a disk.
-    aside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}{PART}")
+    start = path.name.encode(errors="replace")[:LONGEST_START].decode(errors="ignore")
+    aside = path.with_name(f".{start}.{secrets.token_hex(6)}{PART}")
     try:
         yield aside
         with aside.open("r+b") as file:
@@ -61,7 +69,7 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+            self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise FgsnError(f"cannot write to {folder}: {error.strerror or error}") from error
         self.folder = folder
@@ -71,9 +79,22 @@ class FolderLock:
         """Lock the folder and remove the temporary files of killed processes; False if another process has a lock."""
         if not self._lock(shared=False):
             return False
-        for left in self.folder.rglob(f".*{PART}"):
-            left.unlink(missing_ok=True)
+        for folder, folders, files in os.walk(self.folder):
+            # A folder with a lock of its own belongs to a command that may be running.
+            folders[:] = [name for name in folders if not Path(folder, name, LOCK).exists()]
+            for name in filter(LEFTOVER.fullmatch, files):
+                Path(folder, name).unlink(missing_ok=True)
         return True
+
+    def require(self) -> "FolderLock":
+        """Lock the folder exclusively.
+
+        Raises:
+            FgsnError: another process has a lock.
+        """
+        if not self.lock_exclusively():
+            raise FgsnError(f"another fgsn is writing to {self.folder}: wait for it, or choose another folder")
+        return self
 
     def lock_shared(self) -> None:
         """Lock the folder together with other processes that share it; waits up to 5 s for an exclusive lock to end.
@@ -116,30 +137,43 @@ def write_yaml(path: Path | str, data: Mapping[str, Any]) -> None:
 
 
 def read_text(path: Path | str) -> str:
-    """Read a UTF-8 text file.
+    """Read a UTF-8 text file, without the byte order mark that editors of Windows write.
 
     Raises:
         FgsnError: the file is missing, unreadable or not UTF-8 text.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FgsnError(f"{path} does not exist") from None
-    except UnicodeDecodeError:
-        raise FgsnError(f"{path} is not a text file") from None
+    except UnicodeDecodeError as error:
+        if error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise FgsnError(f"{path} is UTF-16 text; save it as UTF-8") from None
+        raise FgsnError(f"{path} is not a text file in UTF-8") from None
     except OSError as error:
         raise FgsnError(f"cannot read {path}: {error.strerror}") from None
 
 
+def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:
+    """The lines that are neither blank nor a comment (#), with their numbers from 1.
+
+    Raises:
+        FgsnError: the file is missing or is not text.
+    """
+    # Not splitlines: it splits names at separators such as U+2028, which no editor shows as a new line.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, line.strip()
+
+
 def read_lines(path: Path | str) -> list[str]:
     """Read the lines of a list file, without blank lines and lines that start with #."""
-    lines = (line.strip() for line in read_text(path).splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    return [line for _, line in numbered_lines(path)]
 
 
 def read_json(path: Path | str) -> dict[str, Any]:
     """Read a JSON object."""
-    return _mapping(path, json.loads, "JSON")
+    return _mapping(path, lambda text: json.loads(text, object_pairs_hook=_each_key_once), "JSON")
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
@@ -170,13 +204,37 @@ def inside(root: Path | str, relative: str) -> Path:
     return Path(root) / parts
 
 
+class _SafeLoader(yaml.SafeLoader):
+    """Plain values; a key given twice is an error, as are merge keys (<<), which copy mappings into one another."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse merge keys, which the base class resolves here."""
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise ValueError(f"line {node.start_mark.line + 1}: merge keys (<<) are not supported; write the keys out")
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping without repeated keys."""
+        self.flatten_mapping(node)
+        return _each_key_once([(self.construct_object(key, deep), self.construct_object(value, deep))
+                               for key, value in node.value])  # fmt: skip
+
+
+def _each_key_once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The pairs as a mapping; of two values of one key, one would be ignored silently."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key '{max(found, key=keys.count)}' is given twice")
+    return found
+
+
 def _safe_yaml(text: str) -> Any:
     """Plain values of a YAML text; refuses aliases (*name) that multiply values until they fill the memory."""
     if text.count("[") + text.count("{") > DEEPEST:  # otherwise PyYAML takes minutes
         depth = itertools.accumulate({"[": 1, "{": 1, "]": -1, "}": -1}.get(character, 0) for character in text)
         if max(depth) > DEEPEST:
             raise ValueError(f"brackets are nested more than {DEEPEST} deep")
-    data = yaml.safe_load(text)
+    data = yaml.load(text, _SafeLoader)
     waiting, left = [data], 10 * len(text) + 1000
     while waiting and left > 0:
         value = waiting.pop()

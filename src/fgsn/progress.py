@@ -1,5 +1,6 @@
 """Progress on stderr: a bar in a terminal, lines of text elsewhere; with rate and time left once they are known."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -25,8 +26,11 @@ LEAST_UNITS, LEAST_SECONDS = 3, 5.0
 
 
 def say(message: str) -> None:
-    """Print a message for the user on stderr."""
-    print(one_line(message), file=sys.stderr, flush=True)
+    """Print a message for the user on stderr; a stderr that nobody reads does not end the work."""
+    if sys.stderr is None:  # closed by whoever started this process
+        return
+    with contextlib.suppress(OSError):
+        print(one_line(message), file=sys.stderr, flush=True)
 
 
 class Meter:
@@ -41,7 +45,7 @@ class Meter:
         self._start = self._last_line = time.monotonic()
         self._pace: tuple[float, int] | None = None
         self._bar: Progress | None = None
-        if sys.stderr.isatty() and ranks.first():
+        if sys.stderr is not None and sys.stderr.isatty() and ranks.first():
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),

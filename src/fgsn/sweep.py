@@ -182,7 +182,10 @@ def _finished(experiment: Experiment) -> dict[str, Any]:
             raise FgsnError(
                 f"{done} was made with other settings ({', '.join(changed)}): choose another --out, or delete it"
             )
-        return read_json(done)
+        row = read_json(done)
+        if missing := [key for key in METRICS if key not in row]:
+            raise FgsnError(f"{done} lacks {', '.join(missing)}: delete it to repeat this run")
+        return row
     wall, cpu = time.monotonic(), time.process_time()
     train(experiment.train)
     trained = time.monotonic()

@@ -140,7 +140,7 @@ def test_lists_that_disagree(root):
     (root / "reference_points.h5").unlink()
     assert any("reference_points.h5 does not exist" in line for line in problems(root))
     (root / "reference_points.h5").write_bytes(b"x")
-    assert any("cannot be read" in line for line in problems(root))
+    assert any("is not a readable file of key points" in line for line in problems(root))
 
 
 def test_left_out_pairs_are_no_problem(tmp_path, make_pair):

@@ -71,11 +71,12 @@ def test_what_is_done_is_not_made_again(root):
     stored = root / "training/labels_cityscapes/1.png"
     made = stored.stat().st_mtime_ns
     (root / "training/labels_cityscapes/2.png").unlink()
-    (root / "training/labels_cityscapes/.0.png.7.part").write_bytes(b"half")
+    (root / "training/labels_cityscapes/.0.png.0123456789ab.part").write_bytes(b"half")
     results = convert(root)
     assert (results["converted"], results["already_there"]) == (1, 3)
     assert stored.stat().st_mtime_ns == made
     assert len(open_labelled(f"vistas-cityscapes:{root}").training) == 3
+    assert not list(root.rglob("*.part"))  # what a killed process left
 
 
 def test_broken_label_maps_are_listed_and_the_rest_is_made(root, capsys):

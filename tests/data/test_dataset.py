@@ -101,7 +101,7 @@ def test_lists_are_not_trusted(dataset, root):
     with pytest.raises(FgsnError, match="leaves"):
         dataset.pairs("train")
     (root / "reference_points.h5").write_bytes(b"half a file")
-    with pytest.raises(FgsnError, match="cannot be read"):
+    with pytest.raises(FgsnError, match=r"is not a readable file of key points, .*; run fgsn prepare"):
         dataset.reference_points("reference/c0/000.png")
 
 

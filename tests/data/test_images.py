@@ -1,4 +1,5 @@
 import io
+import os
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fgsn.data.images import image_size, list_images, read_image
+from fgsn.data.resize import resized
 from fgsn.errors import FgsnError
 
 
@@ -136,3 +138,31 @@ def test_what_is_wrong_with_a_list(tmp_path, make_image):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FgsnError, match="contains no images"):
         list_images(tmp_path / "empty")
+
+
+def test_only_formats_of_images_are_tried_whatever_a_file_is_called(tmp_path, monkeypatch):
+    """PostScript is run by Ghostscript, which `gs` in the search path would be."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\nexit 1\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "x.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
+    for read in (read_image, image_size):
+        with pytest.raises(FgsnError, match=r"x\.jpg is not an image"):
+            read(tmp_path / "x.jpg")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.jpg")
+    for read in (read_image, image_size):
+        with pytest.raises(FgsnError, match=r"image .*x\.jpg is not a file"):
+            read(tmp_path / "x.jpg")
+
+
+def test_the_limit_of_pixels_holds_after_resizing(tmp_path, make_image):
+    path = make_image(tmp_path / "strip.png", 1, 5000)
+    assert read_image(path, 1).shape == (5000, 1, 3)
+    with pytest.raises(FgsnError, match=r"strip\.png is too large: 1 x 5000 pixels become 480 x 2400000"):
+        read_image(path, 480)
+    with pytest.raises(FgsnError, match="use a smaller --short-side"):
+        resized(read_image(path), 480)

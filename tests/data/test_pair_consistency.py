@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fgsn.data.pair_consistency import FEWEST, outlier_mask, prediction_errors
@@ -20,11 +20,12 @@ def plane(count, seed, noise=0.0):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(FEWEST, 200), st.integers(0, 10_000))
+@example(8, 2184)  # a point far outside of its neighbours, which lie almost on a line
 def test_points_on_one_plane_agree_exactly(count, seed):
     points, moved, _ = plane(count, seed)
     off, around = prediction_errors(points, moved)
-    assert off.max() < 0.05
-    assert around.max() < 0.05
+    assert off.max() < 1e-3
+    assert around.max() < 1e-3
     assert not outlier_mask(points, moved, SIZE).any()
 
 

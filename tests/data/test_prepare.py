@@ -180,6 +180,14 @@ def test_broken_and_empty_files_are_named_and_the_rest_is_prepared(tmp_path, mak
     assert results["train_pairs"] + results["validation_pairs"] == 6
 
 
+def test_what_a_killed_process_left_is_removed(make_dataset, tmp_path):
+    root = make_dataset(tmp_path / "data")
+    left = root / ".reference_points.h5.1ce3c51ecfa7.part"
+    left.write_bytes(b"half")
+    prepare(PrepareSettings(dataset=root))
+    assert not left.exists()
+
+
 def test_nothing_usable_writes_nothing(tmp_path, make_dataset):
     root = make_dataset(tmp_path, places=2)
     for path in (root / "correspondence_data").iterdir():

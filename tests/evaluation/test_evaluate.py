@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score, normalized_mutual_info_score
 
 from fgsn.cli import main
-from fgsn.config import EvaluateSettings, StationarySettings
+from fgsn.config import EvaluateSettings, SegmentSettings, StationarySettings
 from fgsn.data.correspondences import write_correspondences
 from fgsn.data.labelled import CITYSCAPES_CLASSES, CITYSCAPES_IDS
 from fgsn.errors import FgsnError, UsageError
@@ -21,6 +21,7 @@ from fgsn.evaluation.stationary import stationary, stationary_threshold
 from fgsn.files import read_json, read_yaml, write_text, write_yaml
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import Model, load
+from fgsn.inference.segment import segment
 from fgsn.models.normalisation import Normalisation
 from fgsn.models.pspnet import Architecture, PSPNet
 
@@ -127,7 +128,7 @@ def test_two_at_once_in_one_folder_are_refused(world, tmp_path, at_work, capsys,
         main([str(word) for word in words])
     assert stop.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"fgsn: another fgsn is writing to {tmp_path / 'out'}: wait for it, or choose another --out"
+    assert line == f"fgsn: another fgsn is writing to {tmp_path / 'out'}: wait for it, or choose another folder"
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
@@ -267,3 +268,19 @@ def test_a_threshold_that_no_cluster_reaches_is_refused(world, tmp_path):
 def test_the_threshold_is_a_share(world, tmp_path):
     with pytest.raises(UsageError, match="threshold"):
         StationarySettings(data=world[0], model=world[1], out=tmp_path, threshold=1.0)
+
+
+def test_segment_and_evaluate_never_take_label_maps_of_each_others_models(world, tmp_path):
+    data, model = world
+    other = make_model(tmp_path / "other.safetensors", clusters=9, seed=1)
+
+    def segmented(model):
+        images, out = data / "images", tmp_path / "out"
+        return segment(SegmentSettings(model=model, images=images, out=out, precision="float32", device="cpu"))
+
+    evaluate(settings(world, tmp_path / "out"))
+    with pytest.raises(FgsnError, match="contains label maps of another model"):
+        segmented(other)
+    assert segmented(model)["already_there"] > 0
+    with pytest.raises(FgsnError, match="contains label maps of another model: choose another --out, or delete"):
+        evaluate(settings((data, other), tmp_path / "out"))

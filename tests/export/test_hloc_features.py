@@ -57,7 +57,7 @@ def test_broken_files_are_told(keypoints, tmp_path, make_model):
     with pytest.raises(FgsnError, match=r"none\.h5 does not exist"):
         write_hloc_features(make_model(), tmp_path / "images", tmp_path / "none.h5", out)
     (tmp_path / "text.h5").write_text("no")
-    with pytest.raises(FgsnError, match=r"text\.h5 is not an HDF5 file"):
+    with pytest.raises(FgsnError, match=r"text\.h5 is not a readable HDF5 file"):
         write_hloc_features(make_model(), tmp_path / "images", tmp_path / "text.h5", out)
     with pytest.raises(FgsnError, match="would replace the input keypoints"):
         write_hloc_features(make_model(), tmp_path / "images", keypoints, keypoints)
@@ -72,5 +72,5 @@ def test_broken_files_are_told(keypoints, tmp_path, make_model):
     with h5py.File(keypoints, "a") as file:
         del file["b.png"]["keypoints"]
         file["b.png"]["keypoints"] = np.full((3, 2), np.nan)
-    with pytest.raises(FgsnError, match=r"keypoints of 'b\.png' cannot be read"):
+    with pytest.raises(FgsnError, match=r"keypoints of 'b\.png' are not finite"):
         write_hloc_features(make_model(), tmp_path / "images", keypoints, out)

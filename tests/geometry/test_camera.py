@@ -67,3 +67,9 @@ def test_no_camera_is_said_in_one_line():
     for width, parameters in ((0, (1, 1, 1, 1)), (5, (1, -1, 1, 1)), (5, (1, 1, np.nan, 1))):
         with pytest.raises(FgsnError, match="invalid camera"):
             Camera.from_parameters(width, 10, parameters)
+
+
+@pytest.mark.parametrize("size", [(int(1e300), 48), (64, 2**63), (0, 48)])
+def test_sizes_beyond_reason_are_refused(size):
+    with pytest.raises(FgsnError, match="invalid camera: "):
+        Camera.from_parameters(*size, (50, 50, 32, 24))

@@ -209,3 +209,76 @@ def test_where_a_binary_file_is_damaged(binary, tmp_path):
     path.unlink()
     with pytest.raises(FgsnError, match=r"cannot read .*points3D\.bin"):
         read_model(tmp_path / "model")
+
+
+def rig_model(folder: Path, kind: str) -> Path:
+    """A model of COLMAP 4 with a rig of two cameras; the poses in its images are stale."""
+    pycolmap = pytest.importorskip("pycolmap")
+    model = replace(toy_model((CAMERA, CAMERA)), names=["a.jpg", "b.jpg", "c.jpg"])
+    write_model(folder / "txt", model)
+    turn = "0.9914449 0 0.1305262 0 0.5 0.1 -0.2"
+    (folder / "txt" / "rigs.txt").write_text(f"# rigs\n1 2 CAMERA 1 CAMERA 2 1 {turn}\n")
+    (folder / "txt" / "frames.txt").write_text(
+        "# frames\n1 1 0.9659258 0.2588190 0 0 1 2 3 2 CAMERA 1 1 CAMERA 2 2\n2 1 1 0 0 0 0.5 0 0 1 CAMERA 1 3\n"
+    )
+    if kind == "bin":
+        (folder / "bin").mkdir()
+        pycolmap.Reconstruction(str(folder / "txt")).write_binary(str(folder / "bin"))
+        stale = (folder / "bin" / "images.bin").read_bytes()
+        (folder / "bin" / "images.bin").write_bytes(stale[:44] + np.float64(77).tobytes() + stale[52:])
+    return folder / kind
+
+
+@pytest.mark.parametrize("kind", ["txt", "bin"])
+def test_poses_are_those_of_rigs_and_frames_as_colmap_reads_them(tmp_path, capsys, kind):
+    pycolmap = pytest.importorskip("pycolmap")
+    folder = rig_model(tmp_path, kind)
+    ours, theirs = read_model(folder), pycolmap.Reconstruction(str(folder))
+    for image in theirs.images.values():
+        row, pose = ours.names.index(image.name), image.cam_from_world()
+        assert ours.camera_from_world.rotation[row] == pytest.approx(pose.rotation.matrix(), abs=1e-6)
+        assert ours.camera_from_world.translation[row] == pytest.approx(pose.translation, abs=1e-6)
+    err = capsys.readouterr().err
+    assert "images have other poses than their frames, which count" in err
+    assert "does not fit itself: the median error of its observations" in err
+
+
+@pytest.mark.parametrize("kind", ["txt", "bin"])
+def test_damaged_rigs_are_one_line(tmp_path, kind):
+    folder = rig_model(tmp_path, kind)
+    for name in ("rigs", "frames"):
+        path = folder / f"{name}.{kind}"
+        whole = path.read_bytes()
+        for damaged in (whole[:-5], whole + b"1 2", whole.replace(b"1", b"x") if kind == "txt" else whole[:9]):
+            path.write_bytes(damaged)
+            with pytest.raises(FgsnError, match=rf"{name}\.{kind}"):
+                read_model(folder)
+        path.write_bytes(whole)
+
+
+def test_a_model_that_fits_itself_is_not_reported(tmp_path, capsys):
+    write_model(tmp_path, toy_model())
+    read_model(tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+def test_key_points_without_a_point_keep_their_numbers(tmp_path):
+    """Row n of an image is key point n of hloc's features.h5, whether it observes a point or not."""
+    model = toy_model()
+    rng = np.random.default_rng(1)
+    key_points, number = [], np.empty(len(model.track_point), np.int64)
+    for image in range(3):
+        mine = np.nonzero(model.track_image == image)[0]
+        every = rng.uniform(0, 40, (len(mine) + 7, 2))
+        number[mine] = rng.permutation(len(every))[: len(mine)]
+        every[number[mine]] = model.track_pixels[mine]
+        key_points.append(every)
+    write_model(tmp_path / "a", replace(model, key_points=key_points, track_keypoint=number))
+    again = read_model(tmp_path / "a", all_key_points=True)
+    same(read_model(tmp_path / "a"), model)
+    assert again.key_points is not None
+    for found, expected in zip(again.key_points, key_points, strict=True):
+        assert found == pytest.approx(expected, abs=1e-5)
+    write_model(tmp_path / "b", again)
+    for name in ("cameras.txt", "images.txt", "points3D.txt"):
+        assert (tmp_path / "b" / name).read_text() == (tmp_path / "a" / name).read_text()

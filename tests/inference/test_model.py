@@ -229,3 +229,45 @@ def test_a_gpu_that_is_not_there_is_told():
     assert choose_device("auto") == torch.device("cpu")
     with pytest.raises(FgsnError, match=r"--device cuda: no GPU .* was found; take --device cpu"):
         choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((10, 10)), np.zeros((10, 10, 4), np.uint8), np.zeros((0, 9, 3), np.uint8), np.zeros((9, 9, 3))]
+)
+def test_arrays_that_are_no_images_are_refused(make_model, array):
+    model = make_model()
+    for use in (model.segment, model.features, model.scores, model.feature_map):
+        with pytest.raises(FgsnError, match=r"an image should be \(height, width, 3\) uint8"):
+            use(array)
+
+
+def test_features_of_another_width_have_no_cluster(cluster_model):
+    for features in (np.zeros((3, 17), np.float32), np.full((3, 16), np.nan, np.float32)):
+        with pytest.raises(FgsnError, match=r"features should be \(N, 16\) finite numbers"):
+            cluster_model.codebook.assign(features)
+
+
+def test_a_model_is_shown_in_a_line(make_model, cluster_model):
+    assert repr(make_model()) == "Model(5 classes, backbone tiny, window 65, short side 0, cpu)"
+    assert repr(cluster_model).startswith("Model(6 fine-grained labels, backbone tiny")
+    assert repr(cluster_model.codebook) == "Codebook(6 centroids of 8 dimensions)"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("network.classifier.weight", np.nan, "classifier.weight contains values that are not finite"),
+        ("network.classifier.bias", np.inf, "classifier.bias contains values that are not finite"),
+        ("running_var", -1.0, "running_var contains negative variances"),
+        ("codebook.centroids", np.nan, "the codebook contains values that are not finite"),
+        ("codebook.mean", -np.inf, "the codebook contains values that are not finite"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(cluster_model, tmp_path, name, value, says):
+    cluster_model.save(tmp_path / "m.safetensors")
+    tensors, header = read_model_file(tmp_path / "m.safetensors")
+    key = next(key for key in tensors if key.endswith(name))
+    tensors[key].flatten()[0] = value
+    write_model_file(tmp_path / "m.safetensors", tensors, header)
+    with pytest.raises(FgsnError, match=rf"m\.safetensors is inconsistent \(.*{says}"):
+        fgsn.load(tmp_path / "m.safetensors")

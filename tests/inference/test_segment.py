@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from fgsn.config import SegmentSettings
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError, UsageError
 from fgsn.inference import segment as module
-from fgsn.inference.label_maps import read_label_map
+from fgsn.inference.label_maps import read_label_map, write_label_map
 from fgsn.inference.segment import segment
 from fgsn.inference.segmenter import Segmenter
 
@@ -212,7 +213,7 @@ def other_segment(tmp_path, at_work):
 def test_two_at_once_share_a_folder(model, make_image, tmp_path, request):
     make_image(tmp_path / "images" / "1.png")
     run(tmp_path)
-    left = tmp_path / "out" / "labels" / ".1.png.0123.part"
+    left = tmp_path / "out" / "labels" / ".1.png.0123456789ab.part"
     left.write_bytes(b"half")
     make_image(tmp_path / "images" / "2.png")
     request.getfixturevalue("other_segment")
@@ -236,7 +237,7 @@ def test_two_models_at_once_are_refused(model, make_model, make_image, tmp_path,
 def test_what_a_killed_process_left_is_removed(model, make_image, tmp_path):
     make_image(tmp_path / "images" / "1.png")
     run(tmp_path)
-    left = tmp_path / "out" / "labels" / ".1.png.0123.part"
+    left = tmp_path / "out" / "labels" / ".1.png.0123456789ab.part"
     left.write_bytes(b"half")
     run(tmp_path)
     assert not left.exists()
@@ -314,3 +315,67 @@ def test_all_kinds_at_once_are_those_that_are_made_alone(model, make_image, tmp_
 def test_memory_must_be_some(tmp_path):
     with pytest.raises(UsageError, match="--memory must be above 0, not 0"):
         SegmentSettings(model=tmp_path, images=tmp_path, out=tmp_path, memory=0)
+
+
+def test_an_image_that_grows_too_large_and_a_pipe_are_listed_and_the_others_made(model, make_image, tmp_path):
+    make_image(tmp_path / "images" / "thin.png", 1, 5000)
+    os.mkfifo(tmp_path / "images" / "pipe.jpg")
+    make_image(tmp_path / "images" / "street.png")
+    results = run(tmp_path, short_side=480)
+    assert results["segmented"] == 1
+    assert ["is not a file" in line or "is too large" in line for line in results["failed"]] == [True, True]
+
+
+def changed_size(image, stored, make_image):
+    make_image(image, 50, 40)
+
+
+def another_image_of_this_name(image, stored, make_image):
+    make_image(image, seed=1)
+    os.utime(image, (0, 0))  # older than the label map
+
+
+def newer_image(image, stored, make_image):
+    os.utime(image, (2e9, 2e9))
+
+
+def cut_off(image, stored, make_image):
+    stored.write_bytes(stored.read_bytes()[:-20])
+
+
+def of_another_size(image, stored, make_image):
+    write_label_map(stored, np.zeros((4, 4), int), 5)
+
+
+def empty(image, stored, make_image):
+    stored.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "change", [changed_size, another_image_of_this_name, newer_image, cut_off, of_another_size, empty]
+)
+def test_only_complete_label_maps_of_the_image_as_it_is_are_used_again(model, make_image, tmp_path, change):
+    image, stored = tmp_path / "images" / "a.png", tmp_path / "out" / "labels" / "a.png"
+    make_image(image)
+    run(tmp_path)
+    change(image, stored, make_image)
+    assert run(tmp_path)["segmented"] == 1
+    np.testing.assert_array_equal(read_label_map(stored)[0], model.segment(image))
+
+
+@pytest.mark.parametrize("kind", ["overlay", "features", "scores"])
+def test_other_outputs_that_are_cut_off_are_made_again(model, make_image, tmp_path, kind):
+    make_image(tmp_path / "images" / "a.png")
+    run(tmp_path, save=(kind,))
+    assert run(tmp_path, save=(kind,))["already_there"] == 1
+    (stored,) = (tmp_path / "out" / kind).iterdir()
+    stored.write_bytes(stored.read_bytes()[:-20])
+    assert run(tmp_path, save=(kind,))["segmented"] == 1
+
+
+def test_label_maps_of_unknown_origin_are_not_taken_for_ours(model, make_image, tmp_path):
+    make_image(tmp_path / "images" / "a.png")
+    write_label_map(tmp_path / "out" / "labels" / "a.png", np.zeros((48, 64), int), 5)
+    with pytest.raises(FgsnError, match="out contains label maps of unknown origin: choose another --out, or add"):
+        run(tmp_path)
+    assert run(tmp_path, overwrite=True)["segmented"] == 1

@@ -53,6 +53,30 @@ def write_files(folder, labelled, style="nested", pairs=DATABASE, name="f"):
 
 
 @pytest.mark.parametrize("style", STYLES)
+def test_matches_may_end_at_the_last_matched_key_point(tmp_path, labelled, style):
+    """As hloc writes those of LoFTR; without any match they are empty."""
+    files = write_files(tmp_path, labelled, style)
+    before = open_hloc_matches(labelled, *files).of(QUERY)
+    with h5py.File(files[2], "r+") as file:
+        groups: list[str] = []
+        file.visititems(
+            lambda _, item: groups.append(item.name) if "matches0" in getattr(item, "keys", dict)() else None
+        )
+        for group in map(file.__getitem__, groups):
+            partner, scores = group["matches0"][()], group["matching_scores0"][()]
+            end = int(np.nonzero(partner >= 0)[0].max()) + 1
+            del group["matches0"], group["matching_scores0"]
+            group["matches0"], group["matching_scores0"] = partner[:end], scores[:end]
+    found = open_hloc_matches(labelled, *files).of(QUERY)
+    assert (found.points.tolist(), found.similarity.tolist()) == (before.points.tolist(), before.similarity.tolist())
+    with h5py.File(files[2], "r+") as file:
+        for group in map(file.__getitem__, groups[1:]):
+            del group["matches0"], group["matching_scores0"]
+            group["matches0"], group["matching_scores0"] = np.zeros(0, np.int32), np.zeros(0, np.float16)
+    assert len(open_hloc_matches(labelled, *files).of(QUERY)) == 10
+
+
+@pytest.mark.parametrize("style", STYLES)
 def test_matches_of_a_query_are_found_in_every_layout(tmp_path, labelled, style):
     files = write_files(tmp_path, labelled, style)
     found = open_hloc_matches(labelled, *files).of(QUERY)
@@ -91,6 +115,7 @@ def test_matches_of_other_features_are_refused(tmp_path, labelled):
     pairs, features, matches = write_files(tmp_path, labelled)
     for key, value, says in (
         (f"{dashed(QUERY)}/{dashed(DATABASE[1])}/matches0", np.zeros(7, np.int32), "7 for 12 key points"),
+        (f"{dashed(QUERY)}/{dashed(DATABASE[1])}/matches0", np.zeros(13, np.int32), "13 for 12 key points"),
         (f"{dashed(QUERY)}/{dashed(DATABASE[1])}/matches0", np.full(12, 999), "not there"),
         (f"{dashed(QUERY)}/{dashed(DATABASE[1])}/matches0", np.zeros(12), "not of these features"),
         (f"{dashed(QUERY)}/{dashed(DATABASE[1])}", None, "has no matches of 'night/c0/q.jpg' with 'reference/c0/001"),
@@ -116,7 +141,7 @@ def test_missing_and_broken_files(tmp_path, labelled):
     with pytest.raises(FgsnError, match="does not exist"):
         open_hloc_matches(labelled, pairs, tmp_path / "x", matches)
     (tmp_path / "x").write_bytes(b"nothing")
-    with pytest.raises(FgsnError, match="not an HDF5 file"):
+    with pytest.raises(FgsnError, match="not a readable HDF5 file"):
         open_hloc_matches(labelled, pairs, tmp_path / "x", matches)
 
 

@@ -125,3 +125,10 @@ def test_the_order_of_the_observations_does_not_matter(labels):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
     for name in ("axis", "half_angle", "nearest", "farthest"):
         np.testing.assert_array_equal(getattr(one.visibility, name), getattr(two.visibility, name))
+
+
+def test_a_name_that_leaves_the_folder_of_label_maps_is_refused(tmp_path):
+    write_label_map(tmp_path / "secret.png", np.zeros((4, 4), int), 3)
+    for name in ("../secret.jpg", str(tmp_path / "secret.jpg")):
+        with pytest.raises(FgsnError, match="leaves its root folder"):
+            find_label_map(tmp_path / "labels", name)

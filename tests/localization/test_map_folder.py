@@ -94,6 +94,13 @@ def test_parts_that_do_not_fit_are_refused(tmp_path, labelled, change):
         load_map(tmp_path)
 
 
+def test_an_error_of_a_camera_names_the_file(tmp_path, labelled):
+    odd = replace(labelled.cameras[0], model="PIN\u2028HOLE")
+    save_map(tmp_path, replace(labelled, cameras=[odd]))
+    with pytest.raises(FgsnError, match=rf"cannot read {tmp_path}/{ARRAYS}: unknown camera model 'PIN\\u2028HOLE'"):
+        load_map(tmp_path)
+
+
 def test_a_newer_version_is_named(tmp_path, labelled, monkeypatch):
     monkeypatch.setattr("fgsn.localization.map_folder.VERSION", 2)
     save_map(tmp_path, labelled)

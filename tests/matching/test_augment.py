@@ -174,7 +174,7 @@ def test_a_process_ends_with_its_file_or_with_one_line(given, tmp_path):
 
     (tmp_path / "text.h5").write_text("no")
     for wrong, message in (
-        ({"features": tmp_path / "text.h5"}, "text.h5 is not an HDF5 file"),
+        ({"features": tmp_path / "text.h5"}, "text.h5 is not a readable features.h5 of hloc"),
         ({"model": tmp_path / "features.h5"}, "features.h5"),
         ({"images": tmp_path}, "map/1.png does not exist"),
     ):

@@ -70,3 +70,13 @@ def test_nothing_that_fits_is_said_in_one_line():
         triangulate(IMAGES, key_points, [])
     with pytest.raises(FgsnError, match="no point could be triangulated"):
         triangulate(IMAGES, key_points, [(one, other, rows[:0]) for one, other, rows in matches])
+
+
+def test_observations_keep_the_numbers_of_their_key_points():
+    """So that the map can be written for hloc: row n of an image is its key point n."""
+    key_points, matches, _ = matched(IMAGES, 0)
+    found = triangulate(IMAGES, key_points, matches)
+    assert found.key_points is not None
+    assert found.track_keypoint is not None
+    seen = [found.key_points[image][row] for image, row in zip(found.track_image, found.track_keypoint, strict=True)]
+    assert np.array(seen).tolist() == found.track_pixels.tolist()

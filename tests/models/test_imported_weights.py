@@ -5,6 +5,8 @@ import io
 import os
 import pickle
 import tarfile
+import warnings
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -267,7 +269,7 @@ def test_wrong_files_are_one_line_each(weights, tmp_path):
         assert "\n" not in str(error.value)
     changed = {
         "list.pth": ([1, 2], "contains a list, not the state dict"),
-        "other.pth": ({"epoch": 3}, "contains no weights \\(but 'epoch'\\)"),
+        "other.pth": ({"epoch": 3}, "contains no named weights \\(but 'epoch'\\)"),
         "alien.pth": ({"a.weight": torch.zeros(2)}, "is missing; not a PSPNet of the authors"),
         "lacking.pth": ({k: v for k, v in weights.items() if k != first}, f"closest is resnet-mini, .* lacks {first}"),
         "renamed.pth": ({k.replace("ppm", "pool"): v for k, v in weights.items()}, "lacks ppm.* 17 more, has unexp"),
@@ -313,11 +315,70 @@ def test_wrong_codebooks_are_one_line_each(tmp_path):
     write_codebook(tmp_path / "shapes.h5", cluster_centroids=np.zeros((5, 3)))
     (tmp_path / "text.h5").write_text("hello")
     for name, message in (
-        ("lacking", "not a codebook of the authors"),
+        ("lacking", "pca_transform_bvec is missing"),
         ("shapes", r"inconsistent shapes \(512, 256\), \(256,\), \(5, 3\)"),
-        ("text", "not a codebook of the authors"),
+        ("text", "not a readable codebook of the authors"),
         ("absent", "does not exist"),
     ):
         with pytest.raises(FgsnError, match=message) as error:
             read_published_codebook(tmp_path / f"{name}.h5")
         assert "\n" not in str(error.value)
+
+
+def expanded(path):
+    torch.save({"a": torch.zeros(1).expand(2**20, 2**20), "b": torch.zeros(2)}, path)
+
+
+def shared(path):
+    one = torch.zeros(2**16)
+    torch.save({f"a{number}": one for number in range(100)}, path)
+
+
+def without_data(path):
+    torch.save({"a": torch.empty(3, device="meta")}, path)
+
+
+def sparse(path):
+    torch.save({"a": torch.eye(3).to_sparse()}, path)
+
+
+def complex_numbers(path):
+    torch.save({"a": torch.zeros(3, dtype=torch.complex64)}, path)
+
+
+def numbered(path):
+    torch.save({1: torch.zeros(2)}, path)
+
+
+def compressed(path):
+    torch.save({"a": torch.zeros(10**6)}, path)
+    with zipfile.ZipFile(path) as old:
+        entries = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, data in entries.items():
+            new.writestr(name, data)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (expanded, "a has shape .*, but the file contains only a part of it"),
+        (shared, "its tensors share memory"),
+        (without_data, "a is not a plain tensor of real numbers, but torch.float32"),
+        (sparse, "a is not a plain tensor of real numbers, but torch.float32, torch.sparse_coo"),
+        (complex_numbers, "a is not a plain tensor of real numbers, but torch.complex64"),
+        (numbered, "contains no named weights \\(but 1\\)"),
+        (compressed, "is refused: its entry .* is compressed"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_odd_tensors_are_named_and_small_files_stay_small(tmp_path, make, says):
+    with warnings.catch_warnings(action="ignore"):  # of torch, about sparse tensors
+        make(tmp_path / "w.pth")
+        with pytest.raises(FgsnError, match=rf"w\.pth.*{says}"):
+            read_weights(tmp_path / "w.pth")
+
+
+def test_a_common_prefix_is_taken_off(tmp_path):
+    torch.save({"state_dict": {f"model.net.{key}.weight": torch.zeros(2) for key in "ab"}}, tmp_path / "w.pth")
+    assert sorted(read_weights(tmp_path / "w.pth")) == ["a.weight", "b.weight"]

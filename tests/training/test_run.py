@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from fgsn.config import Settings
 from fgsn.errors import FgsnError
-from fgsn.training.run import Run, loaded, restore, set_rate, sgd, stop_requests
+from fgsn.models.model_file import read_model_file, write_model_file
+from fgsn.training.run import Run, loaded, set_rate, sgd, stop_requests
 
 
 def network():
@@ -57,11 +58,10 @@ def test_a_checkpoint_brings_weights_and_momentum_back(tmp_path):
     stepped(net, optimiser)
     run = Run(tmp_path, Settings(), resume=False)
     run.save_checkpoint(2, net, optimiser, {"best": {"kappa": 0.5}})
-    step, tensors, extra = Run(tmp_path, Settings(), resume=True).load_checkpoint()
-    assert (step, extra) == (2, {"best": {"kappa": 0.5}})
     other = network()
     other_optimiser = sgd(other, 0.1, 0.01, lambda name: 1.0)
-    restore(other, other_optimiser, tensors)
+    found = Run(tmp_path, Settings(), resume=True).resume(other, other_optimiser, 9, {"best": dict})
+    assert found == (2, [{"kappa": 0.5}])
     for pair in ((net, optimiser), (other, other_optimiser)):
         torch.manual_seed(7)
         stepped(*pair)
@@ -80,7 +80,7 @@ def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume(tmp_path):
         file.write('{"step": 5, "lo')
     run.close()
     again = Run(tmp_path, Settings(), resume=True)
-    again.load_checkpoint()
+    again.resume(net, optimiser, 9, {})
     again.log({"step": 4, "loss": 0.25})
     again.close()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -91,7 +91,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path):
     run = Run(tmp_path, Settings(), resume=False)
     run.log({"step": 1, "loss": 1.0})
     run.close()
-    assert Run(tmp_path, Settings(), resume=True).load_checkpoint() is None
+    assert resumed(tmp_path) is None
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 
@@ -125,7 +125,48 @@ def test_a_damaged_checkpoint_is_told(tmp_path):
     run.checkpoint.parent.mkdir()
     run.checkpoint.write_bytes(b"xx")
     with pytest.raises(FgsnError, match=r"cannot load .*last\.safetensors"):
-        Run(tmp_path, Settings(), resume=True).load_checkpoint()
+        resumed(tmp_path)
+
+
+def resumed(folder, iterations=9, **kinds):
+    net = network()
+    return Run(folder, Settings(), resume=True).resume(net, sgd(net, 0.1, 0.0, lambda name: 1.0), iterations, kinds)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda tensors, facts: facts.pop("step"), "it has no valid step"),
+        (lambda tensors, facts: facts.update(step=2.5), "it has no valid step"),
+        (lambda tensors, facts: facts.update(step=10), "it is at step 10 of 9"),
+        (lambda tensors, facts: facts.update(logged="x"), "it has no valid logged"),
+        (lambda tensors, facts: facts.pop("clustered"), "it has no valid clustered"),
+        (lambda tensors, facts: facts.update(clustered=[1]), "it has no valid clustered"),
+        (lambda tensors, facts: tensors.pop("network.0.bias"), "Missing key"),
+        (lambda tensors, facts: tensors.update({"network.0.bias": torch.zeros(7)}), "size mismatch for 0.bias"),
+        (
+            lambda tensors, facts: tensors.update({"momentum.0.bias": torch.zeros(7)}),
+            "the momentum of 0.bias has",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_named(tmp_path, change, says):
+    run, net = Run(tmp_path, Settings(), resume=False), network()
+    run.save_checkpoint(3, net, sgd(net, 0.1, 0.0, lambda name: 1.0), {"clustered": 0})
+    tensors, facts = read_model_file(run.checkpoint)
+    change(tensors, facts)
+    write_model_file(run.checkpoint, tensors, facts)
+    with pytest.raises(FgsnError, match=rf"last\.safetensors is not a checkpoint of this run: .*{says}"):
+        resumed(tmp_path, clustered=int)
+
+
+def test_a_run_of_which_every_step_was_skipped_is_not_finished(tmp_path):
+    run = Run(tmp_path, Settings(), resume=False)
+    for step in (1, 2):
+        run.skip(step, {"loss": torch.tensor(torch.nan)}, [])
+    run.require_steps(3)
+    with pytest.raises(FgsnError, match="all 2 steps were skipped"):
+        run.require_steps(2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

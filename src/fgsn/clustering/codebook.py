@@ -10,6 +10,7 @@ from torch import Tensor
 from fgsn import ranks
 from fgsn.clustering.kmeans import kmeans, nearest
 from fgsn.clustering.whitening import Whitening
+from fgsn.errors import FgsnError
 
 CHUNK = 4096
 """Maximum number of features assigned at once."""
@@ -23,6 +24,10 @@ class Codebook:
     centroids: Float[Tensor, "clusters kept"]
     objective: tuple[float, ...] = ()
     """Sum of squared distances at each iteration of k-means."""
+
+    def __repr__(self) -> str:
+        """One line, without the numbers."""
+        return f"Codebook({self.clusters} centroids of {self.centroids.shape[1]} dimensions)"
 
     @classmethod
     def fit(
@@ -62,8 +67,15 @@ class Codebook:
     def assign(
         self, features: Float[Tensor, "samples dim"] | Float[np.ndarray, "samples dim"]
     ) -> Int64[np.ndarray, " samples"]:
-        """Cluster index of each feature, 0 to K - 1."""
-        return self.assign_tensor(torch.as_tensor(features)).cpu().numpy()
+        """Cluster index of each feature, 0 to K - 1.
+
+        Raises:
+            FgsnError: the features have another number of dimensions than the codebook, or values that are not finite.
+        """
+        features, dim = torch.as_tensor(features), len(self.whitening.mean)
+        if features.ndim != 2 or features.shape[1] != dim or not torch.isfinite(features).all():
+            raise FgsnError(f"features should be (N, {dim}) finite numbers, not of shape {tuple(features.shape)}")
+        return self.assign_tensor(features).cpu().numpy()
 
     def assign_tensor(self, features: Float[Tensor, "samples dim"]) -> Int64[Tensor, " samples"]:
         """Cluster index of each feature, on the features' device."""

@@ -1,5 +1,6 @@
 """What all settings share: the fields of every command, range checks, and conversion from and to YAML values."""
 
+import math
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,6 +12,10 @@ from fgsn.errors import UsageError, nearest
 
 Device = Literal["auto", "cpu", "cuda"]
 OnBadImage = Literal["skip", "stop"]
+
+LARGEST_SIDE = 32_768
+"""Pixels along a side of an image or window; more than this is a slip."""
+SIDES = ("short_side", "window", "crop")
 
 OLD_NAMES = {
     "SegmentSettings": {"windows": "tiling"},
@@ -45,6 +50,12 @@ class Settings:
     """Device to compute on; auto uses a GPU if there is one."""
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():  # comparisons with NaN are false, so no other check would find it
+            numbers = [one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, float)]
+            require(all(map(math.isfinite, numbers)), f"{flag(name)} must be a finite number, not {value}")
+        for name in SIDES:
+            side = getattr(self, name, None)
+            require(side is None or side <= LARGEST_SIDE, f"{flag(name)} must be at most {LARGEST_SIDE}, not {side}")
         require(0 <= self.seed < 2**31, f"--seed must be between 0 and 2**31 - 1, not {self.seed}")
 
     def as_dict(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from fgsn.data.dataset import MOVED_LIST, named_condition
 from fgsn.data.images import image_size, walk_images
 from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
-from fgsn.files import write_json, write_yaml
+from fgsn.files import FolderLock, write_json, write_yaml
 from fgsn.geometry.posed import join
 from fgsn.matching.pair import PairResult
 from fgsn.progress import say, tracked
@@ -83,6 +83,7 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
     writer = PairWriter(settings.out, sizes)
     found_map, found = _find_pairs(settings, sizes, failed)
     first = next(found, None)  # so that wrong input is reported before the folder belongs to these settings
+    _lock = FolderLock(settings.out).require()
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     writer.write(itertools.chain([] if first is None else [first], found))
     results = writer.results(sum(condition_of(name) == settings.reference for name in sizes)) | {"failed": failed}

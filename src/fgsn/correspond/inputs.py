@@ -22,7 +22,7 @@ def read_map(path: Path, sizes: Mapping[str, tuple[int, int]], condition: str = 
     Raises:
         FgsnError: the model is missing or damaged, none of its images is known, or image sizes differ.
     """
-    model = read_model(path)
+    model = read_model(path, all_key_points=True)
     if condition:
         model = replace(model, names=[n if n in sizes else f"{condition}/{n}" for n in model.names])
     require_sizes(model, sizes, str(path))

@@ -63,4 +63,6 @@ def model_of(model: Reconstruction, images: np.ndarray) -> Reconstruction:
         track_point=(np.cumsum(often) - 1)[model.track_point[kept]],
         track_image=number[model.track_image[kept]],
         track_pixels=model.track_pixels[kept],
+        key_points=None if model.key_points is None else [model.key_points[row] for row in images],
+        track_keypoint=None if model.track_keypoint is None else model.track_keypoint[kept],
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fgsn.errors import FgsnError
-from fgsn.files import read_yaml
+from fgsn.files import LOCK, read_yaml
 
 _ADDED = {"moved_pairs": 0}  # settings that earlier versions did not have, and the values that do what they did
 
@@ -31,10 +31,12 @@ def completed_results(
     if (root / "dataset.yaml").exists():
         description = read_yaml(root / "dataset.yaml")
         _refuse_other(root, description.get("made_with"), made_with, kind)
+        if not isinstance(description.get("results"), dict):
+            raise FgsnError(f"{root / 'dataset.yaml'} has no 'results'; delete it to make the {kind} again")
         return description["results"]
     if (root / "config.yaml").exists():
         _refuse_other(root, read_yaml(root / "config.yaml"), made_with, kind)
-    elif any(path.name not in spare for path in root.iterdir()):
+    elif any(path.name not in {*spare, LOCK} for path in root.iterdir()):
         raise FgsnError(f"{root} is not empty and does not contain a {kind}; give --out a new or empty folder")
     return None
 

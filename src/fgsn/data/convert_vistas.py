@@ -12,7 +12,7 @@ from fgsn.config import ConvertVistasSettings
 from fgsn.data.images import open_image, walk_images
 from fgsn.data.labelled.vistas import CONVERTED, LANE_MARKING_ID, SPLITS, VISTAS_CLASSES, vistas_labels
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, write_json, write_yaml
+from fgsn.files import FolderLock, atomic_write, write_json, write_yaml
 from fgsn.processes import processes
 from fgsn.progress import Meter
 
@@ -60,7 +60,7 @@ def convert_vistas(settings: ConvertVistasSettings) -> dict[str, Any]:
         names = [file.relative_to(labels).as_posix() for file in found]
         already += sum(name in done for name in names)
         jobs += [(labels / name, folder / name, settings.lane_markings) for name in names if name not in done]
-    failed = []
+    failed, _lock = [], FolderLock(out).require()
     with (
         processes(settings.workers) as run,
         Meter("convert-vistas", already + len(jobs), already, unit=" label maps") as meter,

@@ -5,8 +5,7 @@ orientation of every array, since MATLAB stores arrays column by column.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,9 +14,10 @@ import numpy as np
 
 from fgsn.data.find_image import MissingImageError, find_image
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, inside
-from fgsn.formats.hdf5 import stored_array
+from fgsn.files import inside
+from fgsn.formats.hdf5 import member, opened, stored_array, written
 
+KIND = "correspondence file (MATLAB v7.3, HDF5)"
 LONGEST_NAME = 4096
 GRID = 4
 """The spread of points is measured in GRID x GRID parts of an image."""
@@ -53,13 +53,13 @@ def read_correspondences(path: Path | str, images: Path | str | None = None) -> 
     """
     path = Path(path)
     images = path.parent.parent / "images" if images is None else Path(images)
-    with _open_file(path) as file:
+    with opened(path, KIND) as file:
         names = _name(file, "im_i_path"), _name(file, "im_j_path")
         points_ref, points_tgt = _points(file, "pt_i"), _points(file, "pt_j")
         count = len(points_ref)
         if len(points_tgt) != count:
             raise FgsnError(f"pt_i has {count} points but pt_j has {len(points_tgt)}; they must be pairs")
-        weights = np.exp(-_distances(file, count)) if "dist_from_center" in file else np.ones(count)
+        weights = np.exp(-_distances(file, count)) if member(file, "dist_from_center") is not None else np.ones(count)
         reference, target = (find_image(images, name) for name in names)
         if reference == target and names[0] != names[1]:
             raise MissingImageError(f"'{names[0]}' and '{names[1]}' both resolve to {target}; one of them is missing")
@@ -72,7 +72,7 @@ def stored_paths(path: Path | str) -> tuple[str, str]:
     Raises:
         FgsnError: the file is missing, broken or not of this format.
     """
-    with _open_file(Path(path)) as file:
+    with opened(path, KIND) as file:
         return _name(file, "im_i_path"), _name(file, "im_j_path")
 
 
@@ -153,19 +153,16 @@ def write_correspondences(
         inside(path.parent, name)
         if _breaks_lines(name):
             raise FgsnError(f"{path}: the image path {name!r} contains control characters")
-    with atomic_write(path) as aside:
-        with h5py.File(aside, "w", userblock_size=512, libver="earliest") as file:
-            for key, name in (("im_i_path", reference), ("im_j_path", target)):
-                codes = np.frombuffer(name.encode("utf-16-le"), np.uint16)
-                stored = file.create_dataset(key, data=codes[:, None], track_times=False)
-                stored.attrs["MATLAB_class"] = np.bytes_("char")
-                stored.attrs["MATLAB_int_decode"] = np.int32(2)
-            arrays = {"pt_i": points_ref, "pt_j": points_tgt, "dist_from_center": distances[None]}
-            for key, values in arrays.items():
-                stored = file.create_dataset(key, data=values, track_times=False)
-                stored.attrs["MATLAB_class"] = np.bytes_("double")
-        with aside.open("r+b") as raw:
-            raw.write(_matlab_header())
+    with written(path, _matlab_header()) as file:
+        for key, name in (("im_i_path", reference), ("im_j_path", target)):
+            codes = np.frombuffer(name.encode("utf-16-le"), np.uint16)
+            stored = file.create_dataset(key, data=codes[:, None], track_times=False)
+            stored.attrs["MATLAB_class"] = np.bytes_("char")
+            stored.attrs["MATLAB_int_decode"] = np.int32(2)
+        arrays = {"pt_i": points_ref, "pt_j": points_tgt, "dist_from_center": distances[None]}
+        for key, values in arrays.items():
+            stored = file.create_dataset(key, data=values, track_times=False)
+            stored.attrs["MATLAB_class"] = np.bytes_("double")
 
 
 def centre_distance(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -184,24 +181,6 @@ def _matlab_header() -> bytes:
     """The header that MATLAB requires before HDF5; a fixed date, so that equal content gives equal bytes."""
     text = "MATLAB 7.3 MAT-file, Platform: fgsn, Created on: Thu Jan  1 00:00:00 1970 HDF5 schema 1.00 ."
     return text.encode().ljust(116) + bytes(8) + b"\x00\x02IM"
-
-
-@contextmanager
-def _open_file(path: Path) -> Iterator[h5py.File]:
-    """Open a file for reading; every error in the body becomes one line with the name of the file."""
-    try:
-        # Without locking: locks fail on many network file systems, and our own files are written atomically.
-        with h5py.File(path, "r", locking=False) as file:
-            yield file
-    except MissingImageError as error:
-        raise MissingImageError(f"{path}: {error}") from None
-    except FgsnError as error:
-        raise FgsnError(f"{path}: {error}") from None
-    except FileNotFoundError:
-        raise FgsnError(f"{path} does not exist") from None
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise FgsnError(f"{path} is not a readable correspondence file (MATLAB v7.3, HDF5): {why}") from None
 
 
 def _name(file: h5py.File, key: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from fgsn.data.correspondences import read_correspondences
 from fgsn.errors import FgsnError
 from fgsn.files import inside, is_file, read_json, read_lines, read_yaml
-from fgsn.formats.hdf5 import stored_array
+from fgsn.formats.hdf5 import member, opened, stored_array
 
 Split = Literal["train", "validation", "all"]
 
@@ -126,19 +126,13 @@ class Dataset:
         path, name = self.root / REFERENCE_POINTS, self.name(image)
         if not path.is_file():
             raise self._unprepared(REFERENCE_POINTS)
-        try:
-            with h5py.File(path, "r", locking=False) as file:
-                if not isinstance(file.get(name), h5py.Dataset):
-                    raise FgsnError(f"no key points for '{name}': it is not a reference image of a training pair")
-                points = stored_array(file, name).astype(np.float64)
-                if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-                    raise ValueError(f"the key points of '{name}' are not finite (M, 2) numbers")
-                return points
-        except FgsnError as error:
-            raise FgsnError(f"{path}: {error}") from None
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-            why = " ".join(str(error).split())
-            raise FgsnError(f"{path} cannot be read ({why}); run fgsn prepare {self.root} again") from None
+        with opened(path, "file of key points", f"run fgsn prepare {self.root} again") as file:
+            if not isinstance(member(file, name), h5py.Dataset):
+                raise FgsnError(f"no key points for '{name}': it is not a reference image of a training pair")
+            points = stored_array(file, name).astype(np.float64)
+            if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+                raise FgsnError(f"the key points of '{name}' are not finite (M, 2) numbers")
+            return points
 
     def name(self, image: Path | str) -> str:
         """The name of an image of this data set: its path relative to images/.

@@ -6,7 +6,7 @@ file.
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,27 +14,32 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fgsn.config.base import OnBadImage
+from fgsn.data.resize import check_resized
 from fgsn.errors import FgsnError
 from fgsn.files import inside, is_file, read_lines
 from fgsn.progress import say
 
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+"""Pillow's names of the formats that are read, whatever a file is called; some others run programs (PostScript)."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 @contextmanager
-def open_image(path: Path | str, formats: list[str] | None = None) -> Iterator[Image.Image]:
+def open_image(path: Path | str, formats: Sequence[str] = FORMATS) -> Iterator[Image.Image]:
     """Open an image file with Pillow; every way in which it can be broken becomes a one-line error.
 
     Args:
         path: the file.
-        formats: Pillow's names of the accepted formats; None accepts all.
+        formats: Pillow's names of the accepted formats.
 
     Raises:
         FgsnError: the file is missing, not an image, truncated, broken or far too large.
     """
+    if Path(path).exists() and not Path(path).is_file():  # reading a pipe would wait forever
+        raise FgsnError(f"image {path} is not a file")
     try:
         with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-            image = Image.open(path, formats=formats)
+            image = Image.open(path, formats=list(formats))
         with image:
             yield image
     except FgsnError:
@@ -62,19 +67,27 @@ def skip_bad_image(on_bad_image: OnBadImage) -> Iterator[None]:
         say(f"{error}; left out")
 
 
-def read_image(path: Path | str) -> np.ndarray:
+def read_image(path: Path | str, short_side: int = 0) -> np.ndarray:
     """Read an image as 8-bit RGB.
 
     Grey and palette images become RGB, an alpha channel is dropped, 16 bits are scaled to 8 over their full range, and
     an animation gives its first frame.
 
+    Args:
+        path: the file.
+        short_side: what the shorter side will be resized to later (see `fgsn.data.resize.resized`); 0: nothing.
+
     Returns:
         (H, W, 3) uint8, a new array.
 
     Raises:
-        FgsnError: the image is missing, broken, cut off, far too large, or has floating-point pixels.
+        FgsnError: the image is missing, broken, cut off, far too large, now or resized, or has floating-point pixels.
     """
     with open_image(path) as image:
+        try:
+            check_resized((image.height, image.width), short_side)
+        except FgsnError as error:
+            raise FgsnError(f"image {path} is too large: {error}") from None
         if image.mode == "F":
             raise FgsnError(f"image {path} has floating-point pixels; save it with 8 or 16 bits")
         if image.mode.startswith("I"):

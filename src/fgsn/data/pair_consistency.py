@@ -38,8 +38,11 @@ def prediction_errors(
     rows = np.take_along_axis(rows, order, axis=1)[:, :near]
     offset = points_ref[rows] - points_ref[:, None]
     design = np.concatenate([offset, np.ones((count, near, 1))], axis=2)
-    fit, residuals = fit_affine(design, points_tgt[rows], 1e-6 * np.eye(3) * near, _robust_weights)
-    return np.linalg.norm(points_tgt - fit[:, 2], axis=1), np.median(residuals, axis=1)
+    # Where neighbours lie on a line, the damping selects the smallest change of the displacement along it; it must not
+    # pull the displacement itself, or points far from the origin would disagree.
+    shift = points_tgt - points_ref
+    fit, residuals = fit_affine(design, shift[rows], np.diag([1e-6, 1e-6, 0.0]) * near, _robust_weights)
+    return np.linalg.norm(shift - fit[:, 2], axis=1), np.median(residuals, axis=1)
 
 
 def outlier_mask(

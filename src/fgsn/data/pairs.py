@@ -113,7 +113,7 @@ def _crop(
     Returns:
         Its pixels, all points in its pixels, the window's corner in the resized image, and the zoom.
     """
-    original = read_image(image)
+    original = read_image(image, short_side)
     pixels = resized(original, short_side)
     points = scaled_points(points, original.shape, pixels.shape)
     size = np.array(pixels.shape[1::-1])

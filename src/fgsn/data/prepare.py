@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import h5py
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
@@ -27,7 +26,8 @@ from fgsn.data.dataset import (
 )
 from fgsn.data.pair_files import PairFile, read_pair_files
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, natural_order, write_json, write_text, write_yaml
+from fgsn.files import FolderLock, natural_order, write_json, write_text, write_yaml
+from fgsn.formats.hdf5 import written
 from fgsn.progress import say, tracked
 
 
@@ -74,6 +74,7 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
     moved = moved_for_training(moved, training, validation, place_of)
     training += moved
 
+    _lock = FolderLock(dataset.root).require()
     # Without a training list while the lists change, an interrupted run leaves a data set that is not prepared.
     (dataset.root / TRAIN_LIST).unlink(missing_ok=True)
     key_points = write_reference_points(dataset, training)
@@ -207,10 +208,7 @@ def write_reference_points(dataset: Dataset, training: Iterable[PairFile]) -> in
     for pair in training:
         files[pair.reference].append(pair.file)
     total = 0
-    with (
-        atomic_write(dataset.root / REFERENCE_POINTS) as aside,
-        h5py.File(aside, "w", libver="earliest") as output,
-    ):
+    with written(dataset.root / REFERENCE_POINTS) as output:
         for image in tracked(sorted(files), "collecting key points", len(files), unit=" images"):
             # Read again instead of kept: the points of a large data set do not fit into memory.
             every = [

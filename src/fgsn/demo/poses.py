@@ -11,8 +11,7 @@ from fgsn.data.correspondences import stored_paths
 from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.evaluation.score_poses import score_poses
-from fgsn.files import write_text
-from fgsn.formats.lists import numbered_lines
+from fgsn.files import numbered_lines, write_text
 from fgsn.formats.poses import read_results, write_results
 from fgsn.localization.localize import localize
 from fgsn.progress import say

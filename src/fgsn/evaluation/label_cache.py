@@ -3,32 +3,35 @@
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError
-from fgsn.files import FolderLock, read_json, write_json
+from fgsn.files import FolderLock
 from fgsn.inference.label_maps import read_label_map
-from fgsn.inference.model import Model, fingerprint
+from fgsn.inference.model import Model
+from fgsn.inference.origin import is_fresh, origin_of, other_origin, record_origin, recorded_origin
 from fgsn.inference.segment import segment_images
 from fgsn.inference.segmenter import Segmenter
 
-FINGERPRINT = "made_from.json"
+COMMAND = "evaluate"
+"""Recorded in folders whose label maps an evaluation of another model may replace."""
 
 
 class LabelCache:
     """The label maps below `out`/labels.
 
-    The folder records the model and the data set that it was made from. Label maps of others, and label maps older than
-    their image, are computed again. A folder without that record, or one that another process works in, is refused.
+    The folder records what its label maps were made from. Those that an evaluation of another model left, and those
+    that do not belong to their image, are computed again. Label maps of another model that `fgsn segment` made, or of
+    unknown origin, are refused, as is a folder that another process works in.
     """
 
     def __init__(self, out: Path, model_path: Path, dataset: Dataset) -> None:
-        self.out, self.dataset = out, dataset
+        self.out, self.model_path, self.dataset = out, model_path, dataset
         self.folder = out / "labels"
         self.clusters = 0
-        self._fingerprint = {"model": fingerprint(model_path), "data": str(dataset.root.resolve())}
 
     def fill(self, model: Model, images: Iterable[Path]) -> dict[Path, str]:
         """Segment the images without a label map.
@@ -40,20 +43,15 @@ class LabelCache:
             FgsnError: another process works in the folder, or its label maps are of unknown origin.
         """
         self.clusters = model.clusters
-        self._lock = FolderLock(self.out)  # held while labels are read and metrics written
-        if not self._lock.lock_exclusively():
-            raise FgsnError(f"another fgsn is writing to {self.out}: wait for it, or choose another --out")
-        self._check_origin()
+        self._lock = FolderLock(self.out).require()  # held while labels are read and metrics written
+        segmenter = Segmenter(model, "float32")
+        self._check_origin(origin_of(segmenter, self.model_path))
         names = {image: self.dataset.name(image) for image in images}
-        for image in names:
-            stored = self.path(image)
-            if stored.exists() and stored.stat().st_mtime_ns < image.stat().st_mtime_ns:
-                stored.unlink()
-        reasons = segment_images(Segmenter(model, "float32"), list(names.items()), self.out, {"labels"})["failed"]
+        reasons = segment_images(segmenter, list(names.items()), self.out, {"labels"})["failed"]
         return {
             image: next((reason for reason in reasons if str(image) in reason), f"{image} could not be segmented")
             for image in names
-            if not self.path(image).exists()
+            if not is_fresh(self.path(image), image)
         }
 
     def path(self, image: Path) -> Path:
@@ -76,12 +74,10 @@ class LabelCache:
             )
         return labels
 
-    def _check_origin(self) -> None:
-        known = self.folder / FINGERPRINT
-        if known.exists():
-            if read_json(known) == self._fingerprint:
-                return
-            shutil.rmtree(self.folder)
-        elif self.folder.exists() and any(self.folder.iterdir()):
-            raise FgsnError(f"{self.folder} contains label maps of unknown origin; choose another --out, or delete it")
-        write_json(known, self._fingerprint)
+    def _check_origin(self, made_from: dict[str, Any]) -> None:
+        if other := other_origin(self.out, made_from):
+            if recorded_origin(self.out).get("command") != COMMAND:
+                raise FgsnError(f"{self.out} contains {other}: choose another --out, or delete {self.folder}")
+            shutil.rmtree(self.folder, ignore_errors=True)
+        if other or not recorded_origin(self.out):
+            record_origin(self.out, made_from, command=COMMAND)

@@ -15,7 +15,8 @@ from torch.nn import functional
 from fgsn.data.images import read_image
 from fgsn.data.resize import resized_shape
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, inside
+from fgsn.files import inside
+from fgsn.formats.hdf5 import member, opened, stored_array, written
 from fgsn.formats.hloc import image_names
 from fgsn.inference.label_lookup import labels_at
 from fgsn.inference.model import Model
@@ -41,12 +42,14 @@ def write_hloc_features(model: Model, images: Path, keypoints: Path, out: Path) 
     if keypoints.resolve() == out.resolve():
         raise FgsnError(f"{out} would replace the input keypoints; choose another --out")
     points = 0
-    with _opened(keypoints) as given, atomic_write(out) as aside, h5py.File(aside, "w") as file:
+    with opened(keypoints) as given:
         names = image_names(given)
-        if not names:
-            raise FgsnError(f"{keypoints} contains no image with keypoints; is it a features.h5 of hloc?")
+    if not names:
+        raise FgsnError(f"{keypoints} contains no image with keypoints; is it a features.h5 of hloc?")
+    with written(out) as file:
         for name in tracked(names, "hloc", len(names)):
-            pixels, scores = _keypoints(given, name)
+            with opened(keypoints) as given:
+                pixels, scores = _keypoints(given, name)
             image = read_image(inside(images, name))
             group = file.create_group(name)
             group["keypoints"] = pixels.astype(np.float32)
@@ -74,20 +77,8 @@ def features_at(
 
 
 def _keypoints(file: h5py.File, name: str) -> tuple[NDArray[np.float64], NDArray[Any] | None]:
-    try:
-        pixels = np.asarray(file[f"{name}/keypoints"][()])[:, :2].astype(np.float64)  # type: ignore[index]
-        scores = np.asarray(file[f"{name}/scores"][()]) if f"{name}/scores" in file else None  # type: ignore[index]
-        if pixels.shape[1:] != (2,) or not np.isfinite(pixels).all():
-            raise ValueError
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError):
-        raise FgsnError(f"{file.filename}: the keypoints of '{name}' cannot be read") from None
-    return pixels, scores
-
-
-def _opened(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r", locking=False)
-    except FileNotFoundError:
-        raise FgsnError(f"{path} does not exist") from None
-    except (OSError, RuntimeError) as error:
-        raise FgsnError(f"{path} is not an HDF5 file: {' '.join(str(error).split())}") from None
+    pixels = stored_array(file, f"{name}/keypoints")
+    if pixels.ndim != 2 or pixels.shape[1] < 2 or not np.isfinite(pixels[:, :2]).all():
+        raise FgsnError(f"the keypoints of '{name}' are not finite (N, 2) numbers")
+    scored = member(file, f"{name}/scores") is not None
+    return pixels[:, :2].astype(np.float64), stored_array(file, f"{name}/scores") if scored else None

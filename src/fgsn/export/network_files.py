@@ -1,5 +1,6 @@
 """Export the network from image to label map: ONNX, or a torch.export program."""
 
+import io
 import json
 import logging
 import time
@@ -48,9 +49,11 @@ def write_networks(model: Model, settings: ExportSettings) -> dict[str, Any]:
     results: dict[str, Any] = {}
     if "torch" in settings.format:
         path = settings.out / "model.pt2"
-        with atomic_write(path) as aside, warnings.catch_warnings(action="ignore"):
-            torch.export.save(program, aside.with_suffix(".pt2"))
-            aside.with_suffix(".pt2").replace(aside)
+        content = io.BytesIO()  # torch's own writer ends the process on a full disk
+        with warnings.catch_warnings(action="ignore"):
+            torch.export.save(program, content)
+        with atomic_write(path) as aside:
+            aside.write_bytes(content.getbuffer())
         results["torch"] = {"file": str(path)}
     if "onnx" in settings.format:
         path = settings.out / "model.onnx"

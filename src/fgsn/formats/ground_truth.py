@@ -21,12 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError
-from fgsn.files import read_text
+from fgsn.files import numbered_lines, read_text
 from fgsn.formats.lists import (
     CMU_NAME,
     UNIT_TOLERANCE,
     list_files,
-    numbered_lines,
     numbers_after_name,
     pose_numbers,
     poses_of,

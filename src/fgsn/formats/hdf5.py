@@ -1,6 +1,7 @@
-"""Arrays of HDF5 files of unknown origin: numbers only, stored in the file itself, of a plausible size."""
+"""HDF5 files of unknown origin: numbers only, stored in the file itself, of a plausible size; and atomic writing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,34 +9,102 @@ import h5py
 import numpy as np
 
 from fgsn.errors import FgsnError
+from fgsn.files import atomic_write
 
 MOST_VALUES = 50_000_000
 BEST_COMPRESSION = 1100
 """Largest ratio of an array's bytes to its stored bytes; deflate reaches 1032."""
-H5PY_ERRORS = (OSError, KeyError, RuntimeError, TypeError, AttributeError, ValueError)
+LARGEST_CHUNK = 1 << 24
+"""Bytes of a chunk of an array that is smaller: a whole chunk is read for a single number."""
+_H5PY_ERRORS = (OSError, KeyError, RuntimeError, TypeError, AttributeError, ValueError, MemoryError)
 """What h5py raises over damaged files."""
+_HARMLESS_FILTERS = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_NBIT}
+"""Filters that change the size of a chunk little."""
 _SMALL = 1_000_000
+
+
+@contextmanager
+def opened(path: Path | str, kind: str = "HDF5 file", advice: str = "") -> Iterator[h5py.File]:
+    """Open a file for reading; every error in the body becomes one line that names the file.
+
+    Args:
+        path: the file.
+        kind: what it should be, for messages.
+        advice: what to do if it is not.
+
+    Raises:
+        FgsnError: the file is missing or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FgsnError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
+    try:
+        # Without locking: locks fail on many network file systems, and our own files are written atomically.
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except FgsnError as error:
+        raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    except _H5PY_ERRORS as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise FgsnError(f"{path} is not a readable {kind}, or is damaged: {why}{advice and f'; {advice}'}") from None
+
+
+@contextmanager
+def written(path: Path | str, header: bytes = b"") -> Iterator[h5py.File]:
+    """Open a new file for writing, atomically; equal content gives equal bytes.
+
+    Args:
+        path: the file.
+        header: up to 512 bytes before the HDF5 content.
+
+    Raises:
+        FgsnError: it cannot be written.
+    """
+    with atomic_write(path) as aside:
+        try:
+            with h5py.File(aside, "w", libver="earliest", userblock_size=512 if header else None) as file:
+                yield file
+            if header:
+                with aside.open("r+b") as raw:
+                    raw.write(header)
+        except RuntimeError as error:  # h5py's form of a full disk
+            raise FgsnError(f"cannot write {path}: {' '.join(str(error).split())}") from None
+
+
+def member(file: h5py.File, key: str) -> h5py.Group | h5py.Dataset | None:
+    """The group or array stored under `key`, a path of names; None if there is none.
+
+    Raises:
+        FgsnError: it is a link, which would make one file read another.
+    """
+    stored: Any = file
+    for part in key.split("/"):
+        if part in ("", "."):
+            continue
+        link = stored.get(part, getlink=True) if isinstance(stored, h5py.Group) else None
+        if link is None:
+            return None
+        if not isinstance(link, h5py.HardLink):
+            raise FgsnError(f"{key} is a link; links are not followed")
+        stored = stored[part]
+    return stored
 
 
 def stored_array(file: h5py.File, key: str, most: int = MOST_VALUES) -> np.ndarray[Any, Any]:
     """The numbers stored under `key`; an empty MATLAB array is returned with size 0.
 
     Args:
-        file: the file.
+        file: the file, from `opened`.
         key: path of the array in the file.
         most: largest number of values; a larger array is not read.
 
     Raises:
         FgsnError: it is missing, is not an array of numbers, is stored in another file, or claims to be larger than the
-            file allows; the message names the key, not the file. `H5PY_ERRORS` are left to the caller.
+            file allows; the message names the key, not the file.
     """
-    stored: Any = file
-    for part in key.split("/"):
-        link = stored.get(part, getlink=True) if isinstance(stored, h5py.Group) else None
-        if link is None:
-            raise FgsnError(f"{key} is missing (the file contains {', '.join(map(repr, file)) or 'nothing'})")
-        # Links and external storage would make one file read another.
-        stored = stored[part] if isinstance(link, h5py.HardLink) else None
+    stored = member(file, key)
+    if stored is None:
+        raise FgsnError(f"{key} is missing (the file contains {', '.join(map(repr, file)) or 'nothing'})")
     if not isinstance(stored, h5py.Dataset):
         raise FgsnError(f"{key} is not an array")
     if stored.external or stored.is_virtual:
@@ -46,9 +115,16 @@ def stored_array(file: h5py.File, key: str, most: int = MOST_VALUES) -> np.ndarr
         return np.empty(0, stored.dtype)
     if stored.size is None or stored.size > most:
         raise FgsnError(f"{key} has shape {stored.shape}, more than the limit of {most} values")
+    layout = stored.id.get_create_plist()
+    filters = [layout.get_filter(number)[0] for number in range(layout.get_nfilters())]
+    if len([one for one in filters if one not in _HARMLESS_FILTERS]) > 1:
+        raise FgsnError(f"{key} is compressed more than once; refused")
     size = stored.id.get_storage_size()
     if stored.nbytes > max(_SMALL, size * BEST_COMPRESSION):
         raise FgsnError(f"{key} has shape {stored.shape}, but the file contains only {size} bytes of it; it is damaged")
+    chunk = int(np.prod(stored.chunks or (), dtype=np.float64)) * stored.dtype.itemsize
+    if chunk > max(LARGEST_CHUNK, stored.nbytes):
+        raise FgsnError(f"{key} has {stored.nbytes} bytes in chunks of {chunk}; refused")
     return stored[()]
 
 
@@ -71,10 +147,7 @@ def stamped_arrays(
     """
     if not Path(path).exists():
         return None
-    try:
-        with h5py.File(path) as file:
-            if group not in file or (stamp is not None and file.attrs.get("stamp") != stamp):
-                return None
-            return [stored_array(file, f"{group}/{key}") for key in keys]
-    except H5PY_ERRORS as error:
-        raise FgsnError(str(error)) from None
+    with opened(path) as file:
+        if (stamp is not None and file.attrs.get("stamp") != stamp) or member(file, group) is None:
+            return None
+        return [stored_array(file, f"{group}/{key}") for key in keys]

@@ -3,8 +3,7 @@
 hloc's key points have pixel centres at integers, as everywhere in fgsn.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError, NoMatchesError
-from fgsn.formats.hdf5 import stored_array
-from fgsn.formats.lists import numbered_lines, shortened
+from fgsn.files import numbered_lines
+from fgsn.formats.hdf5 import member, opened, stored_array
+from fgsn.formats.lists import shortened
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -46,7 +46,7 @@ def find_hloc_files(folder: Path, queries: Sequence[str]) -> HlocFiles:
         raise FgsnError(f"{folder} is not a folder; --hloc requires the folder with hloc's outputs")
     known = set(queries)
     pairs = _one(folder, "pairs", "list of pairs 'query database' of these queries", lambda path: _begins(path, known))
-    found = _pairs(pairs, known)
+    found = [(query, name) for query, names in read_pairs(pairs).items() if query in known for name in names]
     if not found:
         raise FgsnError(f"{pairs} has no pairs of the query '{queries[0]}'")
     query, database = found[0]
@@ -88,7 +88,7 @@ def read_key_points(path: Path, name: str) -> Floats:
         FgsnError: the file is missing or damaged, or they are not finite points.
     """
     what = f"key points of '{name}'"
-    with opened(path, what) as file:
+    with opened(path) as file:
         values = _array(file, f"{name}/keypoints", what)
     if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "fiu":
         raise FgsnError(f"{path}: the {what} should be (N, 2), not {values.shape}")
@@ -118,17 +118,18 @@ def read_pair_matches(
         FgsnError: the file is missing or damaged, or the matches do not fit the number of key points.
     """
     what = f"matches of '{query}' with '{database}'"
-    with opened(path, what) as file:
-        key, reverse = next(((key, turned) for key, turned in _pair_keys(query, database) if key in file), ("", False))
-        if not key:
+    with opened(path) as file:
+        known = [(key, turned) for key, turned in _pair_keys(query, database) if member(file, key) is not None]
+        if not known:
             raise NoMatchesError(f"{path} has no {what}")
+        key, reverse = known[0]
         partner = _array(file, f"{key}/matches0", what).ravel()
-        scored = f"{key}/matching_scores0" in file
+        scored = member(file, f"{key}/matching_scores0") is not None
         scores = _array(file, f"{key}/matching_scores0", what).ravel() if scored else np.ones(len(partner))
     first, second = (in_database, in_query) if reverse else (in_query, in_database)
-    if scores.dtype.kind not in "fiu" or partner.dtype.kind not in "iu" or not len(partner) == len(scores) == first:
+    if partner.dtype.kind not in "iu" or len(partner) != len(scores) or len(partner) > first:
         raise FgsnError(f"{path}: the {what} are {len(partner)} for {first} key points: not of these features")
-    partner = partner.astype(np.int64)
+    partner = partner.astype(np.int64)  # may end at the last matched key point, as from LoFTR
     if len(partner) and not -1 <= partner.min() <= partner.max() < second:
         raise FgsnError(f"{path}: the {what} name a key point that is not there: not of these features")
     matched = np.nonzero(partner >= 0)[0]
@@ -139,36 +140,13 @@ def read_pair_matches(
 def image_names(file: h5py.File) -> list[str]:
     """Names of the images that a features.h5 has key points of, sorted."""
     names: list[str] = []
-    file.visititems(lambda name, item: names.append(item.parent.name[1:]) if name.endswith("/keypoints") else None)
+    ending = "/keypoints"
+    file.visititems(lambda name, _: names.append(name.removesuffix(ending)) if name.endswith(ending) else None)
     return sorted(names)
 
 
-@contextmanager
-def opened(path: Path, what: str = "") -> Iterator[h5py.File]:
-    """Open an HDF5 file; whatever h5py raises while it is read becomes one line that names the file and `what`.
-
-    Raises:
-        FgsnError: the file is missing or damaged.
-    """
-    if not path.is_file():
-        raise FgsnError(f"{path} does not exist or is not a file")
-    try:
-        file = h5py.File(path, "r")
-    except OSError:
-        raise FgsnError(f"{path} is not an HDF5 file, or it is damaged") from None
-    try:
-        with file:
-            yield file
-    except NoMatchesError:
-        raise
-    except FgsnError as error:
-        raise FgsnError(f"{path}: the {what} cannot be read: {error}") from None
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, AttributeError):
-        raise FgsnError(f"{path} is damaged: the {what} cannot be read") from None
-
-
 def _array(file: h5py.File, key: str, what: str) -> NDArray[Any]:
-    if not isinstance(file.get(key), h5py.Dataset):
+    if not isinstance(member(file, key), h5py.Dataset):
         raise NoMatchesError(f"{file.filename} has no {what}")
     return stored_array(file, key)
 
@@ -198,12 +176,6 @@ def _one(folder: Path, kind: str, what: str, rank: Callable[[Path], int | None])
     return found[0]
 
 
-def _pairs(path: Path, known: set[str]) -> list[tuple[str, str]]:
-    """The pairs of a list whose first image is a query."""
-    lines = (line.split() for _, line in numbered_lines(path))
-    return [(names[0], names[1]) for names in lines if len(names) == 2 and names[0] in known]
-
-
 def _begins(path: Path, known: set[str]) -> int | None:
     """0 for a list whose first pair is one of a query."""
     try:
@@ -216,7 +188,8 @@ def _begins(path: Path, known: set[str]) -> int | None:
 def _first_in(path: Path, candidates: Sequence[Sequence[str]]) -> int | None:
     """The first candidate that the file contains under any of its keys; some images or pairs may be missing."""
     try:
-        with h5py.File(path, "r") as file:
-            return next((number for number, keys in enumerate(candidates) if any(key in file for key in keys)), None)
-    except OSError:
+        with opened(path) as file:
+            found = (any(member(file, key) is not None for key in keys) for keys in candidates)
+            return next((number for number, there in enumerate(found) if there), None)
+    except FgsnError:
         return None

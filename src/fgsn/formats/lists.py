@@ -1,7 +1,7 @@
 """Lists with one image per line and numbers after its name: the common base of queries, priors, poses and results."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError
-from fgsn.files import read_text
+from fgsn.files import numbered_lines
 from fgsn.geometry.pose import Pose
 
 Value = TypeVar("Value")
@@ -33,17 +33,6 @@ def list_files(path: Path | str) -> list[Path]:
     if not files:
         raise FgsnError(f"{path} contains no .txt files")
     return files
-
-
-def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:
-    """The lines that are neither blank nor a comment (#), with their numbers from 1.
-
-    Raises:
-        FgsnError: the file is missing or is not text.
-    """
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield number, line.strip()
 
 
 def read_list(

@@ -22,6 +22,8 @@ PARAMETER_COUNTS = {
     "RAD_TAN_THIN_PRISM_FISHEYE": 16, "SIMPLE_DIVISION": 4, "DIVISION": 5, "SIMPLE_FISHEYE": 3, "FISHEYE": 4, "EUCM": 6,
 }  # fmt: skip
 """COLMAP's camera models in the order of their identifiers, with their numbers of parameters."""
+LARGEST_SIDE = 1 << 20
+"""Pixels along a side of an image; more than this is a damaged file."""
 _ONE_FOCAL_LENGTH = {"SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE",
                      "SIMPLE_DIVISION", "SIMPLE_FISHEYE"}  # fmt: skip
 
@@ -60,7 +62,8 @@ class Camera:
         if len(values) != PARAMETER_COUNTS[model]:
             raise FgsnError(f"camera model {model} has {PARAMETER_COUNTS[model]} parameters, not {len(values)}")
         fx, fy, cx, cy, *distortion = values[:1] + values if model in _ONE_FOCAL_LENGTH else values
-        if not (width > 0 and height > 0 and fx > 0 and fy > 0 and np.isfinite(values).all()):
+        sides = 0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE
+        if not (sides and fx > 0 and fy > 0 and np.isfinite(values).all()):
             raise FgsnError(f"invalid camera: {width} x {height} pixels with parameters {values}")
         return cls(width, height, fx, fy, cx - 0.5, cy - 0.5, model, tuple(distortion))
 

@@ -4,19 +4,23 @@ Tracks are stored as flat arrays with one row per observation: image `track_imag
 at `track_pixels[n]`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fgsn.errors import FgsnError
+from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.files import write_text
-from fgsn.geometry.colmap_files import ModelFiles, read_binary, read_text_model
+from fgsn.geometry.colmap_files import ModelFiles, read_binary, read_frames, read_text_model
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import PosedImages
+from fgsn.progress import say
 
 Rows = NDArray[np.int64]
+LARGEST_MEDIAN_ERROR = 8.0
+"""Median reprojection error in pixels above which a model is reported; those of COLMAP are about 1."""
+_SAMPLES = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +37,10 @@ class Reconstruction(PosedImages):
     """(T,) row of `names`."""
     track_pixels: NDArray[np.float64]
     """(T, 2) x, y with pixel centres at integers."""
+    key_points: list[NDArray[np.float64]] | None = field(default=None, kw_only=True)
+    """All key points (P, 2) of the N images, also those that observe no point; None: only observations are known."""
+    track_keypoint: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    """(T,) row among the key points of its image; None without `key_points`."""
 
     def errors(self) -> NDArray[np.float64]:
         """Reprojection error (T,) of every observation, in pixels; NaN behind the camera."""
@@ -59,13 +67,17 @@ def write_model(folder: Path, model: Reconstruction) -> None:
     quaternions = model.camera_from_world.quaternion
     for image, name in enumerate(model.names):
         mine = order[bounds[image] : bounds[image + 1]]
+        pixels, observed = model.track_pixels[mine], model.track_point[mine] + 1
         row_in_image[mine] = np.arange(len(mine))
+        if model.key_points is not None and model.track_keypoint is not None:  # keep their numbers, as in features.h5
+            pixels, row_in_image[mine] = model.key_points[image], model.track_keypoint[mine]
+            observed = np.full(len(pixels), -1)
+            observed[model.track_keypoint[mine]] = model.track_point[mine] + 1
         pose = " ".join(_number(value) for value in (*quaternions[image], *model.camera_from_world.translation[image]))
         images.append(f"{image + 1} {pose} {model.camera_of[image] + 1} {name}")
         images.append(
             " ".join(
-                f"{_number(x + 0.5)} {_number(y + 0.5)} {point + 1}"
-                for (x, y), point in zip(model.track_pixels[mine], model.track_point[mine], strict=True)
+                f"{_number(x + 0.5)} {_number(y + 0.5)} {point}" for (x, y), point in zip(pixels, observed, strict=True)
             )
         )
     write_text(folder / "images.txt", "\n".join(images) + "\n")
@@ -83,15 +95,16 @@ def write_model(folder: Path, model: Reconstruction) -> None:
     write_text(folder / "points3D.txt", "\n".join(lines) + "\n")
 
 
-def read_model(folder: Path, points_needed: bool = True) -> Reconstruction:
-    """Read a COLMAP model, binary if present, else text; keypoints without a map point are dropped.
+def read_model(folder: Path, points_needed: bool = True, all_key_points: bool = False) -> Reconstruction:
+    """Read a COLMAP model, binary if present, else text; observations are sorted by point.
 
-    Observations are sorted by point. `rigs` and `frames` of newer models are not read: the images' own poses contain
-    the same information.
+    Where the model has `rigs` and `frames` (COLMAP 3.12 and later), poses are taken from them, as COLMAP does. A model
+    whose points do not reproject onto its own observations is reported on stderr.
 
     Args:
         folder: the folder of cameras, images and points3D.
         points_needed: reject a model without points.
+        all_key_points: keep the key points without a map point, which `write_model` then writes.
 
     Raises:
         FgsnError: the model is missing, damaged or empty, or its files do not belong together.
@@ -99,14 +112,55 @@ def read_model(folder: Path, points_needed: bool = True) -> Reconstruction:
     folder = Path(folder)
     for kind, read in (("bin", read_binary), ("txt", read_text_model)):
         if (folder / f"cameras.{kind}").is_file():
-            return _assemble(folder, kind, read(folder), points_needed)
+            model = _assemble(folder, kind, read(folder), points_needed, all_key_points)
+            _warn_of_errors(folder, model)
+            return model
     below = sorted(file.parent for file in folder.glob("*/cameras.*")) if folder.is_dir() else []
     hint = f"; did you mean {below[0]}?" if below else " (cameras, images, points3D as .bin or .txt)"
     raise FgsnError(f"{folder} contains no COLMAP model{hint}")
 
 
-def _assemble(folder: Path, kind: str, files: ModelFiles, points_needed: bool) -> Reconstruction:
-    """Convert identifiers to rows, and check that the three files are consistent."""
+def _warn_of_errors(folder: Path, model: Reconstruction) -> None:
+    """Report a model whose poses and points do not fit its observations, such as one with a file of another model."""
+    some = slice(None, None, max(1, len(model.track_point) // _SAMPLES))
+    rows = {name: getattr(model, name)[some] for name in ("track_point", "track_image", "track_pixels")}
+    try:
+        errors = np.nan_to_num(replace(model, **rows).errors(), nan=np.inf)
+    except MissingExtraError:  # distorted cameras, and no pycolmap to project with
+        return
+    if len(errors) and np.median(errors) > LARGEST_MEDIAN_ERROR:
+        say(f"{folder} does not fit itself: the median error of its observations is {np.median(errors):.0f} px")
+
+
+def _frame_poses(folder: Path, kind: str, files: ModelFiles) -> Pose:
+    """Poses (N) `camera_from_world` of the images: of their frames where there are any, else their own.
+
+    Raises:
+        FgsnError: a rotation is not a unit quaternion.
+    """
+    own = Pose.from_quaternion(files.poses[:, :4], files.poses[:, 4:])
+    frames = read_frames(folder, kind)
+    rows = [row for row, number in enumerate(files.image_ids.tolist()) if number in frames]
+    if not rows:
+        return own
+    table = np.array([frames[int(files.image_ids[row])] for row in rows])  # (n, 2, 7)
+    if not (np.abs(np.linalg.norm(table[:, :, :4], axis=2) - 1) < 0.1).all() or not np.isfinite(table).all():
+        raise FgsnError(f"{folder}: rigs.{kind} or frames.{kind} has a pose whose rotation is not a unit quaternion")
+    sensor_from_rig, rig_from_world = (Pose.from_quaternion(part[:, :4], part[:, 4:]) for part in table.swapaxes(0, 1))
+    found = sensor_from_rig @ rig_from_world
+    gap = found.centre - own[np.array(rows)].centre
+    turned = found.rotation - own[np.array(rows)].rotation
+    stale = (np.linalg.norm(gap, axis=1) > 1e-3 * (1 + np.linalg.norm(found.centre, axis=1))) | (
+        np.abs(turned).max(axis=(1, 2)) > 1e-3
+    )
+    if stale.any():
+        say(f"{folder}: {stale.sum()} of {len(stale)} images have other poses than their frames, which count")
+    own.rotation[rows], own.translation[rows] = found.rotation, found.translation
+    return own
+
+
+def _assemble(folder: Path, kind: str, files: ModelFiles, points_needed: bool, all_key_points: bool) -> Reconstruction:
+    """Convert identifiers to rows, and check that the files are consistent."""
     images, points = folder / f"images.{kind}", folder / f"points3D.{kind}"
     if not files.names:
         raise FgsnError(f"{images} contains no images with poses")
@@ -145,12 +199,14 @@ def _assemble(folder: Path, kind: str, files: ModelFiles, points_needed: bool) -
         names=files.names,
         cameras=list(files.cameras.values()),
         camera_of=camera_of,
-        camera_from_world=Pose.from_quaternion(files.poses[:, :4], files.poses[:, 4:]),
+        camera_from_world=_frame_poses(folder, kind, files),
         points=files.points,
         colours=files.colours,
         track_point=files.track_point,
         track_image=track_image,
         track_pixels=files.keypoints[keypoint] - 0.5,
+        key_points=np.split(files.keypoints - 0.5, files.first_keypoint[1:-1]) if all_key_points else None,
+        track_keypoint=files.track_keypoint if all_key_points else None,
     )
 
 

@@ -20,6 +20,7 @@ from fgsn.geometry.camera import PARAMETER_COUNTS, Camera
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+_ORIGIN = np.array([1.0, 0, 0, 0, 0, 0, 0])
 _KEYPOINT = np.dtype([("xy", "<f8", 2), ("point", "<i8")])  # 2^64 - 1 for none, read as -1
 _POINT = np.dtype([("id", "<i8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track", "<u8")])
 
@@ -168,6 +169,94 @@ def read_text_model(folder: Path) -> ModelFiles:
         np.array(colours, np.uint8).reshape(-1, 3), np.array([len(track) for track in tracks], np.int64),
         np.concatenate([np.zeros((0, 2), np.int64), *tracks]),
     )  # fmt: skip
+
+
+def read_frames(folder: Path, kind: str) -> dict[int, tuple[Floats, Floats]]:
+    """The poses `sensor_from_rig` and `rig_from_world` of every image, as qw qx qy qz tx ty tz, by its identifier.
+
+    Args:
+        folder: the model.
+        kind: `bin` or `txt`.
+
+    Returns:
+        Poses; empty for models without rigs and frames, and without images whose camera has no pose in its rig.
+
+    Raises:
+        FgsnError: a file is damaged.
+    """
+    rigs, frames = folder / f"rigs.{kind}", folder / f"frames.{kind}"
+    if not (rigs.is_file() and frames.is_file()):
+        return {}
+    sensors: dict[tuple[int, int], Floats] = {}  # by rig and camera
+    found: dict[int, tuple[Floats, Floats]] = {}
+
+    def rig(words: _Words) -> None:
+        number, count = words.number(), words.number()
+        for sensor in range(count):  # the first is the origin of the rig
+            camera, identifier = words.sensor()
+            pose = _ORIGIN if sensor == 0 else words.pose() if words.flag() else None
+            if camera and pose is not None:
+                sensors[number, identifier] = pose
+
+    def frame(words: _Words) -> None:
+        words.number()
+        number, pose = words.number(), words.pose()
+        for _ in range(words.number()):
+            camera, identifier = words.sensor()
+            image = words.number(large=True)
+            if camera and (number, identifier) in sensors:
+                found[image] = sensors[number, identifier], pose
+
+    for path, read in ((rigs, rig), (frames, frame)):
+        if kind == "txt":
+            _each_line(path, lambda line, _, read=read: read(_TextWords(line)))
+        else:
+            with _opened(path) as file:
+                for _ in range(file.count()):
+                    read(_BinaryWords(file))
+    return found
+
+
+class _BinaryWords:
+    """The entries of rigs.bin and frames.bin, which differ from those of the text files in their numbers of bytes."""
+
+    def __init__(self, file: _Bytes) -> None:
+        self.file = file
+
+    def number(self, large: bool = False) -> int:
+        return int(self.file.take("Q" if large else "I")[0])
+
+    def flag(self) -> bool:
+        return bool(self.file.take("B")[0])
+
+    def pose(self) -> Floats:
+        return np.array(self.file.take("7d"))
+
+    def sensor(self) -> tuple[bool, int]:
+        kind, identifier = self.file.take("iI")
+        return kind == 0, int(identifier)
+
+
+class _TextWords:
+    """The same entries in a line of a text file."""
+
+    def __init__(self, line: str) -> None:
+        self.words = iter(line.split())
+
+    def number(self, large: bool = False) -> int:
+        return _integer(next(self.words, ""))
+
+    def flag(self) -> bool:
+        return self.number() != 0
+
+    def pose(self) -> Floats:
+        return np.array([float(next(self.words, "")) for _ in range(7)])
+
+    def sensor(self) -> tuple[bool, int]:
+        return next(self.words, "") == "CAMERA", self.number()
+
+
+_Words = _BinaryWords | _TextWords
 
 
 def _integer(text: str, end: int = 2**53) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fgsn.errors import FgsnError
-from fgsn.files import read_text, write_text
+from fgsn.files import numbered_lines, write_text
 from fgsn.geometry.camera import PARAMETER_COUNTS, Camera
 from fgsn.geometry.pose import Pose
 
@@ -70,7 +70,7 @@ def read_posed_images(poses: Path, intrinsics: Path | Sequence[Path]) -> PosedIm
     cameras = read_intrinsics(intrinsics)
     known = list(cameras)
     names, values, camera_of = [], [], []
-    for number, line in _lines(poses):
+    for number, line in numbered_lines(poses):
         name, *numbers = line.rsplit(maxsplit=7)
         try:
             value = np.array(numbers, np.float64)
@@ -124,7 +124,7 @@ def camera_key(cameras: Mapping[str, Camera], name: str) -> str | None:
 
 
 def _intrinsics(path: Path) -> Iterator[tuple[str, Camera]]:
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         fields = line.split()
         at = next((row for row, field in enumerate(fields) if field in PARAMETER_COUNTS), 1)
         try:
@@ -134,10 +134,3 @@ def _intrinsics(path: Path) -> Iterator[tuple[str, Camera]]:
             why = error if isinstance(error, FgsnError) else "expected 'name MODEL width height parameters...'"
             raise FgsnError(f"{path}:{number}: {why}: {line}") from None
         yield " ".join(fields[:at]), camera
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are neither blank nor comments, with their numbers."""
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield number, line.strip()

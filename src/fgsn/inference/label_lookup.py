@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fgsn.data.images import open_image
 from fgsn.errors import FgsnError
-from fgsn.files import is_file
+from fgsn.files import inside, is_file
 from fgsn.inference.label_maps import read_label_map
 
 NO_LABEL = -1
@@ -29,9 +29,12 @@ def find_label_map(folder: Path | str, name: str) -> Path | None:
     Args:
         folder: the --out of `fgsn segment`, or its subfolder labels/.
         name: path of the image, relative to the folder that was segmented.
+
+    Raises:
+        FgsnError: the name leaves the folder.
     """
     stems = (f"{name}.png", str(Path(name).with_suffix(".png")))  # the first form only if two images share a stem
-    found = (Path(folder) / below / stem for below in ("", "labels") for stem in stems)
+    found = (inside(Path(folder) / below, stem) for below in ("", "labels") for stem in stems)
     return next((path for path in found if is_file(path)), None)
 
 

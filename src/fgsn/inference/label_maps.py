@@ -6,6 +6,7 @@ text chunk. No label is special: 255 is a label like any other.
 
 import base64
 import binascii
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from fgsn.files import atomic_write
 from fgsn.inference.colours import palette as default_palette
 
 LARGEST = 65536
-COUNT_KEY, PALETTE_KEY = "fgsn:clusters", "fgsn:palette"
+COUNT_KEY, PALETTE_KEY, IMAGE_KEY = "fgsn:clusters", "fgsn:palette", "fgsn:image"
 
 
-def write_label_map(path: Path | str, labels: np.ndarray, clusters: int, palette: np.ndarray | None = None) -> None:
+def write_label_map(
+    path: Path | str, labels: np.ndarray, clusters: int, palette: np.ndarray | None = None, source: Path | None = None
+) -> None:
     """Write a label map atomically.
 
     Args:
@@ -29,6 +32,7 @@ def write_label_map(path: Path | str, labels: np.ndarray, clusters: int, palette
         labels: (H, W) integers in [0, clusters).
         clusters: number of labels K, at most 65536.
         palette: (K, 3) uint8 colours; default: `fgsn.inference.colours.palette(clusters)`.
+        source: file of the image, whose `file_mark` is stored, so that another image of this name is noticed.
 
     Raises:
         FgsnError: labels or palette are invalid, or the file cannot be written.
@@ -39,6 +43,8 @@ def write_label_map(path: Path | str, labels: np.ndarray, clusters: int, palette
         raise FgsnError(f"{path}: {clusters} labels require a palette of shape ({clusters}, 3), not {colours.shape}")
     info = PngInfo()
     info.add_text(COUNT_KEY, str(clusters))
+    if source is not None:
+        info.add_text(IMAGE_KEY, file_mark(source))
     if clusters <= 256:
         image = Image.fromarray(labels.astype(np.uint8)).convert("L")
         image.putpalette(colours.tobytes().ljust(3 * 256, b"\0"))  # a full palette makes it 8 bits a pixel
@@ -47,6 +53,14 @@ def write_label_map(path: Path | str, labels: np.ndarray, clusters: int, palette
         info.add_text(PALETTE_KEY, base64.b64encode(colours.tobytes()).decode("ascii"))
     with atomic_write(path) as aside:
         image.save(aside, format="PNG", pnginfo=info)
+
+
+def file_mark(path: Path) -> str:
+    """A short mark that tells the files of different images apart: the size, and a checksum of the end."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 4096))
+        return f"{size}-{zlib.crc32(file.read()):08x}"
 
 
 def read_label_map(path: Path | str) -> tuple[np.ndarray, int]:

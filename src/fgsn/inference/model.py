@@ -12,6 +12,7 @@ from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
 from fgsn.clustering.codebook import Codebook
+from fgsn.config.base import LARGEST_SIDE
 from fgsn.data.images import read_image
 from fgsn.data.resize import resized
 from fgsn.errors import FgsnError, MissingExtraError
@@ -51,6 +52,12 @@ class Model:
     facts: dict[str, Any] = field(default_factory=dict)
     """How the model was trained; JSON values."""
 
+    def __repr__(self) -> str:
+        """One line, without the weights."""
+        kind = "classes" if self.classes else "fine-grained labels"
+        sides = f"window {self.window}, short side {self.short_side}"
+        return f"Model({self.clusters} {kind}, backbone {self.network.architecture.backbone}, {sides}, {self.device})"
+
     @property
     def clusters(self) -> int:
         """Number of labels."""
@@ -74,20 +81,31 @@ class Model:
         return self.network.classifier.weight.device
 
     def segment(self, image: Path | str | UInt8[np.ndarray, "height width 3"]) -> Integer[np.ndarray, "height width"]:
-        """The label of every pixel of an image: the class with the largest score."""
+        """The label of every pixel of an image: the class with the largest score.
+
+        Computed in float32, as by `fgsn segment --precision float32`. Its default is bfloat16 where the processor
+        supports it, and then some pixels between two labels get the other one.
+
+        Raises:
+            FgsnError: the image cannot be read, or the array is not (height, width, 3) uint8.
+        """
         return Segmenter(self, precision=None).labels(_pixels(image))
 
     def features(self, image: Path | str | UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "dim h w"]:
-        """Features of an image, a cell every 8 pixels of the resized image; the codebook clusters these features."""
+        """Features of an image, a cell every 8 pixels of the resized image; the codebook clusters these features.
+
+        Raises:
+            FgsnError: as `segment`.
+        """
         return self.feature_map(_pixels(image)).cpu().numpy()
 
     def scores(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "classes h w"]:
         """Scores of all labels at the feature cells, on the model's device."""
-        return Segmenter(self, precision=None).scores(pixels)
+        return Segmenter(self, precision=None).scores(_pixels(pixels))
 
     def feature_map(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "dim h w"]:
         """Features at the feature cells, on the model's device."""
-        return Segmenter(self, precision=None).features(pixels)
+        return Segmenter(self, precision=None).features(_pixels(pixels))
 
     def prepared(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "3 height width"]:
         """The image resized and normalised, on the model's device."""
@@ -217,23 +235,30 @@ def _network(architecture: Architecture, weights: dict[str, Tensor]) -> PSPNet:
 
 def _check(model: Model) -> None:
     """Raise ValueError unless the parts of a model from a file are consistent."""
-    if type(model.window) is not int or model.window < STRIDE + 1 or model.window % STRIDE != 1:
+    if type(model.window) is not int or not STRIDE < model.window <= LARGEST_SIDE or model.window % STRIDE != 1:
         raise ValueError(f"window {model.window}")
     if model.tiling not in get_args(Tiling):
         raise ValueError(f"windows {model.tiling}")
-    if type(model.short_side) is not int or model.short_side < 0:
+    if type(model.short_side) is not int or not 0 <= model.short_side <= LARGEST_SIDE:
         raise ValueError(f"short_side {model.short_side}")
     if not isinstance(model.facts, dict):
         raise ValueError("facts are not a mapping")
     for name, values, kind in (("classes", model.classes, str), ("stationary", model.stationary, bool)):
         if values is not None and not (len(values) == model.clusters and all(type(v) is kind for v in values)):
             raise ValueError(f"{name} are not {model.clusters} values of type {kind.__name__}")
+    for name, values in model.network.state_dict().items():
+        if not torch.isfinite(values).all():
+            raise ValueError(f"{name} contains values that are not finite; its training diverged")
+        if name.endswith("running_var") and (values < 0).any():
+            raise ValueError(f"{name} contains negative variances")
     if model.codebook is not None:
         parts, dim = model.codebook.tensors(), model.network.architecture.feature_dim
         mean, projection, centroids = (tuple(parts[name].shape) for name in ("mean", "projection", "centroids"))
         fits = mean == (dim,) and projection[:1] == (dim,) and centroids == (model.clusters, *projection[1:])
         if not (fits and len(projection) == 2 and all(part.is_floating_point() for part in parts.values())):
             raise ValueError(f"codebook of shapes {mean}, {projection}, {centroids}")
+        if not all(torch.isfinite(part).all() for part in parts.values()):
+            raise ValueError("the codebook contains values that are not finite")
 
 
 def choose_device(name: str) -> torch.device:
@@ -246,7 +271,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def _pixels(image: Path | str | np.ndarray) -> np.ndarray:
-    return image if isinstance(image, np.ndarray) else read_image(Path(image))
+    if not isinstance(image, np.ndarray):
+        return read_image(Path(image))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise FgsnError(f"an image should be (height, width, 3) uint8, RGB, not {image.dtype} of shape {image.shape}")
+    return image
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

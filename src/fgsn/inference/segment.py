@@ -14,18 +14,18 @@ from PIL import Image
 
 from fgsn import ranks
 from fgsn.config import SegmentSettings
-from fgsn.config.base import OnBadImage, flag
+from fgsn.config.base import OnBadImage
 from fgsn.data.images import list_images, read_image
 from fgsn.errors import FgsnError
-from fgsn.files import FolderLock, atomic_write, read_json, write_json, write_yaml
+from fgsn.files import FolderLock, atomic_write, write_json, write_yaml
 from fgsn.inference.label_maps import write_label_map
-from fgsn.inference.model import Model, fingerprint, load
+from fgsn.inference.model import Model, load
+from fgsn.inference.origin import is_fresh, origin_of, other_origin, record_origin
 from fgsn.inference.overlays import overlay
 from fgsn.inference.segmenter import Prediction, Segmenter
 from fgsn.progress import Meter
 
 ENDINGS = {"labels": ".png", "overlay": ".jpg", "features": ".npy", "scores": ".npy"}
-MADE_FROM = "made_from.json"
 THREADS = min(8, os.cpu_count() or 1)
 """Number of threads that read, and of threads that compute labels from scores and write them."""
 WAITING_BYTES = 1 << 28
@@ -65,7 +65,7 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
     results = segment_images(segmenter, images, settings.out, settings.save, settings.overwrite, settings.on_bad_image)
     if ranks.rank() > 0:
         return results
-    write_json(settings.out / MADE_FROM, made_from)
+    record_origin(settings.out, made_from)
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)
     return results
@@ -94,7 +94,12 @@ def segment_images(
     """
     outputs = _outputs(images, out, save)
     mine = ranks.share(images)
-    todo = [pair for pair in mine if overwrite or not all(path.exists() for path in outputs[pair[1]].values())]
+    todo = [
+        (image, name)
+        for image, name in mine
+        if overwrite or not all(is_fresh(path, image) for path in outputs[name].values())
+    ]
+    file_of = {name: image for image, name in todo}
     failed: list[str] = []
     stop: list[FgsnError] = []
     seconds = {"read": 0.0, "write": 0.0}
@@ -106,7 +111,7 @@ def segment_images(
     ):
 
         def decoded() -> Iterator[tuple[str, np.ndarray]]:
-            for name, reading in _read_ahead(readers, todo):
+            for name, reading in _read_ahead(readers, todo, segmenter.model.short_side):
                 mark = time.perf_counter()
                 try:
                     pixels = reading.result()
@@ -126,7 +131,7 @@ def segment_images(
             mark = time.perf_counter()
             while len(writing) >= _room(image):
                 writing.popleft().result()  # a full disk ends the run here
-            writing.append(writers.submit(_write, segmenter.model, image, outputs[image.name]))
+            writing.append(writers.submit(_write, segmenter.model, image, file_of[image.name], outputs[image.name]))
             seconds["write"] += time.perf_counter() - mark
             meter.step()
         while writing:
@@ -153,12 +158,12 @@ def _room(image: Prediction) -> int:
     return max(1, min(THREADS, WAITING_BYTES // max(1, image.nbytes)))
 
 
-def _write(model: Model, image: Prediction, paths: Mapping[str, Path]) -> None:
-    """Write the files of an image."""
+def _write(model: Model, image: Prediction, file: Path, paths: Mapping[str, Path]) -> None:
+    """Write the outputs of the image in `file`."""
     labels = image.labels() if {"labels", "overlay"} & paths.keys() else np.empty((0, 0), np.int64)
     for kind, path in paths.items():
         if kind == "labels":
-            write_label_map(path, labels, model.clusters, model.palette)
+            write_label_map(path, labels, model.clusters, model.palette, file)
         elif kind == "overlay":
             picture = overlay(image.pixels, labels, model.palette, classes=model.classes)
             with atomic_write(path) as aside:
@@ -166,8 +171,8 @@ def _write(model: Model, image: Prediction, paths: Mapping[str, Path]) -> None:
         else:
             cells = image.scores if kind == "scores" else image.features
             assert cells is not None
-            with atomic_write(path) as aside, aside.open("wb") as file:
-                np.save(file, np.ascontiguousarray(cells.half().cpu().numpy()), allow_pickle=False)
+            with atomic_write(path) as aside, aside.open("wb") as out:
+                np.save(out, np.ascontiguousarray(cells.half().cpu().numpy()), allow_pickle=False)
 
 
 def _outputs(images: Sequence[tuple[Path, str]], out: Path, save: Collection[str]) -> dict[str, dict[str, Path]]:
@@ -181,12 +186,12 @@ def _outputs(images: Sequence[tuple[Path, str]], out: Path, save: Collection[str
 
 
 def _read_ahead(
-    readers: ThreadPoolExecutor, todo: Sequence[tuple[Path, str]]
+    readers: ThreadPoolExecutor, todo: Sequence[tuple[Path, str]], short_side: int
 ) -> Iterator[tuple[str, Future[np.ndarray]]]:
     """Decode the next images while earlier ones are being computed."""
     ahead: deque[tuple[str, Future[np.ndarray]]] = deque()
     for path, name in todo:
-        ahead.append((name, readers.submit(read_image, path)))
+        ahead.append((name, readers.submit(read_image, path, short_side)))
         if len(ahead) > THREADS:
             yield ahead.popleft()
     yield from ahead
@@ -203,36 +208,13 @@ def _check_origin(settings: SegmentSettings, segmenter: Segmenter, alone: bool) 
     Other processes may write into the folder at the same time, but only label maps of the same model. While label maps
     of another model are being overwritten, the folder is marked, so that it is still refused after an interruption.
     """
-    model, precision = segmenter.model, segmenter.precision
-    made_from = {
-        "model": fingerprint(settings.model),
-        "short_side": model.short_side,
-        "window": model.window,
-        "windows": model.tiling,
-        # Not recorded for float32, as in folders of earlier versions.
-        **({"precision": precision} if precision != "float32" else {}),
-    }
-    known = settings.out / MADE_FROM
-    if known.exists() and (before := read_json(known)) != made_from:
-        other = f"label maps of {_otherwise(before, made_from)}: choose another --out"
+    made_from = origin_of(segmenter, settings.model)
+    if other := other_origin(settings.out, made_from):
         if not alone:
-            raise FgsnError(f"{settings.out} is being filled with {other}")
+            raise FgsnError(f"{settings.out} is being filled with {other}: choose another --out")
         if not settings.overwrite:
-            raise FgsnError(f"{settings.out} contains {other}, or add --overwrite")
-        write_json(known, {**made_from, "unfinished": True})
+            raise FgsnError(f"{settings.out} contains {other}: choose another --out, or add --overwrite")
+        record_origin(settings.out, made_from, unfinished=True)
     else:
-        write_json(known, made_from)
+        record_origin(settings.out, made_from)
     return made_from
-
-
-def _otherwise(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """How existing label maps were made, as far as that differs from now."""
-    if before.get("unfinished"):
-        return "another model or other settings, partly overwritten"
-    if before.get("model") != now["model"]:
-        return "another model"
-    default = {"precision": "float32"}
-    pairs = {key: ((default | before).get(key), (default | now).get(key)) for key in default | before | now}
-    flags = {key: flag("tiling" if key == "windows" else key) for key in pairs}
-    given = [f"{flags[key]} {old}, not {new}" for key, (old, new) in pairs.items() if old != new]
-    return f"this model with {' and '.join(given)}"

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgsn.errors import FgsnError, NoMatchesError
-from fgsn.formats.hloc import Floats, Rows, opened, read_key_points, read_pair_matches, read_pairs
+from fgsn.formats.hdf5 import opened
+from fgsn.formats.hloc import Floats, Rows, read_key_points, read_pair_matches, read_pairs
 from fgsn.localization.labelled_map import LabelledMap
 from fgsn.localization.matches import MatchSource
 from fgsn.progress import say

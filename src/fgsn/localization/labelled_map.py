@@ -72,8 +72,10 @@ def make_labelled_map(
     if not len(model.points):
         raise FgsnError("the map has no points; triangulate them first")
     order = np.lexsort((model.track_point, model.track_image))
-    track_point, track_image = model.track_point[order], model.track_image[order]
-    ordered = replace(model, track_point=track_point, track_image=track_image, track_pixels=model.track_pixels[order])
+    tracks = ("track_point", "track_image", "track_pixels", "track_keypoint")
+    columns = {name: column[order] for name in tracks if (column := getattr(model, name)) is not None}
+    track_point, track_image = columns["track_point"], columns["track_image"]
+    ordered = replace(model, **columns)
     clusters, track_labels = 0, np.full(len(track_image), NO_LABEL, np.int32)
     if label_maps is not None:
         clusters, track_labels = _observed_labels(ordered, Path(label_maps))

@@ -95,11 +95,13 @@ def load_map(folder: Path | str) -> LabelledMap:
         with safe_open(path, framework="np") as file:
             header = json.loads((file.metadata() or {})[_KEY])
             if header["version"] > VERSION:
-                raise FgsnError(f"{path} was written by a newer fgsn; update fgsn to read it")
+                raise FgsnError("it was written by a newer fgsn; update fgsn to read it")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _assembled(header, arrays)
     except OSError as error:
         raise FgsnError(f"cannot read {path}: {error.strerror or error}") from None
+    except FgsnError as error:  # such as a camera with an unknown model
+        raise FgsnError(f"cannot read {path}: {error}") from None
     except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         raise FgsnError(f"{path} is damaged, or not a map of fgsn; export it again") from None
 
@@ -127,7 +129,7 @@ def _assembled(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Label
         raise ValueError
     if not all(np.isfinite(values).all() for values in arrays.values()):
         raise ValueError
-    given = {name: arrays[name] for name in _SHAPES}
+    given: dict[str, Any] = {name: arrays[name] for name in _SHAPES}
     return LabelledMap(
         names=names, cameras=cameras, camera_from_world=Pose(given.pop("rotation"), given.pop("translation")),
         visibility=Visibility(*(given.pop(name) for name in ("nearest", "farthest", "axis", "half_angle"))),

@@ -13,8 +13,8 @@ from fgsn.config import AugmentSettings
 from fgsn.data.images import open_image
 from fgsn.errors import FgsnError
 from fgsn.files import atomic_write, inside, write_json, write_yaml
-from fgsn.formats.hdf5 import stored_array
-from fgsn.formats.hloc import image_names, opened
+from fgsn.formats.hdf5 import member, opened, stored_array, written
+from fgsn.formats.hloc import image_names
 from fgsn.matching.augmentation import Augmentation, fit_projection
 from fgsn.matching.choose_weight import best_weight, right_matches_by_weight
 from fgsn.matching.keypoints import Keypoints, read_keypoints
@@ -38,7 +38,7 @@ def augment(settings: AugmentSettings) -> dict[str, Any]:
     """
     if settings.features.resolve() == settings.out.resolve():
         raise FgsnError(f"{settings.out} would replace --features; choose another --out")
-    with opened(settings.features, "features") as file:
+    with opened(settings.features, "features.h5 of hloc") as file:
         names = image_names(file)
     if not names:
         raise FgsnError(f"{settings.features} contains no image with keypoints; is it a features.h5 of hloc?")
@@ -133,17 +133,19 @@ def _read_projection(path: Path, clusters: int) -> np.ndarray:
 def _write(settings: AugmentSettings, images: Mapping[str, Path], augmentation: Augmentation) -> int:
     """Write the features of all images; returns the number of dimensions."""
     dimensions = 0
-    with atomic_write(settings.out) as aside, h5py.File(aside, "w") as file:
+    with written(settings.out) as file:
         for name, image in tracked(images.items(), "augment", len(images)):
             found = read_keypoints(settings.features, name)
             assert found is not None
             unit = found.descriptors / np.maximum(np.linalg.norm(found.descriptors, axis=1, keepdims=True), 1e-12)
             descriptors = augmentation(name, image, replace(found, descriptors=unit)).descriptors
             dimensions = descriptors.shape[1]
-            with opened(settings.features, f"features of '{name}'") as given:
-                for key in list(given[name]):  # pyright: ignore[reportArgumentType]  a group, as read_keypoints saw
+            with opened(settings.features, "features.h5 of hloc") as given:
+                group = member(given, name)
+                assert isinstance(group, h5py.Group)
+                for key in list(group):
                     source = f"{name}/{key}"
                     values = stored_array(given, source)
                     file[source] = descriptors.T.astype(np.float16) if key == "descriptors" else values
-                    file[source].attrs.update(given[source].attrs)  # such as the uncertainty of key points
+                    file[source].attrs.update(group[key].attrs)  # such as the uncertainty of key points
     return dimensions

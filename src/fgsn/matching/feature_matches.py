@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write
-from fgsn.formats.hdf5 import stamped_arrays
+from fgsn.formats.hdf5 import stamped_arrays, written
 
 FeatureMatches = tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]
 """Rows of the matched features in both images, and the score of each match, 0 to 1."""
@@ -33,7 +31,7 @@ def write_matches(path: Path, a: str, b: str, count: int, matches: FeatureMatche
     rows, scores = matches
     partners, certainty = np.full(count, -1, np.int32), np.zeros(count, np.float32)
     partners[rows[:, 0]], certainty[rows[:, 0]] = rows[:, 1], scores
-    with atomic_write(path) as aside, h5py.File(aside, "w") as file:
+    with written(path) as file:
         file.attrs["stamp"] = stamp
         group = file.create_group(_group(a, b))
         group["matches0"], group["matching_scores0"] = partners, certainty

@@ -5,12 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
 from fgsn.files import inside
-from fgsn.formats.hdf5 import H5PY_ERRORS
+from fgsn.formats.hdf5 import opened
 from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.feature_matches import FeatureMatches, read_matches, write_matches
 from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints
@@ -117,9 +115,9 @@ class Features:
         """Whether the features of one image, or the matches of two, are in their file."""
         try:
             path, stamp = self._file(*names)
-            with h5py.File(path) as file:
+            with opened(path) as file:
                 return file.attrs.get("stamp") == stamp
-        except (*H5PY_ERRORS, FgsnError):
+        except FgsnError:
             return False  # computing it reports what is wrong
 
     def _only(self, names: Iterable[str]) -> "Features":

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from jaxtyping import Float32
 
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write
-from fgsn.formats.hdf5 import stamped_arrays
+from fgsn.formats.hdf5 import stamped_arrays, written
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +40,7 @@ def write_keypoints(path: Path | str, keypoints: Mapping[str, Keypoints], stamp:
         keypoints: by image name; folders in a name become groups.
         stamp: stored as an attribute; shows later whether the image has changed since.
     """
-    with atomic_write(path) as aside, h5py.File(aside, "w") as file:
+    with written(path) as file:
         file.attrs["stamp"] = stamp
         for name, found in keypoints.items():
             group = file.create_group(name)

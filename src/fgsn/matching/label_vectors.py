@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
@@ -13,8 +12,8 @@ from torch.nn import functional
 
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, inside
-from fgsn.formats.hdf5 import stamped_arrays
+from fgsn.files import inside
+from fgsn.formats.hdf5 import stamped_arrays, written
 from fgsn.inference.model import fingerprint, load
 from fgsn.inference.segmenter import Segmenter
 from fgsn.inference.upsample import values_at_points
@@ -82,7 +81,7 @@ class LabelVectors:
                 scores = values_at_points(image.scores, points[image.name], image.pixels.shape[:2], image.resized)
                 histograms = functional.adaptive_avg_pool2d(torch.softmax(image.scores, dim=0), PYRAMID)
                 arrays = torch.softmax(scores, dim=1).sqrt(), histograms.sqrt().flatten() / PYRAMID
-                with atomic_write(self._file(image.name)) as aside, h5py.File(aside, "w") as file:
+                with written(self._file(image.name)) as file:
                     file.attrs["stamp"] = stamps[image.name]
                     for key, values in zip(_KEYS, arrays, strict=True):
                         file[f"{image.name}/{key}"] = values.half().cpu().numpy()

@@ -66,17 +66,18 @@ def triangulate(
             mine = np.nonzero((image == row) & fits)[0]
             off = np.linalg.norm(images.project(row, points[track[mine]])[0] - pixels[mine], axis=1)
             fits[mine] = off < LARGEST_ERROR
-        track, image, pixels, rays = track[fits], image[fits], pixels[fits], rays[fits]
+        track, image, pixels, rays, node = track[fits], image[fits], pixels[fits], rays[fits], node[fits]
         often = np.bincount(track, minlength=count) >= 2
         kept, number = often[track], np.cumsum(often) - 1
-        track, image, pixels, rays = number[track[kept]], image[kept], pixels[kept], rays[kept]
+        track, image, pixels, rays, node = number[track[kept]], image[kept], pixels[kept], rays[kept], node[kept]
         points = points[often]
     if not len(points):
         raise FgsnError(f"no point could be triangulated from {len(keypoints)} images: too few matches fit the poses")
     grey = np.full((len(points), 3), 128, np.uint8)
     return Reconstruction(
-        **vars(images), points=points, colours=grey, track_point=track, track_image=image, track_pixels=pixels
-    )
+        **vars(images), points=points, colours=grey, track_point=track, track_image=image, track_pixels=pixels,
+        key_points=list(keypoints), track_keypoint=node - first[image],
+    )  # fmt: skip
 
 
 def nearest_to_rays(point: Rows, rays: Array, camera_from_world: Pose, count: int) -> tuple[Array, NDArray[np.bool_]]:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -20,12 +19,14 @@ from torch import Tensor
 from fgsn.clustering.codebook import Codebook
 from fgsn.clustering.whitening import Whitening
 from fgsn.errors import FgsnError
-from fgsn.formats.hdf5 import stored_array
+from fgsn.formats.hdf5 import opened, stored_array
 from fgsn.models.backbones import backbone_names
 from fgsn.models.pspnet import Architecture, PSPNet
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 """Keys under which training programs store the weights next to other state."""
+SHARED = 4
+"""Largest ratio of the bytes of all tensors to those of the file; weights may be tied."""
 OLD_CLASSIFIERS = {"final.conv6.": "conv6.", "aux.conv6_1.": "conv6_1."}
 """Current and earlier names of the authors' classifiers."""
 PUBLISHED_PARTS = {
@@ -42,11 +43,11 @@ PUBLISHED_PARTS = {
 def read_weights(path: Path | str) -> dict[str, Tensor]:
     """The named tensors of a checkpoint: a state dict written by torch.save, bare or wrapped, or a .safetensors file.
 
-    Batch counters (`num_batches_tracked`) are dropped, and a common prefix `module.` is removed.
+    Batch counters (`num_batches_tracked`) are dropped, and a common prefix such as `module.` is removed.
 
     Raises:
-        FgsnError: the file is missing, truncated or not a state dict, contains values that are not finite, or requires
-            more than tensors.
+        FgsnError: the file is missing, truncated or not a state dict, contains tensors of unusual kinds or values that
+            are not finite, or requires more than tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -55,24 +56,44 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     for _ in range(2):
         inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
         content = content if inner is None else inner
-    weights = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    weights = {key: value for key, value in content.items() if isinstance(value, Tensor) and isinstance(key, str)}
     if not weights:
         some = ", ".join(map(repr, list(content)[:5])) or "nothing"
-        raise FgsnError(f"{path} contains no weights (but {some}); expected the state dict of a network")
-    if all(key.startswith("module.") for key in weights):
-        weights = {key.removeprefix("module."): value for key, value in weights.items()}
+        raise FgsnError(f"{path} contains no named weights (but {some}); expected the state dict of a network")
+    _check_stored(weights, path)
+    while len(weights) > 1 and len({key.partition(".")[0] for key in weights}) == 1:
+        weights = {key.partition(".")[2]: value for key, value in weights.items()}
     for key, value in weights.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise FgsnError(f"{path}: {key} contains values that are not finite; its training diverged")
     return {key: value.float() for key, value in weights.items() if not key.endswith("num_batches_tracked")}
 
 
-def _loaded(path: Path) -> Mapping[str, Any]:
+def _check_stored(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that are not plain arrays, or that take more memory than the file has bytes.
+
+    A stride of 0 makes an array of any size from one number.
+    """
+    for key, value in weights.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
+            raise FgsnError(f"{path}: {key} is not a plain tensor of real numbers, but {value.dtype}, {value.layout}")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise FgsnError(f"{path}: {key} has shape {tuple(value.shape)}, but the file contains only a part of it")
+    if sum(value.numel() * value.element_size() for value in weights.values()) > SHARED * path.stat().st_size:
+        raise FgsnError(f"{path}: its tensors share memory and would take far more than the file")
+
+
+def _loaded(path: Path) -> Mapping[Any, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         if not _is_torch_file(path):
             raise FgsnError(f"{path} is not a torch checkpoint, or it is truncated")
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+            if packed:  # torch.save never compresses, and a small entry may unpack to any size
+                raise FgsnError(f"{path} is refused: its entry {packed[0]} is compressed; save it with torch.save")
         with warnings.catch_warnings(action="ignore"):  # about formats that are refused or read anyway
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FgsnError:
@@ -178,15 +199,9 @@ def read_published_codebook(path: Path | str) -> Codebook:
         FgsnError: the file is missing, broken, or its arrays do not fit together.
     """
     path = Path(path)
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            names = ("pca_transform_Amat", "pca_transform_bvec", "cluster_centroids")
-            projection, offset, centroids = (torch.from_numpy(stored_array(file, name)).float() for name in names)
-    except FileNotFoundError:
-        raise FgsnError(f"{path} does not exist") from None
-    except (OSError, KeyError, TypeError, RuntimeError, ValueError, FgsnError) as error:
-        why = " ".join(str(error).split())
-        raise FgsnError(f"{path} is not a codebook of the authors (centroids_N.h5): {why}") from None
+    with opened(path, "codebook of the authors (centroids_N.h5)") as file:
+        names = ("pca_transform_Amat", "pca_transform_bvec", "cluster_centroids")
+        projection, offset, centroids = (torch.from_numpy(stored_array(file, name)).float() for name in names)
     parts = (projection, offset, centroids)
     fits = projection.ndim == 2 and offset.shape == projection.shape[1:] and centroids.shape[1:] == projection.shape[1:]
     if not fits or not all(torch.isfinite(part).all() for part in parts):

@@ -50,7 +50,9 @@ def read_charts(runs: Mapping[str, Path]) -> list[Chart]:
     for run, path in runs.items():
         for row in read_metrics(path):
             found = {name: value for name, value in row.items() if name.startswith("loss")}
-            found |= {f"validation: {name}": value for name, value in (row.get("validation") or {}).items()}
+            validation = row.get("validation")
+            if isinstance(validation, Mapping):
+                found |= {f"validation: {name}": value for name, value in validation.items()}
             for name, value in found.items():
                 if _is_number(value):
                     chart = charts.setdefault(name, Chart(name))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from fgsn.config import EvaluateSettings, ReportSettings
 from fgsn.data.correspondences import Correspondences, read_correspondences
 from fgsn.data.dataset import Dataset
-from fgsn.data.images import image_size
 from fgsn.errors import FgsnError
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.evaluation.measure import measure
@@ -18,6 +17,7 @@ from fgsn.files import read_json, read_yaml
 from fgsn.inference.label_lookup import find_label_map
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import Model, load
+from fgsn.inference.origin import belongs_to
 from fgsn.inference.packaged import is_packaged
 
 RESAMPLES = 200
@@ -104,12 +104,8 @@ class ReportSources:
             raise FgsnError(
                 f"{file} has {clusters} labels, but the model has {self.model.clusters}; use label maps of that model"
             )
-        width, height = image_size(image)
-        if labels.shape != (height, width):
-            raise FgsnError(
-                f"{file} is {labels.shape[1]} x {labels.shape[0]} pixels, but {image} is {width} x {height}; "
-                "use label maps of this data set"
-            )
+        if not belongs_to(file, image):
+            raise FgsnError(f"{file} is incomplete or was made from another image than {image}; run fgsn segment again")
         return labels
 
 
@@ -125,7 +121,7 @@ def open_sources(settings: ReportSettings) -> ReportSources:
     localization = settings.localization or run / "localization"
     if settings.localization and not localization.is_dir():
         raise FgsnError(f"{localization} is not a folder; pass the folder with the result files of fgsn localize")
-    results = read_json(run / "results.json") if (run / "results.json").is_file() else {}
+    results = _results(run / "results.json") if (run / "results.json").is_file() else {}
     found = localization if localization.is_dir() else None
     if isinstance(results.get("labels"), dict):
         return _demo(settings, results, found)
@@ -134,11 +130,39 @@ def open_sources(settings: ReportSettings) -> ReportSources:
     return _run(settings, results, found)
 
 
+def _results(path: Path) -> dict[str, Any]:
+    """The contents of results.json, of which the sections of a demo are checked.
+
+    Raises:
+        FgsnError: the file is damaged, or a section does not contain what `fgsn demo` writes.
+    """
+    results = read_json(path)
+    labels, poses, seconds = (results.get(key, {}) for key in ("labels", "localization", "seconds"))
+    if not (_maps(labels, dict) and _maps(poses, dict) and _maps(seconds, (int, float))):
+        raise FgsnError(f"{path}: 'labels', 'localization' or 'seconds' is not as fgsn demo writes it")
+    for name, row in labels.items():
+        if not (row and _maps(row.get("conditions") or {}, dict)):
+            raise FgsnError(f"{path}: the metrics of '{name}' under 'labels' are not as fgsn demo writes them")
+    for name, row in poses.items():
+        if not all(isinstance(one, list) and all(isinstance(n, (int, float)) for n in one) for one in row.values()):
+            raise FgsnError(f"{path}: the recall of '{name}' under 'localization' is not as fgsn demo writes it")
+    return results
+
+
+def _maps(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """Whether a value is a mapping to values of some types."""
+    return isinstance(value, dict) and all(isinstance(one, kind) for one in value.values())
+
+
 def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path | None) -> ReportSources:
     run = settings.run
     metrics = {key: row for key, row in results["labels"].items() if key != "grid"}  # no model: see `controls`
     order = [key for key in DEMO_MODELS if key in metrics] or list(metrics)
-    names = {key: DEMO_MODELS.get(key, key).format(clusters=metrics[key].get("clusters", "")) for key in order}
+    if not order:
+        raise FgsnError(f"{run / 'results.json'} contains no metrics of a model under 'labels'")
+    names = {
+        key: DEMO_MODELS.get(key, "{name}").format(name=key, clusters=metrics[key].get("clusters")) for key in order
+    }
     dataset = Dataset.open(settings.data or run / "world")
     stationary = run / "stationary" / "model.safetensors"
     model = load(stationary if stationary.is_file() else run / order[-1], settings.device)

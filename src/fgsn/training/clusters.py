@@ -112,7 +112,7 @@ def scene_features(model: Model, image: Path, settings: TrainSettings) -> Float[
     """
     pixels = None
     with skip_bad_image(settings.on_bad_image):
-        pixels = read_image(image)
+        pixels = read_image(image, model.short_side)
     return None if pixels is None else _over_scales(model, pixels, settings)
 
 
@@ -155,7 +155,7 @@ def _discriminative(
             rows = generator(settings.seed, 8, index).permutation(len(pair.points_ref))[:POINTS]
             ends = []
             for image, points in ((pair.reference, pair.points_ref[rows]), (pair.target, pair.points_tgt[rows])):
-                pixels = read_image(image)
+                pixels = read_image(image, model.short_side)
                 seen = resized_shape(pixels.shape, model.short_side)
                 found_here = values_at_points(_over_scales(model, pixels, settings), points, pixels.shape[:2], seen)
                 ends.append(found_here.cpu().numpy())

@@ -28,7 +28,7 @@ from fgsn.models.timm_net import timm_backbone, timm_normalisation
 from fgsn.progress import Meter
 from fgsn.training.batches import first_readable, shuffled, stacked
 from fgsn.training.correspondence_term import CorrespondenceTerm
-from fgsn.training.run import LOG_EVERY, Run, finite_step, loaded, restore, set_rate, sgd, stop_requests
+from fgsn.training.run import LOG_EVERY, Run, finite_step, loaded, set_rate, sgd, stop_requests
 
 Labelled = tuple[LabelledSet, Sample]
 AUX_WEIGHT = 0.4
@@ -63,10 +63,8 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
     )
 
     step, metrics = 0, {}
-    if settings.resume and (saved := run.load_checkpoint()):
-        step, tensors, extra = saved
-        metrics = extra["metrics"]
-        restore(network, optimiser, tensors)
+    if settings.resume and (saved := run.resume(network, optimiser, settings.iterations, {"metrics": dict})):
+        step, (metrics,) = saved
 
     steps = _Steps(training, across, settings, step)
     loader = loaded(steps, settings.workers)
@@ -101,6 +99,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
                 run.save_checkpoint(step, network, optimiser, {"metrics": metrics})
             meter.step(" ".join(f"{k} {v.item():.3f}" for k, v in losses.items()))
     run.close()
+    run.require_steps(step)
     network.eval()
     model.save(settings.out / "model.safetensors")
     results = {"model": str(settings.out / "model.safetensors"), "classes": len(classes), "images": len(training)}
@@ -174,7 +173,7 @@ def _crop(
     labelled: LabelledSet, sample: Sample, settings: PretrainSettings, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Randomly scale, crop, mirror and colour-jitter an image; its labels at the feature cells."""
-    image, label = read_image(sample.image), labelled.read_label(sample)
+    image, label = read_image(sample.image, settings.short_side), labelled.read_label(sample)
     image = resized(image, settings.short_side)
     scale = float(np.exp(rng.uniform(*np.log(SCALES))))
     image = scaled(image, scale)

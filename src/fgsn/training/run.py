@@ -43,8 +43,8 @@ class Run:
         self._skipped = 0
         self._reported: set[str] = set()
         self._lock = FolderLock(folder) if ranks.rank() == 0 else None
-        if self._lock and not self._lock.lock_exclusively():
-            raise FgsnError(f"another fgsn is training in {folder}: wait for it, or choose another --out")
+        if self._lock:
+            self._lock.require()
         if resume:
             self._check_same(settings)
         elif self.checkpoint.exists() or self._log.exists():
@@ -134,16 +134,51 @@ class Run:
         if ranks.rank() == 0:
             write_model_file(self.folder / name, dict(tensors), {})
 
-    def load_checkpoint(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-        """Step, tensors and plain data of the last checkpoint, if any; later rows of the log are dropped."""
+    def resume(
+        self, network: nn.Module, optimiser: torch.optim.Optimizer, iterations: int, kinds: Mapping[str, type]
+    ) -> tuple[int, list[Any]] | None:
+        """Continue from the last checkpoint, if any; later rows of the log are dropped.
+
+        Args:
+            network: gets the weights.
+            optimiser: gets the momentum.
+            iterations: steps of the run.
+            kinds: names and types of the plain data that the checkpoint must contain.
+
+        Returns:
+            The step, and the plain data in the order of `kinds`.
+
+        Raises:
+            FgsnError: the checkpoint is damaged, or belongs to another run.
+        """
         if not self.checkpoint.exists():
             self._cut_log(0)
             return None
-        tensors, extra = read_model_file(self.checkpoint)
-        step = int(extra.pop("step"))
-        self._skipped = int(extra.pop("skipped", 0))
-        self._cut_log(int(extra.pop("logged", sys.maxsize)))
-        return step, tensors, extra
+        tensors, stored = read_model_file(self.checkpoint)
+        stored = {"skipped": 0, "logged": sys.maxsize, **stored}
+        try:
+            kinds = {"step": int, "skipped": int, "logged": int, **kinds}
+            wrong = [name for name, kind in kinds.items() if type(stored.get(name)) is not kind]
+            if wrong:
+                raise ValueError(f"it has no valid {', '.join(wrong)}")
+            if not 0 <= stored["step"] <= iterations:
+                raise ValueError(f"it is at step {stored['step']} of {iterations}")
+            restore(network, optimiser, tensors)
+        except (ValueError, RuntimeError) as error:
+            why = " ".join(str(error).split())
+            raise FgsnError(f"{self.checkpoint} is not a checkpoint of this run: {why}; choose another --out") from None
+        self._skipped = stored["skipped"]
+        self._cut_log(stored["logged"])
+        return stored["step"], [stored[name] for name in list(kinds)[3:]]
+
+    def require_steps(self, steps: int) -> None:
+        """Refuse to finish a run that has learnt nothing.
+
+        Raises:
+            FgsnError: every step was skipped.
+        """
+        if self._skipped >= steps:
+            raise FgsnError(f"all {steps} steps were skipped, since their losses are not finite: choose a smaller --lr")
 
     def close(self) -> None:
         """Flush TensorBoard's events."""
@@ -216,13 +251,16 @@ def _leave_signals(worker: int) -> None:
 
 
 def restore(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Restore weights and momentum from a checkpoint."""
+    """Restore weights and momentum from a checkpoint; raises ValueError or RuntimeError if they do not fit."""
     network.load_state_dict(
         {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
     )
     for name, parameter in network.named_parameters():
-        if f"momentum.{name}" in tensors:
-            optimiser.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device).clone()
+        momentum = tensors.get(f"momentum.{name}")
+        if momentum is not None:
+            if momentum.shape != parameter.shape:
+                raise ValueError(f"the momentum of {name} has shape {tuple(momentum.shape)}")
+            optimiser.state[parameter]["momentum_buffer"] = momentum.to(parameter.device).clone()
 
 
 def sgd(network: nn.Module, lr: float, weight_decay: float, relative: Callable[[str], float]) -> torch.optim.SGD:

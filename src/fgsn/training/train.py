@@ -43,7 +43,7 @@ from fgsn.training.clusters import (
 from fgsn.training.feature_loss import draw_negatives, feature_loss
 from fgsn.training.losses import at_cells, cluster_loss, correspondence_loss
 from fgsn.training.micro_batches import BatchPlan, negatives_generator, no_sync, slots_of_rank, wrap_for_training
-from fgsn.training.run import LOG_EVERY, Run, finite_step, loaded, restore, set_rate, sgd, stop_requests
+from fgsn.training.run import LOG_EVERY, Run, finite_step, loaded, set_rate, sgd, stop_requests
 
 FRESH = ("classifier", "aux_classifier")
 """Layers that are reinitialised after every clustering."""
@@ -87,10 +87,9 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
         lambda name: 1.0 if name.startswith(FRESH) else settings.backbone_lr,
     )
     step, clustered, best, labels = 0, -1, {}, None
-    if settings.resume and (saved := run.load_checkpoint()):
-        step, tensors, extra = saved
-        clustered, best = extra["clustered"], extra["best"]
-        restore(network, optimiser, tensors)
+    kinds = {"clustered": int, "best": dict}
+    if settings.resume and (saved := run.resume(network, optimiser, settings.iterations, kinds)):
+        step, (clustered, best) = saved
         model, labels = _labels_of(run, clustered, model, sets, settings)
 
     learner = wrap_for_training(network, settings)
@@ -133,6 +132,7 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
     run.close()
     if step < settings.iterations:
         raise KeyboardInterrupt("SIGTERM")  # another rank received a signal
+    run.require_steps(step)
     path = settings.out / "model.safetensors"
     results = {"model": str(path), "pairs": len(training), "clusters": settings.clusters, "best": best}
     if best and (note := collapse_note(best["clusters_used"], settings.clusters)):

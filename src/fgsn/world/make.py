@@ -12,7 +12,7 @@ from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import MOVED_LIST
 from fgsn.data.motion import PointMotion
 from fgsn.data.prepare import split_places
-from fgsn.files import write_json, write_text, write_yaml
+from fgsn.files import FolderLock, write_json, write_text, write_yaml
 from fgsn.geometry.colmap import Reconstruction, write_model
 from fgsn.processes import processes
 from fgsn.progress import Meter
@@ -50,6 +50,7 @@ def make_world(settings: WorldSettings) -> dict[str, object]:
     done = completed_results(root, made_with, "world")
     if done is not None:
         return done
+    _lock = FolderLock(root).require()
     write_yaml(root / "config.yaml", settings.as_dict())
     names = [place_name(place) for place in range(settings.places)]
     validation = set(split_places(names, VALIDATION_SHARE, SPLIT_SEED)[1])

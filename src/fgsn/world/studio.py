@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fgsn.data.correspondences import centre_distance, spread, write_correspondences
+from fgsn.data.images import read_image
 from fgsn.files import atomic_write
 from fgsn.world.conditions import LOOKS
 from fgsn.world.drives import (
@@ -169,8 +170,7 @@ def make_map_piece(world: World, place: int) -> MapPiece:
     near = range(max(0, place - _NEIGHBOURS), min(world.places, place + _NEIGHBOURS + 1))
     town = world.seed, world.places, world.size, REFERENCE
     cameras = {other: camera_at(*town, other, world.heading) for other in near}
-    with Image.open(world.root / "images" / image_name(REFERENCE, place)) as file:
-        image = np.asarray(file.convert("RGB"))
+    image = read_image(world.root / "images" / image_name(REFERENCE, place))
     return map_points(image, place, cameras, MAP_POINTS, stream(world.seed, MAP, REFERENCE, place))
 
 
