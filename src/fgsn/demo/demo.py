@@ -131,7 +131,7 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
     try:
         poses = timed(
             "localize: validation places in every condition",
-            lambda: demo_poses(settings.out / "localization", world, chosen.conditions, maps, **common),
+            lambda: demo_poses(settings.out / "localization", world, chosen.conditions, maps, models["fgsn"], **common),
         )
     except MissingExtraError as missing:
         say(f"fgsn: localization is skipped: {missing}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -14,24 +14,29 @@ from fgsn.evaluation.score_poses import score_poses
 from fgsn.files import numbered_lines, write_text
 from fgsn.formats.poses import read_results, write_results
 from fgsn.localization.localize import localize
+from fgsn.matching.augment import WEIGHT
 from fgsn.progress import say
 from fgsn.tracking.track import track_sequences
 
 MATCHER = "xfeat-unfiltered"
 MAX_ERROR = 4.0
 """Maximum reprojection error in pixels; the images of the demo are small."""
-METHODS: dict[str, tuple[Literal["p3p", "ssmc", "gsmc"], str | None]] = {
-    "p3p": ("p3p", None),
-    "ssmc_base": ("ssmc", "base"),
-    "ssmc_fgsn": ("ssmc", "fgsn"),
-    "gsmc_fgsn": ("gsmc", "fgsn"),
+METHODS: dict[str, dict[str, Any]] = {
+    "p3p": {"method": "p3p"},
+    "p3p_position": {"method": "p3p", "augment_position": WEIGHT},
+    "p3p_fgsn": {"method": "p3p", "augment": WEIGHT},
+    "ssmc_base": {"method": "ssmc", "labels": "base"},
+    "ssmc_fgsn": {"method": "ssmc", "labels": "fgsn"},
+    "gsmc_fgsn": {"method": "gsmc", "labels": "fgsn"},
 }
+"""Settings of `fgsn localize`, and the network whose label maps it uses. `p3p_position` is a control: what the position
+in the image adds to descriptors without looking at it."""
 TRACK = "pfsl_fgsn"
 _IDENTITY = "1 0 0 0 0 0 0"
 
 
 def demo_poses(
-    out: Path, world: Path, conditions: Sequence[str], labels: Mapping[str, Path], **common: Any
+    out: Path, world: Path, conditions: Sequence[str], labels: Mapping[str, Path], model: Path, **common: Any
 ) -> dict[str, dict[str, list[float]]]:
     """Localize the validation places of the synthetic town in every condition, by every method.
 
@@ -40,6 +45,7 @@ def demo_poses(
         world: folder of the prepared town.
         conditions: its conditions.
         labels: folders with label maps of all images, by the networks `base` and `fgsn`.
+        model: the network `fgsn`, whose labels are appended to descriptors.
         common: seed and device.
 
     Returns:
@@ -51,17 +57,22 @@ def demo_poses(
     recall: dict[str, dict[str, list[float]]] = {}
 
     def score(name: str) -> None:
-        given = ScorePosesSettings(poses=out / f"{name}.txt", truth=world / "truth", queries=out / "lists" / "queries")
-        recall[name] = {key: metrics["recall"] for key, metrics in score_poses(given).items()}
+        settings = ScorePosesSettings(
+            poses=out / f"{name}.txt", truth=world / "truth", queries=out / "lists" / "queries"
+        )
+        recall[name] = {key: metrics["recall"] for key, metrics in score_poses(settings).items()}
 
-    for name, (method, network) in METHODS.items():
-        folder = labels[network] if network else None
+    for name, given in METHODS.items():
+        chosen = {key: value for key, value in given.items() if key != "labels"}
+        folder = labels.get(given.get("labels", ""))
+        if "augment" in chosen:
+            chosen["model"] = model
         try:
             localize(
                 LocalizeSettings(
                     map=world / "sparse", queries=lists["queries"], priors=priors, images=world / "images",
-                    map_labels=folder, query_labels=folder, method=method, matcher=MATCHER, max_error=MAX_ERROR,
-                    out=out / f"{name}.txt", work=out / "work", workers=0, **common,
+                    map_labels=folder, query_labels=folder, matcher=MATCHER, max_error=MAX_ERROR,
+                    out=out / f"{name}.txt", work=out / "work", workers=0, **chosen, **common,
                 )
             )  # fmt: skip
             score(name)

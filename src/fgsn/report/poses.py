@@ -21,6 +21,8 @@ from fgsn.report.sources import ReportSources
 
 METHODS = {
     "p3p": "P3P, all matches",
+    "p3p_position": "P3P, position in descriptors",
+    "p3p_fgsn": "P3P, labels in descriptors",
     "ssmc_base": "SSMC, base classes",
     "ssmc_fgsn": "SSMC, fine-grained",
     "gsmc_fgsn": "GSMC, fine-grained",
