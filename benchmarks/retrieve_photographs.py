@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from localize_photographs import Road
+from augmented_descriptors import MATCHERS, label_vectors, plain
+from localize_photographs import Road, folder_of
 
 from fgsn.files import write_json
 from fgsn.formats.ground_truth import read_truth
 from fgsn.geometry.colmap import read_model
 from fgsn.matching.features import Features
-from fgsn.matching.label_vectors import LabelVectors
 from fgsn.matching.matcher import make_matcher
-from fgsn.matching.retrieve import NO_POINTS, label_similarity
+from fgsn.matching.retrieve import label_similarity
 from fgsn.matching.similar import local_similarity
 
 FEATURES = {"sift": 2048, "xfeat": 1024}
@@ -35,11 +35,10 @@ def similarities(road: Road, part: str) -> Iterator[tuple[str, np.ndarray]]:
     """Every way of comparing, and its (queries, map images) similarities; several ones with different seeds."""
     queries, names = road.folds[part], road.map_names
     files = {name: road.source / "images" / name for name in [*names, *queries]}
-    points = dict.fromkeys(files, NO_POINTS)
+    points = {name: plain(folder_of(road, MATCHERS["xfeat"]), name).pixels for name in files}
     by_labels = {}
     for kind, model in {"classes": road.base(), "labels": road.fgsn(part)}.items():
-        vectors = LabelVectors.of_model(model, road.out / "retrieval")
-        vectors.compute(files, points, "cpu")
+        vectors = label_vectors(road, "xfeat", model)
         by_labels[kind] = label_similarity(vectors, files, points, queries, names)
         yield kind, by_labels[kind]
     for kind, keypoints in FEATURES.items():

@@ -128,7 +128,7 @@ class AugmentSettings(Settings):
     """Append label probabilities to the descriptors of a features.h5 of hloc, for hloc's own nearest neighbours.
 
     The result replaces the file that it was made from. With --data, the weight is chosen: the one that finds most right
-    matches between the training pairs of a data set.
+    matches between the validation pairs of a data set.
     """
 
     features: Path
@@ -140,7 +140,7 @@ class AugmentSettings(Settings):
     out: Path
     """File to write, in the layout of --features."""
     weight: float | None = None
-    """Weight of the labels, 0 to 1; the rest is the descriptor's. Default: 0.3, or with --data the best one."""
+    """Weight of the labels, 0 to 1; the rest is the descriptor's. Default: 0.2, or with --data the best one."""
     position: float = 0.0
     """Weight of the position in the image: only for queries taken from the same poses as the map, as by a car."""
     dimensions: int = 64
@@ -148,7 +148,7 @@ class AugmentSettings(Settings):
     projection: Path | None = None
     """Projection that an earlier call wrote beside --out, so that its file and this one can be matched."""
     data: Path | None = None
-    """Prepared data set on whose training pairs the weight is chosen."""
+    """Prepared data set on whose validation pairs the weight is chosen; without any, on its training pairs."""
     baseline: Path | None = None
     """With --data: base network whose classes are compared as a control."""
     matcher: str = "sift"

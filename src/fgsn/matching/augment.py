@@ -21,7 +21,7 @@ from fgsn.matching.keypoints import Keypoints, read_keypoints
 from fgsn.matching.label_vectors import LabelVectors
 from fgsn.progress import tracked
 
-WEIGHT = 0.3
+WEIGHT = 0.2
 """Default weight of the labels; docs/localization.md has the measurements."""
 _SAMPLE_IMAGES = 100
 _SAMPLE_POINTS = 200  # of each of them

@@ -30,10 +30,11 @@ Table = dict[str, float]
 
 
 def right_matches_by_weight(settings: AugmentSettings, work: Path) -> dict[str, Table]:
-    """Count the right mutual nearest neighbours between training pairs for every weight.
+    """Count the right mutual nearest neighbours between pairs of a data set for every weight.
 
-    Only key points near given correspondences count. The model was trained on these images, so that its labels may seem
-    a little better here than elsewhere.
+    Only key points near given correspondences count. The pairs are those for validation: on images that it was trained
+    on, a model's labels look better than elsewhere, and the weight comes out too large. A data set without validation
+    pairs lends its training pairs.
 
     Args:
         settings: of `fgsn augment`, with --data.
@@ -44,13 +45,13 @@ def right_matches_by_weight(settings: AugmentSettings, work: Path) -> dict[str, 
         given, for the classes of --baseline.
 
     Raises:
-        FgsnError: the data set is broken or not prepared, or has no training pairs.
+        FgsnError: the data set is broken or not prepared, or has no pairs.
     """
     assert settings.data is not None
     dataset = Dataset.open(settings.data)
-    files = dataset.pairs("train", moved=False)
+    files = dataset.pairs("validation") or dataset.pairs("train", moved=False)
     if not files:
-        raise FgsnError(f"{settings.data} has no training pairs")
+        raise FgsnError(f"{settings.data} has no pairs")
     chosen = np.unique(np.linspace(0, len(files) - 1, min(settings.pairs, len(files))).round().astype(int))
     pairs = [read_correspondences(files[row], dataset.images) for row in chosen]
     paths = {dataset.name(path): path for pair in pairs for path in (pair.reference, pair.target)}
