@@ -62,7 +62,8 @@ class Camera:
         if len(values) != PARAMETER_COUNTS[model]:
             raise FgsnError(f"camera model {model} has {PARAMETER_COUNTS[model]} parameters, not {len(values)}")
         fx, fy, cx, cy, *distortion = values[:1] + values if model in _ONE_FOCAL_LENGTH else values
-        if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE and fx > 0 and fy > 0 and np.isfinite(values).all()):
+        sides = 0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE
+        if not (sides and fx > 0 and fy > 0 and np.isfinite(values).all()):
             raise FgsnError(f"invalid camera: {width} x {height} pixels with parameters {values}")
         return cls(width, height, fx, fy, cx - 0.5, cy - 0.5, model, tuple(distortion))
 
@@ -129,6 +130,19 @@ class Camera:
         """All pixel centres (height * width, 2), row by row."""
         y, x = np.mgrid[: self.height, : self.width]
         return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)
+
+
+def require_size(name: str, camera: Camera, size: tuple[int, int]) -> None:
+    """Require that a camera has the size (width, height) of its image.
+
+    Raises:
+        FgsnError: it has not.
+    """
+    if camera.size != size:
+        raise FgsnError(
+            f"the camera of '{name}' is {camera.width} x {camera.height} pixels, but the image is "
+            f"{size[0]} x {size[1]}; use images of the same size as the cameras"
+        )
 
 
 def pycolmap_camera(camera: Camera) -> Any:
