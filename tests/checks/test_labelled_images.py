@@ -10,6 +10,7 @@ from PIL import Image
 from fgsn.checks.check import check
 from fgsn.cli import main
 from fgsn.config import CheckSettings
+from fgsn.data.labelled import annotated_set, open_labelled
 from fgsn.errors import FgsnError
 
 
@@ -83,3 +84,38 @@ def test_formats_are_named(root):
         check(CheckSettings(path=root))
     with pytest.raises(FgsnError, match="does not exist"):
         check(CheckSettings(path=Path(f"citiscapes:{root}")))
+
+
+def test_train_ids_in_the_place_of_label_ids(root):
+    for split in ("train", "val"):
+        for number in range(4):
+            put(root, split, number, np.resize([0, 2, 8, 18, 255], (8, 10)))
+    (problem,) = problems(root)
+    assert "contains train ids, 0 to 18 and 255: give label ids of cityscapes" in problem
+    with pytest.raises(FgsnError, match="contains train ids"):
+        open_labelled(f"cityscapes:{root}")
+    put(root, "train", 0, np.resize([0, 2, 8, 23, 255], (8, 10)))  # sky: licence plates, -1, are 255 in 8 bits
+    put(root, "val", 0, np.resize([0, 2, 8, 23, 255], (8, 10)))
+    assert problems(root) == []
+
+
+def test_label_ids_that_cannot_be(root):
+    path = put(root, "train", 0, np.resize([7, 34], (8, 10)))
+    assert problems(root) == [f"{path} contains label id 34, which cityscapes does not define"]
+    for number in range(4):
+        put(root, "train", number, np.full((8, 10), 1))
+    (problem,) = problems(root)
+    assert problem.endswith("no pixel has a label of a class of cityscapes")
+
+
+@pytest.mark.parametrize("name", ["segmented", "world"])
+def test_annotated_images_with_train_ids(tmp_path, make_image, name):
+    for split in ("training", "validation"):
+        make_image(tmp_path / f"segmented_images/{split}/imgs/1.png", 10, 8)
+        path = tmp_path / f"segmented_images/{split}/annos/1.png"
+        path.parent.mkdir()
+        Image.fromarray(np.resize([0, 2, 255], (8, 10)).astype(np.uint8)).save(path)
+    with pytest.raises(FgsnError, match="contains train ids"):
+        open_labelled(f"{name}:{tmp_path}")
+    with pytest.raises(FgsnError, match="contains train ids"):  # as evaluate and check open them
+        annotated_set(tmp_path, ["validation"])

@@ -33,10 +33,10 @@ def make_cityscapes(root, make_image):
             put_label(root / f"gtFine/{split}/{city}/{city}_0_gtFine_labelIds.png", range(34))
 
 
-def make_vistas(root, make_image, folder="labels"):
+def make_vistas(root, make_image, folder="labels", ids=range(66)):
     for split in ("training", "validation"):
         make_image(root / f"{split}/images/0_a.jpg", *SIZE)
-        put_label(root / f"{split}/{folder}/0_a.png", range(66), SIZE)
+        put_label(root / f"{split}/{folder}/0_a.png", ids, SIZE)
 
 
 def make_segmented(root, make_image):
@@ -46,11 +46,11 @@ def make_segmented(root, make_image):
 
 
 def make_converted(root, make_image):
-    make_vistas(root, make_image, folder="labels_cityscapes")
+    make_vistas(root, make_image, folder="labels_cityscapes", ids=[*range(34), 255])
 
 
 def make_lanes(root, make_image):
-    make_vistas(root, make_image, folder="labels_cityscapes_lanes")
+    make_vistas(root, make_image, folder="labels_cityscapes_lanes", ids=[*range(34), 50, 255])
 
 
 MAKERS = {

@@ -118,7 +118,6 @@ def test_matches_of_other_features_are_refused(tmp_path, labelled):
         (f"{dashed(QUERY)}/{dashed(DATABASE[1])}/matches0", np.zeros(13, np.int32), "13 for 12 key points"),
         (f"{dashed(QUERY)}/{dashed(DATABASE[1])}/matches0", np.full(12, 999), "not there"),
         (f"{dashed(QUERY)}/{dashed(DATABASE[1])}/matches0", np.zeros(12), "not of these features"),
-        (f"{dashed(QUERY)}/{dashed(DATABASE[1])}", None, "has no matches of 'night/c0/q.jpg' with 'reference/c0/001"),
     ):
         with h5py.File(matches, "r+") as file:
             del file[key]
@@ -134,6 +133,33 @@ def test_matches_of_other_features_are_refused(tmp_path, labelled):
         hloc = open_hloc_matches(labelled, pairs, features, matches)
         with pytest.raises(FgsnError, match=says):
             hloc.of(QUERY)
+
+
+def test_the_other_pairs_of_a_query_count(tmp_path, labelled):
+    pairs, features, matches = write_files(tmp_path, labelled)
+    with h5py.File(matches, "r+") as file, h5py.File(features, "r+") as images:
+        del file[f"{dashed(QUERY)}/{dashed(DATABASE[1])}"], images[DATABASE[2]]
+    hloc = open_hloc_matches(labelled, pairs, features, matches)
+    assert hloc.of(QUERY).points.tolist() == list(range(10))
+    assert len(hloc.lacking) == 2
+    assert "has no matches of 'night/c0/q.jpg' with 'reference/c0/001.jpg'" in hloc.lacking[0]
+    assert "has no key points of 'reference/c0/002.jpg'" in hloc.lacking[1]
+    with h5py.File(features, "r+") as images:
+        del images[DATABASE[0]]
+    with pytest.raises(NoMatchesError, match=f"'{QUERY}' has no matches with any of 3 images, first: .*000"):
+        open_hloc_matches(labelled, pairs, features, matches).of(QUERY)
+
+
+def test_key_points_of_an_image_of_another_size_are_not_used(tmp_path, labelled):
+    pairs, features, matches = write_files(tmp_path, labelled)
+    with h5py.File(features, "r+") as file:
+        for name, size in ((QUERY, (64, 48)), (DATABASE[0], (64, 48)), (DATABASE[1], (48, 64))):
+            file[f"{name}/image_size"] = np.array(size)
+    hloc = open_hloc_matches(labelled, pairs, features, matches)
+    hloc.check_image(QUERY, labelled.cameras[0])
+    assert len(hloc.of(QUERY)) == 10
+    (lacking,) = hloc.lacking
+    assert lacking.startswith(f"the camera of '{DATABASE[1]}' is 64 x 48 pixels, but the image is 48 x 64; use images")
 
 
 def test_missing_and_broken_files(tmp_path, labelled):

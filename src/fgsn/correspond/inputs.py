@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fgsn.errors import FgsnError
+from fgsn.geometry.camera import require_size
 from fgsn.geometry.colmap import Reconstruction, read_model
 from fgsn.geometry.posed import PosedImages, join, read_posed_images
 
@@ -67,13 +68,11 @@ def require_sizes(images: PosedImages, sizes: Mapping[str, tuple[int, int]], sou
             f"'{images.names[0]}'); names should be relative paths such as {min(sizes)}"
         )
     for row in known:
-        name, camera = images.names[row], images.camera(row)
-        if camera.size != sizes[name]:
-            width, height = sizes[name]
-            raise FgsnError(
-                f"{source}: the camera of '{name}' is {camera.width} x {camera.height} pixels, but the image is "
-                f"{width} x {height}; use images of the same size as the cameras"
-            )
+        name = images.names[row]
+        try:
+            require_size(name, images.camera(row), sizes[name])
+        except FgsnError as error:
+            raise FgsnError(f"{source}: {error}") from None
 
 
 def only(images: PosedImages, rows: Sequence[int] | np.ndarray) -> PosedImages:

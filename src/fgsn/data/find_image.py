@@ -4,7 +4,7 @@ import time
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from fgsn.data.images import walk_images
+from fgsn.data.images import IMAGE_SUFFIXES, walk_images
 from fgsn.errors import FgsnError
 from fgsn.files import inside, is_file
 
@@ -27,9 +27,9 @@ def find_image(images: Path, name: str) -> Path:
         MissingImageError: there is none, or several match equally well.
         FgsnError: the name leaves the folder.
     """
+    if found := image_at(images, name):
+        return found
     expected = inside(images, name)
-    if is_file(expected):
-        return expected
     parts = PurePosixPath(expected.relative_to(images).as_posix()).parts
     candidates = _named(images.absolute(), parts[-1])
     if not candidates:
@@ -39,6 +39,18 @@ def find_image(images: Path, name: str) -> Path:
     if len(best) > 1:
         raise MissingImageError(f"image '{name}' is not in {images}, and could be {best[0]} or {best[1]}")
     return images / best[0].relative_to(images.absolute())
+
+
+def image_at(images: Path, name: str) -> Path | None:
+    """The image at `name`, or beside it with another ending: RobotCar's are .png in some lists and .jpg on disk.
+
+    Raises:
+        FgsnError: the name leaves the folder.
+    """
+    expected = inside(images, name)
+    others = (expected.with_suffix(case(suffix)) for suffix in IMAGE_SUFFIXES for case in (str.lower, str.upper))
+    known = expected.suffix.lower() in IMAGE_SUFFIXES
+    return next((path for path in (expected, *(sorted(others) if known else ())) if is_file(path)), None)
 
 
 class _Index:

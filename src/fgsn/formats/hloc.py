@@ -98,6 +98,19 @@ def read_key_points(path: Path, name: str) -> Floats:
     return pixels
 
 
+def read_image_size(path: Path, name: str) -> tuple[int, int] | None:
+    """Width and height of the image that key points were found in; None if the file does not say.
+
+    Raises:
+        FgsnError: the file is missing or damaged.
+    """
+    with opened(path) as file:
+        if member(file, f"{name}/image_size") is None:
+            return None
+        width, height = stored_array(file, f"{name}/image_size").ravel()[:2].astype(np.int64).tolist()
+        return width, height
+
+
 def read_pair_matches(
     path: Path, query: str, database: str, in_query: int, in_database: int
 ) -> tuple[Rows, Rows, Floats]:

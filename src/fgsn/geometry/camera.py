@@ -132,6 +132,19 @@ class Camera:
         return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)
 
 
+def require_size(name: str, camera: Camera, size: tuple[int, int]) -> None:
+    """Require that a camera has the size (width, height) of its image.
+
+    Raises:
+        FgsnError: it has not.
+    """
+    if camera.size != size:
+        raise FgsnError(
+            f"the camera of '{name}' is {camera.width} x {camera.height} pixels, but the image is "
+            f"{size[0]} x {size[1]}; use images of the same size as the cameras"
+        )
+
+
 def pycolmap_camera(camera: Camera) -> Any:
     """The camera as an object of pycolmap.
 

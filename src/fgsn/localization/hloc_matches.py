@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fgsn.errors import FgsnError, NoMatchesError
 from fgsn.formats.hdf5 import opened
-from fgsn.formats.hloc import Floats, Rows, read_key_points, read_pair_matches, read_pairs
+from fgsn.formats.hloc import Floats, Rows, read_image_size, read_key_points, read_pair_matches, read_pairs
 from fgsn.localization.labelled_map import LabelledMap
 from fgsn.localization.matches import MatchSource
 from fgsn.progress import say
@@ -26,6 +26,10 @@ class HlocMatches(MatchSource):
         if query not in self.pairs:
             raise NoMatchesError(f"{self.pairs_file} has no pairs of the query '{query}'")
         return [name for name in self.pairs[query] if name in self.row_of]
+
+    def stored_size(self, name: str) -> tuple[int, int] | None:
+        """The image_size in features.h5."""
+        return read_image_size(self.features, name)
 
     def key_points(self, name: str) -> Floats:
         """From features.h5."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fgsn.config import LocalizeSettings
-from fgsn.errors import FgsnError, NoMatchesError
+from fgsn.errors import FgsnError, MissingExtraError, NoMatchesError
 from fgsn.files import write_json, write_yaml
 from fgsn.formats.hloc import find_hloc_files
 from fgsn.formats.poses import write_results
@@ -29,6 +29,7 @@ from fgsn.localization.hloc_matches import open_hloc_matches
 from fgsn.localization.label_histograms import LabelHistograms
 from fgsn.localization.labelled_map import LabelledMap, make_labelled_map
 from fgsn.localization.map_folder import check_map, open_labelled_map
+from fgsn.localization.map_images import FoundImages, find_images
 from fgsn.localization.matches import Matches2D3D, MatchSource
 from fgsn.localization.matching_pipeline import PipelineMatches, extract_and_match, triangulated_map
 from fgsn.localization.robust_pose import PoseEstimate, estimate_pose
@@ -59,7 +60,7 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
     source = match_with_map(settings, queries)
     method = prepare_method(settings, source.map, priors)
     rows = [localize_query(query, source, method) for query in tracked(queries, "localize", len(queries))]
-    return write_poses(settings, source.map, rows)
+    return write_poses(settings, source, rows)
 
 
 def check_label_maps(settings: LocalizeSettings, queries: list[Query]) -> None:
@@ -107,7 +108,12 @@ def match_with_map(settings: LocalizeSettings, queries: list[Query]) -> MatchSou
         labelled = open_labelled_map(settings.map, labels, stationary)
         return open_hloc_matches(labelled, *find_hloc_files(settings.hloc, names))
     map_images = read_model(settings.map, points_needed=False)
-    matched = extract_and_match(map_images, names, settings, device)
+    assert settings.images is not None
+    cameras = {name: map_images.camera(row) for row, name in enumerate(map_images.names)}
+    ours = find_images(settings.images, cameras, "map")
+    theirs = find_images(settings.images, {query.name: query.camera for query in queries}, "queries")
+    found = FoundImages(ours.files | theirs.files, ours.broken | theirs.broken)
+    matched = extract_and_match(map_images, names, settings, device, found)
     model = triangulated_map(map_images, matched)
     return PipelineMatches(make_labelled_map(model, labels, stationary), matched)
 
@@ -212,19 +218,23 @@ class LocalizedQuery(NamedTuple):
 
 
 def localize_query(query: Query, source: MatchSource, method: MethodContext) -> LocalizedQuery:
-    """Estimate the pose of one query; a query without matches has none.
+    """Estimate the pose of one query; a query without matches, or with broken ones or a broken label map, has none.
 
     Raises:
-        FgsnError: its matches or its label map are broken.
+        MissingExtraError: a package is not installed.
     """
     settings = method.settings
     try:
+        source.check_image(query.name, query.camera)
         matches = source.of(query.name)
-    except NoMatchesError as error:
-        estimate = PoseEstimate(None, np.zeros(0, bool), reason="no matches")
-        return LocalizedQuery(query.name, 0, 0, estimate, failure=str(error))
-    began = time.perf_counter()
-    kept, weights, votes, gravity = weigh_matches(query, matches, method)
+        began = time.perf_counter()
+        kept, weights, votes, gravity = weigh_matches(query, matches, method)
+    except MissingExtraError:
+        raise
+    except FgsnError as error:
+        reason = "no matches" if isinstance(error, NoMatchesError) else "broken matches or label map"
+        failure = str(error) if query.name in str(error) else f"'{query.name}': {error}"
+        return LocalizedQuery(query.name, 0, 0, PoseEstimate(None, np.zeros(0, bool), reason=reason), failure=failure)
     weighed = time.perf_counter()
     estimate = estimate_pose(
         query.camera, kept.pixels, source.map.points[kept.points], weights, gravity, votes=votes, up=settings.up,
@@ -234,12 +244,13 @@ def localize_query(query: Query, source: MatchSource, method: MethodContext) -> 
     return LocalizedQuery(query.name, len(matches), len(kept), estimate, seconds)
 
 
-def write_poses(settings: LocalizeSettings, labelled: LabelledMap, rows: list[LocalizedQuery]) -> dict[str, Any]:
+def write_poses(settings: LocalizeSettings, source: MatchSource, rows: list[LocalizedQuery]) -> dict[str, Any]:
     """Write the result file, and settings and results beside it; returns the results.
 
     Raises:
         FgsnError: no query has a pose.
     """
+    labelled = source.map
     found = [(row, pose) for row in rows if (pose := row.estimate.camera_from_world) is not None]
     without_pose = Counter(row.estimate.reason for row in rows if row.estimate.camera_from_world is None)
     if not found:
@@ -247,11 +258,16 @@ def write_poses(settings: LocalizeSettings, labelled: LabelledMap, rows: list[Lo
         failure = next((f", first {row.failure}" for row in rows if row.failure), "")
         raise FgsnError(f"none of {len(rows)} queries has a pose: {reasons}{failure}")
     poses = Pose(np.stack([pose.rotation for _, pose in found]), np.stack([pose.translation for _, pose in found]))
-    write_results(settings.out, [row.query for row, _ in found], poses, settings.naming)
+    written = write_results(settings.out, [row.query for row, _ in found], poses, settings.naming)
+    warnings = [f"{len(source.lacking)} pairs have no matches, first: {source.lacking[0]}"] if source.lacking else []
+    warnings += [f"{len(found) - written} poses are left out by --naming"] if written < len(found) else []
+    for warning in warnings:
+        say(f"fgsn: {warning}")
     results = {
         "method": settings.method,
         "queries": len(rows),
         "localized": len(found),
+        "written": written,
         "map_points": len(labelled.points),
         "labels": labelled.clusters,
         "matches": float(np.median([row.matches for row in rows])),
@@ -260,6 +276,8 @@ def write_poses(settings: LocalizeSettings, labelled: LabelledMap, rows: list[Lo
         "ms_judge": round(1000 * float(np.median([row.seconds[0] for row in rows])), 1),
         "ms_pose": round(1000 * float(np.median([row.seconds[1] for row in rows])), 1),
         "without_pose": dict(without_pose),
+        "warnings": warnings,
+        "problems": source.problems(),
         "failed": [row.failure for row in rows if row.failure],
         "poses": str(settings.out),
     }

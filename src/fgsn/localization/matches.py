@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from fgsn.errors import FgsnError, NoMatchesError
+from fgsn.geometry.camera import Camera, require_size
 from fgsn.localization.labelled_map import LabelledMap
 
 Rows = NDArray[np.int64]
@@ -45,6 +47,8 @@ class MatchSource(ABC):
 
     map: LabelledMap
     reach: ClassVar[float] = REACH
+    lacking: list[str] = field(default_factory=list, init=False)
+    """Pairs without matches or key points so far, and why; the other pairs of their queries count."""
     _points: dict[str, Rows] = field(default_factory=dict, init=False)
 
     @abstractmethod
@@ -62,20 +66,43 @@ class MatchSource(ABC):
         `in_query` and `in_image` say how many key points each of them has.
         """
 
+    def stored_size(self, name: str) -> tuple[int, int] | None:
+        """Width and height of the image that key points were found in, where that has not been checked before."""
+        return None
+
+    def check_image(self, name: str, camera: Camera) -> None:
+        """Raise NoMatchesError if an image of a query or of the map is known to have another size than its camera."""
+        try:
+            require_size(name, camera, self.stored_size(name) or camera.size)
+        except FgsnError as error:
+            raise NoMatchesError(str(error)) from None
+
+    def problems(self) -> list[str]:
+        """What is wrong with the map's images."""
+        return []
+
     def of(self, query: str) -> Matches2D3D:
         """The matches of one query with map points.
 
         Raises:
-            NoMatchesError: the query cannot be read or was not matched, or key points or matches are missing.
+            NoMatchesError: the query cannot be read or was not matched, or all of its pairs lack key points or matches.
             FgsnError: a file is damaged.
         """
         names, pixels = self.partners(query), self.key_points(query)
         found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+        lacking: list[str] = []
         for name in names:
-            points = self._points_of(name)
-            of_query, of_image, scores = self.pair(query, name, len(pixels), len(points))
+            try:
+                points = self._points_of(name)
+                of_query, of_image, scores = self.pair(query, name, len(pixels), len(points))
+            except NoMatchesError as error:
+                lacking.append(str(error))
+                continue
             known = points[of_image] >= 0
             found.append((of_query[known], points[of_image[known]], scores[known]))
+        self.lacking.extend(lacking)
+        if names and len(lacking) == len(names):
+            raise NoMatchesError(f"'{query}' has no matches with any of {len(names)} images, first: {lacking[0]}")
         of_query, points, scores = (np.concatenate(column) for column in zip(*found, strict=True))
         return unique_matches(pixels, of_query, points, scores)
 
@@ -87,7 +114,9 @@ class MatchSource(ABC):
     def _points_of(self, name: str) -> Rows:
         """The map point (P,) at every key point of a map image, -1 for none; found once."""
         if name not in self._points:
-            row, key_points = self.row_of[name], self.key_points(name)
+            row = self.row_of[name]
+            self.check_image(name, self.map.camera(row))
+            key_points = self.key_points(name)
             pixels, points = self.map.pixels_of(row), self.map.points_of(row)
             self._points[name] = points_at(key_points, pixels, points, self.map.observations, self.reach)
         return self._points[name]

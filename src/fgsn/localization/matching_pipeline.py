@@ -12,9 +12,10 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from fgsn.config import LocalizeSettings
-from fgsn.errors import NoMatchesError, UsageError
+from fgsn.errors import FgsnError, NoMatchesError, UsageError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
+from fgsn.localization.map_images import FoundImages
 from fgsn.localization.matches import Floats, MatchSource, Rows
 from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.features import Features
@@ -48,7 +49,7 @@ class MatchedImages:
 
 
 def extract_and_match(
-    map_images: PosedImages, queries: Sequence[str], settings: LocalizeSettings, device: str
+    map_images: PosedImages, queries: Sequence[str], settings: LocalizeSettings, device: str, found: FoundImages
 ) -> MatchedImages:
     """Find features of all images, and match map images with their neighbours and queries with similar map images.
 
@@ -57,15 +58,15 @@ def extract_and_match(
         queries: names of the queries.
         settings: matcher, its limits and folders. What the work folder already contains is not computed again.
         device: `cpu` or `cuda`.
+        found: files of both, and which of them cannot be used.
 
     Raises:
-        FgsnError: the matcher is unknown.
+        FgsnError: the matcher is unknown, or all images of the map or all queries are broken.
         MissingExtraError: the matcher's package is not installed.
     """
-    assert settings.images is not None
     work, matcher = settings.work or settings.out.parent / "work", current_name(settings.matcher)
     workers = settings.workers if device == "cpu" else 0
-    files = {name: settings.images / name for name in [*map_images.names, *queries]}
+    files = found.files
     # The map needs reliable matches; unfiltered and augmented ones are for its queries.
     filtered = make_matcher(matcher.removesuffix(UNFILTERED), settings.keypoints, device)
     features = query_features = Features(files, filtered, work)
@@ -82,7 +83,10 @@ def extract_and_match(
                 f"use {matcher}{UNFILTERED}, or sift or xfeat"
             )
         query_features = Features(files, for_queries, work, augmentation=augmentation)
-    broken = features.extract(files, workers)
+    broken = found.broken | features.extract(files, workers)
+    for every in (map_images.names, queries):
+        if all(name in broken for name in every):
+            raise FgsnError(f"none of {len(every)} images can be read, first: {broken[every[0]]}")
     names = [name for name in map_images.names if name not in broken]
     queries = [name for name in queries if name not in broken]
     map_pairs = [pair for pair in _neighbours(map_images) if not broken.keys() & set(pair)]
@@ -128,6 +132,13 @@ class PipelineMatches(MatchSource):
 
     images: MatchedImages
     reach: ClassVar[float] = 0.05
+
+    def problems(self) -> list[str]:
+        """Images of the map that cannot be used."""
+        broken = [reason for name, reason in self.images.broken.items() if name in self.row_of]
+        if not broken:
+            return []
+        return [f"{len(broken)} of the map's {len(self.row_of)} images cannot be used, first: {broken[0]}"]
 
     def partners(self, query: str) -> list[str]:
         """The map images that look most like the query."""

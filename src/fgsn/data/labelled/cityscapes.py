@@ -11,6 +11,8 @@ CITYSCAPES_CLASSES = (
 )  # fmt: skip
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """The labelId of every Cityscapes train id; all others are ignored."""
+LARGEST_ID = 33
+"""The largest labelId of Cityscapes."""
 
 
 @labelled_format("cityscapes")
@@ -44,16 +46,21 @@ def annotated_set(root: Path, splits: Iterable[str]) -> LabelledSet:
     """The annotated images of a data set in these folders of segmented_images/, as a validation set.
 
     Raises:
-        FgsnError: a folder is missing or empty, or a file has no counterpart.
+        FgsnError: a folder is missing or empty, a file has no counterpart, or the labels are not those of Cityscapes.
     """
     samples = [sample for split in splits for sample in _annotated(root, split)]
-    return LabelledSet("segmented", CITYSCAPES_CLASSES, [], samples, cityscapes_train_ids())
+    labelled = LabelledSet("segmented", CITYSCAPES_CLASSES, [], samples, cityscapes_train_ids())
+    labelled.require_labels()
+    return labelled
 
 
 def cityscapes_train_ids(more: Mapping[int, int] | None = None) -> dict[int, int]:
-    """The train id of every 8-bit labelId; `more` adds to the 19 of Cityscapes."""
+    """The train id of every labelId of Cityscapes; `more` adds to its 19 classes.
+
+    Licence plates, -1, are 255 in 8 bits.
+    """
     known = {stored: index for index, stored in enumerate(CITYSCAPES_IDS)}
-    return dict.fromkeys(range(256), IGNORE) | known | dict(more or {})
+    return dict.fromkeys((*range(LARGEST_ID + 1), 255), IGNORE) | known | dict(more or {})
 
 
 def _open_segmented(name: str, root: Path) -> LabelledSet:

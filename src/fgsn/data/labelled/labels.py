@@ -1,5 +1,6 @@
 """Labelled image sets, their registry, and how images and label maps are paired."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,8 @@ from fgsn.data.images import image_size, open_image, walk_images
 from fgsn.errors import FgsnError, UsageError, nearest
 
 IGNORE = 255
+LOOKED_AT = 40
+"""Label maps of a split whose ids are looked at before training."""
 MOVING_CLASSES = frozenset(
     {
         "person", "pedestrian", "rider", "bicyclist", "motorcyclist", "other rider", "bicycle", "motorcycle", "car",
@@ -61,15 +64,33 @@ class LabelledSet:
         if stored.shape[::-1] != size:
             width, height = stored.shape[::-1]
             raise FgsnError(f"{sample.label} is {width} x {height}, but its image is {size[0]} x {size[1]}")
-        if len(self.train_ids) < 256:  # this check takes most of the time on large label maps
-            unknown = stored[~self._known[stored]]
-            if unknown.size:
-                raise FgsnError(f"{sample.label} contains label id {unknown.min()}, which {self.name} does not define")
+        ids = np.nonzero(np.bincount(stored.ravel(), minlength=256))[0]
+        unknown = [label for label in ids.tolist() if label not in self.train_ids]
+        if unknown:
+            raise FgsnError(f"{sample.label} contains label id {unknown[0]}, which {self.name} does not define")
         return self._table[stored]
 
-    @cached_property
-    def _known(self) -> np.ndarray:
-        return np.array([stored in self.train_ids for stored in range(256)])
+    def require_labels(self) -> None:
+        """Look at some label maps of both splits: they must not contain train ids in the place of label ids.
+
+        Raises:
+            FgsnError: nothing in them is a class, or they contain only train ids and 255.
+        """
+        for samples in filter(None, (self.training, self.validation)):
+            seen = np.zeros(256, bool)
+            for sample in samples[:: -(-len(samples) // LOOKED_AT)]:
+                with contextlib.suppress(FgsnError), open_image(sample.label) as image:  # reading it says what is wrong
+                    seen |= np.array(image.histogram()[:256], bool)
+            ids = set(np.nonzero(seen)[0].tolist())
+            train_ids = set(range(len(self.classes)))
+            differ = any(self.train_ids.get(label) != label for label in train_ids)
+            if differ and {0, IGNORE} <= ids <= train_ids | {IGNORE}:
+                raise FgsnError(
+                    f"{samples[0].label.parent} contains train ids, 0 to {len(self.classes) - 1} and 255: "
+                    f"give label ids of {self.name}, in Cityscapes *_gtFine_labelIds.png"
+                )
+            if ids and {self.train_ids.get(label) for label in ids} == {IGNORE}:
+                raise FgsnError(f"{samples[0].label.parent}: no pixel has a label of a class of {self.name}")
 
     @cached_property
     def _table(self) -> np.ndarray:
@@ -95,7 +116,8 @@ def open_labelled(spec: str) -> LabelledSet:
 
     Raises:
         UsageError: the format is unknown, or `spec` is not FORMAT:PATH.
-        FgsnError: the folder is missing or incomplete; the message says what is missing.
+        FgsnError: the folder is missing or incomplete, or its labels are not those of the format; the message says what
+            is wrong.
     """
     name, separator, path = spec.partition(":")
     if not separator or not path:
@@ -105,7 +127,9 @@ def open_labelled(spec: str) -> LabelledSet:
     root = Path(path)
     if not root.is_dir():
         raise FgsnError(f"{root} is not a folder; give the folder of the {name} images and labels")
-    return FORMATS[name](root)
+    labelled = FORMATS[name](root)
+    labelled.require_labels()
+    return labelled
 
 
 def paired(images: Path, labels: Path, ends: tuple[str, str], advice: str) -> list[Sample]:
