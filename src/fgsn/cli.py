@@ -41,6 +41,7 @@ class Command:
 
 COMMANDS = {
     "demo": Command(config.DemoSettings, "fgsn.demo.demo:demo"),
+    "start": Command(config.StartSettings, "fgsn.start:start"),
     "world": Command(config.WorldSettings, "fgsn.world:make_world"),
     "prepare": Command(config.PrepareSettings, "fgsn.data.prepare:prepare"),
     "correspond": Command(config.CorrespondSettings, "fgsn.correspond.correspond:correspond"),

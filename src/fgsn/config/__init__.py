@@ -12,6 +12,7 @@ from fgsn.config.data import (
     ConvertVistasSettings,
     CorrespondSettings,
     PrepareSettings,
+    StartSettings,
     WorldSettings,
 )
 from fgsn.config.labels import (
@@ -54,6 +55,7 @@ __all__ = [
     "ScorePosesSettings",
     "SegmentSettings",
     "Settings",
+    "StartSettings",
     "StationarySettings",
     "SweepSettings",
     "TrackSettings",

@@ -129,6 +129,34 @@ class CorrespondSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartSettings(Settings):
+    """From photographs of places in several conditions to labels and a page: correspond, train, segment, report.
+
+    Prints the command of each step. The same command again continues where it stopped.
+    """
+
+    photos: Annotated[Path, Positional("PHOTOS")]
+    """Folder of photographs with one subfolder per condition, such as summer/ and snow/."""
+    reference: str
+    """The condition that labels come from: the name of its subfolder. Best: good light, many images."""
+    out: Path
+    """Folder to write to: data/, run/ and labels/."""
+    minutes: float = 15.0
+    """Time for the training, about; finding correspondences comes before it."""
+    clusters: int = 50
+    """Number of clusters K, which are the labels."""
+    init: Path = Path("world:labels")
+    """Model to start from; the default comes with fgsn."""
+    matcher: str = "xfeat"
+    """Image matcher: xfeat is fast, xfeat-lighterglue more thorough."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, clusters=2)
+        require(self.minutes > 0, f"--minutes must be above 0, not {self.minutes:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckSettings(Settings):
     """Find problems in a data set, labelled images, a model or a run before work starts."""
 
