@@ -190,7 +190,7 @@ def metrics(rows: Sequence[Mapping[str, Row]], poses: bool) -> dict[str, Any]:
 
 
 def measured(
-    roads: Sequence[Road], features: str, kinds: Sequence[str], poses: Collection[float]
+    roads: Sequence[Road], features: str, kinds: Sequence[str], poses: Collection[float], only: float | None
 ) -> dict[str, dict[str, Any]]:
     """Metrics of every kind and weight; under `chosen`, with the weight chosen for each half on the other.
 
@@ -199,6 +199,7 @@ def measured(
         features: key of `MATCHERS`.
         kinds: keys of `KINDS`.
         poses: weights with which poses are estimated.
+        only: the one weight to measure, where time is short; None: all, and the chosen one.
     """
     results: dict[str, dict[str, Any]] = {}
     nothing = {part: Row(roads[0], features, part, Augmentation(None, 0.0)) for part in roads[0].folds}
@@ -209,14 +210,17 @@ def measured(
             {weight: {part: row_of(road, features, part, kind, weight) for part in road.folds} for weight in WEIGHTS}
             for road in seeds
         ]
-        best = [
-            {part: best_weight(chosen_weights(road, features, part)[KINDS[kind]]) for part in road.folds}
-            for road in seeds
-        ]
-        chosen = [{part: by[weight][part] for part, weight in w.items()} for by, w in zip(rows, best, strict=True)]
-        results[kind] = {CHOSEN: metrics(chosen, poses=True) | {"weights": best}}
-        for weight in WEIGHTS[1:]:
-            results[kind][f"{weight:g}"] = metrics([by[weight] for by in rows], weight in poses)
+        results[kind] = {
+            f"{weight:g}": metrics([by[weight] for by in rows], weight in poses)
+            for weight in ([only] if only else WEIGHTS[1:])
+        }
+        if not only:
+            best = [
+                {part: best_weight(chosen_weights(road, features, part)[KINDS[kind]]) for part in road.folds}
+                for road in seeds
+            ]
+            chosen = [{part: by[weight][part] for part, weight in w.items()} for by, w in zip(rows, best, strict=True)]
+            results[kind][CHOSEN] = metrics(chosen, poses=True) | {"weights": best}
         print("\n".join(table({features: results})), flush=True)
     return results
 
@@ -237,11 +241,13 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     yield "| --- " * (2 + len(weights)) + "|"
     for features, kinds in results.items():
         for kind, found in kinds.items():
-            cells = [cell(found.get(weight, found.get("0"))) for weight in weights]
+            cells = [cell(found.get(weight, found.get("0", {}))) for weight in weights]
             yield f"| {features} | {kind} | {' | '.join(cells)} |"
 
 
 def cell(found: dict[str, Any]) -> str:
+    if not found:
+        return ""
     recall = ", " + " / ".join(f"{value:.0f}" for value in found["recall"]) if "recall" in found else ""
     return f"{found['right']:.1f} of {found['matches']:.0f}{recall}"
 
@@ -255,6 +261,7 @@ def main() -> None:
     parser.add_argument("--features", nargs="+", default=list(MATCHERS), choices=MATCHERS)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--poses", nargs="+", type=float, default=list(WEIGHTS), help="weights to estimate poses with")
+    parser.add_argument("--only", type=float, choices=WEIGHTS[1:], help="measure one weight, and choose none")
     parser.add_argument("--label-seeds", type=int, default=1, help="networks trained for each half of the road")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -269,10 +276,11 @@ def main() -> None:
     if json_file.exists() and (before := read_json(json_file))["settings"] == results["settings"]:
         results = before  # of other features
     for features in options.features:
-        results["rows"][features] = measured(roads, features, options.kinds, options.poses)
-        results["weights"][features] = {
-            part: [chosen_weights(road, features, part) for road in roads] for part in roads[0].folds
-        }
+        results["rows"][features] = measured(roads, features, options.kinds, options.poses, options.only)
+        if not options.only:
+            results["weights"][features] = {
+                part: [chosen_weights(road, features, part) for road in roads] for part in roads[0].folds
+            }
         write_json(json_file, results)
 
 
