@@ -4,9 +4,9 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
-from fgsn.errors import MissingExtraError
+from fgsn.errors import FgsnError, MissingExtraError
 
 
 def pycolmap() -> Any:
@@ -38,6 +38,20 @@ def poselib() -> Any:
     except ImportError:
         raise MissingExtraError("poselib", "loc") from None
     return poselib
+
+
+def poselib_options(kind: Literal["RansacOptions", "BundleOptions"], **options: Any) -> dict[str, Any]:
+    """Options of an estimator of PoseLib, which ignores names that it does not know.
+
+    Raises:
+        FgsnError: the installed PoseLib does not know an option.
+        MissingExtraError: it is not installed.
+    """
+    package = poselib()
+    unknown = sorted(options.keys() - getattr(package, kind)().keys())
+    if unknown:
+        raise FgsnError(f"PoseLib {package.__version__} has no option '{unknown[0]}': pip install 'fgsn[loc]' again")
+    return options
 
 
 @contextmanager

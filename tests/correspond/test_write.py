@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fgsn.correspond.write import PairWriter, link_images, spread
-from fgsn.data.correspondences import centre_distance, read_correspondences
+from fgsn.data.correspondences import centre_distance, read_correspondences, stored_paths
 from fgsn.errors import FgsnError
 from fgsn.matching.pair import MatchedPair, RefusedPair
 
@@ -100,3 +100,21 @@ def test_links_are_made_once_and_nothing_is_overwritten(tmp_path, make_image):
     (tmp_path / "other" / "images" / "snow").mkdir(parents=True)
     with pytest.raises(FgsnError, match="cannot link"):
         link_images(tmp_path / "mine", tmp_path / "other", ["snow"])
+
+
+def test_pairs_whose_names_would_share_a_file_or_are_too_long_have_their_own(tmp_path):
+    names = ("a/p-q.jpg", "a/p/q.jpg", "a/1.jpg", "a/1.png", f"a/{'x' * 240}.jpg", f"a/{'x' * 240}.png")
+    points = np.random.default_rng(0).uniform(0, 90, (60, 2))
+    writer = PairWriter(tmp_path, dict.fromkeys((*names, "b/u.jpg"), (128, 96)))
+    writer.write([MatchedPair(name, "b/u.jpg", points, points, np.ones(60)) for name in names])
+    stored = {path.name: stored_paths(path)[0] for path in (tmp_path / "correspondence_data").iterdir()}
+    assert sorted(stored.values()) == sorted(names)
+    assert {row["file"]: row["reference"] for row in writer.rows} == stored
+
+
+def test_a_condition_that_went_in_and_did_not_come_out_is_a_doubt(tmp_path):
+    points = np.random.default_rng(0).uniform(0, 90, (60, 2))
+    writer = PairWriter(tmp_path, dict.fromkeys(("a/1.jpg", "snow/1.jpg", "summer/1.jpg"), (128, 96)))
+    writer.write([MatchedPair("a/1.jpg", "snow/1.jpg", points, points, np.ones(60))])
+    assert "summer: no pair is reliable" in writer.results(1)["doubts"]
+    assert not any(doubt.startswith("a:") for doubt in writer.results(1)["doubts"])

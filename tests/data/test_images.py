@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fgsn.data.images import image_size, list_images, read_image
+from fgsn.data.images import image_size, list_images, read_image, unread_images
 from fgsn.data.resize import resized
 from fgsn.errors import FgsnError
 
@@ -166,3 +166,11 @@ def test_the_limit_of_pixels_holds_after_resizing(tmp_path, make_image):
         read_image(path, 480)
     with pytest.raises(FgsnError, match="use a smaller --short-side"):
         resized(read_image(path), 480)
+
+
+def test_images_in_other_formats_are_counted(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("1.HEIC", "2.heic", "a/3.dng", "4.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    assert unread_images(tmp_path) == "1 .dng, 2 .heic"
+    assert unread_images(tmp_path / "none") == ""

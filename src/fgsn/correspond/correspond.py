@@ -16,7 +16,7 @@ from fgsn.correspond.write import PAIRS, REFUSED, PairWriter, condition_of, link
 from fgsn.correspond.write_map import DatasetMap, write_map
 from fgsn.data.completed import completed_results
 from fgsn.data.dataset import MOVED_LIST, named_condition
-from fgsn.data.images import image_size, walk_images
+from fgsn.data.images import image_size, unread_images, walk_images
 from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
 from fgsn.files import FolderLock, write_json, write_yaml
@@ -69,6 +69,8 @@ def _prepared(settings: CorrespondSettings) -> tuple[dict[str, Any], list[str]]:
 
 def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, Any]:
     sizes, failed = _images(settings.images)
+    if unread := unread_images(settings.images):
+        failed.append(f"{settings.images} contains images in formats that are not read: {unread}; convert them to JPEG")
     conditions = sorted({condition_of(name) for name in sizes})
     if settings.reference not in conditions:
         raise FgsnError(

@@ -1,6 +1,7 @@
 """Write matched pairs as a data set in the authors' layout, with metrics of their quality."""
 
 import csv
+import hashlib
 import io
 import os
 import re
@@ -21,6 +22,8 @@ from fgsn.matching.pair import MatchedPair, PairResult, RefusedPair
 FEW_POINTS = 50
 SMALL_SPREAD = 0.4
 FEW_REFERENCES = 0.25
+LONGEST_STEM = 200
+"""Bytes of the name of a correspondence file, of which file systems allow 255."""
 PAIRS, REFUSED = "pairs.csv", "refused.csv"
 
 
@@ -50,6 +53,7 @@ class PairWriter:
         self.rows: list[dict[str, Any]] = []
         self.refused: list[RefusedPair] = []
         self.motion = PointMotion()
+        self._stems: set[str] = set()
 
     def write(self, found: Iterable[PairResult]) -> None:
         """Write every matched pair to its own file, and the lists of matched and refused pairs.
@@ -76,7 +80,7 @@ class PairWriter:
         sizes = [self.sizes[name] for name in (pair.reference, pair.target)]
         condition = condition_of(pair.target)
         stems = ("-".join(PurePosixPath(name).with_suffix("").parts[1:]) for name in (pair.reference, pair.target))
-        file = f"correspondence_{condition}_{'_'.join(stems)}.mat"
+        file = self._file_name(f"correspondence_{condition}_{'_'.join(stems)}", pair)
         write_correspondences(
             self.out / "correspondence_data" / file,
             pair.reference,
@@ -101,6 +105,14 @@ class PairWriter:
             }
         )
 
+    def _file_name(self, stem: str, pair: MatchedPair) -> str:
+        """The name of the pair's file; two pairs whose names differ only in `/`, `-` or endings get different files."""
+        if stem in self._stems or len(stem.encode()) > LONGEST_STEM:
+            mark = hashlib.sha256(f"{pair.reference}\n{pair.target}".encode()).hexdigest()[:12]
+            stem = f"{stem.encode()[:LONGEST_STEM].decode(errors='ignore')}-{mark}"
+        self._stems.add(stem)
+        return f"{stem}.mat"
+
     def refusals(self) -> dict[str, int]:
         """Number of refused pairs by reason, most frequent first; numbers within reasons are ignored."""
         return dict(Counter(re.sub(r"\d+(\.\d+)?", "…", pair.reason) for pair in self.refused).most_common())
@@ -117,8 +129,9 @@ class PairWriter:
                 by_condition[row["condition"]].append(row)
         conditions = {name: _metrics(rows) for name, rows in sorted(by_condition.items())}
         doubts = [doubt for name, metrics in conditions.items() for doubt in _doubts(name, metrics, references)]
-        missing = {condition_of(pair.target) for pair in self.refused if not pair.moved} - by_condition.keys()
-        doubts += [f"{name}: no pair is reliable" for name in sorted(missing)]
+        entered = {condition_of(pair.target) for pair in self.refused if not pair.moved}
+        entered |= {condition_of(name) for name in self.sizes} - {condition_of(row["reference"]) for row in self.rows}
+        doubts += [f"{name}: no pair is reliable" for name in sorted(entered - by_condition.keys())]
         return {
             "pairs": len(self.rows),
             "points": sum(row["points"] for row in self.rows),

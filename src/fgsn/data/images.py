@@ -6,6 +6,7 @@ file.
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ from fgsn.progress import say
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 """Pillow's names of the formats that are read, whatever a file is called; some others run programs (PostScript)."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
+
+UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".dng", ".cr2", ".nef", ".arw", ".raw"})
+"""Images in formats that are not read; they are counted where a folder is listed."""
 
 
 @contextmanager
@@ -148,6 +152,13 @@ def walk_images(root: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(folder, name) for name in files if _is_image_name(name)]
     return sorted(found, key=lambda file: file.relative_to(root).as_posix())
+
+
+def unread_images(root: Path) -> str:
+    """The images below a folder in formats that are not read, such as `3 .heic`; '' if there are none."""
+    suffixes = (Path(name).suffix.lower() for _, _, files in os.walk(root, followlinks=False) for name in files)
+    counts = Counter(suffix for suffix in suffixes if suffix in UNREAD_SUFFIXES)
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
 
 
 def _is_image_name(name: str) -> bool:

@@ -10,7 +10,7 @@ from fgsn.errors import FgsnError
 from fgsn.export.hloc_features import write_hloc_features
 from fgsn.export.label_points import write_colmap, write_ply
 from fgsn.export.network_files import write_networks
-from fgsn.files import FolderLock, write_json, write_yaml
+from fgsn.files import write_json, write_yaml
 from fgsn.geometry.colmap import read_model
 from fgsn.inference.model import MODEL_FILE, Model, load
 from fgsn.localization.labelled_map import make_labelled_map
@@ -24,7 +24,6 @@ def export(settings: ExportSettings) -> dict[str, Any]:
         FgsnError: the model or an input of a format is missing or broken, or the inputs do not match.
     """
     formats = set(settings.format)
-    _lock = FolderLock(settings.out).require()
     model = load(settings.model, "cpu" if formats & {"onnx", "torch"} else settings.device)
     results: dict[str, Any] = {}
     if formats & {"onnx", "torch"}:

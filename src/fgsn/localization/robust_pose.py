@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fgsn.errors import FgsnError, MissingExtraError
+from fgsn import extras
+from fgsn.errors import FgsnError
+from fgsn.extras import poselib_options
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.gravity import UP, upright_rotation
 from fgsn.geometry.pose import Pose
@@ -83,7 +85,7 @@ def estimate_pose(
     if pixels.shape != (count, 2) or points.shape != (count, 3):
         raise FgsnError(f"matches require pixels (N, 2) and points (N, 3), not {pixels.shape} and {points.shape}")
     weights, votes = _per_match(weights, count, "weights"), _per_match(votes, count, "votes")
-    poselib = _poselib()
+    poselib = extras.poselib()
     nothing = np.zeros(count, bool)
     if count < min_inliers:
         return PoseEstimate(None, nothing, reason=f"{count} matches are too few")
@@ -157,7 +159,8 @@ class _PoseProblem:
         near = self.near(pose, reach)
         if len(near) < 4:
             return pose
-        loss = {"loss_type": "TRUNCATED", "loss_scale": reach * self.max_error, "max_iterations": 25}
+        scale = reach * self.max_error
+        loss = poselib_options("BundleOptions", loss_type="TRUNCATED", loss_scale=scale, max_iterations=25)
         return self.poselib.refine_absolute_pose(self.pixels[near], self.points[near], pose, self.pinhole, loss)[0]
 
 
@@ -299,21 +302,14 @@ def _poselib_ransac(problem: _PoseProblem, confidence: float, max_samples: int, 
     finite = problem.finite
     if np.count_nonzero(finite) < 4:
         return None, 0
-    options = {
-        "max_reproj_error": problem.max_error,
-        "success_prob": confidence,
-        "max_iterations": max_samples,
-        "seed": seed,
-    }
+    options = poselib_options(
+        "RansacOptions",
+        max_reproj_error=problem.max_error,
+        success_prob=confidence,
+        max_iterations=max_samples,
+        seed=seed,
+    )
     pose, facts = problem.poselib.estimate_absolute_pose(
         problem.pixels[finite], problem.points[finite], problem.pinhole, options
     )
     return (pose if np.isfinite(pose.Rt).all() else None), int(facts["iterations"])
-
-
-def _poselib() -> ModuleType:
-    try:
-        import poselib
-    except ImportError:
-        raise MissingExtraError("poselib", "loc") from None
-    return poselib

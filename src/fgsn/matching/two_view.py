@@ -135,7 +135,9 @@ def _epipolar(
     points_ref: Points, points_tgt: Points, cameras: tuple[Camera, Camera] | None, tolerance: float
 ) -> tuple[str, Float[np.ndarray, "3 3"]]:
     poselib = extras.poselib()
-    options = {"max_epipolar_error": tolerance, "max_iterations": 10000, "min_iterations": 500, "success_prob": 0.9999}
+    options = extras.poselib_options(
+        "RansacOptions", max_epipolar_error=tolerance, max_iterations=10000, min_iterations=500, success_prob=0.9999
+    )
     if cameras is None:
         fundamental, _ = poselib.estimate_fundamental(points_ref, points_tgt, options, {})
         return "fundamental", np.asarray(fundamental)
