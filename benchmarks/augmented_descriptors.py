@@ -263,15 +263,21 @@ def main() -> None:
     parser.add_argument("--poses", nargs="+", type=float, default=list(WEIGHTS), help="weights to estimate poses with")
     parser.add_argument("--only", type=float, choices=WEIGHTS[1:], help="measure one weight, and choose none")
     parser.add_argument("--label-seeds", type=int, default=1, help="networks trained for each half of the road")
+    parser.add_argument("--start", type=Path, help="start of the labels instead of the network of CamVid's classes")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     roads = [
-        Road(options.data, options.out, options.iterations, options.clusters, seed)
+        Road(options.data, options.out, options.iterations, options.clusters, seed, options.start)
         for seed in range(options.label_seeds)
     ]
-    names = ("iterations", "clusters", "label_seeds")
-    results: dict[str, Any] = {"settings": {name: getattr(options, name) for name in names}, "rows": {}, "weights": {}}
+    names = ("iterations", "clusters", "label_seeds", "start")
+    given = {name: getattr(options, name) for name in names}
+    results: dict[str, Any] = {
+        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in given.items()},
+        "rows": {},
+        "weights": {},
+    }
     json_file = options.json or options.out / "augmented_descriptors.json"
     if json_file.exists() and (before := read_json(json_file))["settings"] == results["settings"]:
         results = before  # of other features

@@ -30,13 +30,14 @@ def make_hloc_folder(
     """
     if (out / "pairs.txt").exists():
         return
-    names = [query.name for query in read_queries(queries)]
+    asked = read_queries(queries)
+    names = [query.name for query in asked]
     map_images = read_model(model, points_needed=False)
     settings = LocalizeSettings(
         map=model, queries=(queries,), out=out / "poses.txt", method="p3p", images=images, work=work, matcher=matcher,
         keypoints=keypoints, retrieved=retrieved, workers=0,
     )  # fmt: skip
-    matched = extract_and_match(map_images, names, settings, "cpu")
+    matched = extract_and_match(map_images, asked, settings, "cpu")
     write_model(out / "sfm", triangulated_map(map_images, matched))
     features = matched.features
     write_keypoints(out / "features.h5", {name: features[name] for name in [*map_images.names, *names]})

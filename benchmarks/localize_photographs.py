@@ -86,8 +86,10 @@ METHODS = {
 class Road:
     """The data, and the places of what is made of it."""
 
-    def __init__(self, data: Path, out: Path, iterations: int, clusters: int, seed: int = 0) -> None:
-        self.data, self.out, self.seed = data, out, seed
+    def __init__(
+        self, data: Path, out: Path, iterations: int, clusters: int, seed: int = 0, start: Path | None = None
+    ) -> None:
+        self.data, self.out, self.seed, self.start = data, out, seed, start
         self.source = (data / "cmu_seasons").resolve()
         self.iterations, self.clusters = iterations, clusters
         self.truth = self.source / "poses_c0_sfm.txt"
@@ -130,12 +132,13 @@ class Road:
 
     def fgsn(self, part: str) -> Path:
         """Labels for the queries of one half, learnt on the other."""
-        run = self.out / (f"fgsn_for_{part}" + (f"_seed{self.seed}" if self.seed else ""))
+        start = f"_from_{self.start}".replace("/", "-").replace(":", "-") if self.start else ""
+        run = self.out / (f"fgsn_for_{part}" + start + (f"_seed{self.seed}" if self.seed else ""))
         if not (run / "model.safetensors").exists():
             train(
                 TrainSettings(
                     data=(self.training(part),),
-                    init=self.base(),
+                    init=self.start or self.base(),
                     out=run,
                     clusters=self.clusters,
                     iterations=self.iterations,

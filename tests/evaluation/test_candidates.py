@@ -1,14 +1,16 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from fgsn.config import PrepareSettings
-from fgsn.data.correspondences import read_correspondences, write_correspondences
+from fgsn.data.correspondences import Correspondences, read_correspondences, write_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.data.prepare import prepare
-from fgsn.evaluation.candidates import FEWEST, areas_under_curve, candidate_metrics
+from fgsn.evaluation import candidates
+from fgsn.evaluation.candidates import FEWEST, areas_under_curve, candidate_matcher, candidate_metrics
 
 BOTH = ("candidates_auc", "candidates_auc_position_controlled")
 
@@ -64,10 +66,36 @@ def test_candidates_of_real_features_are_judged_by_correspondences(tmp_path, mak
     dataset = Dataset.open(tmp_path)
     pairs = [read_correspondences(path, dataset.images)]
     model = make_model()
-    found = candidate_metrics({"labels": model}, pairs, dataset, "sift", tmp_path / "work")
+    found = candidate_metrics({"labels": model}, pairs, dataset, candidate_matcher("sift", "cpu"), tmp_path / "work")
     assert found["counts"]["right"] >= FEWEST
     assert found["counts"]["wrong"] >= FEWEST
     assert found["position"]["candidates_auc"] > 0.9
     assert 0 <= found["labels"]["candidates_auc"] <= 1
-    again = candidate_metrics({"labels": model}, pairs, dataset, "sift", tmp_path / "work")
+    again = candidate_metrics({"labels": model}, pairs, dataset, candidate_matcher("sift", "cpu"), tmp_path / "work")
     assert again == found
+
+
+def test_an_image_may_be_in_pairs_on_either_side(tmp_path, monkeypatch, make_image):
+    """Labels are the columns of a point: the evidence of a candidate is high exactly if both ends share it."""
+
+    class Columns:
+        def __init__(self, *_):
+            pass
+
+        def probabilities_at(self, pixels, points):
+            return torch.nn.functional.one_hot(torch.from_numpy(points[:, 0]).long(), 4).float()
+
+    monkeypatch.setattr(candidates, "Segmenter", Columns)
+    a, b, c = (make_image(tmp_path / f"{name}.png") for name in "abc")
+    points = np.array([[0.0, 0], [1, 0], [2, 0], [3, 0]])
+    none = np.zeros((0, 2))
+    pairs = [Correspondences(*ends, none, none, np.zeros(0)) for ends in ((a, b), (b, c), (c, a))]
+    turned = points[::-1]
+    found = [
+        candidates.Candidates(points, points, np.ones(4, bool), np.zeros(4)),
+        candidates.Candidates(turned, turned, np.ones(4, bool), np.zeros(4)),
+        candidates.Candidates(points[:2], turned[:2], np.zeros(2, bool), np.zeros(2)),
+    ]
+    evidence = candidates._evidence(None, pairs, found)
+    assert (evidence[:8] > 0).all()
+    assert (evidence[8:] == candidates.LEAST_EVIDENCE).all()

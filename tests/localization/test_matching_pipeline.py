@@ -5,6 +5,7 @@ import pytest
 
 from fgsn.config import LocalizeSettings
 from fgsn.errors import UsageError
+from fgsn.formats.queries import Query
 from fgsn.geometry.posed import PosedImages
 from fgsn.localization import matching_pipeline
 from fgsn.localization.matching_pipeline import extract_and_match
@@ -26,7 +27,7 @@ def matched(scene, tmp_path, **given):
         matcher="sift", workers=0, **given,
     )  # fmt: skip
     images = PosedImages(MAP, [CAMERA], np.zeros(3, np.int64), scene.poses[np.arange(3)])
-    return extract_and_match(images, [QUERY], settings, "cpu")
+    return extract_and_match(images, [Query(QUERY, CAMERA)], settings, "cpu")
 
 
 def test_only_queries_are_matched_by_labels(scene, tmp_path, make_model):
@@ -83,7 +84,8 @@ def test_a_network_that_compares_images_is_refused(scene, tmp_path, make_model):
         ({"augment": 0.3, "images": "i"}, "--augment requires --model"),
         ({"retrieval": "labels", "images": "i"}, "--retrieval labels requires --model"),
         ({"augment": 1.0, "images": "i"}, "--augment must be at least 0 and below 1, not 1"),
-        ({"augment_position": 0.3, "hloc": "h"}, "for --hloc, match the file that fgsn augment writes"),
+        ({"retrieval": "both", "hloc": "h", "model": "m"}, "for --hloc, write the pairs with fgsn retrieve"),
+        ({"augment_position": 0.3, "hloc": "h"}, "for --hloc, match the file of fgsn augment"),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path, given, message):

@@ -7,11 +7,13 @@ import pytest
 from PIL import Image
 
 from fgsn.cli import main
+from fgsn.config import RetrieveSettings
 from fgsn.formats.hloc import read_pairs
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import Reconstruction, write_model
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import write_intrinsics
+from fgsn.matching.retrieve import retrieve
 
 PLACES = 3
 
@@ -62,6 +64,14 @@ def test_wrong_inputs_end_in_one_line(given, tmp_path, capsys):
     assert call(given, capsys, 2, count=0).endswith("--count must be at least 1, not 0")
     assert "none" in call(given, capsys, 1, map=tmp_path / "none")
     assert "cannot read the model" in call(given, capsys, 1, model=tmp_path / "none.safetensors")
-    (tmp_path / "images" / "snow" / "1.png").write_text("no")
-    assert "1.png" in call(given, capsys, 1)
+    assert "did you mean --images" in call(given, capsys, 1, images=tmp_path)
     assert not given["--out"].exists()
+
+
+def test_one_broken_image_does_not_take_the_others(given, tmp_path):
+    (tmp_path / "images" / "snow" / "1.png").write_text("no")
+    named = {key[2:]: value for key, value in given.items()} | {"queries": (given["--queries"],)}
+    results = retrieve(RetrieveSettings(**named))
+    assert [str(tmp_path / "images" / "snow" / "1.png") in reason for reason in results["failed"]] == [True]
+    assert results["queries"] == PLACES - 1
+    assert "snow/1.png" not in read_pairs(given["--out"])

@@ -14,6 +14,7 @@ from fgsn.data.dataset import Dataset
 from fgsn.data.labelled import FORMATS
 from fgsn.errors import FgsnError
 from fgsn.files import read_json, read_text, read_yaml
+from fgsn.inference.packaged import FILES as PACKAGED
 
 RUN_FILES = ("model.safetensors", "metrics.jsonl", "config.yaml", "results.json")
 
@@ -29,6 +30,8 @@ def check(settings: CheckSettings) -> dict[str, Any]:
         FgsnError: the path does not exist, or is none of these.
     """
     path = settings.path
+    if str(path) in PACKAGED:
+        return {"kind": "model", "problems": list(_model_problems(path))}
     if not path.exists() and str(path).partition(":")[0] in FORMATS:
         results = check_labelled(str(path), settings.decode)
         return results | {"problems": limited(results["problems"])}

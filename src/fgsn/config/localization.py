@@ -6,6 +6,11 @@ from typing import Annotated, Literal
 
 from fgsn.config.base import Positional, Settings, at_least, flag, require
 
+AUGMENT_WEIGHT = 0.2
+"""Default weight of labels in descriptors; docs/localization.md has the measurements."""
+LARGEST_CHOSEN = 0.5
+"""Largest weight that `fgsn augment --data` chooses."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LocalizeSettings(Settings):
@@ -28,7 +33,7 @@ class LocalizeSettings(Settings):
     query_labels: Path | None = None
     """Label maps of the queries; required by ssmc and gsmc."""
     model: Path | None = None
-    """Model of the labels: those that it marks as not stationary (fgsn stationary) are ignored; --augment uses it."""
+    """Model of the labels; those it marks as not stationary are ignored; --augment and --retrieval use it."""
     label_window: float = 0.02
     """Sigma of ssmc's window around keypoints, as a share of the longer side; 0: a single pixel, as published."""
     similarity: float = 0.3
@@ -91,7 +96,11 @@ class LocalizeSettings(Settings):
         require(self.retrieval == "local" or self.model is not None, f"--retrieval {self.retrieval} requires --model")
         require(
             not (self.augment or self.augment_position) or self.hloc is None,
-            "--augment is for matching --images; for --hloc, match the file that fgsn augment writes",
+            "--augment and --augment-position are for matching --images; for --hloc, match the file of fgsn augment",
+        )
+        require(
+            self.retrieval == "local" or self.hloc is None,
+            "--retrieval is for matching --images; for --hloc, write the pairs with fgsn retrieve",
         )
 
 
@@ -109,7 +118,7 @@ class RetrieveSettings(Settings):
     images: Path
     """Folder of all images; names in the map and the query lists are relative to it."""
     model: Path
-    """Model file or run folder."""
+    """Model file, run folder, or world:labels, which comes with fgsn."""
     out: Path
     """File to write, with a line `query map-image` per pair, the most similar first."""
     count: int = 10
@@ -127,8 +136,8 @@ class RetrieveSettings(Settings):
 class AugmentSettings(Settings):
     """Append label probabilities to the descriptors of a features.h5 of hloc, for hloc's own nearest neighbours.
 
-    The result replaces the file that it was made from. With --data, the weight is chosen: the one that finds most right
-    matches between the validation pairs of a data set.
+    Use the result in place of the file that it was made from. With --data, the weight is chosen: the one that finds
+    most right matches between the validation pairs of a data set.
     """
 
     features: Path
@@ -136,11 +145,11 @@ class AugmentSettings(Settings):
     images: Path
     """Folder of the images; names in the file are relative to it."""
     model: Path
-    """Model file or run folder, a cluster model or a base network."""
+    """Model file, run folder, or world:labels; a cluster model or a base network."""
     out: Path
     """File to write, in the layout of --features."""
     weight: float | None = None
-    """Weight of the labels, 0 to 1; the rest is the descriptor's. Default: 0.2, or with --data the best one."""
+    """Weight of the labels, below 1; the rest is the descriptor's. Default: 0.2, or with --data the best one."""
     position: float = 0.0
     """Weight of the position in the image: only for queries taken from the same poses as the map, as by a car."""
     dimensions: int = 64
@@ -160,7 +169,8 @@ class AugmentSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_weights(weight=self.weight or 0.0, position=self.position)
+        largest = LARGEST_CHOSEN if self.data else AUGMENT_WEIGHT
+        check_weights(weight=largest if self.weight is None else self.weight, position=self.position)
         at_least(self, dimensions=1, pairs=1)
         require(self.baseline is None or self.data is not None, "--baseline requires --data")
         require(self.weight is None or self.data is None, "give --weight, or --data to choose it on, not both")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fgsn.config import LocalizeSettings, ScorePosesSettings, TrackSettings
+from fgsn.config.localization import AUGMENT_WEIGHT
 from fgsn.data.correspondences import stored_paths
 from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError, MissingExtraError
@@ -14,7 +15,6 @@ from fgsn.evaluation.score_poses import score_poses
 from fgsn.files import numbered_lines, write_text
 from fgsn.formats.poses import read_results, write_results
 from fgsn.localization.localize import localize
-from fgsn.matching.augment import WEIGHT
 from fgsn.progress import say
 from fgsn.tracking.track import track_sequences
 
@@ -23,8 +23,8 @@ MAX_ERROR = 4.0
 """Maximum reprojection error in pixels; the images of the demo are small."""
 METHODS: dict[str, dict[str, Any]] = {
     "p3p": {"method": "p3p"},
-    "p3p_position": {"method": "p3p", "augment_position": WEIGHT},
-    "p3p_fgsn": {"method": "p3p", "augment": WEIGHT},
+    "p3p_position": {"method": "p3p", "augment_position": AUGMENT_WEIGHT},
+    "p3p_fgsn": {"method": "p3p", "augment": AUGMENT_WEIGHT},
     "ssmc_base": {"method": "ssmc", "labels": "base"},
     "ssmc_fgsn": {"method": "ssmc", "labels": "fgsn"},
     "gsmc_fgsn": {"method": "gsmc", "labels": "fgsn"},

@@ -22,7 +22,7 @@ from fgsn.inference.model import Model
 from fgsn.inference.segmenter import Segmenter
 from fgsn.matching.features import Features
 from fgsn.matching.local import predict
-from fgsn.matching.matcher import UNFILTERED, make_matcher
+from fgsn.matching.matcher import UNFILTERED, Matcher, make_matcher
 from fgsn.progress import tracked
 
 RIGHT, WRONG = 0.01, 0.025
@@ -51,8 +51,17 @@ class Candidates(NamedTuple):
     """Distance of both positions in the image, in diagonals."""
 
 
+def candidate_matcher(name: str, device: str) -> Matcher:
+    """A matcher by its name, unfiltered: all mutual nearest neighbours.
+
+    Raises:
+        FgsnError: the matcher is unknown, or its package is missing.
+    """
+    return make_matcher(name.removesuffix(UNFILTERED) + UNFILTERED, device=device)
+
+
 def candidate_metrics(
-    models: dict[str, Model], pairs: Sequence[Correspondences], dataset: Dataset, matcher: str, work: Path
+    models: dict[str, Model], pairs: Sequence[Correspondences], dataset: Dataset, matcher: Matcher, work: Path
 ) -> dict[str, dict[str, Any]]:
     """How well label probabilities tell right from wrong candidates of a matcher.
 
@@ -63,7 +72,7 @@ def candidate_metrics(
         models: models to measure, by name.
         pairs: image pairs with correspondences, which tell right from wrong near them.
         dataset: that the pairs belong to.
-        matcher: name of a matcher whose features are described by vectors, such as sift or xfeat.
+        matcher: of `candidate_matcher`.
         work: folder for features and matches.
 
     Returns:
@@ -71,15 +80,12 @@ def candidate_metrics(
         (0.5: no signal, 1: perfect), and `candidates_auc_position_controlled`, the same against wrong candidates
         weighted to move as far as right ones. Under `position` the same of the distance in the image, the control;
         `right` and `wrong`, the numbers of candidates. AUCs are None with fewer than `FEWEST` of either.
-
-    Raises:
-        FgsnError: the matcher is unknown, or its package is missing.
     """
     used = {image for pair in pairs for image in (pair.reference, pair.target)}
     files = {dataset.name(image): image for image in used}
-    name = matcher.removesuffix(UNFILTERED) + UNFILTERED
-    features = Features(files, make_matcher(name), work)
-    features.extract(files)
+    features = Features(files, matcher, work)
+    broken = {files[name] for name in features.extract(files)}
+    pairs = [pair for pair in pairs if not {pair.reference, pair.target} & broken]
     features.match_all((dataset.name(pair.reference), dataset.name(pair.target)) for pair in pairs)
     found = [_candidates(features, pair, dataset) for pair in pairs]
     right, apart = (np.concatenate([getattr(some, key) for some in found]) for key in ("right", "apart"))
@@ -112,16 +118,16 @@ def _evidence(
 ) -> Float[np.ndarray, " points"]:
     """The evidence of every candidate of all pairs."""
     segmenter = Segmenter(model, "float32")
-    wanted: dict[Path, list[Points]] = {}
-    for pair, some in zip(pairs, found, strict=True):
-        wanted.setdefault(pair.reference, []).append(some.reference)
-        wanted.setdefault(pair.target, []).append(some.target)
-    read: dict[Path, list[torch.Tensor]] = {}
+    # By image, the points of each pair and side: an image may be in several pairs, on either side.
+    wanted: dict[Path, dict[tuple[int, int], Points]] = {}
+    for row, (pair, some) in enumerate(zip(pairs, found, strict=True)):
+        wanted.setdefault(pair.reference, {})[row, 0] = some.reference
+        wanted.setdefault(pair.target, {})[row, 1] = some.target
+    read: dict[tuple[int, int], torch.Tensor] = {}
     for image, points in tracked(list(wanted.items()), "evidence", len(wanted), unit=" images"):
-        probabilities = segmenter.probabilities_at(read_image(image), np.concatenate(points)).cpu()
-        read[image] = list(probabilities.half().split([len(some) for some in points]))
-    first = [read[pair.reference].pop(0) for pair in pairs]
-    second = [read[pair.target].pop(0) for pair in pairs]
+        probabilities = segmenter.probabilities_at(read_image(image), np.concatenate(list(points.values()))).cpu()
+        read |= zip(points, probabilities.half().split([len(some) for some in points.values()]), strict=True)
+    first, second = ([read[row, side] for row in range(len(pairs))] for side in (0, 1))
     total = torch.stack([probabilities.float().sum(dim=0) for probabilities in second]).sum(dim=0)
     share = (total / total.sum().clamp(min=1)).clamp(min=1e-6)
     evidence = [((a.float() * b.float()) / share).sum(dim=1).log() for a, b in zip(first, second, strict=True)]

@@ -5,7 +5,7 @@ from typing import Any
 
 from fgsn.config import EvaluateSettings
 from fgsn.data.correspondences import Correspondences
-from fgsn.evaluation.candidates import candidate_metrics
+from fgsn.evaluation.candidates import candidate_matcher, candidate_metrics
 from fgsn.evaluation.inputs import Inputs, open_inputs
 from fgsn.evaluation.label_cache import LabelCache
 from fgsn.evaluation.label_metrics import collapse_note
@@ -34,6 +34,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     inputs = open_inputs(settings)
     dataset, model = inputs.dataset, inputs.model
     base = load(settings.baseline, settings.device) if settings.baseline else None
+    matcher = candidate_matcher(settings.candidates, inputs.model.device.type) if settings.candidates else None
     annotated = annotated_images(dataset.root, settings.split)
     pairs, failed, metrics = _measured(inputs, model, inputs.cache, settings)
     grid = metrics.pop("grid")
@@ -51,9 +52,9 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         _, _, found = _measured(inputs, base, cache, settings)
         del found["grid"]
         results["controls"]["base"] = {"clusters": base.clusters, **found}
-    if settings.candidates:
+    if matcher:
         models = {"labels": model} | ({"base": base} if base else {})
-        found = candidate_metrics(models, pairs, dataset, settings.candidates, settings.out / "candidates")
+        found = candidate_metrics(models, pairs, dataset, matcher, settings.out / "candidates")
         results |= found.pop("labels") | {"candidates": found.pop("counts")}
         results["controls"]["grid"] |= found.pop("position")
         for name, areas in found.items():

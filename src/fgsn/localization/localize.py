@@ -29,7 +29,6 @@ from fgsn.localization.hloc_matches import open_hloc_matches
 from fgsn.localization.label_histograms import LabelHistograms
 from fgsn.localization.labelled_map import LabelledMap, make_labelled_map
 from fgsn.localization.map_folder import check_map, open_labelled_map
-from fgsn.localization.map_images import FoundImages, find_images
 from fgsn.localization.matches import Matches2D3D, MatchSource
 from fgsn.localization.matching_pipeline import PipelineMatches, extract_and_match, triangulated_map
 from fgsn.localization.robust_pose import PoseEstimate, estimate_pose
@@ -108,12 +107,7 @@ def match_with_map(settings: LocalizeSettings, queries: list[Query]) -> MatchSou
         labelled = open_labelled_map(settings.map, labels, stationary)
         return open_hloc_matches(labelled, *find_hloc_files(settings.hloc, names))
     map_images = read_model(settings.map, points_needed=False)
-    assert settings.images is not None
-    cameras = {name: map_images.camera(row) for row, name in enumerate(map_images.names)}
-    ours = find_images(settings.images, cameras, "map")
-    theirs = find_images(settings.images, {query.name: query.camera for query in queries}, "queries")
-    found = FoundImages(ours.files | theirs.files, ours.broken | theirs.broken)
-    matched = extract_and_match(map_images, names, settings, device, found)
+    matched = extract_and_match(map_images, queries, settings, device)
     model = triangulated_map(map_images, matched)
     return PipelineMatches(make_labelled_map(model, labels, stationary), matched)
 

@@ -12,10 +12,11 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from fgsn.config import LocalizeSettings
+from fgsn.data.camera_images import images_of
 from fgsn.errors import FgsnError, NoMatchesError, UsageError
+from fgsn.formats.queries import Query
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
-from fgsn.localization.map_images import FoundImages
 from fgsn.localization.matches import Floats, MatchSource, Rows
 from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.features import Features
@@ -49,16 +50,15 @@ class MatchedImages:
 
 
 def extract_and_match(
-    map_images: PosedImages, queries: Sequence[str], settings: LocalizeSettings, device: str, found: FoundImages
+    map_images: PosedImages, queries: Sequence[Query], settings: LocalizeSettings, device: str
 ) -> MatchedImages:
     """Find features of all images, and match map images with their neighbours and queries with similar map images.
 
     Args:
         map_images: the map's images.
-        queries: names of the queries.
+        queries: names and cameras of the queries.
         settings: matcher, its limits and folders. What the work folder already contains is not computed again.
         device: `cpu` or `cuda`.
-        found: files of both, and which of them cannot be used.
 
     Raises:
         FgsnError: the matcher is unknown, or all images of the map or all queries are broken.
@@ -66,6 +66,8 @@ def extract_and_match(
     """
     work, matcher = settings.work or settings.out.parent / "work", current_name(settings.matcher)
     workers = settings.workers if device == "cpu" else 0
+    assert settings.images is not None
+    found = images_of(settings.images, map_images, {query.name: query.camera for query in queries})
     files = found.files
     # The map needs reliable matches; unfiltered and augmented ones are for its queries.
     filtered = make_matcher(matcher.removesuffix(UNFILTERED), settings.keypoints, device)
@@ -84,24 +86,25 @@ def extract_and_match(
             )
         query_features = Features(files, for_queries, work, augmentation=augmentation)
     broken = found.broken | features.extract(files, workers)
-    for every in (map_images.names, queries):
+    asked = [query.name for query in queries]
+    for every in (map_images.names, asked):
         if all(name in broken for name in every):
             raise FgsnError(f"none of {len(every)} images can be read, first: {broken[every[0]]}")
     names = [name for name in map_images.names if name not in broken]
-    queries = [name for name in queries if name not in broken]
+    wanted = [name for name in asked if name not in broken]
     map_pairs = [pair for pair in _neighbours(map_images) if not broken.keys() & set(pair)]
-    similarity = np.zeros((len(queries), len(names)))
+    similarity = np.zeros((len(wanted), len(names)))
     if labels:
-        points = {name: features[name].pixels for name in [*names, *queries]}
+        points = {name: features[name].pixels for name in [*names, *wanted]}
         labels.compute(files, points, settings.device)
         if settings.retrieval != "local":
-            similarity += label_similarity(labels, files, points, queries, names)
+            similarity += label_similarity(labels, files, points, wanted, names)
     if settings.retrieval != "labels":
-        similarity += local_similarity(features, queries, names, settings.seed)
-    query_pairs = most_similar(similarity, queries, names, settings.retrieved)
+        similarity += local_similarity(features, wanted, names, settings.seed)
+    query_pairs = most_similar(similarity, wanted, names, settings.retrieved)
     features.match_all(map_pairs, workers)
     query_features.match_all(query_pairs, workers)
-    partners: dict[str, list[str]] = {name: [] for name in queries}
+    partners: dict[str, list[str]] = {name: [] for name in wanted}
     for query, name in query_pairs:
         partners[query].append(name)
     return MatchedImages(features, query_features, broken, map_pairs, partners)

@@ -10,19 +10,21 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from fgsn.config import AugmentSettings
+from fgsn.config.localization import AUGMENT_WEIGHT
+from fgsn.data.dataset import Dataset
 from fgsn.data.images import open_image
 from fgsn.errors import FgsnError
 from fgsn.files import atomic_write, inside, write_json, write_yaml
 from fgsn.formats.hdf5 import member, opened, stored_array, written
 from fgsn.formats.hloc import image_names
+from fgsn.inference.model import load
 from fgsn.matching.augmentation import Augmentation, fit_projection
 from fgsn.matching.choose_weight import best_weight, right_matches_by_weight
 from fgsn.matching.keypoints import Keypoints, read_keypoints
 from fgsn.matching.label_vectors import LabelVectors
+from fgsn.matching.matcher import make_matcher
 from fgsn.progress import tracked
 
-WEIGHT = 0.2
-"""Default weight of the labels; docs/localization.md has the measurements."""
 _SAMPLE_IMAGES = 100
 _SAMPLE_POINTS = 200  # of each of them
 
@@ -46,15 +48,24 @@ def augment(settings: AugmentSettings) -> dict[str, Any]:
     points = {name: _features_of(settings.features, name, path).pixels for name, path in images.items()}
     work = settings.work or settings.out.parent / "work"
     labels = LabelVectors.of_model(settings.model, work)
+    given = None if settings.projection is None else _read_projection(settings.projection, settings.model)
+    if settings.data:
+        Dataset.open(settings.data)  # a wrong path is reported before minutes of work
+        make_matcher(settings.matcher)
     clusters = labels.compute(images, points, settings.device)
     weight, table = settings.weight, {}
     if settings.data:
         table = right_matches_by_weight(settings, work / "weights")
         weight = best_weight(table["labels"])
     sample = _sample(labels, images, points)
-    projection = _projection(settings, sample, clusters)
-    augmentation = Augmentation(labels, WEIGHT if weight is None else weight, settings.position, projection)
+    projection = given
+    if given is None and clusters > settings.dimensions and len(sample):
+        projection = fit_projection(sample, settings.dimensions)
+    augmentation = Augmentation(labels, AUGMENT_WEIGHT if weight is None else weight, settings.position, projection)
     dimensions = _write(settings, images, augmentation)
+    if projection is not None:
+        with atomic_write(settings.out.with_suffix(".projection.npy")) as aside, aside.open("wb") as file:
+            np.save(file, projection, allow_pickle=False)
     results = {
         "file": str(settings.out),
         "images": len(names),
@@ -107,25 +118,19 @@ def _sample(
     return found[np.random.default_rng(0).permutation(len(found))]
 
 
-def _projection(settings: AugmentSettings, sample: np.ndarray, clusters: int) -> np.ndarray | None:
-    """The projection of --projection, or one for these images; None if there are few labels. Written beside --out."""
-    if clusters <= settings.dimensions or not len(sample):
-        return None
-    if settings.projection is None:
-        projection = fit_projection(sample, settings.dimensions)
-    else:
-        projection = _read_projection(settings.projection, clusters)
-    with atomic_write(settings.out.with_suffix(".projection.npy")) as aside, aside.open("wb") as file:
-        np.save(file, projection, allow_pickle=False)
-    return projection
-
-
-def _read_projection(path: Path, clusters: int) -> np.ndarray:
+def _read_projection(path: Path, model: Path) -> np.ndarray:
+    """The projection that an earlier call wrote, checked against the number of labels of the model."""
     try:
         projection = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise FgsnError(f"{path} does not exist") from None
     except (OSError, ValueError, EOFError):
         raise FgsnError(f"{path} is not a projection of fgsn augment") from None
-    if projection.ndim != 2 or len(projection) != clusters or projection.dtype != np.float32:
+    fits = isinstance(projection, np.ndarray) and projection.ndim == 2 and projection.dtype == np.float32
+    if not fits or not np.isfinite(projection).all():
+        raise FgsnError(f"{path} is not a projection of fgsn augment")
+    clusters = load(model, "cpu").clusters
+    if len(projection) != clusters:
         raise FgsnError(f"{path} is a projection of {len(projection)} labels, but the model has {clusters}")
     return projection
 
@@ -145,7 +150,7 @@ def _write(settings: AugmentSettings, images: Mapping[str, Path], augmentation: 
                 assert isinstance(group, h5py.Group)
                 for key in list(group):
                     source = f"{name}/{key}"
-                    values = stored_array(given, source)
-                    file[source] = descriptors.T.astype(np.float16) if key == "descriptors" else values
+                    augmented = key == "descriptors"
+                    file[source] = descriptors.T.astype(np.float16) if augmented else stored_array(given, source)
                     file[source].attrs.update(group[key].attrs)  # such as the uncertainty of key points
     return dimensions

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from fgsn.config import RetrieveSettings
-from fgsn.files import inside, write_json, write_text, write_yaml
+from fgsn.data.camera_images import images_of
+from fgsn.files import write_json, write_text, write_yaml
 from fgsn.formats.queries import read_queries
 from fgsn.geometry.colmap import read_model
 from fgsn.matching.label_vectors import LabelVectors
@@ -18,16 +19,21 @@ NO_POINTS = np.zeros((0, 2), np.float32)
 
 
 def retrieve(settings: RetrieveSettings) -> dict[str, Any]:
-    """Write the pairs, and settings and results beside them.
+    """Write the pairs, and settings and results beside them; images that cannot be used are listed under `failed`.
 
     Raises:
-        FgsnError: the map, a query list, an image or the model is missing or broken.
+        FgsnError: the map, a query list or the model is missing or broken, or no image of a side can be used.
     """
-    map_names = read_model(settings.map, points_needed=False).names
-    conditions = [[query.name for query in read_queries(path)] for path in settings.queries]
+    map_images = read_model(settings.map, points_needed=False)
+    asked = [list(read_queries(path)) for path in settings.queries]
+    found = images_of(settings.images, map_images, {query.name: query.camera for some in asked for query in some})
+    images, failed = found.files, list(found.broken.values())
+    map_names = [name for name in map_images.names if name in images]
+    conditions = [[query.name for query in some if query.name in images] for some in asked]
     queries = [name for names in conditions for name in names]
-    images = {name: inside(settings.images, name) for name in [*map_names, *queries]}
-    labels = LabelVectors.of_model(settings.model, settings.work or settings.out.parent / "work")
+    # A folder of its own: localize keeps the labels at its key points under the same names.
+    work = (settings.work or settings.out.parent / "work") / "retrieval"
+    labels = LabelVectors.of_model(settings.model, work)
     points = dict.fromkeys(images, NO_POINTS)
     labels.compute(images, points, settings.device)
     pairs = []
@@ -35,7 +41,13 @@ def retrieve(settings: RetrieveSettings) -> dict[str, Any]:
         similarity = label_similarity(labels, images, points, names, map_names)
         pairs += most_similar(similarity, names, map_names, settings.count)
     write_text(settings.out, "".join(f"{query} {name}\n" for query, name in pairs))
-    results = {"queries": len(queries), "map_images": len(map_names), "pairs": len(pairs), "file": str(settings.out)}
+    results = {
+        "queries": len(queries),
+        "map_images": len(map_names),
+        "pairs": len(pairs),
+        "file": str(settings.out),
+        "failed": failed,
+    }
     write_yaml(settings.out.with_suffix(".config.yaml"), settings.as_dict())
     write_json(settings.out.with_suffix(".results.json"), results)
     return results

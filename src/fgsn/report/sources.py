@@ -18,7 +18,7 @@ from fgsn.inference.label_lookup import find_label_map
 from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import Model, load
 from fgsn.inference.origin import belongs_to
-from fgsn.inference.packaged import is_packaged
+from fgsn.inference.packaged import FILES as PACKAGED
 
 RESAMPLES = 200
 DEMO_MODELS = {
@@ -194,7 +194,7 @@ def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path 
 def _evaluated_model(metrics: dict[str, Any]) -> Model | None:
     """The model that the metrics belong to, if its file still exists."""
     path = Path(str(metrics.get("model", "")))
-    return load(path, "cpu") if is_packaged(path) or path.is_file() else None
+    return load(path, "cpu") if str(path) in PACKAGED or path.is_file() else None
 
 
 def _run(settings: ReportSettings, results: dict[str, Any], localization: Path | None) -> ReportSources:

@@ -8,6 +8,7 @@ from fgsn.data.find_image import image_at
 from fgsn.data.images import image_size
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera, require_size
+from fgsn.geometry.posed import PosedImages
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,22 @@ def find_images(folder: Path, cameras: Mapping[str, Camera], of: str) -> FoundIm
             )
         raise FgsnError(f"none of the {len(cameras)} images of the {of} can be used: {found.broken[first]}")
     return found
+
+
+def images_of(folder: Path, map_images: PosedImages, queries: Mapping[str, Camera]) -> FoundImages:
+    """Find the images of a map and of queries, before any work; see `find_images`.
+
+    Args:
+        folder: that the names are relative to.
+        map_images: the map's images.
+        queries: cameras by name.
+
+    Raises:
+        FgsnError: none of the map's images, or none of the queries', can be used.
+    """
+    cameras = {name: map_images.camera(row) for row, name in enumerate(map_images.names)}
+    ours, theirs = find_images(folder, cameras, "map"), find_images(folder, queries, "queries")
+    return FoundImages(ours.files | theirs.files, ours.broken | theirs.broken)
 
 
 def _hint(folder: Path, name: str) -> str:

@@ -2,9 +2,9 @@
 
 import pytest
 
+from fgsn.data.camera_images import find_images
 from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
-from fgsn.localization.map_images import find_images
 
 CAMERA = Camera(64, 48, 50.0, 50.0, 31.5, 23.5)
 NAMES = [f"ref/{number}.jpg" for number in range(4)]
