@@ -106,7 +106,7 @@ def test_the_rate_is_set_at_every_step_and_never_zero(run, monkeypatch):
         rates.append({group["initial_lr"]: group["lr"] for group in optimiser.param_groups})
 
     spy(monkeypatch, "set_rate", look)
-    run(recluster_every=3)
+    run(recluster_every=3, backbone_lr=0.1)
     assert len(rates) == 8
     for step, groups in enumerate(rates):
         # Classifiers and the backbone at a tenth, biases twice as fast.
