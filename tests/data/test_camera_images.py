@@ -23,6 +23,7 @@ def test_what_cannot_be_used_is_listed_and_the_rest_is_found(tmp_path, make_imag
 
 def test_a_wrong_folder_is_one_line_with_the_right_one(tmp_path, make_image):
     make_image(tmp_path / "images" / "ref" / "0.jpg")
+    make_image(tmp_path / "depth" / "ref" / "0.png")  # of the same stem, in a folder that comes first
     for wrong in (tmp_path, tmp_path / "images" / "ref"):
         with pytest.raises(FgsnError, match=rf"none of the 4 images of the map .* mean --images {tmp_path}/images\?"):
             find_images(wrong, dict.fromkeys(NAMES, CAMERA), "map")

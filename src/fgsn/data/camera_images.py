@@ -76,5 +76,7 @@ def _hint(folder: Path, name: str) -> str:
     if not folder.is_dir():
         return f"; {folder} is not a folder"
     near = [*sorted(path for path in folder.iterdir() if path.is_dir()), folder.absolute().parent]
-    fitting = next((path for path in near if image_at(path, name)), None)
+    # The very file first: depth maps have the stems of the images, with another ending.
+    fitting = next((path for path in near if (path / name).is_file()), None)
+    fitting = fitting or next((path for path in near if image_at(path, name)), None)
     return "" if fitting is None else f"; did you mean --images {fitting}?"
