@@ -17,6 +17,7 @@ from scipy import ndimage
 
 import plain_scene
 import replicas
+from fgsn import start
 from fgsn.bench import segmentation
 from fgsn.cli import main
 from fgsn.correspond import from_images as by_appearance
@@ -97,6 +98,7 @@ LITTLE = {
     "check": "--decode 2",
     "pretrain": "--iterations 2 --batch 2 --crop 65 --short-side 72",
     "train": "--clusters 5 --iterations 2 --batch 1 --crop 65 --features-per-image 100",
+    "start": "--minutes 0.001 --clusters 5",
     "evaluate": "--resamples 0",
     "localize": "--matcher xfeat --retrieved 2 --workers 0",
     "track": "--particles 100",
@@ -213,6 +215,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which stops ONNX's sizes that are no numbers yet
     monkeypatch.setattr(demo, "QUICK", SMALL)
+    for name, value in {"SHORT_SIDE": 0, "CROP": 65, "BATCH": 1, "FEWEST": 2}.items():
+        monkeypatch.setattr(start, name, value)
     monkeypatch.setattr(segmentation, "QUICK", ("tiny", 65, (120, 80), 2))
     create = timm_net._created
     monkeypatch.setattr(timm_net, "_created", lambda *given, **more: create(*given, **more | {"pretrained": False}))
