@@ -75,3 +75,14 @@ def test_one_broken_image_does_not_take_the_others(given, tmp_path):
     assert [str(tmp_path / "images" / "snow" / "1.png") in reason for reason in results["failed"]] == [True]
     assert results["queries"] == PLACES - 1
     assert "snow/1.png" not in read_pairs(given["--out"])
+
+
+def test_a_list_without_a_usable_image_leaves_the_other_lists(given, tmp_path):
+    lines = given["--queries"].read_text().splitlines(keepends=True)
+    (tmp_path / "one.txt").write_text(lines[0])
+    (tmp_path / "rest.txt").write_text("".join(lines[1:]))
+    (tmp_path / "images" / lines[0].split()[0]).unlink()
+    named = {key[2:]: value for key, value in given.items()}
+    results = retrieve(RetrieveSettings(**named | {"queries": (tmp_path / "one.txt", tmp_path / "rest.txt")}))
+    assert results["queries"] == PLACES - 1
+    assert len(results["failed"]) == 1

@@ -94,14 +94,16 @@ def extract_and_match(
     wanted = [name for name in asked if name not in broken]
     map_pairs = [pair for pair in _neighbours(map_images) if not broken.keys() & set(pair)]
     similarity = np.zeros((len(wanted), len(names)))
-    if labels:
+    if labels and settings.retrieval != "local":
         points = {name: features[name].pixels for name in [*names, *wanted]}
         labels.compute(files, points, settings.device)
-        if settings.retrieval != "local":
-            similarity += label_similarity(labels, files, points, wanted, names)
+        similarity += label_similarity(labels, files, points, wanted, names)
     if settings.retrieval != "labels":
         similarity += local_similarity(features, wanted, names, settings.seed)
     query_pairs = most_similar(similarity, wanted, names, settings.retrieved)
+    if labels and augmentation:  # of the images that are compared only
+        used = dict.fromkeys(name for pair in query_pairs for name in pair)
+        labels.compute(files, {name: features[name].pixels for name in used}, settings.device)
     features.match_all(map_pairs, workers)
     query_features.match_all(query_pairs, workers)
     partners: dict[str, list[str]] = {name: [] for name in wanted}

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from fgsn.config import AugmentSettings
+from fgsn.config.localization import LARGEST_CHOSEN
 from fgsn.data.correspondences import Correspondences, read_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError
@@ -19,7 +20,7 @@ from fgsn.matching.label_vectors import LabelVectors
 from fgsn.matching.matcher import make_matcher, mutual_nearest
 from fgsn.progress import tracked
 
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5)
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, LARGEST_CHOSEN)
 REACH = 0.01
 """Largest distance between a key point and a correspondence, as a share of the image width, for its motion to hold."""
 TOLERANCE = 0.005

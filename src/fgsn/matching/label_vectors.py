@@ -68,7 +68,7 @@ class LabelVectors:
         """
         model = load(self.model, device)
         stamps = {name: _stamp(images[name], points[name]) for name in points}
-        todo = [name for name in points if self._read(name, stamps[name], len(points[name])) is None]
+        todo = [name for name in points if not self._is_there(name, stamps[name], len(points[name]))]
 
         def pixels() -> Iterator[tuple[str, np.ndarray]]:
             for name in todo:
@@ -107,6 +107,13 @@ class LabelVectors:
         if found is None:
             raise FgsnError(f"{self._file(name)} has no labels at the current key points of '{name}'; run this again")
         return found
+
+    def _is_there(self, name: str, stamp: str, count: int) -> bool:
+        """Whether the vectors can be read; a damaged file is as good as none, as it is computed again."""
+        try:
+            return self._read(name, stamp, count) is not None
+        except FgsnError:
+            return False
 
     def _read(self, name: str, stamp: str, count: int) -> list[np.ndarray] | None:
         arrays = stamped_arrays(self._file(name), name, _KEYS, stamp)

@@ -37,7 +37,7 @@ def retrieve(settings: RetrieveSettings) -> dict[str, Any]:
     points = dict.fromkeys(images, NO_POINTS)
     labels.compute(images, points, settings.device)
     pairs = []
-    for names in conditions:
+    for names in filter(None, conditions):
         similarity = label_similarity(labels, images, points, names, map_names)
         pairs += most_similar(similarity, names, map_names, settings.count)
     write_text(settings.out, "".join(f"{query} {name}\n" for query, name in pairs))
