@@ -143,7 +143,47 @@ def test_a_failure_is_1_and_one_line(capsys, tmp_path):
     assert called("info", tmp_path / "none.safetensors") == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"fgsn: {tmp_path}/none.safetensors does not exist or is not a file\n"
+    assert err == f"fgsn: {tmp_path}/none.safetensors does not exist; MODEL: Model file or run folder\n"
+
+
+WRONG = {
+    "start": ["{}", "--reference", "sun", "--out", "o"],
+    "correspond": ["--images", "{}", "--reference", "sun", "--out", "o"],
+    "prepare": ["{}"],
+    "check": ["{}"],
+    "convert-vistas": ["{}"],
+    "pretrain": ["--data", "camvid:{}", "--out", "o"],
+    "import": ["{}.pth", "--out", "o"],
+    "train": ["--data", ".", "{}", "--init", "world:tiny", "--out", "o"],
+    "segment": ["--model", "world:tiny", "--images", "{}", "--out", "o"],
+    "stationary": ["--model", "hf://owner/name", "--data", "{}", "--out", "o"],
+    "evaluate": ["--model", ".", "--data", ".", "--out", "o", "--baseline", "{}"],
+    "retrieve": ["--map", ".", "--queries", "{}", "--images", ".", "--model", ".", "--out", "o"],
+    "augment": ["--features", "{}", "--images", ".", "--model", ".", "--out", "o"],
+    "localize": ["--map", ".", "--queries", ".", "--images", ".", "--map-labels", "{}",
+                 "--method", "p3p", "--out", "o"],
+    "track": ["--map", ".", "--queries", ".", "--query-labels", ".", "--odometry", ".", "--start", "{}",
+              "--data", ".", "--data-labels", ".", "--out", "o"],
+    "score-poses": [".", "--truth", "{}"],
+    "report": ["{}"],
+    "sweep": ["{}", "--out", "o"],
+    "export": ["{}", "--out", "o"],
+    "info": ["{}"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"demo", "world", "bench"}))
+def test_a_path_that_does_not_exist_is_reported_before_anything_is_imported(capsys, monkeypatch, tmp_path, name):
+    settings = COMMANDS[name].settings
+    monkeypatch.setitem(COMMANDS, name, Command(settings, "a_module_that_is_not_there:run", shared=True))
+    flags = [flag.replace("{}", f"{tmp_path}/none") for flag in WRONG[name]]
+    assert called(name, *flags) == 1
+    err = capsys.readouterr().err
+    assert re.match(rf"fgsn: {tmp_path}/none(\.pth)? does not exist; (--[a-z-]+|[A-Z]+): \w", err)
+    assert err.count("\n") == 1
+    # Everything is left to the command if the path exists.
+    assert called(name, *(flag.replace("{}", ".").replace("..pth", ".") for flag in WRONG[name])) == 1
+    assert "ModuleNotFoundError" in capsys.readouterr().err
 
 
 def test_debug_shows_where(tmp_path):
@@ -210,7 +250,7 @@ def test_an_internal_error_is_reported_as_such(capsys, command):
         raise IndexError("list index out of range")
 
     command(broken)
-    assert called("info", "x") == 1
+    assert called("info", ".") == 1
     assert capsys.readouterr().err == (
         "fgsn: internal error, IndexError: list index out of range (please report it; --debug shows where)\n"
     )
@@ -219,7 +259,7 @@ def test_an_internal_error_is_reported_as_such(capsys, command):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interruptions(capsys, command, number, code):
     command(lambda settings: os.kill(os.getpid(), number) or time.sleep(5))
-    assert called("info", "x") == code
+    assert called("info", ".") == code
     err = capsys.readouterr().err
     assert err == "fgsn: interrupted; finished work is saved: run the same command again to continue\n"
     assert err.count("\n") == 1
@@ -349,7 +389,7 @@ from types import SimpleNamespace
 from fgsn import cli, config
 sys.modules["results"] = SimpleNamespace(run=lambda settings: {results})
 cli.COMMANDS["info"] = cli.Command(config.InfoSettings, "results:run")
-cli.main(["info", "x", *sys.argv[1:]])
+cli.main(["info", ".", *sys.argv[1:]])
 """
 
 
@@ -400,5 +440,5 @@ def test_errors_of_the_system_are_one_line(capsys, command, error, says):
         raise error
 
     command(broken)
-    assert called("info", "x") == 1
+    assert called("info", ".") == 1
     assert capsys.readouterr().err == f"fgsn: {says}\n"

@@ -66,7 +66,7 @@ def test_the_time_decides_the_number_of_steps(photos, tmp_path, monkeypatch):
     [
         (["--init", "world:none"], "world:none does not come with fgsn; there are world:tiny and world:labels"),
         (["--minutes", "0"], "--minutes must be above 0, not 0"),
-        (["--init", "nowhere"], "nowhere does not exist or is not a file"),
+        (["--init", "nowhere"], "nowhere does not exist; --init: Model to start from; the default comes with fgsn"),
     ],
 )
 def test_wrong_inputs_end_before_any_work(photos, tmp_path, capsys, flags, message):

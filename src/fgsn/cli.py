@@ -19,7 +19,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
 from fgsn import config, ranks
 from fgsn.config.base import COMMA_LISTS, OLD_NAMES, flag, from_yaml_values
@@ -172,6 +172,7 @@ def _run(arguments: list[str]) -> int:
         able = " and ".join(name for name, other in COMMANDS.items() if other.shared)
         raise UsageError(f"fgsn {name} runs in one process: start it without torchrun, which is for {able}")
     settings, output = parse(name, arguments[1:])
+    require_inputs(settings)
     module, _, function = command.function.partition(":")
     run: Callable[[config.Settings], Mapping[str, Any]] = getattr(importlib.import_module(module), function)
     results = run(settings)
@@ -204,6 +205,24 @@ def parse(name: str, arguments: list[str]) -> tuple[config.Settings, Output]:
     given = dict(vars(invocation))
     output = Output(**{one.name: given.pop(one.name) for one in fields(Output)})
     return settings(**given), output
+
+
+def require_inputs(settings: config.Settings) -> None:
+    """Report a path that does not exist at once, before the command's module and its packages are imported.
+
+    Raises:
+        FgsnError: an input does not exist; the message says what it should be.
+    """
+    for name, path in settings.inputs():
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            kind = get_type_hints(type(settings), include_extras=True)[name]
+            where = kind.__metadata__[0].metavar if get_origin(kind) is Annotated else flag(name)
+            text = field_help(type(settings))[name].rstrip(".")
+            raise FgsnError(f"{path} does not exist; {where}: {text}") from None
+        except OSError:
+            continue  # its reader knows more
 
 
 def documented_fields(node: ast.AST) -> Iterator[tuple[str, str, str]]:

@@ -2,7 +2,7 @@
 
 import math
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType
@@ -16,6 +16,8 @@ OnBadImage = Literal["skip", "stop"]
 LARGEST_SIDE = 32_768
 """Pixels along a side of an image or window; more than this is a slip."""
 SIDES = ("short_side", "window", "crop")
+OUTPUTS = ("out", "work", "pictures")
+"""Paths that a command makes; all others are inputs."""
 
 OLD_NAMES = {
     "SegmentSettings": {"windows": "tiling"},
@@ -57,6 +59,13 @@ class Settings:
             side = getattr(self, name, None)
             require(side is None or side <= LARGEST_SIDE, f"{flag(name)} must be at most {LARGEST_SIDE}, not {side}")
         require(0 <= self.seed < 2**31, f"--seed must be between 0 and 2**31 - 1, not {self.seed}")
+
+    def inputs(self) -> Iterator[tuple[str, Path]]:
+        """Name and value of every path that must exist; names such as world:labels and hf://owner/name are no paths."""
+        for name, value in vars(self).items():
+            for one in value if isinstance(value, tuple) else (value,):
+                if isinstance(one, Path) and name not in OUTPUTS and ":" not in str(one):
+                    yield name, one
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as YAML values."""

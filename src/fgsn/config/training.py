@@ -1,5 +1,6 @@
 """Settings of the commands that make models."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -81,6 +82,11 @@ class PretrainSettings(TrainingSettings):
         )
         _check_training(self)
 
+    def inputs(self) -> Iterator[tuple[str, Path]]:
+        """Those of all settings, and the PATH of every FORMAT:PATH."""
+        yield from super().inputs()
+        yield from (("data", Path(path)) for _, colon, path in (one.partition(":") for one in self.data) if colon)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportSettings(Settings):
@@ -94,6 +100,12 @@ class ImportSettings(Settings):
     """The authors' centroids_N.h5 that belongs to their network."""
     classes: Path | None = None
     """Text file with one class name per line; default: Cityscapes' names for 19 classes, Vistas' for 66."""
+
+    def inputs(self) -> Iterator[tuple[str, Path]]:
+        """Those of all settings, and the checkpoint if it is a file."""
+        yield from super().inputs()
+        if Path(self.checkpoint).suffix in (".pth", ".safetensors"):
+            yield "checkpoint", Path(self.checkpoint)
 
 
 @dataclass(frozen=True, kw_only=True)
