@@ -120,11 +120,9 @@ def test_the_error_of_a_projection_is_that_of_dot_products():
 
 
 def test_an_interrupted_call_continues(given, tmp_path, capsys):
-    """Label probabilities of finished images are kept, the file itself appears when it is complete."""
+    """Label probabilities of finished images are kept."""
     (tmp_path / "images" / "query.png").rename(tmp_path / "query.png")
-    told = call(given, capsys, 1)
-    assert told.endswith("images/query.png does not exist")
-    assert not given["--out"].exists()
+    call(given, capsys, 1)
     (tmp_path / "query.png").rename(tmp_path / "images" / "query.png")
     call(given, capsys, weight=0.2)
     files = sorted((tmp_path / "work").rglob("*.h5"))
@@ -132,6 +130,26 @@ def test_an_interrupted_call_continues(given, tmp_path, capsys):
     times = [file.stat().st_mtime_ns for file in files]
     call(given, capsys, weight=0.5)
     assert [file.stat().st_mtime_ns for file in files] == times
+
+
+def test_a_broken_image_is_listed_and_leaves_the_others(given, tmp_path, capsys):
+    path = tmp_path / "images" / NAMES[1]
+    path.write_bytes(path.read_bytes()[:200])  # its size can be read, its pixels cannot
+    call(given, capsys, 1)
+    [reason] = json.loads((tmp_path / "out.results.json").read_text())["failed"]
+    assert str(path) in reason
+    with h5py.File(given["--out"]) as file:
+        assert NAMES[0] in file
+        assert NAMES[1] not in file
+
+
+def test_the_weight_is_chosen_next_to_the_position_that_is_given(given, tmp_path, capsys, make_dataset):
+    pytest.importorskip("pycolmap")
+    root = make_dataset(tmp_path / "data")
+    with pytest.raises(SystemExit):
+        main(["prepare", str(root)])
+    table = call(given, capsys, data=root, position=0.3, pairs=2)["right_matches"]
+    assert table["labels"]["0"] == table["position"]["0.3"]
 
 
 def test_the_weight_is_chosen_on_a_data_set(given, tmp_path, capsys, make_dataset):
@@ -155,7 +173,8 @@ def test_wrong_inputs_end_in_one_line(given, tmp_path, capsys, make_image):
     assert told(2, weight=1).endswith("--weight must be at least 0 and below 1, not 1")
     assert told(2, weight=0.7, position=0.3).endswith("--weight and --position must sum to less than 1")
     assert told(2, data=tmp_path, weight=0.1).endswith("give --weight, or --data to choose it on, not both")
-    make_image(tmp_path / "images" / NAMES[0], width=32)
+    for name in NAMES:
+        make_image(tmp_path / "images" / name, width=32)
     assert "map/1.png is 32 x 48 pixels, but" in told()
     with h5py.File(given["--features"], "a") as file:
         del file[NAMES[0]]["descriptors"]

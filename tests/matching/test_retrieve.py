@@ -68,13 +68,21 @@ def test_wrong_inputs_end_in_one_line(given, tmp_path, capsys):
     assert not given["--out"].exists()
 
 
-def test_one_broken_image_does_not_take_the_others(given, tmp_path):
-    (tmp_path / "images" / "snow" / "1.png").write_text("no")
+@pytest.mark.parametrize("left", [2, 200])  # bytes: no image, and one whose size can be read
+def test_one_broken_image_does_not_take_the_others(given, tmp_path, left):
+    path = tmp_path / "images" / "snow" / "1.png"
+    path.write_bytes(path.read_bytes()[:left])
     named = {key[2:]: value for key, value in given.items()} | {"queries": (given["--queries"],)}
     results = retrieve(RetrieveSettings(**named))
     assert [str(tmp_path / "images" / "snow" / "1.png") in reason for reason in results["failed"]] == [True]
     assert results["queries"] == PLACES - 1
     assert "snow/1.png" not in read_pairs(given["--out"])
+
+
+def test_queries_that_all_break_while_decoding_end_in_one_line(given, tmp_path, capsys):
+    for path in (tmp_path / "images" / "snow").iterdir():
+        path.write_bytes(path.read_bytes()[:200])
+    assert "no image of the queries can be used, as " in call(given, capsys, 1)
 
 
 def test_a_list_without_a_usable_image_leaves_the_other_lists(given, tmp_path):

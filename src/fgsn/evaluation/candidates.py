@@ -21,16 +21,10 @@ from fgsn.data.images import image_size, read_image
 from fgsn.inference.model import Model
 from fgsn.inference.segmenter import Segmenter
 from fgsn.matching.features import Features
-from fgsn.matching.local import predict
 from fgsn.matching.matcher import UNFILTERED, Matcher, make_matcher
+from fgsn.matching.truth import RIGHT, WRONG, distance_from_truth
 from fgsn.progress import tracked
 
-RIGHT, WRONG = 0.01, 0.025
-"""Distance from the true partner up to which a candidate is right, and beyond which it is wrong, in diagonals."""
-KNOWN = 0.05
-"""Largest distance, in diagonals, of the correspondences that tell the true partner of a key point."""
-NOISE = 0.002
-"""Typical error of a correspondence, in diagonals."""
 BINS = 20
 LEAST_EVIDENCE = -30.0
 FEWEST = 50
@@ -101,16 +95,12 @@ def _candidates(features: Features, pair: Correspondences, dataset: Dataset) -> 
     rows, _ = features.match(*names)
     reference = features[names[0]].pixels[rows[:, 0]].astype(np.float64)
     target = features[names[1]].pixels[rows[:, 1]].astype(np.float64)
-    diagonal = float(np.hypot(*image_size(pair.target)))
-    if not len(rows) or not len(pair.points_ref):
-        return Candidates(reference[:0], target[:0], np.zeros(0, bool), np.zeros(0))
-    true = predict(pair.points_ref, pair.points_tgt, reference, NOISE * diagonal)
-    error = np.linalg.norm(target - true.points, axis=1) / diagonal
-    near = true.surrounded & (true.reach < KNOWN * float(np.hypot(*image_size(pair.reference))))
-    near &= (error <= RIGHT) | (error > WRONG)
-    shares = [points / image_size(image) for points, image in ((reference, pair.reference), (target, pair.target))]
-    apart = np.linalg.norm((shares[0] - shares[1]) * image_size(pair.target), axis=1) / diagonal
-    return Candidates(reference[near], target[near], error[near] <= RIGHT, apart[near])
+    sizes = image_size(pair.reference), image_size(pair.target)
+    distance = distance_from_truth(pair, reference, target, sizes)
+    near = (distance <= RIGHT) | (distance > WRONG)
+    shares = [points / size for points, size in zip((reference, target), sizes, strict=True)]
+    apart = np.linalg.norm((shares[0] - shares[1]) * sizes[1], axis=1) / np.hypot(*sizes[1])
+    return Candidates(reference[near], target[near], distance[near] <= RIGHT, apart[near])
 
 
 def _evidence(

@@ -12,15 +12,15 @@ from jaxtyping import Float, Float32
 from fgsn.config import AugmentSettings
 from fgsn.config.localization import AUGMENT_WEIGHT
 from fgsn.data.dataset import Dataset
-from fgsn.data.images import open_image
+from fgsn.data.images import image_size
 from fgsn.errors import FgsnError
 from fgsn.files import atomic_write, inside, write_json, write_yaml
 from fgsn.formats.hdf5 import member, opened, stored_array, written
-from fgsn.formats.hloc import image_names
+from fgsn.formats.hloc import image_names, read_image_size, read_key_points
 from fgsn.inference.model import load
 from fgsn.matching.augmentation import Augmentation, fit_projection
 from fgsn.matching.choose_weight import best_weight, right_matches_by_weight
-from fgsn.matching.keypoints import Keypoints, read_keypoints
+from fgsn.matching.keypoints import read_keypoints
 from fgsn.matching.label_vectors import LabelVectors
 from fgsn.matching.matcher import make_matcher
 from fgsn.progress import tracked
@@ -35,31 +35,32 @@ def augment(settings: AugmentSettings) -> dict[str, Any]:
     The label probabilities of every image stay in the work folder: after an interruption, or with another weight, they
     are not computed again.
 
+    Images that cannot be used are left out, and listed under `failed`.
+
     Raises:
-        FgsnError: the features, an image, the model or the data set are missing or broken.
+        FgsnError: the features, all images, the model or the data set are missing or broken.
     """
     if settings.features.resolve() == settings.out.resolve():
         raise FgsnError(f"{settings.out} would replace --features; choose another --out")
-    with opened(settings.features, "features.h5 of hloc") as file:
-        names = image_names(file)
-    if not names:
-        raise FgsnError(f"{settings.features} contains no image with keypoints; is it a features.h5 of hloc?")
-    images = {name: inside(settings.images, name) for name in names}
-    points = {name: _features_of(settings.features, name, path).pixels for name, path in images.items()}
+    points = _key_points(settings.features)
+    images = {name: inside(settings.images, name) for name in points}
+    failed = {name: reason for name, path in images.items() if (reason := _unfit(settings.features, name, path))}
     work = settings.work or settings.out.parent / "work"
-    labels = LabelVectors.of_model(settings.model, work)
-    given = None if settings.projection is None else _read_projection(settings.projection, settings.model)
+    labels, clusters = LabelVectors.of_model(settings.model, work), load(settings.model, "cpu").clusters
+    projection = None if settings.projection is None else _read_projection(settings.projection, clusters)
     if settings.data:
         Dataset.open(settings.data)  # a wrong path is reported before minutes of work
         make_matcher(settings.matcher)
-    clusters = labels.compute(images, points, settings.device)
+    failed |= labels.compute(images, {name: points[name] for name in points if name not in failed}, settings.device)
+    images = {name: path for name, path in images.items() if name not in failed}
+    if not images:
+        raise FgsnError(f"none of {len(points)} images can be used, first: {next(iter(failed.values()))}")
     weight, table = settings.weight, {}
     if settings.data:
         table = right_matches_by_weight(settings, work / "weights")
         weight = best_weight(table["labels"])
     sample = _sample(labels, images, points)
-    projection = given
-    if given is None and clusters > settings.dimensions and len(sample):
+    if projection is None and clusters > settings.dimensions and len(sample):
         projection = fit_projection(sample, settings.dimensions)
     augmentation = Augmentation(labels, AUGMENT_WEIGHT if weight is None else weight, settings.position, projection)
     dimensions = _write(settings, images, augmentation)
@@ -68,14 +69,15 @@ def augment(settings: AugmentSettings) -> dict[str, Any]:
             np.save(file, projection, allow_pickle=False)
     results = {
         "file": str(settings.out),
-        "images": len(names),
-        "keypoints": sum(map(len, points.values())),
+        "images": len(images),
+        "keypoints": sum(len(points[name]) for name in images),
         "labels": clusters,
         "weight": augmentation.weight,
         "position": augmentation.position,
         "dimensions": dimensions,
         "projection_error": None if projection is None else projection_error(sample, projection),
         "right_matches": table,
+        "failed": list(failed.values()),
     }
     write_yaml(settings.out.with_suffix(".config.yaml"), settings.as_dict())
     write_json(settings.out.with_suffix(".results.json"), results)
@@ -91,25 +93,37 @@ def projection_error(
     return float(np.sqrt(np.mean(error**2))) if len(error) else 0.0
 
 
-def _features_of(path: Path, name: str, image: Path) -> Keypoints:
-    """The features of an image, whose size must be that of the image file."""
-    found = read_keypoints(path, name)
-    assert found is not None
-    with open_image(image) as opened_image:
-        size = opened_image.size
-    if size != found.size:
-        raise FgsnError(
-            f"{image} is {size[0]} x {size[1]} pixels, but {path} has features of {found.size[0]} x {found.size[1]}; "
-            "give the images that they were extracted from"
-        )
-    return found
+def _key_points(path: Path) -> dict[str, Float[np.ndarray, "points 2"]]:
+    """The key points of every image of a features.h5; descriptors, which may not fit into memory, are not read yet."""
+    with opened(path, "features.h5 of hloc") as file:
+        names = image_names(file)
+        for name in names:
+            if member(file, f"{name}/descriptors") is None:
+                raise FgsnError(f"{path} contains no features of '{name}' in hloc's layout: no descriptors")
+    if not names:
+        raise FgsnError(f"{path} contains no image with keypoints; is it a features.h5 of hloc?")
+    return {name: read_key_points(path, name) for name in names}
+
+
+def _unfit(path: Path, name: str, image: Path) -> str:
+    """Why an image file cannot be that of the features; empty if it can."""
+    try:
+        size, expected = image_size(image), read_image_size(path, name)
+    except FgsnError as error:
+        return str(error)
+    if size == expected or expected is None:
+        return ""
+    return (
+        f"{image} is {size[0]} x {size[1]} pixels, but {path} has features of {expected[0]} x {expected[1]}; "
+        "give the images that they were extracted from"
+    )
 
 
 def _sample(
     labels: LabelVectors, images: Mapping[str, Path], points: Mapping[str, np.ndarray]
 ) -> Float32[np.ndarray, "points labels"]:
     """Label vectors of evenly chosen images and key points, in an order that mixes images."""
-    names = [name for name in points if len(points[name])]
+    names = [name for name in images if len(points[name])]
     names = names[:: max(1, len(names) // _SAMPLE_IMAGES)]
     found = np.concatenate(
         [labels.at(name, images[name], points[name])[:: max(1, len(points[name]) // _SAMPLE_POINTS)] for name in names]
@@ -118,7 +132,7 @@ def _sample(
     return found[np.random.default_rng(0).permutation(len(found))]
 
 
-def _read_projection(path: Path, model: Path) -> np.ndarray:
+def _read_projection(path: Path, clusters: int) -> np.ndarray:
     """The projection that an earlier call wrote, checked against the number of labels of the model."""
     try:
         projection = np.load(path, allow_pickle=False)
@@ -129,7 +143,6 @@ def _read_projection(path: Path, model: Path) -> np.ndarray:
     fits = isinstance(projection, np.ndarray) and projection.ndim == 2 and projection.dtype == np.float32
     if not fits or not np.isfinite(projection).all():
         raise FgsnError(f"{path} is not a projection of fgsn augment")
-    clusters = load(model, "cpu").clusters
     if len(projection) != clusters:
         raise FgsnError(f"{path} is a projection of {len(projection)} labels, but the model has {clusters}")
     return projection

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from fgsn.config import AugmentSettings
 from fgsn.config.localization import LARGEST_CHOSEN
@@ -13,18 +12,13 @@ from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError
 from fgsn.inference.model import choose_device
 from fgsn.matching.augmentation import Augmentation
-from fgsn.matching.feature_matches import FeatureMatches
 from fgsn.matching.features import Features
-from fgsn.matching.keypoints import Keypoints
 from fgsn.matching.label_vectors import LabelVectors
 from fgsn.matching.matcher import make_matcher, mutual_nearest
-from fgsn.progress import tracked
+from fgsn.matching.truth import RIGHT, distance_from_truth
+from fgsn.progress import say, tracked
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, LARGEST_CHOSEN)
-REACH = 0.01
-"""Largest distance between a key point and a correspondence, as a share of the image width, for its motion to hold."""
-TOLERANCE = 0.005
-"""Largest distance of a right match from where that motion leads, as a share of the image width."""
 KEYPOINTS = 2048
 Table = dict[str, float]
 """Mean number of right matches per pair, by weight."""
@@ -42,8 +36,8 @@ def right_matches_by_weight(settings: AugmentSettings, work: Path) -> dict[str, 
         work: folder for features and label probabilities of the data set.
 
     Returns:
-        A row for the labels, for the position in the image (control), for both, with half the weight each, and, if
-        given, for the classes of --baseline.
+        A row for the labels, next to the --position given; for the position in the image alone (control); for both,
+        with half the weight each; and, if given, for the classes of --baseline, like the labels.
 
     Raises:
         FgsnError: the data set is broken or not prepared, or has no pairs.
@@ -60,16 +54,21 @@ def right_matches_by_weight(settings: AugmentSettings, work: Path) -> dict[str, 
     features = Features(paths, make_matcher(settings.matcher, KEYPOINTS, device), work)
     labels = LabelVectors.of_model(settings.model, work)
     baseline = LabelVectors.of_model(settings.baseline, work) if settings.baseline else None
-    points = {name: features[name].pixels for name in tracked(paths, "features", len(paths))}
+    for reason in (broken := features.extract(paths)).values():
+        say(f"{reason}; left out")
+    pairs = [pair for pair in pairs if not broken.keys() & {dataset.name(pair.reference), dataset.name(pair.target)}]
+    if not pairs:
+        raise FgsnError(f"every pair of {settings.data} has a broken image")
+    points = {name: features[name].pixels for name in paths if name not in broken}
     for vectors in filter(None, (labels, baseline)):
         vectors.compute(paths, points, settings.device)
     rows: dict[str, Callable[[float], Augmentation]] = {
-        "labels": lambda weight: Augmentation(labels, weight),
+        "labels": lambda weight: Augmentation(labels, weight, settings.position),
         "position": lambda weight: Augmentation(None, 0.0, weight),
         "labels_and_position": lambda weight: Augmentation(labels, weight / 2, weight / 2),
     }
     if baseline:
-        rows["baseline"] = lambda weight: Augmentation(baseline, weight)
+        rows["baseline"] = lambda weight: Augmentation(baseline, weight, settings.position)
     return {
         name: {f"{weight:g}": _right_matches(row(weight), dataset, pairs, features) for weight in WEIGHTS}
         for name, row in tracked(rows.items(), "weights", len(rows))
@@ -81,24 +80,6 @@ def best_weight(table: Mapping[str, float]) -> float:
     return float(max(table, key=lambda weight: (table[weight], -float(weight))))
 
 
-def count_right(pair: Correspondences, a: Keypoints, b: Keypoints, matches: FeatureMatches) -> int:
-    """Number of matches that move as the nearest correspondence does.
-
-    Args:
-        pair: correspondences of a reference and a target image.
-        a: key points of the reference image.
-        b: key points of the target image.
-        matches: rows of both.
-    """
-    rows = matches[0]
-    if not len(rows) or not len(pair.points_ref):
-        return 0
-    distance, nearest = KDTree(pair.points_ref).query(a.pixels[rows[:, 0]])
-    expected = a.pixels[rows[:, 0]] + (pair.points_tgt - pair.points_ref)[nearest]
-    error = np.linalg.norm(b.pixels[rows[:, 1]] - expected, axis=1)
-    return int(((distance < REACH * a.size[0]) & (error < TOLERANCE * b.size[0])).sum())
-
-
 def _right_matches(
     augmentation: Augmentation, dataset: Dataset, pairs: Sequence[Correspondences], features: Features
 ) -> float:
@@ -107,5 +88,7 @@ def _right_matches(
     for pair in pairs:
         names = dataset.name(pair.reference), dataset.name(pair.target)
         a, b = (augmentation(name, features.images[name], features[name]) for name in names)
-        counts.append(count_right(pair, a, b, mutual_nearest(a.descriptors, b.descriptors, -2.0)))
+        rows, _ = mutual_nearest(a.descriptors, b.descriptors, -2.0)
+        distance = distance_from_truth(pair, a.pixels[rows[:, 0]], b.pixels[rows[:, 1]], (a.size, b.size))
+        counts.append(np.count_nonzero(distance <= RIGHT))
     return float(np.mean(counts))

@@ -52,7 +52,7 @@ class LabelVectors:
 
     def compute(
         self, images: Mapping[str, Path], points: Mapping[str, Float[np.ndarray, "points 2"]], device: str = "auto"
-    ) -> int:
+    ) -> dict[str, str]:
         """Compute what is missing, with progress.
 
         Args:
@@ -61,18 +61,23 @@ class LabelVectors:
             device: as in --device.
 
         Returns:
-            The number of labels K.
+            The images that cannot be read, and why.
 
         Raises:
-            FgsnError: the model or an image cannot be read.
+            FgsnError: the model cannot be read.
         """
         model = load(self.model, device)
         stamps = {name: _stamp(images[name], points[name]) for name in points}
         todo = [name for name in points if not self._is_there(name, stamps[name], len(points[name]))]
+        broken: dict[str, str] = {}
 
         def pixels() -> Iterator[tuple[str, np.ndarray]]:
             for name in todo:
-                yield name, read_image(images[name])
+                try:
+                    yield name, read_image(images[name])
+                except FgsnError as error:
+                    broken[name] = str(error)
+                    meter.step()
 
         with Meter("labels", len(todo)) as meter:
             # float32 whatever the processor, so that the vectors do not depend on the machine
@@ -86,7 +91,7 @@ class LabelVectors:
                     for key, values in zip(_KEYS, arrays, strict=True):
                         file[f"{image.name}/{key}"] = values.half().cpu().numpy()
                 meter.step()
-        return model.clusters
+        return broken
 
     def at(self, name: str, image: Path, points: Float[np.ndarray, "points 2"]) -> Float32[np.ndarray, "points labels"]:
         """The vectors at the key points of an image, which `compute` has been given.

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from fgsn.config import RetrieveSettings
 from fgsn.data.camera_images import images_of
+from fgsn.errors import FgsnError
 from fgsn.files import write_json, write_text, write_yaml
 from fgsn.formats.queries import read_queries
 from fgsn.geometry.colmap import read_model
@@ -27,15 +28,19 @@ def retrieve(settings: RetrieveSettings) -> dict[str, Any]:
     map_images = read_model(settings.map, points_needed=False)
     asked = [list(read_queries(path)) for path in settings.queries]
     found = images_of(settings.images, map_images, {query.name: query.camera for some in asked for query in some})
-    images, failed = found.files, list(found.broken.values())
-    map_names = [name for name in map_images.names if name in images]
-    conditions = [[query.name for query in some if query.name in images] for some in asked]
-    queries = [name for names in conditions for name in names]
     # A folder of its own: localize keeps the labels at its key points under the same names.
     work = (settings.work or settings.out.parent / "work") / "retrieval"
     labels = LabelVectors.of_model(settings.model, work)
-    points = dict.fromkeys(images, NO_POINTS)
-    labels.compute(images, points, settings.device)
+    points = dict.fromkeys(found.files, NO_POINTS)
+    failed = found.broken | labels.compute(found.files, points, settings.device)
+    images = {name: path for name, path in found.files.items() if name not in failed}
+    map_names = [name for name in map_images.names if name in images]
+    conditions = [[query.name for query in some if query.name in images] for some in asked]
+    queries = [name for names in conditions for name in names]
+    if not map_names or not queries:
+        raise FgsnError(
+            f"no image of the {'queries' if map_names else 'map'} can be used, as {next(iter(failed.values()))}"
+        )
     pairs = []
     for names in filter(None, conditions):
         similarity = label_similarity(labels, images, points, names, map_names)
@@ -46,7 +51,7 @@ def retrieve(settings: RetrieveSettings) -> dict[str, Any]:
         "map_images": len(map_names),
         "pairs": len(pairs),
         "file": str(settings.out),
-        "failed": failed,
+        "failed": list(failed.values()),
     }
     write_yaml(settings.out.with_suffix(".config.yaml"), settings.as_dict())
     write_json(settings.out.with_suffix(".results.json"), results)
