@@ -118,7 +118,7 @@ def test_the_batch_must_be_dealt_out_evenly(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(ranks, "started", lambda: 3)
     monkeypatch.setattr(ranks, "_inside", True)
     monkeypatch.setenv("RANK", "0")
-    flags = ["--data", "x", "--init", "y", "--out", str(tmp_path), "--batch", "4", "--accumulate", "2"]
+    flags = ["--data", ".", "--init", ".", "--out", str(tmp_path), "--batch", "4", "--accumulate", "2"]
     with pytest.raises(SystemExit) as end:
         main(["train", *flags])
     assert end.value.code == 2

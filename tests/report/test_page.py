@@ -127,11 +127,11 @@ def test_a_data_set_that_is_gone_is_named(street_run, tmp_path):
     ("flags", "message"),
     [
         ({"run": "data"}, "neither a run"),
-        ({"run": "nothing"}, "nothing is not a folder"),
+        ({"run": "nothing"}, "nothing does not exist"),
         ({"labels": "map"}, "no label map of summer/c0/000.jpg"),
         ({"labels": "few"}, r"7 labels, but the model has 30"),
         ({"labels": "small"}, r"000\.png is incomplete or was made from another image than .*000\.jpg"),
-        ({"localization": "nowhere"}, "nowhere is not a folder"),
+        ({"localization": "nowhere"}, "nowhere does not exist"),
     ],
 )
 def test_errors_are_one_line(street_run, tmp_path, capsys, flags, message):
