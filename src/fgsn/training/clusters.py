@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,6 +24,7 @@ from fgsn.data.images import image_size, read_image, skip_bad_image
 from fgsn.data.pairs import PairSample, cells_of
 from fgsn.data.resize import resized, resized_shape, scaled_points
 from fgsn.errors import FgsnError
+from fgsn.evaluation.moved_views import moved_view
 from fgsn.evaluation.position_control import find_false_partners
 from fgsn.inference.model import Model
 from fgsn.inference.upsample import values_at_points
@@ -112,21 +113,20 @@ def scene_features(model: Model, image: Path, settings: TrainSettings) -> Float[
     """
     pixels = None
     with skip_bad_image(settings.on_bad_image):
-        pixels = read_image(image, model.short_side)
+        pixels = resized(read_image(image, model.short_side), model.short_side)
     return None if pixels is None else _over_scales(model, pixels, settings)
 
 
 def _over_scales(model: Model, pixels: np.ndarray, settings: TrainSettings) -> Float[Tensor, "dim height width"]:
-    """Features at the cells of an image, averaged over views of it at several scales."""
+    """Features at the cells of a resized image, averaged over views of it at several scales."""
+    unscaled = replace(model, short_side=0)
     with autocast(model.device, settings.precision):
         if settings.scales == (1.0,):
-            return model.feature_map(pixels).float()
-        seen = resized(pixels, model.short_side)
-        unscaled = replace(model, short_side=0)
-        height, width = ((side - 1) // STRIDE + 1 for side in seen.shape[:2])
+            return unscaled.feature_map(pixels).float()
+        height, width = ((side - 1) // STRIDE + 1 for side in pixels.shape[:2])
         cells = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2) * float(STRIDE)
-        margin = [min(MARGIN, side - 1) for side in seen.shape[:2]]
-        mirrored = np.pad(seen, [(side, side) for side in margin] + [(0, 0)], mode="reflect")
+        margin = [min(MARGIN, side - 1) for side in pixels.shape[:2]]
+        mirrored = np.pad(pixels, [(side, side) for side in margin] + [(0, 0)], mode="reflect")
         total = torch.zeros(())
         for scale in settings.scales:
             view = scaled(mirrored, scale)
@@ -140,8 +140,9 @@ def _discriminative(
 ) -> Whitening | None:
     """The whitening that tells scene points at like image positions apart; None if too few points are known.
 
-    From correspondences of at most `PAIRS` training pairs: a point in two conditions must stay the same, a point and
-    one of another place at the same position of the target image must differ.
+    From correspondences of at most `PAIRS` training pairs: a point must stay the same in another condition and
+    another view, as both images are seen through random windows at other scales; a point and one of another place at
+    the same position of the target image must differ.
     """
     pairs = [(data, path) for data in sets for path in data.pairs("train")]
     pairs = pairs[:: max(1, -(-len(pairs) // PAIRS))]
@@ -152,16 +153,24 @@ def _discriminative(
         # The training itself reports what cannot be read.
         with suppress(FgsnError) if settings.on_bad_image == "skip" else nullcontext():
             pair = read_correspondences(path, data.images)
-            rows = generator(settings.seed, 8, index).permutation(len(pair.points_ref))[:POINTS]
-            ends = []
-            for image, points in ((pair.reference, pair.points_ref[rows]), (pair.target, pair.points_tgt[rows])):
-                pixels = read_image(image, model.short_side)
-                seen = resized_shape(pixels.shape, model.short_side)
-                found_here = values_at_points(_over_scales(model, pixels, settings), points, pixels.shape[:2], seen)
-                ends.append(found_here.cpu().numpy())
+            ends = [
+                _moved(image, points, model.short_side, settings.seed + end)
+                for end, (image, points) in enumerate(
+                    ((pair.reference, pair.points_ref), (pair.target, pair.points_tgt))
+                )
+            ]
+            seen = np.flatnonzero(np.logical_and(*(end.seen for end in ends)))
+            if not len(seen):
+                continue
+            rows = generator(settings.seed, 8, index).permutation(seen)[:POINTS]
+            vectors = []
+            for view, points, _ in ends:
+                size = view.shape[:2]
+                features = values_at_points(_over_scales(model, view, settings), points[rows], size, size)
+                vectors.append(features.cpu().numpy())
+            positions = pair.points_tgt[rows] / image_size(pair.target)[0]
             place = zlib.crc32(f"{data.root}/{data.place(pair.reference)}".encode())
-            positions = pair.points_tgt[rows] / pixels.shape[1]  # of the target, which was read last
-            found.append((np.full(len(rows), index), *ends, positions, np.full(len(rows), place)))
+            found.append((np.full(len(rows), index), *vectors, positions, np.full(len(rows), place)))
     shares = [rows for share in ranks.gathered(found) for rows in share]
     if not shares:
         return None
@@ -177,6 +186,25 @@ def _discriminative(
     same = torch.from_numpy(reference - target).to(model.device)
     different = torch.from_numpy(reference[partners.true] - target[partners.false]).to(model.device)
     return Whitening.fit_discriminative(mean, same, different, settings.pca_dim)
+
+
+class _Moved(NamedTuple):
+    """An image through a moved view."""
+
+    pixels: UInt8[np.ndarray, "height width 3"]
+    points: Float[np.ndarray, "points 2"]
+    """Points of the image in the pixels of the view."""
+    seen: Bool[np.ndarray, " points"]
+    """Which of them lie inside the view."""
+
+
+def _moved(image: Path, points: Float[np.ndarray, "points 2"], short_side: int, seed: int) -> _Moved:
+    """A random window of an image at another scale, with the points of the image in it."""
+    original = read_image(image, short_side)
+    pixels = resized(original, short_side)
+    points = scaled_points(points, original.shape, pixels.shape)
+    view = moved_view(pixels, image.name, seed)
+    return _Moved(view.pixels, view.points(points), view.contains(points))
 
 
 def _fine_labels(codebook: Codebook, features: Float[Tensor, "dim height width"]) -> Tensor:
