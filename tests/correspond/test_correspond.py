@@ -145,7 +145,7 @@ def test_what_is_wrong_is_reported_in_one_line(tmp_path, photos, capsys):
         words = ("--images", images, "--reference", reference, "--out", tmp_path / "set", *more)
         return run(*words, capsys=capsys, code=1)
 
-    assert "is not a folder" in wrong(images=tmp_path / "nothing")
+    assert "does not exist; --images" in wrong(images=tmp_path / "nothing")
     assert "has no images of the reference condition 'spring'" in wrong(reference="spring")
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "summer").symlink_to(photos / "summer")

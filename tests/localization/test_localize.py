@@ -141,6 +141,7 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     for number in range(QUERIES):
         write_label_map(tmp_path / "few" / f"snow/c0/{number:03d}.png", np.zeros((240, 320), int), 5)
     assert "has 5 labels, but those of the map have 30" in wrong(query_labels=tmp_path / "few")
+    (tmp_path / "none").mkdir()
     assert "has no label map of 'snow/c0/000.jpg'" in wrong(query_labels=tmp_path / "none")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "map.safetensors").touch()

@@ -63,7 +63,7 @@ def test_each_query_finds_its_place(given, capsys):
 def test_wrong_inputs_end_in_one_line(given, tmp_path, capsys):
     assert call(given, capsys, 2, count=0).endswith("--count must be at least 1, not 0")
     assert "none" in call(given, capsys, 1, map=tmp_path / "none")
-    assert "cannot read the model" in call(given, capsys, 1, model=tmp_path / "none.safetensors")
+    assert "does not exist; --model" in call(given, capsys, 1, model=tmp_path / "none.safetensors")
     assert "did you mean --images" in call(given, capsys, 1, images=tmp_path)
     assert not given["--out"].exists()
 
