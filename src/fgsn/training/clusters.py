@@ -154,10 +154,8 @@ def _discriminative(
         with suppress(FgsnError) if settings.on_bad_image == "skip" else nullcontext():
             pair = read_correspondences(path, data.images)
             ends = [
-                _moved(image, points, model.short_side, settings.seed + end)
-                for end, (image, points) in enumerate(
-                    ((pair.reference, pair.points_ref), (pair.target, pair.points_tgt))
-                )
+                _moved(pair.reference, pair.points_ref, model.short_side, f"{index} reference", settings.seed),
+                _moved(pair.target, pair.points_tgt, model.short_side, f"{index} target", settings.seed),
             ]
             seen = np.flatnonzero(np.logical_and(*(end.seen for end in ends)))
             if not len(seen):
@@ -198,12 +196,15 @@ class _Moved(NamedTuple):
     """Which of them lie inside the view."""
 
 
-def _moved(image: Path, points: Float[np.ndarray, "points 2"], short_side: int, seed: int) -> _Moved:
-    """A random window of an image at another scale, with the points of the image in it."""
+def _moved(image: Path, points: Float[np.ndarray, "points 2"], short_side: int, name: str, seed: int) -> _Moved:
+    """A random window of an image at another scale, the same for the same name and seed, and points of the image in it.
+
+    Images of several places may have the same file name, so the name is that of the view, not of the file.
+    """
     original = read_image(image, short_side)
     pixels = resized(original, short_side)
     points = scaled_points(points, original.shape, pixels.shape)
-    view = moved_view(pixels, image.name, seed)
+    view = moved_view(pixels, name, seed)
     return _Moved(view.pixels, view.points(points), view.contains(points))
 
 
