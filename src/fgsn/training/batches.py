@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fgsn.config import PretrainSettings, TrainSettings
@@ -32,8 +34,13 @@ def shuffled(samples: int, step: int, batch: int, seed: int, purpose: int) -> li
     chosen = []
     for place in range(step * batch, (step + 1) * batch):
         epoch, position = divmod(place, samples)
-        chosen.append(int(generator(seed, purpose, epoch).permutation(samples)[position]))
+        chosen.append(int(_order(samples, epoch, seed, purpose)[position]))
     return chosen
+
+
+@lru_cache(maxsize=4)  # the streams of a run, and the two epochs of a batch between them
+def _order(samples: int, epoch: int, seed: int, purpose: int) -> NDArray[np.int64]:
+    return generator(seed, purpose, epoch).permutation(samples)
 
 
 class Readable(NamedTuple, Generic[Item, Value]):
