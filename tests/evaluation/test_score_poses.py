@@ -7,6 +7,7 @@ from fgsn.errors import FgsnError
 from fgsn.evaluation.score_poses import score_poses
 from fgsn.formats.poses import write_results
 from fgsn.geometry.pose import Pose
+from fgsn.geometry.readings import CENTRES, INVERTED, W_LAST
 
 NAMES = [f"{condition}/c0/{number}.jpg" for condition in ("night", "snow") for number in range(4)]
 RNG = np.random.default_rng(0)
@@ -106,4 +107,44 @@ def test_centres_in_place_of_translations_are_noticed(files, capsys):
         file.unlink()
     write_results(files["truth"] / "all.txt", NAMES, Pose(TRUTH.rotation, TRUTH.centre))
     score_poses(ScorePosesSettings(**files))
-    assert "truth contained camera centres; try --convention centre" in capsys.readouterr().err
+    assert "truth contained camera centres in place of translations; try --convention centre" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("meaning", [CENTRES, INVERTED, None])
+def test_other_meanings_of_the_numbers_are_named(files, capsys, meaning, last):
+    poses = {CENTRES: Pose(TRUTH.rotation, TRUTH.centre), INVERTED: TRUTH.inverse(), None: TRUTH}[meaning]
+    if last:
+        poses = Pose.from_quaternion(np.roll(poses.quaternion, -1, axis=1), poses.translation)
+    write_results(files["poses"], NAMES, poses)
+    score_poses(ScorePosesSettings(**files))
+    told = capsys.readouterr().err
+    assert (f"contained {meaning}" in told) == bool(meaning)
+    assert (W_LAST in told) == last
+    assert told.count("\n") == bool(meaning or last)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.2])
+def test_another_frame_is_named(files, capsys, scale):
+    turn = Rotation.from_rotvec([0.2, 0.9, -0.4]).as_matrix()
+    other = Pose.from_centre(TRUTH.rotation @ turn.T, scale * TRUTH.centre @ turn.T + [3, -50, 7])
+    noisy = Pose.from_centre(other.rotation, other.centre + RNG.normal(0, 0.01, (8, 3)))
+    write_results(files["poses"], NAMES, noisy)
+    score_poses(ScorePosesSettings(**files))
+    assert f"in another frame than {files['truth']}: a turn, a shift and a scale of " in (
+        told := capsys.readouterr().err
+    )
+    assert float(told.split("scale of ")[1].split()[0]) == pytest.approx(1 / scale, rel=0.01)
+    write_results(files["poses"], NAMES, noisy.inverse())
+    score_poses(ScorePosesSettings(**files))
+    assert f"contains {INVERTED}: a turn" in capsys.readouterr().err
+
+
+def test_inaccurate_poses_are_not_explained_away(files, capsys):
+    for scatter in (0.1, 10.0, 1000.0):
+        centres = TRUTH.centre + RNG.normal(0, scatter, (8, 3))
+        write_results(files["poses"], NAMES, Pose.from_centre(TRUTH.rotation, centres))
+        score_poses(ScorePosesSettings(**files))
+    write_results(files["poses"], NAMES, Pose.from_centre(Rotation.random(8, rng=RNG).as_matrix(), TRUTH.centre))
+    score_poses(ScorePosesSettings(**files))
+    assert capsys.readouterr().err == ""

@@ -3,19 +3,16 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fgsn.config import ScorePosesSettings
 from fgsn.errors import FgsnError
+from fgsn.evaluation.pose_frames import explain
 from fgsn.evaluation.pose_metrics import THRESHOLDS, pose_errors, pose_metrics
 from fgsn.formats.ground_truth import Truth, read_truth
 from fgsn.formats.poses import PoseList, SuffixLookup, read_results
 from fgsn.formats.queries import read_queries
 from fgsn.geometry.pose import Pose
 from fgsn.progress import say
-
-SUSPICIOUS = 10.0
-"""Factor by which reading translations as centres must improve the poses before the user is warned."""
 
 
 def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
@@ -34,7 +31,8 @@ def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
     estimated = in_order(results, truth, settings)
     scale = settings.metres_per_unit
     distances, angles = pose_errors(estimated, truth.camera_from_world)
-    _warn_of_centres(estimated, truth, distances, settings)
+    if explanation := explain(estimated, truth.camera_from_world, (settings.poses, settings.truth)):
+        say(explanation)
     conditions = np.array(truth.conditions)
     groups = {"all": np.ones(len(truth.names), bool)}
     groups |= {name: conditions == name for name in sorted(set(truth.conditions)) if name}
@@ -78,22 +76,3 @@ def in_order(results: PoseList, truth: Truth, settings: ScorePosesSettings) -> P
     if unknown:
         say(f"poses of images without truth: {len(unknown)}, first '{unknown[0]}'; they do not count")
     return Pose(rotation, translation)
-
-
-def _warn_of_centres(
-    estimated: Pose, truth: Truth, distances: NDArray[np.float64], settings: ScorePosesSettings
-) -> None:
-    """Warn if the poses fit far better with centres and translations swapped."""
-    found = np.isfinite(distances)
-    if found.sum() < 3:
-        return
-    true, guess = truth.camera_from_world[found], estimated[found]
-    swapped = {
-        f"{settings.truth} contained camera centres; try --convention centre": guess.centre - true.translation,
-        f"{settings.poses} contained camera centres instead of translations, or {settings.truth} translations "
-        "(--convention translation)": guess.translation - true.centre,
-    }
-    for reading, apart in swapped.items():
-        factor = np.median(distances[found]) / max(float(np.median(np.linalg.norm(apart, axis=1))), 1e-9)
-        if factor > SUSPICIOUS:
-            say(f"the poses would be {factor:.0f} times nearer to the truth if {reading}")
