@@ -256,6 +256,19 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def file_stamp(path: Path) -> str:
+    """Size and time of a file, which differ once it has changed.
+
+    Raises:
+        FgsnError: there is no such file.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise FgsnError(f"cannot read {path}: {error.strerror}") from None
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 def _mapping(path: Path | str, parse: Callable[[str], Any], kind: str) -> dict[str, Any]:
     text = read_text(path)
     try:

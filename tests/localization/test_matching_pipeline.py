@@ -8,26 +8,28 @@ from fgsn.errors import UsageError
 from fgsn.formats.queries import Query
 from fgsn.geometry.posed import PosedImages
 from fgsn.localization import matching_pipeline
-from fgsn.localization.matching_pipeline import extract_and_match
+from fgsn.localization.labelled_map import make_labelled_map
+from fgsn.localization.matching_pipeline import PipelineMatches, extract_and_match, triangulated_map
+from fgsn.matching.features import Features
 from matched_scene import CAMERA, make_scene
 
-MAP, QUERY = [f"summer/{n}.png" for n in range(3)], "winter/0.png"
+MAP, QUERY, OTHER = [f"summer/{n}.png" for n in range(3)], "winter/0.png", "winter/1.png"
 
 
 @pytest.fixture
 def scene(tmp_path, monkeypatch):
-    scene = make_scene(tmp_path / "images", [*MAP, QUERY])
+    scene = make_scene(tmp_path / "images", [*MAP, QUERY, OTHER])
     monkeypatch.setattr(matching_pipeline, "make_matcher", lambda *_: scene.matcher)
     return scene
 
 
-def matched(scene, tmp_path, **given):
+def matched(scene, tmp_path, queries=(QUERY,), **given):
     settings = LocalizeSettings(
         map=tmp_path, queries=(tmp_path,), out=tmp_path / "poses.txt", method="p3p", images=tmp_path / "images",
         matcher="sift", workers=0, **given,
     )  # fmt: skip
     images = PosedImages(MAP, [CAMERA], np.zeros(3, np.int64), scene.poses[np.arange(3)])
-    return extract_and_match(images, [Query(QUERY, CAMERA)], settings, "cpu")
+    return extract_and_match(images, [Query(name, CAMERA) for name in queries], settings, "cpu")
 
 
 def test_only_queries_are_matched_by_labels(scene, tmp_path, make_model):
@@ -76,6 +78,42 @@ def test_a_network_that_compares_images_is_refused(scene, tmp_path, make_model):
     with pytest.raises(UsageError, match=r"--augment does not apply to sift, .* use sift-unfiltered"):
         matched(scene, tmp_path, augment=0.4, model=tmp_path / "model.safetensors")
     assert scene.matcher.asked == []
+
+
+@pytest.mark.parametrize("retrieval", ["local", "labels", "both"])
+@pytest.mark.parametrize("name", [MAP[1], QUERY])
+@pytest.mark.parametrize("left", [0, 60])
+def test_an_image_that_breaks_after_its_features_is_listed(
+    scene, tmp_path, make_model, monkeypatch, retrieval, name, left
+):
+    make_model(5).save(tmp_path / "model.safetensors")
+    path, extract = scene.images[name], Features.extract
+
+    def extract_and_break(*given):
+        broken = extract(*given)
+        damaged = path.read_bytes()[:left]
+        path.write_bytes(damaged) if left else path.unlink()
+        return broken
+
+    monkeypatch.setattr(Features, "extract", extract_and_break)
+    given = {"augment": 0.4, "model": tmp_path / "model.safetensors", "retrieval": retrieval}
+    found = matched(scene, tmp_path, queries=(QUERY, OTHER), **given)
+    assert list(found.broken) == [name]
+    assert str(path) in found.broken[name]
+    map_images = {image for image in MAP if image != name}
+    assert {image for pair in found.map_pairs for image in pair} == map_images
+    assert set(found.retrieved[OTHER]) == map_images
+    assert set(found.retrieved.get(QUERY, [])) == (set() if name == QUERY else map_images)
+
+
+def test_an_image_that_breaks_after_its_labels_loses_its_pairs_only(scene, tmp_path, make_model, monkeypatch):
+    make_model(5).save(tmp_path / "model.safetensors")
+    monkeypatch.setattr(Features, "match_all", lambda *_: scene.images[MAP[1]].unlink(missing_ok=True))
+    found = matched(scene, tmp_path, augment=0.4, model=tmp_path / "model.safetensors")
+    images = PosedImages(MAP, [CAMERA], np.zeros(3, np.int64), scene.poses[np.arange(3)])
+    source = PipelineMatches(make_labelled_map(triangulated_map(images, found), None), found)
+    assert len(source.of(QUERY)) > 100
+    assert [str(scene.images[MAP[1]]) in line for line in source.lacking] == [True]
 
 
 @pytest.mark.parametrize(

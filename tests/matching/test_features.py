@@ -49,7 +49,18 @@ def test_broken_images_are_listed(tmp_path, capsys):
         features["x"]
     scene.images[NAMES[0]].unlink()
     with pytest.raises(FgsnError, match=r"cannot read .*1\.png"):
-        features.match(NAMES[0], NAMES[2])
+        Features(scene.images, scene.matcher, tmp_path / "work", longest=0).match(NAMES[0], NAMES[2])
+
+
+def test_an_image_that_breaks_later_keeps_its_features(tmp_path):
+    scene = make_scene(tmp_path, NAMES)
+    features = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
+    features.extract(NAMES)
+    before = features[NAMES[0]].pixels
+    features._cached.cache_clear()
+    scene.images[NAMES[0]].unlink()
+    assert np.array_equal(features[NAMES[0]].pixels, before)
+    assert len(features.match(NAMES[0], NAMES[2])[0]) > 100
 
 
 def test_no_process_is_started_for_what_is_there(tmp_path, monkeypatch):
@@ -71,7 +82,8 @@ def test_no_process_is_started_for_what_is_there(tmp_path, monkeypatch):
     assert scene.matcher.asked == asked
     assert set(started) <= {0}
     os.utime(scene.images[NAMES[0]], ns=(1, 1))
-    again.match_all(pairs, workers=2)
+    changed = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
+    changed.match_all(pairs, workers=2)
     assert started[-1] == 2
     assert scene.matcher.asked[len(asked) :].count("match") == 2
 

@@ -4,7 +4,7 @@ The descriptors of somebody else's map are unknown, so only the poses of its ima
 triangulated from them (as hloc does), and queries are matched with those.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -87,23 +87,30 @@ def extract_and_match(
         query_features = Features(files, for_queries, work, augmentation=augmentation)
     broken = found.broken | features.extract(files, workers)
     asked = [query.name for query in queries]
-    for every in (map_images.names, asked):
-        if all(name in broken for name in every):
-            raise FgsnError(f"none of {len(every)} images can be read, first: {broken[every[0]]}")
-    names = [name for name in map_images.names if name not in broken]
-    wanted = [name for name in asked if name not in broken]
-    map_pairs = [pair for pair in _neighbours(map_images) if not broken.keys() & set(pair)]
-    similarity = np.zeros((len(wanted), len(names)))
+
+    def unbroken(names: Sequence[str]) -> list[str]:
+        if all(name in broken for name in names):
+            raise FgsnError(f"none of {len(names)} images can be read, first: {broken[names[0]]}")
+        return [name for name in names if name not in broken]
+
+    def compute_labels(of: LabelVectors, names: Iterable[str]) -> None:  # an image may break after its features
+        points = {name: features[name].pixels for name in names}
+        broken.update(of.compute(files, points, settings.device))
+
+    names, wanted = unbroken(map_images.names), unbroken(asked)
+    similarity = 0.0
     if labels and settings.retrieval != "local":
+        compute_labels(labels, [*names, *wanted])
+        names, wanted = unbroken(names), unbroken(wanted)
         points = {name: features[name].pixels for name in [*names, *wanted]}
-        labels.compute(files, points, settings.device)
-        similarity += label_similarity(labels, files, points, wanted, names)
+        similarity = label_similarity(labels, files, points, wanted, names)
     if settings.retrieval != "labels":
-        similarity += local_similarity(features, wanted, names, settings.seed)
-    query_pairs = most_similar(similarity, wanted, names, settings.retrieved)
+        similarity = similarity + local_similarity(features, wanted, names, settings.seed)
+    query_pairs = most_similar(np.asarray(similarity), wanted, names, settings.retrieved)
     if labels and augmentation:  # of the images that are compared only
-        used = dict.fromkeys(name for pair in query_pairs for name in pair)
-        labels.compute(files, {name: features[name].pixels for name in used}, settings.device)
+        compute_labels(labels, dict.fromkeys(name for pair in query_pairs for name in pair))
+        query_pairs = [pair for pair in query_pairs if not broken.keys() & set(pair)]
+    map_pairs = [pair for pair in _neighbours(map_images) if not broken.keys() & set(pair)]
     features.match_all(map_pairs, workers)
     query_features.match_all(query_pairs, workers)
     partners: dict[str, list[str]] = {name: [] for name in wanted}
@@ -156,8 +163,11 @@ class PipelineMatches(MatchSource):
         return self.images.features[name].pixels.astype(np.float64)
 
     def pair(self, query: str, image: str, in_query: int, in_image: int) -> tuple[Rows, Rows, Floats]:
-        """From the work folder."""
-        rows, scores = self.images.query_features.match(query, image)
+        """From the work folder; raises NoMatchesError if one of the images has broken since."""
+        try:
+            rows, scores = self.images.query_features.match(query, image)
+        except FgsnError as error:
+            raise NoMatchesError(str(error)) from None
         return rows[:, 0], rows[:, 1], scores.astype(np.float64)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
-from fgsn.files import inside
+from fgsn.files import file_stamp, inside
 from fgsn.formats.hdf5 import opened
 from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.feature_matches import FeatureMatches, read_matches, write_matches
@@ -23,7 +23,8 @@ class Features:
     """Features of images and matches between them, computed on demand and cached in files of hloc's layout.
 
     There is one small file per image and per pair, written atomically: an interrupted run continues where it stopped.
-    A file is computed again when its image has changed.
+    A file is computed again when its image has changed since; an image that changes after it was first used here is
+    left as it was.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Features:
         appended = f"-{augmentation.name}" if augmentation else ""
         self._matches = folder / f"matches-{matcher.name}-{options}{appended}"
         self._cached = lru_cache(_IN_MEMORY)(self._read_or_extract)
+        self._stamps: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> Keypoints:
         """The features of an image.
@@ -152,11 +154,9 @@ class Features:
     def _stamp(self, name: str) -> str:
         if name not in self.images:
             raise FgsnError(f"there is no image '{name}'")
-        try:
-            status = self.images[name].stat()
-        except OSError as error:
-            raise FgsnError(f"cannot read {self.images[name]}: {error.strerror}") from None
-        return f"{status.st_size}-{status.st_mtime_ns}"
+        if name not in self._stamps:
+            self._stamps[name] = file_stamp(self.images[name])
+        return self._stamps[name]
 
 
 def _compute(features: Features, name: str, *other: str) -> str:

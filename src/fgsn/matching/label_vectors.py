@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
-from fgsn.files import inside
+from fgsn.files import file_stamp, inside
 from fgsn.formats.hdf5 import stamped_arrays, written
 from fgsn.inference.model import fingerprint, load
 from fgsn.inference.segmenter import Segmenter
@@ -67,9 +67,14 @@ class LabelVectors:
             FgsnError: the model cannot be read.
         """
         model = load(self.model, device)
-        stamps = {name: _stamp(images[name], points[name]) for name in points}
-        todo = [name for name in points if not self._is_there(name, stamps[name], len(points[name]))]
+        stamps: dict[str, str] = {}
         broken: dict[str, str] = {}
+        for name in points:
+            try:
+                stamps[name] = _stamp(images[name], points[name])
+            except FgsnError as error:
+                broken[name] = str(error)
+        todo = [name for name in stamps if not self._is_there(name, stamps[name], len(points[name]))]
 
         def pixels() -> Iterator[tuple[str, np.ndarray]]:
             for name in todo:
@@ -134,9 +139,5 @@ class LabelVectors:
 
 def _stamp(image: Path, points: np.ndarray) -> str:
     """Changes with the image file and with its key points."""
-    try:
-        status = image.stat()
-    except OSError as error:
-        raise FgsnError(f"cannot read {image}: {error.strerror}") from None
     digest = hashlib.sha256(np.asarray(points, np.float32).tobytes()).hexdigest()[:16]
-    return f"{status.st_size}-{status.st_mtime_ns} {digest}"
+    return f"{file_stamp(image)} {digest}"
