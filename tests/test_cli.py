@@ -191,36 +191,6 @@ def test_debug_shows_where(tmp_path):
         main(["info", str(tmp_path / "none.safetensors"), "--debug"])
 
 
-def test_a_table_that_is_too_wide_goes_on_below(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    conditions = {f"condition-{n}": {f"figure_{k}": n + k / 1000 for k in range(20)} for n in range(9)}
-    path = "/".join(f"folder_{n}" for n in range(30))
-    cli.show({"model": path, "failed": ["[red]a", "b"], "conditions": conditions, "files": {"x": path}})
-    model, *lines = capsys.readouterr().out.splitlines()
-    assert model == f"model   {path}"
-    assert lines[:2] == ["failed  [red]a", "        b"]
-    assert max(map(len, lines)) <= 80
-    assert all("…" not in line for line in lines)
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
-    for k in range(20):
-        cells = [cell for name, *cells in rows for cell in cells if name == f"figure_{k}"]
-        assert cells == [f"{n + k / 1000:.3f}" for n in range(9)]
-    assert sum(line.count("condition-") for line in lines) == 9
-    assert "".join(row[-1] for row in rows).endswith(path)
-
-
-def test_metrics_for_people(capsys):
-    metrics = {"recall": [40.0, 100.0], "interval": [[16.82, 68.73], [72.25, 100.0]], "median_metres": None}
-    cli.show({"load": None, "information_bits_interval": [0.35, 0.4], "all": metrics})
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(maxsplit=1) for line in lines[:2]] == [
-        ["load", "–"],
-        ["information_bits_interval", "0.350–0.400"],
-    ]
-    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
-    assert rows == [["recall", "40.0 / 100.0"], ["interval", "17–69 / 72–100"], ["median_metres", "–"]]
-
-
 def test_json_is_all_there_is_on_stdout(capsys, make_model, tmp_path):
     make_model().save(tmp_path / "model.safetensors")
     assert called("info", tmp_path / "model.safetensors", "--json") == 0
@@ -442,3 +412,17 @@ def test_errors_of_the_system_are_one_line(capsys, command, error, says):
     command(broken)
     assert called("info", ".") == 1
     assert capsys.readouterr().err == f"fgsn: {says}\n"
+
+
+def test_a_shell_can_complete_commands_and_flags(capsys):
+    for shell in ("bash", "zsh"):
+        with pytest.raises(SystemExit) as stop:
+            main(["--print-completion", shell])
+        assert stop.value.code == 0
+        script = capsys.readouterr().out
+        assert "score-poses" in script
+        assert "--max-error" in script
+    with pytest.raises(SystemExit) as stop:
+        main(["--print-completion", "fish"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.strip() == "fgsn: --print-completion takes one of bash, zsh, tcsh"

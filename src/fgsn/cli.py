@@ -9,7 +9,6 @@ import contextlib
 import importlib
 import inspect
 import io
-import json
 import os
 import signal
 import sys
@@ -23,9 +22,10 @@ from typing import Annotated, Any, get_origin, get_type_hints
 
 from fgsn import config, ranks
 from fgsn.config.base import COMMA_LISTS, OLD_NAMES, flag, from_yaml_values
-from fgsn.errors import FgsnError, UsageError, nearest, printable
+from fgsn.errors import FgsnError, UsageError, nearest
 from fgsn.files import read_yaml
 from fgsn.progress import say
+from fgsn.tables import as_json, show
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,9 @@ COMMANDS = {
     "bench": Command(config.BenchSettings, "fgsn.bench.bench:bench"),
     "info": Command(config.InfoSettings, "fgsn.inference.info:info"),
 }
+
+
+COMPLETION, SHELLS = "--print-completion", ("bash", "zsh", "tcsh")
 
 
 @dataclass(frozen=True)
@@ -125,15 +128,15 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _write(results: Mapping[str, Any], as_json: bool) -> None:
+def _write(results: Mapping[str, Any], json: bool) -> None:
     """Print the results.
 
     Raises:
         FgsnError: stdout cannot be written, such as to a full disk.
     """
     try:
-        if as_json:
-            print(_json(results))
+        if json:
+            print(as_json(results))
         else:
             show(results)
         sys.stdout.flush()
@@ -165,6 +168,9 @@ def _run(arguments: list[str]) -> int:
         print(f"fgsn {version('fgsn')}")
         return 0
     name = arguments[0]
+    if name == COMPLETION:
+        _print_completion(arguments[1:])
+        return 0
     if name not in COMMANDS:
         raise UsageError(f"unknown command '{name}'; {nearest(name, COMMANDS)}")
     command = COMMANDS[name]
@@ -181,23 +187,14 @@ def _run(arguments: list[str]) -> int:
     return 1 if results.get("failed") or results.get("problems") else 0
 
 
-def _json(results: Mapping[str, Any]) -> str:
-    """Results as JSON; ASCII only if it contains characters that a terminal obeys or stdout cannot encode."""
-    text = json.dumps(results, indent=2, ensure_ascii=False, default=str)
-    encoding = sys.stdout.encoding or "ascii"
-    plain = text.encode(encoding, "ignore").decode(encoding) == text and text.replace("\n", "").isprintable()
-    return text if plain else json.dumps(results, indent=2, default=str)
-
-
 def parse(name: str, arguments: list[str]) -> tuple[config.Settings, Output]:
     """Convert the arguments of command `name` to its settings; flags override the values of --config."""
     import tyro
 
     settings = COMMANDS[name].settings
     arguments = _current_arguments(settings, arguments)
-    values = _config_values(settings, arguments)
     invocation = tyro.cli(
-        make_dataclass("Invocation", [*_options(settings, values), *_options(Output, {})], kw_only=True),
+        _invocation(settings, _config_values(settings, arguments)),
         prog=f"fgsn {name}",
         description=inspect.cleandoc(settings.__doc__ or ""),
         args=arguments,
@@ -223,6 +220,26 @@ def require_inputs(settings: config.Settings) -> None:
             raise FgsnError(f"{path} does not exist; {where}: {text}") from None
         except OSError:
             continue  # its reader knows more
+
+
+def _invocation(settings: type[config.Settings], values: Mapping[str, Any]) -> type[Any]:
+    """All flags of a command as one class for tyro; `values` replace defaults."""
+    return make_dataclass("Invocation", [*_options(settings, values), *_options(Output, {})], kw_only=True)
+
+
+def _print_completion(shell: Sequence[str]) -> None:
+    """Print the script with which a shell completes commands and flags.
+
+    Raises:
+        UsageError: not one of the shells.
+    """
+    from tyro.extras import subcommand_cli_from_dict
+
+    if list(shell) not in [[name] for name in SHELLS]:
+        raise UsageError(f"{COMPLETION} takes one of {', '.join(SHELLS)}")
+    commands = {name: _invocation(command.settings, {}) for name, command in COMMANDS.items()}
+    with contextlib.suppress(SystemExit):  # as tyro ends
+        subcommand_cli_from_dict(commands, prog="fgsn", args=["--tyro-print-completion", *shell])
 
 
 def documented_fields(node: ast.AST) -> Iterator[tuple[str, str, str]]:
@@ -294,85 +311,6 @@ def _config_values(settings: type[config.Settings], arguments: list[str]) -> dic
     return {} if path is None else from_yaml_values(settings, read_yaml(path), path, say)
 
 
-def show(results: Mapping[str, Any]) -> None:
-    """Print results as tables, in full: columns that do not fit go below, and the terminal wraps long values."""
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    values = {key: value for key, value in results.items() if not isinstance(value, Mapping)}
-    width = max(map(len, values), default=0) + 2
-    for key, value in values.items():
-        text = f"{value:.4g}" if isinstance(value, float) else _lines(key, value)
-        print(f"{printable(key):<{width}}" + text.replace("\n", "\n" + " " * width))
-    for key, value in results.items():
-        if isinstance(value, Mapping) and value:
-            console.print(*_tables(key, value, console.width))
-
-
-def _lines(name: str, value: Any) -> str:
-    """A value as text; lists other than metrics have one item per line."""
-    if not isinstance(value, (list, tuple)) or (value and all(isinstance(item, float) for item in value)):
-        return _cell(name, value)
-    return "\n".join(printable(str(item)) for item in value) or "none"
-
-
-def _tables(title: str, rows: Mapping[str, Any], width: int) -> list[Any]:
-    """The rows as one table, or as several with some of the columns each if the width requires it."""
-    from rich.table import Table
-
-    if all(isinstance(row, Mapping) for row in rows.values()):
-        names = list(
-            dict.fromkeys(name for row in rows.values() for name, cell in row.items() if not isinstance(cell, Mapping))
-        )
-        columns = [[printable(name), *(_cell(name, row.get(name, "")) for row in rows.values())] for name in names]
-        columns.insert(0, ["", *map(printable, rows)])
-        if len(names) > len(rows):  # the longer side goes down
-            columns = [list(column) for column in zip(*columns, strict=True)]
-    else:
-        columns = [["", *map(printable, rows)], ["", *(_cell(name, value) for name, value in rows.items())]]
-    first, *others = columns
-    blocks: list[list[list[str]]] = []
-    for column in others:
-        if not blocks or _width([first, *blocks[-1], column]) > width:
-            blocks.append([])
-        blocks[-1].append(column)
-    tables = []
-    for block in blocks:
-        table = Table(title=None if tables else title, title_justify="left", show_header=any(c[0] for c in block))
-        for heading, *_ in (first, *block):
-            table.add_column(heading, overflow="fold")
-        for cells in zip(*(column[1:] for column in (first, *block)), strict=True):
-            table.add_row(*cells)
-        tables.append(table)
-    return tables
-
-
-def _width(columns: Sequence[Sequence[str]]) -> int:
-    """The width of a table with these columns."""
-    from rich.cells import cell_len
-
-    return 1 + sum(3 + max(map(cell_len, column)) for column in columns)
-
-
-def _cell(name: str, value: Any) -> str:
-    """A value as text; a list of numbers is percentages or, depending on its name, an interval."""
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{printable(str(key))} {_cell(key, item)}" for key, item in value.items())
-    if not isinstance(value, (list, tuple)):
-        return printable(str(value))
-    if name.endswith("_interval"):
-        return "–".join(_cell("", end) for end in value)
-    if value and all(isinstance(item, float) for item in value):
-        return " / ".join(f"{item:.1f}" for item in value)
-    if name == "interval":
-        return " / ".join("–".join(f"{end:.0f}" for end in ends) for ends in value)
-    return " ".join(_cell("", item) for item in value)
-
-
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [
@@ -385,6 +323,7 @@ def _overview() -> str:
             *lines,
             "",
             "fgsn COMMAND --help lists the flags of a command.",
+            f"fgsn {COMPLETION} {'|'.join(SHELLS)} prints a script for completion in that shell.",
         ]
     )
 
