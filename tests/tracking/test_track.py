@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from fgsn.data.correspondences import write_correspondences
 from fgsn.data.prepare import prepare
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import write_intrinsics, write_poses
+from fgsn.inference.label_maps import read_label_map, write_label_map
+from fgsn.tracking.particle_filter import FilterSettings
 from street_files import batch, looking, write_street
 
 LABELS, FRAMES = 20, 8
@@ -63,12 +66,48 @@ def test_a_drive_is_tracked_to_decimetres(scene, tmp_path, capsys):
     results = run(scene, tmp_path / "poses.txt", capsys)
     assert results["sequences"]["queries"]["images"] == FRAMES
     assert results["sequences"]["queries"]["lost"] == 0
+    assert results["lost"] == f"at 0 of {FRAMES} images"
+    assert "by_image" not in results
+    rows = json.loads((tmp_path / "poses.results.json").read_text())["by_image"]
+    assert [row["name"] for row in rows] == [f"snow/c0/{n:03d}.jpg" for n in range(FRAMES)]
+    assert min(row["support"] for row in rows) > 0.3
+    assert all(0 < row["used"] <= 1 <= row["effective"] <= 500 for row in rows)
     with pytest.raises(SystemExit):
         main(["score-poses", str(tmp_path / "poses.txt"), "--truth", str(scene / "truth.txt"), "--json"])
     score = json.loads(capsys.readouterr().out)["all"]
     assert score["localized"] == FRAMES
     assert score["median_metres"] < 0.5  # the start is off by nearly a metre
     assert score["median_degrees"] < 2.0
+
+
+def changed_labels(scene, folder, first, change):
+    """Label maps of the drive, changed from an image on."""
+    shutil.copytree(scene / "labels", folder)
+    for number in range(first, FRAMES):
+        name = f"snow/c0/{number:03d}.png"
+        write_label_map(folder / name, change(read_label_map(folder / name)[0]), LABELS)
+    return folder
+
+
+def test_it_says_where_it_is_lost(scene, tmp_path, capsys):
+    random = np.random.default_rng(0)
+    scrambled = changed_labels(scene, tmp_path / "labels", 3, lambda labels: random.permuted(labels, axis=None))
+    results = run(scene, tmp_path / "poses.txt", capsys, query_labels=scrambled)
+    rows = json.loads((tmp_path / "poses.results.json").read_text())["by_image"]
+    lost = [number >= 3 + FilterSettings.patience - 1 for number in range(FRAMES)]
+    assert [row["lost"] for row in rows] == lost
+    assert max(row["support"] for row in rows[3:]) < FilterSettings.lost_below < min(r["support"] for r in rows[:3])
+    assert results["lost"] == f"at {sum(lost)} of {FRAMES} images"
+    assert results["sequences"]["queries"]["lost"] == sum(lost)
+    assert not results["sequences"]["queries"]["start_lost"]
+
+
+def test_a_start_that_no_image_explains_is_lost(scene, tmp_path, capsys):
+    """A covered camera: it shows one label everywhere."""
+    covered = changed_labels(scene, tmp_path / "labels", 0, np.zeros_like)
+    results = run(scene, tmp_path / "poses.txt", capsys, query_labels=covered)
+    assert results["lost"] == f"at {FRAMES} of {FRAMES} images"
+    assert results["sequences"]["queries"]["start_lost"]
 
 
 def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):

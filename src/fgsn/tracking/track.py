@@ -31,7 +31,8 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     """Track every sequence, and write the poses of all images.
 
     Returns:
-        For each sequence the number of images, how many were lost, and the filter's own metrics.
+        At how many images the filter was lost, and for each sequence the number of images, how many were lost, whether
+        the start was, and medians of the filter's own metrics. The results file adds them for each image.
 
     Raises:
         FgsnError: an input is missing or malformed, or a sequence has no start pose.
@@ -49,6 +50,7 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     names: list[str] = []
     estimates: list[Estimate] = []
     results: dict[str, Any] = {}
+    by_image: list[dict[str, Any]] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the steps are too small for several threads
     try:
@@ -62,9 +64,16 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
                 found = track(points, confusion, frames, start, spread, filter_settings, device)
             names += [query.name for query in queries]
             estimates += found
+            lost = lost_images(found, filter_settings)
+            by_image += [
+                {"name": query.name, "lost": off, "support": round(one.explained_share, 4),
+                 "effective": round(one.effective, 1), "used": round(one.used, 4)}
+                for query, off, one in zip(queries, lost, found, strict=True)
+            ]  # fmt: skip
             results[list_file.stem] = {
                 "images": len(found),
-                "lost": sum(one.lost for one in found),
+                "lost": sum(lost),
+                "start_lost": lost[0],
                 "effective": float(np.median([one.effective for one in found])),
                 "support": float(np.median([one.explained_share for one in found])),
             }
@@ -72,9 +81,21 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
         torch.set_num_threads(threads)
     write_results(settings.out, names, Pose.concatenate(one.pose for one in estimates))
     write_yaml(settings.out.with_suffix(".config.yaml"), settings.as_dict())
-    summary = {"map_points": int((labelled.labels >= 0).sum()), "sequences": results, "poses": str(settings.out)}
-    write_json(settings.out.with_suffix(".results.json"), summary)
+    summary = {
+        "map_points": int((labelled.labels >= 0).sum()),
+        "lost": f"at {sum(row['lost'] for row in by_image)} of {len(names)} images",
+        "sequences": results,
+        "poses": str(settings.out),
+    }
+    write_json(settings.out.with_suffix(".results.json"), summary | {"by_image": by_image})
     return summary
+
+
+def lost_images(estimates: list[Estimate], settings: FilterSettings) -> list[bool]:
+    """At which images a track is lost: where the filter says so, and at the start until an image is explained."""
+    explained = np.array([one.explained_share >= settings.lost_below for one in estimates])
+    confirmed = np.logical_or.accumulate(explained)
+    return [one.lost or not known for one, known in zip(estimates, confirmed.tolist(), strict=True)]
 
 
 def _frames(
