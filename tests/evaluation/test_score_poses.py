@@ -26,7 +26,7 @@ def files(tmp_path):
     for row, condition in enumerate(("night", "snow")):
         mine = slice(4 * row, 4 * row + 4)
         write_results(tmp_path / "truth" / f"{condition}.txt", NAMES[mine], TRUTH[mine])
-    return {"poses": tmp_path / "poses.txt", "truth": tmp_path / "truth"}
+    return {"poses": tmp_path / "poses.txt", "truth": tmp_path / "truth", "metres_per_unit": 1.0}
 
 
 def test_recall_per_condition(files):
@@ -40,10 +40,25 @@ def test_recall_per_condition(files):
 
 
 def test_other_units(files):
-    metrics = score_poses(ScorePosesSettings(**files, metres_per_unit=4.0))
+    metrics = score_poses(ScorePosesSettings(**files | {"metres_per_unit": 4.0}))
     assert metrics["all"]["recall"][0] == 0
     assert metrics["all"]["interval"][0][1] < 40
     assert metrics["night"]["median_metres"] == pytest.approx(6.6)
+
+
+def test_a_unit_is_called_a_metre_only_if_it_is_known(files, tmp_path, capsys):
+    metrics = score_poses(ScorePosesSettings(**files | {"metres_per_unit": None}))
+    assert metrics["night"]["median_units"] == pytest.approx(1.65)
+    assert "median_metres" not in metrics["night"]
+    assert "the scale of" in capsys.readouterr().err
+    (tmp_path / "dataset.yaml").write_text("metres_per_unit: 4")
+    for truth in (tmp_path / "truth", tmp_path / "truth" / "night.txt"):
+        given = files | {"truth": truth, "partial": True, "metres_per_unit": None}
+        assert score_poses(ScorePosesSettings(**given))["night"]["median_metres"] == pytest.approx(6.6)
+    assert score_poses(ScorePosesSettings(**files))["night"]["median_metres"] == pytest.approx(1.65)
+    (tmp_path / "dataset.yaml").write_text("metres_per_unit: far")
+    with pytest.raises(FgsnError, match=r"dataset\.yaml: 'metres_per_unit' should be a number above 0"):
+        score_poses(ScorePosesSettings(**files | {"metres_per_unit": None}))
 
 
 def test_a_query_list_says_what_counts(files, tmp_path):
@@ -64,7 +79,7 @@ def test_names_of_the_benchmark_are_understood(files, tmp_path):
     folder = tmp_path / "camera-poses"
     folder.mkdir()
     (folder / "slice-7.txt").write_text("\n".join(lines))
-    metrics = score_poses(ScorePosesSettings(poses=tmp_path / "poses.txt", truth=folder))
+    metrics = score_poses(ScorePosesSettings(poses=tmp_path / "poses.txt", truth=folder, metres_per_unit=1.0))
     assert list(metrics) == ["all", "2010-09-15"]
     assert metrics["all"]["recall"] == [100, 100, 100]
 

@@ -132,7 +132,17 @@ def test_poses_are_scored_and_drawn(sources):
     # The street leads along x: equal steps in the world are equal steps in the picture.
     steps = np.diff(sorted(one["x"] for one in view.true))
     assert np.ptp(steps) < 0.5
-    assert 4 * view.bar / view.metres == pytest.approx(steps.mean(), rel=0.02)
+    assert 4 * view.bar / view.length == pytest.approx(steps.mean(), rel=0.02)
+
+
+def test_lengths_are_metres_where_the_scale_is_known(sources):
+    scaled = replace(sources, metres_per_unit=100.0)
+    plain, metric = (map_view(one, scored(one)) for one in (sources, scaled))
+    steps = np.diff(sorted(one["x"] for one in metric.true))  # 4 units, so 400 metres
+    assert 400 * metric.bar / metric.length == pytest.approx(steps.mean(), rel=0.05)
+    for one, other in zip(plain.found, metric.found, strict=True):
+        assert other["distance"] == pytest.approx(100 * one["distance"])
+    assert scored(scaled)[0].metrics()["all"]["recall"][0] < scored(sources)[0].metrics()["all"]["recall"][0]
 
 
 def test_recall_comes_from_the_results_where_there_are_no_files(sources):

@@ -73,7 +73,16 @@ def test_a_drive_is_tracked_to_decimetres(scene, tmp_path, capsys):
     assert min(row["support"] for row in rows) > 0.3
     assert all(0 < row["used"] <= 1 <= row["effective"] <= 500 for row in rows)
     with pytest.raises(SystemExit):
-        main(["score-poses", str(tmp_path / "poses.txt"), "--truth", str(scene / "truth.txt"), "--json"])
+        main(
+            [
+                "score-poses",
+                str(tmp_path / "poses.txt"),
+                "--truth",
+                str(scene / "truth.txt"),
+                "--metres-per-unit=1",
+                "--json",
+            ]
+        )
     score = json.loads(capsys.readouterr().out)["all"]
     assert score["localized"] == FRAMES
     assert score["median_metres"] < 0.5  # the start is off by nearly a metre

@@ -152,7 +152,7 @@ if (by("map")) {
     all("#map g.true").forEach(one => one.toggleAttribute("hidden", !here(one)))
     const shown = found.filter(one => !one.hasAttribute("hidden")), near = shown.filter(one => one.querySelector(".near"))
     const total = all("#map g.true").filter(here).length
-    by("map-count").textContent = `${total} true poses; ${near.length} found within 5 m and 10°, ${shown.length - near.length} found elsewhere.`
+    by("map-count").textContent = `${total} true poses; ${near.length} found within 5 ${by("map").dataset.unit} and 10°, ${shown.length - near.length} found elsewhere.`
   }
   by("map-method").onchange = by("map-condition").onchange = show
   show()

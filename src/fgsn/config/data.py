@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fgsn.config.base import Positional, Settings, at_least, require
+from fgsn.config.base import Positional, Settings, at_least, check_scale, require
 
 CONDITIONS = ("sun", "autumn", "bare", "snow", "rain", "night")
 
@@ -84,6 +84,8 @@ class CorrespondSettings(Settings):
     """Folder of depth maps, named like the images (16-bit or float images, .npy, .npz); requires --poses."""
     depth_unit: float = 0.001
     """Length of one depth unit in the unit of the poses: 0.001 for depth in millimetres and poses in metres."""
+    metres_per_unit: float | None = None
+    """Metres per unit of the poses or maps, if known: kept in dataset.yaml for score-poses and report."""
     reconstruct: bool = False
     """From images alone: build one COLMAP model over all conditions and take the correspondences from it."""
     matcher: str = "xfeat-lighterglue"
@@ -111,6 +113,7 @@ class CorrespondSettings(Settings):
         super().__post_init__()
         _check_validation_share(self)
         at_least(self, per_condition=1, moved_pairs=0, points=20, workers=0, keypoints=100)
+        check_scale(self.metres_per_unit)
         require(self.depth_unit > 0, f"--depth-unit must be above 0, not {self.depth_unit:g}")
         require(not (self.maps and (self.poses or self.depth)), "give either --maps or --poses (with --depth)")
         require(self.depth is None or bool(self.poses), "--depth requires --poses")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fgsn.config.base import Positional, Settings, at_least, flag, require
+from fgsn.config.base import Positional, Settings, at_least, check_scale, flag, require
 
 AUGMENT_WEIGHT = 0.2
 """Default weight of labels in descriptors; docs/localization.md has the measurements."""
@@ -229,14 +229,14 @@ class ScorePosesSettings(Settings):
     """Query list, or a folder of lists, to restrict the evaluation to; default: all images with a true pose."""
     convention: Literal["auto", "translation", "centre", "matrix"] = "auto"
     """Meaning of the true poses' numbers: translation, camera centre, or matrix from camera to world."""
-    metres_per_unit: float = 1.0
-    """Metres per unit of the world, for maps without metric scale."""
+    metres_per_unit: float | None = None
+    """Metres per unit of the true poses; default: from dataset.yaml near TRUTH. Without it, lengths are in units."""
     partial: bool = False
     """Ignore poses of images without a true pose instead of refusing them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.metres_per_unit > 0, f"--metres-per-unit must be above 0, not {self.metres_per_unit:g}")
+        check_scale(self.metres_per_unit)
 
 
 def check_weights(**weights: float) -> None:

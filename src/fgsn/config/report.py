@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from fgsn.config.base import Positional, Settings
+from fgsn.config.base import Positional, Settings, check_scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,5 +19,11 @@ class ReportSettings(Settings):
     """Label maps of its images (--out of fgsn evaluate or segment); default: RUN/evaluate, computed if missing."""
     localization: Path | None = None
     """Folder of result files (--out of fgsn localize and track); default: RUN/localization."""
+    metres_per_unit: float | None = None
+    """Metres per unit of the map; default: from dataset.yaml. Without it, lengths are in units of the map."""
     out: Path | None = None
     """HTML file to write; default: RUN/report.html."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_scale(self.metres_per_unit)

@@ -15,11 +15,11 @@ from fgsn.correspond.views import require_conditions, rows_by_condition
 from fgsn.correspond.write import PAIRS, REFUSED, PairWriter, condition_of, link_images
 from fgsn.correspond.write_map import DatasetMap, write_map
 from fgsn.data.completed import completed_results
-from fgsn.data.dataset import MOVED_LIST, named_condition
+from fgsn.data.dataset import MOVED_LIST, metres_per_unit, named_condition
 from fgsn.data.images import image_size, unread_images, walk_images
 from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
-from fgsn.files import FolderLock, write_json, write_yaml
+from fgsn.files import FolderLock, read_yaml, write_json, write_yaml
 from fgsn.geometry.posed import join
 from fgsn.matching.pair import PairResult
 from fgsn.progress import say, tracked
@@ -27,7 +27,14 @@ from fgsn.progress import say, tracked
 WORK = "work"
 """Folder in the data set that keeps features and matches, so that an interrupted run resumes."""
 GIVEN = "as given by the user"
-_FREE = ("out", "device", "workers", "validation_share", "split")  # settings that do not change the correspondences
+_FREE = (
+    "out",
+    "device",
+    "workers",
+    "validation_share",
+    "split",
+    "metres_per_unit",
+)  # settings that do not change the correspondences
 
 
 def correspond(settings: CorrespondSettings) -> dict[str, Any]:
@@ -50,6 +57,9 @@ def correspond(settings: CorrespondSettings) -> dict[str, Any]:
     results = {**results, "doubts": results["doubts"] + doubts, **{key: prepared[key] for key in kept}}
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)
+    if settings.metres_per_unit is not None and settings.metres_per_unit != metres_per_unit(settings.out):
+        described = settings.out / "dataset.yaml"
+        write_yaml(described, read_yaml(described) | {"metres_per_unit": settings.metres_per_unit})
     for doubt in results["doubts"]:
         say(f"fgsn: {doubt}")
     return results

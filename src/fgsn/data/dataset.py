@@ -177,6 +177,19 @@ class Dataset:
         return FgsnError(f"the data set has no {missing} yet: run fgsn prepare {self.root}")
 
 
+def metres_per_unit(root: Path) -> float | None:
+    """The scale of the poses of a data set, as its dataset.yaml states it; None if unknown.
+
+    Raises:
+        FgsnError: dataset.yaml is broken, or states something else than a positive number.
+    """
+    described = root / "dataset.yaml"
+    scale = read_yaml(described).get("metres_per_unit") if described.is_file() else None
+    if scale is not None and not (isinstance(scale, (int, float)) and 0 < scale < np.inf):
+        raise FgsnError(f"{described}: 'metres_per_unit' should be a number above 0")
+    return scale
+
+
 def named_condition(name: str) -> str:
     """The condition of an image, derived from its name.
 

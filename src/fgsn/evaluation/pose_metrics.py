@@ -35,13 +35,15 @@ def pose_metrics(
     distances: NDArray[np.float64],
     angles: NDArray[np.float64],
     thresholds: Sequence[tuple[float, float]] = THRESHOLDS,
+    unit: str = "metres",
 ) -> dict[str, Any]:
     """Recall and medians of N queries, N at least 1.
 
     Args:
-        distances: (N,) in metres, infinite for a query without a pose.
+        distances: (N,) in `unit`, infinite for a query without a pose.
         angles: (N,) in degrees, likewise.
-        thresholds: metres and degrees, both inclusive.
+        thresholds: lengths in `unit` and degrees, both inclusive.
+        unit: of lengths, which are never called metres without a known scale.
 
     Returns:
         `queries`, `localized`; `recall`: percent of the queries within each threshold; `interval`: for each its 95 %
@@ -56,9 +58,9 @@ def pose_metrics(
         "localized": int(found.sum()),
         "recall": [round(100 * hit / len(distances), 2) for hit in hits],
         "interval": [[round(100 * share, 2) for share in wilson(hit, len(distances))] for hit in hits],
-        "median_metres": _median(distances),
+        f"median_{unit}": _median(distances),
         "median_degrees": _median(angles),
-        "median_metres_localized": _median(distances[found]),
+        f"median_{unit}_localized": _median(distances[found]),
         "median_degrees_localized": _median(angles[found]),
     }
 

@@ -1,13 +1,15 @@
 """fgsn score-poses: check a result file line by line, and compare its poses with the truth, per condition."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fgsn.config import ScorePosesSettings
+from fgsn.data.dataset import metres_per_unit
 from fgsn.errors import FgsnError
 from fgsn.evaluation.pose_frames import explain
-from fgsn.evaluation.pose_metrics import THRESHOLDS, pose_errors, pose_metrics
+from fgsn.evaluation.pose_metrics import pose_errors, pose_metrics
 from fgsn.formats.ground_truth import Truth, read_truth
 from fgsn.formats.poses import PoseList, SuffixLookup, read_results
 from fgsn.formats.queries import read_queries
@@ -29,14 +31,26 @@ def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
         truth = only_queries(truth, [query.name for query in read_queries(settings.queries)], settings)
     results = read_results(settings.poses, known=None if settings.partial else truth.names)
     estimated = in_order(results, truth, settings)
-    scale = settings.metres_per_unit
+    scale = settings.metres_per_unit or _known_scale(settings.truth)
+    if scale is None:
+        say(
+            f"the scale of {settings.truth} is unknown, so medians and the thresholds 0.25, 0.5 and 5 are in its "
+            "units; give --metres-per-unit (1 if its unit is the metre)"
+        )
+    unit = "units" if scale is None else "metres"
     distances, angles = pose_errors(estimated, truth.camera_from_world)
     if explanation := explain(estimated, truth.camera_from_world, (settings.poses, settings.truth)):
         say(explanation)
     conditions = np.array(truth.conditions)
     groups = {"all": np.ones(len(truth.names), bool)}
     groups |= {name: conditions == name for name in sorted(set(truth.conditions)) if name}
-    return {name: pose_metrics(distances[mine] * scale, angles[mine], THRESHOLDS) for name, mine in groups.items()}
+    distances *= scale or 1.0
+    return {name: pose_metrics(distances[mine], angles[mine], unit=unit) for name, mine in groups.items()}
+
+
+def _known_scale(truth: Path) -> float | None:
+    """Metres per unit by the data set of a list of poses, DATASET/truth/winter.txt, or of the folder truth/."""
+    return next(filter(None, map(metres_per_unit, list(truth.absolute().parents)[:2])), None)
 
 
 def only_queries(truth: Truth, names: list[str], settings: ScorePosesSettings) -> Truth:

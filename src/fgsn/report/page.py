@@ -58,7 +58,7 @@ def report(settings: ReportSettings) -> dict[str, Any]:
     return {
         "report": str(out),
         "megabytes": round(len(text.encode()) / 1e6, 2),
-        "parts": [name for name, part in parts.items() if part and name != "map_names"],
+        "parts": [name for name, part in parts.items() if part and name not in ("map_names", "unit")],
         "left_out": sources.left_out,
     }
 
@@ -77,6 +77,7 @@ def gathered(sources: ReportSources) -> dict[str, Any]:
         "map_names": {method.key: method.name for method in poses},
         "recall": recall_bars(sources, poses),
         "view": map_view(sources, poses),
+        "unit": "m" if sources.metres_per_unit else "units",
         "matches": match_pictures(sources, poses),
     }
 

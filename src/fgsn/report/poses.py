@@ -58,7 +58,7 @@ class ScoredPoses:
     estimated: Pose
     """`camera_from_world` in the order of the truth; NaN if there is no pose."""
     distances: NDArray[np.float64]
-    """(N,) position errors in metres."""
+    """(N,) position errors in metres, or in units of the map if its scale is unknown."""
     angles: NDArray[np.float64]
     """(N,) rotation errors in degrees."""
 
@@ -78,8 +78,8 @@ class MapView:
     height: int
     points: str
     """SVG path of the map points."""
-    metres: int
-    """Length of the scale bar in metres."""
+    length: float
+    """Length of the scale bar in metres or in units of the map."""
     bar: float
     """Length of the scale bar in the SVG."""
     true: list[dict[str, Any]] = field(default_factory=list)
@@ -104,10 +104,10 @@ def scored(sources: ReportSources) -> list[ScoredPoses]:
         return []
     order = list(METHODS)
     files.sort(key=lambda path: (order.index(path.stem) if path.stem in order else len(order), path.stem))
-    return [_scored(file, dataset.root / "truth") for file in files]
+    return [_scored(file, dataset.root / "truth", sources.metres_per_unit or 1.0) for file in files]
 
 
-def _scored(file: Path, true: Path) -> ScoredPoses:
+def _scored(file: Path, true: Path, scale: float) -> ScoredPoses:
     settings = ScorePosesSettings(poses=file, truth=true, partial=True)
     truth = read_truth(true)
     lists = [Path(name) for name in read_yaml(file.with_suffix(".config.yaml")).get("queries") or []]
@@ -115,7 +115,7 @@ def _scored(file: Path, true: Path) -> ScoredPoses:
         truth = only_queries(truth, [query.name for path in lists for query in read_queries(path)], settings)
     estimated = in_order(read_results(file), truth, settings)
     distances, angles = pose_errors(estimated, truth.camera_from_world)
-    return ScoredPoses(file.stem, METHODS.get(file.stem, file.stem), file, truth, estimated, distances, angles)
+    return ScoredPoses(file.stem, METHODS.get(file.stem, file.stem), file, truth, estimated, scale * distances, angles)
 
 
 def recall_bars(sources: ReportSources, found: list[ScoredPoses]) -> dict[str, list[Bar]]:
@@ -144,7 +144,7 @@ def map_view(sources: ReportSources, found: list[ScoredPoses]) -> MapView | None
     axes = _axes(truth.camera_from_world)
     flat = truth.camera_from_world.centre @ axes.T
     low, high = flat.min(axis=0), flat.max(axis=0)
-    pad = max(MARGIN * float((high - low).max()), 3.0)
+    pad = max(MARGIN * float((high - low).max()), 3.0 / (sources.metres_per_unit or 1.0))
     low, high = low - pad, high + pad
     scale = min(WIDTH / (high - low)[0], MOST_HEIGHT / (high - low)[1])
     height = max(LEAST_HEIGHT, round(scale * (high - low)[1]))
@@ -156,8 +156,9 @@ def map_view(sources: ReportSources, found: list[ScoredPoses]) -> MapView | None
     points = drawn(model.points)
     points = points[((points > 0) & (points < (WIDTH, height))).all(axis=1)]
     points = points[:: max(1, -(-len(points) // MAP_POINTS))]
-    metres = _round_length(180 / scale)
-    view = MapView(WIDTH, height, "".join(f"M{x:.0f} {y:.0f}h0" for x, y in points), metres, round(metres * scale, 1))
+    bar = scale / (sources.metres_per_unit or 1.0)
+    length = _round_length(180 / bar)
+    view = MapView(WIDTH, height, "".join(f"M{x:.0f} {y:.0f}h0" for x, y in points), length, round(length * bar, 1))
     forward = truth.camera_from_world.rotation[:, 2] @ axes.T * (1, -1)
     forward /= np.maximum(np.linalg.norm(forward, axis=1, keepdims=True), 1e-9)
     for row in _thinned(len(truth.names)):
@@ -176,7 +177,7 @@ def map_view(sources: ReportSources, found: list[ScoredPoses]) -> MapView | None
                 {
                     "method": method.key, "condition": method.truth.conditions[row], "name": method.truth.names[row],
                     "x": _n(x), "y": _n(y), "tx": _n(here[0]), "ty": _n(here[1]),
-                    "level": level if np.isfinite(distance) else None, "metres": distance, "degrees": angle,
+                    "level": level if np.isfinite(distance) else None, "distance": distance, "degrees": angle,
                 }
             )  # fmt: skip
     return view
@@ -211,10 +212,10 @@ def _thinned(count: int) -> list[int]:
     return list(range(0, count, max(1, -(-count // QUERIES))))
 
 
-def _round_length(metres: float) -> int:
-    """The largest of 1, 2, 5, 10, 20, … metres that is not longer."""
-    power = 10 ** int(np.floor(np.log10(max(metres, 1.0))))
-    return next(power * factor for factor in (5, 2, 1) if power * factor <= max(metres, 1.0))
+def _round_length(longest: float) -> float:
+    """The largest of …, 0.5, 1, 2, 5, 10, 20, … that is not longer."""
+    power = 10.0 ** int(np.floor(np.log10(longest)))
+    return next(power * factor for factor in (5, 2, 1) if power * factor <= longest)
 
 
 def _n(value: float) -> float:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fgsn.config import EvaluateSettings, ReportSettings
 from fgsn.data.correspondences import Correspondences, read_correspondences
-from fgsn.data.dataset import Dataset
+from fgsn.data.dataset import Dataset, metres_per_unit
 from fgsn.errors import FgsnError
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.evaluation.measure import measure
@@ -72,6 +72,8 @@ class ReportSources:
     """One per model; the last one is shown in detail."""
     localization: Path | None = None
     """Folder of result files of `fgsn localize`."""
+    metres_per_unit: float | None = None
+    """Scale of the poses; None if unknown."""
     left_out: list[str] = field(default_factory=list)
     """Reasons for missing sections of the page."""
 
@@ -187,6 +189,7 @@ def _demo(settings: ReportSettings, results: dict[str, Any], localization: Path 
             for key in order
         ],
         localization=localization,
+        metres_per_unit=settings.metres_per_unit or metres_per_unit(dataset.root),
         left_out=left_out,
     )
 
@@ -221,7 +224,8 @@ def _run(settings: ReportSettings, results: dict[str, Any], localization: Path |
     pairs = _pairs(dataset, folder, base.left_out)
     metrics = metrics or _metrics(folder, dataset, pairs, model)
     labelled = ModelLabels(f"{model.clusters} {'classes' if model.classes else 'labels'}", folder, metrics, model)
-    return replace(base, dataset=dataset, pairs=pairs, labelled=[labelled])
+    scale = settings.metres_per_unit or metres_per_unit(dataset.root)
+    return replace(base, dataset=dataset, pairs=pairs, labelled=[labelled], metres_per_unit=scale)
 
 
 def _trained_on(config: dict[str, Any]) -> Path:

@@ -144,6 +144,7 @@ def _description(settings: WorldSettings, made_with: dict[str, Any], results: di
                 "params": [float(value) for value in camera.parameters],
             }
         },
+        "metres_per_unit": 1.0,
         "frames": {
             "world": "metres, right-handed, z up; the road lies at z = 0",
             "camera": "x right, y down, z forward",
