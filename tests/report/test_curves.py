@@ -35,6 +35,16 @@ def test_runs_differ_in_more_than_colour(metrics):
     assert len(set(shapes)) == 2
 
 
+def test_every_validation_has_a_marker(metrics):
+    charts = {chart.name: chart for chart in read_charts({"run": metrics})}
+    markers = {
+        name: draw(chart, ["run"]).partition('class="end series-0" d="')[2].partition('"')[0].count("M")
+        for name, chart in charts.items()
+    }
+    assert markers["validation: kappa"] == 3
+    assert markers["loss"] == 1
+
+
 def test_thinning_keeps_the_mean_and_short_lines():
     line = [(float(n), float(n % 7)) for n in range(1000)]
     thin = thinned(line, 50)

@@ -3,6 +3,7 @@
 import base64
 import io
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ from PIL import Image
 
 from fgsn.config import ReportSettings
 from fgsn.inference.label_maps import read_label_map, write_label_map
-from fgsn.report.clusters import clusters, point_labels
+from fgsn.report.clusters import _patches, clusters, point_labels
 from fgsn.report.confusion import by_similarity, confusion
 from fgsn.report.matches import match_pictures
 from fgsn.report.pictures import hexadecimal, label_picture
-from fgsn.report.places import DISTANCES, places, three_distances
+from fgsn.report.places import DISTANCES, _one_of_each, places, three_distances
 from fgsn.report.poses import map_view, recall_bars, scored
 from fgsn.report.sources import open_sources
 
@@ -89,6 +90,26 @@ def test_clusters_agree_with_the_label_maps(sources, street_run):
     assert [cluster.share for cluster in found] == sorted((cluster.share for cluster in found), reverse=True)
     assert any(cluster.stays for cluster in found)
     assert {patch.condition for cluster in found for patch in cluster.patches} == {"summer", "snow"}
+
+
+def test_patches_of_a_label_come_from_different_places(sources):
+    dataset = sources.dataset
+    images = sorted({pair.reference for pair in sources.pairs})
+    labels = [int(cluster.name) for cluster in clusters(sources, point_labels(sources))]
+    apart = _patches(sources.model, [(image, "summer", dataset.place(image)) for image in images], labels)
+    together = _patches(sources.model, [(image, "summer", "here") for image in images], labels)
+    assert all(len(patches) <= 1 for patches in together.values())
+    assert any(len(patches) > 1 for patches in apart.values())
+    for label, patches in together.items():  # the best of all is shown first either way
+        assert patches[:1] == apart[label][:1]
+
+
+def test_every_condition_is_shown(sources, tmp_path):
+    names = [f"c{number:02d}" for number in range(12)]
+    views = [sources.pairs[0].reference, *(tmp_path / name for name in names)]
+    dataset = SimpleNamespace(condition=lambda image: "summer" if image == views[0] else image.name)
+    shown = _one_of_each(SimpleNamespace(dataset=dataset), [*views, *views])
+    assert shown == views
 
 
 def test_the_confusion_matrix_agrees_with_the_points(sources):

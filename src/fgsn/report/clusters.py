@@ -101,7 +101,8 @@ def clusters(sources: ReportSources, points: PointLabels) -> list[Cluster]:
     table = np.zeros((count, count), np.int64)
     np.add.at(table, (points.reference, points.target), 1)
     shown = [int(label) for label in np.argsort(-pixels, kind="stable")[:SHOWN] if pixels[label]]
-    patches = _patches(model, [(image, dataset.condition(image)) for image in _selected_images(sources, images)], shown)
+    searched = [(image, dataset.condition(image), dataset.place(image)) for image in _selected_images(sources, images)]
+    patches = _patches(model, searched, shown)
     found = []
     for label in shown:
         row, total = table[label], int(table[label].sum())
@@ -133,11 +134,18 @@ def _selected_images(sources: ReportSources, images: Sequence[Path]) -> list[Pat
     return [group[number * len(group) // each] for group in groups.values() for number in range(min(each, len(group)))]
 
 
-def _patches(model: Model, images: Sequence[tuple[Path, str]], labels: Sequence[int]) -> dict[int, list[Patch]]:
-    """For each label, the patches where its probability is highest, equally many per condition."""
-    conditions = list(dict.fromkeys(condition for _, condition in images))
+def _patches(model: Model, images: Sequence[tuple[Path, str, str]], labels: Sequence[int]) -> dict[int, list[Patch]]:
+    """For each label, the patches where its probability is highest, equally many per condition, of different places.
+
+    Args:
+        model: whose labels they are.
+        images: image, condition and place of each.
+        labels: the labels to find patches of.
+    """
+    conditions = list(dict.fromkeys(condition for _, condition, _ in images))
+    place_of = {image: place for image, _, place in images}
     best: dict[tuple[int, str], list[tuple[float, Path, float, float]]] = {}
-    for image, condition in tracked(images, "typical patches", len(images)):
+    for image, condition, _ in tracked(images, "typical patches", len(images)):
         probability, column, row = _peaks(model, read_image(image))
         for label in labels:
             if probability[label] > 0:
@@ -146,7 +154,9 @@ def _patches(model: Model, images: Sequence[tuple[Path, str]], labels: Sequence[
     each = max(1, PATCHES // len(conditions))
     spots: dict[Path, list[tuple[int, str, int, float, float]]] = {}
     for (label, condition), found in best.items():
-        for rank, (_, image, x, y) in enumerate(sorted(found, reverse=True, key=lambda spot: spot[0])[:each]):
+        of_place = {place_of[spot[1]]: spot for spot in sorted(found, key=lambda spot: spot[0])}  # the best of each
+        chosen = sorted(of_place.values(), reverse=True, key=lambda spot: spot[0])[:each]
+        for rank, (_, image, x, y) in enumerate(chosen):
             spots.setdefault(image, []).append((label, condition, rank, x, y))
     cut: dict[tuple[int, int, int], Patch] = {}
     for image, entries in spots.items():

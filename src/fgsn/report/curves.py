@@ -14,6 +14,8 @@ POINTS = 160
 """Points per line; longer records are averaged."""
 WIDTH, HEIGHT = 380, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 26
+DOTS = 20
+"""Lines of at most so many points, such as those of validations, have a marker at each."""
 ENDS = (
     "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "m-4-4h8v8h-8z", "m0-5l5 5-5 5-5-5z", "m0-5l5 8h-10z", "m0 5l5-8h-10z",
     "m-5-1h4v-4h2v4h4v2h-4v4h-2v-4h-4z",
@@ -109,8 +111,10 @@ def draw(chart: Chart, runs: Sequence[str], marks: Sequence[float] = ()) -> str:
         kind = f"series-{list(runs).index(run) % SERIES}"
         path = " ".join(f"{x(step)},{y(value)}" for step, value in line)
         parts.append(f'<polyline class="{kind}" points="{path}"><title>{escape(run)}</title></polyline>')
-        step, value = line[-1]
-        parts.append(f'<path class="end {kind}" d="M{x(step)} {y(value)}{ENDS[list(runs).index(run) % SERIES]}"/>')
+        shape = ENDS[list(runs).index(run) % SERIES]
+        measured = line if len(line) <= DOTS else line[-1:]
+        marked = "".join(f"M{x(step)} {y(value)}{shape}" for step, value in measured)
+        parts.append(f'<path class="end {kind}" d="{marked}"/>')
     return "".join([*parts, "</svg>"])
 
 

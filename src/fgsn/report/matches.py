@@ -26,7 +26,6 @@ from fgsn.report.pictures import image_uri
 from fgsn.report.poses import ScoredPoses
 from fgsn.report.sources import ReportSources
 
-PAIRS = 6
 WIDTH = 480
 
 
@@ -100,7 +99,7 @@ def _pictures(
                 condition = scored.truth.conditions[row_of[query.name]]
                 groups.setdefault(condition, []).append((len(matches), query.name, query, matches))
     pictures = []
-    for condition, rows in list(groups.items())[:PAIRS]:
+    for condition, rows in groups.items():
         _, _, query, matches = sorted(rows, key=lambda row: row[:2])[len(rows) // 2]
         pose, kept = scored.truth.camera_from_world[row_of[query.name]], weigh_matches(query, matches, method).matches
         pictures.append(_picture(condition, query, pose, matches, kept, source.map, images, method.settings))

@@ -11,8 +11,7 @@ from fgsn.report.sources import ReportSources
 PLACES = 4
 STRIP_WIDTH = 320
 DISTANCES = ("previous place", "the place", "next place")
-CONDITIONS = 10
-WIDTHS = (480, 360, 270, 200, 140)
+WIDTHS = (480, 360, 270, 200, 140, 100)
 
 
 class PlaceImage(NamedTuple):
@@ -105,7 +104,7 @@ def _one_of_each(sources: ReportSources, images: list[Path]) -> list[Path]:
     first: dict[str, Path] = {}
     for image in images:
         first.setdefault(sources.dataset.condition(image), image)
-    return list(first.values())[:CONDITIONS]
+    return list(first.values())
 
 
 def _place_image(sources: ReportSources, image: Path, width: int) -> PlaceImage:
