@@ -82,6 +82,30 @@ def write_dataset(root: Path, places: int = 4, conditions: tuple[str, ...] = ("s
     return root
 
 
+CAMVID_COLOURS = np.array([[230, 40, 40], [40, 230, 40], [40, 40, 230]], np.uint8)
+
+
+def write_tiny_camvid(root: Path, images: int = 4, size: tuple[int, int] = (96, 72)) -> Path:
+    """Blocks of three colours, each of which is a class; a border is void."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for n in range(images):
+        classes = rng.integers(0, 3, (3, 4)).repeat(size[1] // 3, axis=0).repeat(size[0] // 4, axis=1)
+        label = classes.astype(np.uint8)
+        label[:3] = 11
+        noise = rng.integers(-20, 20, (size[1], size[0], 3))
+        for folder, pixels in (
+            ("images", np.clip(CAMVID_COLOURS[classes] + noise, 0, 255).astype(np.uint8)),
+            ("labels", label),
+        ):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(root / folder / f"{n}.png")
+        lines.append(f"images/{n}.png labels/{n}.png\n")
+    (root / "train.txt").write_text("".join(lines[:-1]))
+    (root / "val.txt").write_text(lines[-1])
+    return root
+
+
 def tiny_model(classes: int = 5, window: int = 65, seed: int = 0, names: bool = True) -> Model:
     """A model with the `tiny` backbone and random weights; a base network with names of classes, unless told not."""
     torch.manual_seed(seed)
@@ -128,3 +152,8 @@ def make_pair() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def make_dataset() -> Callable[..., Path]:
     return write_dataset
+
+
+@pytest.fixture(scope="session")
+def write_camvid() -> Callable[..., Path]:
+    return write_tiny_camvid

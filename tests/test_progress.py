@@ -29,6 +29,16 @@ def test_lines_with_rate_and_time_left_where_there_is_no_terminal(clock, capsys)
     assert lines[-1] == "train: 100/200, stopped after 50 s"
 
 
+def test_a_note_that_costs_something_is_made_only_when_it_is_shown(clock, capsys):
+    made = []
+    with Meter("train", 200) as meter:
+        for n in range(100):
+            clock[0] += 0.5
+            meter.step(lambda n=n: made.append(n) or f"loss {n}")
+    assert made == [20, 41, 62, 83]
+    assert "loss 83" in capsys.readouterr().err
+
+
 def test_a_resumed_task_counts_its_rate_from_where_it_went_on(clock, capsys):
     with Meter("train", 1000, done=900) as meter:
         for _ in range(2):

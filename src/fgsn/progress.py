@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -20,7 +20,7 @@ from fgsn import ranks
 from fgsn.errors import one_line
 
 Item = TypeVar("Item")
-SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_NOTES = 10.0, 0.5
 LEAST_UNITS, LEAST_SECONDS = 3, 5.0
 """Units and seconds to measure before a rate is shown; less would predict the time left poorly."""
 
@@ -41,7 +41,7 @@ class Meter:
 
     def __init__(self, title: str, total: int, done: int = 0, unit: str = "") -> None:
         self.title, self.total, self.done, self.unit = title, total, done, unit
-        self._first = done
+        self._first, self._note = done, ""
         self._start = self._last_line = time.monotonic()
         self._pace: tuple[float, int] | None = None
         self._bar: Progress | None = None
@@ -69,21 +69,25 @@ class Meter:
             ended = "done in" if self.done >= self.total else "stopped after"
             self._line(f"{ended} {_clock(time.monotonic() - self._start)}")
 
-    def step(self, note: str = "", count: int = 1) -> None:
-        """Count `count` more units as done."""
+    def step(self, note: str | Callable[[], str] = "", count: int = 1) -> None:
+        """Count `count` more units as done; a note that is a function is called only when it is shown."""
         self.done += count
         now = time.monotonic()
         if self._pace is None:
             self._pace = now, self.done  # the first unit includes the start-up
-        if self._bar:
-            self._bar.update(self._task, completed=self.done, note=note)
-        elif now - self._last_line > SECONDS_BETWEEN_LINES:
+        due = now - self._last_line > (SECONDS_BETWEEN_NOTES if self._bar else SECONDS_BETWEEN_LINES)
+        if due:
             self._last_line = now
+        if due or isinstance(note, str):
+            self._note = note if isinstance(note, str) else note()
+        if self._bar:
+            self._bar.update(self._task, completed=self.done, note=self._note)
+        elif due:
             seconds, units = now - self._pace[0], self.done - self._pace[1]
             if units >= LEAST_UNITS and seconds >= LEAST_SECONDS:
                 rate = units / seconds
-                note = f"{rate:.2g}{self.unit}/s, {_clock((self.total - self.done) / rate)} left  {note}"
-            self._line(note)
+                self._note = f"{rate:.2g}{self.unit}/s, {_clock((self.total - self.done) / rate)} left  {self._note}"
+            self._line(self._note)
 
     def _line(self, text: str) -> None:
         if ranks.first():

@@ -19,32 +19,9 @@ from fgsn.training import pretrain as module
 from fgsn.training.correspondence_term import CorrespondenceTerm
 from fgsn.training.pretrain import pretrain, segmentation_metrics
 
-COLOURS = np.array([[230, 40, 40], [40, 230, 40], [40, 40, 230]], np.uint8)
-
-
-def write_camvid(root, images=4, size=(96, 72)):
-    """Blocks of three colours, each of which is a class; a border is void."""
-    rng = np.random.default_rng(0)
-    lines = []
-    for n in range(images):
-        classes = rng.integers(0, 3, (3, 4)).repeat(size[1] // 3, axis=0).repeat(size[0] // 4, axis=1)
-        label = classes.astype(np.uint8)
-        label[:3] = 11
-        noise = rng.integers(-20, 20, (size[1], size[0], 3))
-        for folder, pixels in (
-            ("images", np.clip(COLOURS[classes] + noise, 0, 255).astype(np.uint8)),
-            ("labels", label),
-        ):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(root / folder / f"{n}.png")
-        lines.append(f"images/{n}.png labels/{n}.png\n")
-    (root / "train.txt").write_text("".join(lines[:-1]))
-    (root / "val.txt").write_text(lines[-1])
-    return root
-
 
 @pytest.fixture(scope="module")
-def camvid(tmp_path_factory):
+def camvid(tmp_path_factory, write_camvid):
     return write_camvid(tmp_path_factory.mktemp("camvid"))
 
 
@@ -152,7 +129,7 @@ def test_a_stopped_run_goes_on_with_the_same_bits(run, monkeypatch, tmp_path, st
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_a_broken_image_is_replaced_and_a_batch_without_a_loss_skipped(run, monkeypatch, tmp_path):
+def test_a_broken_image_is_replaced_and_a_batch_without_a_loss_skipped(run, write_camvid, monkeypatch, tmp_path):
     root = write_camvid(tmp_path / "camvid")
     (root / "images" / "1.png").write_bytes(b"")
     real = module._losses

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from fgsn.config import Settings
 from fgsn.errors import FgsnError
 from fgsn.models.model_file import read_model_file, write_model_file
-from fgsn.training.run import Run, loaded, set_rate, sgd, stop_requests
+from fgsn.training.run import Run, fixed_shapes, loaded, set_rate, sgd, stop_requests
 
 
 def network():
@@ -66,6 +66,52 @@ def test_a_checkpoint_brings_weights_and_momentum_back(tmp_path):
         torch.manual_seed(7)
         stepped(*pair)
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def channels_last(seed=0):
+    torch.manual_seed(seed)
+    layers = torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 4, 3), torch.nn.Conv2d(4, 2, 1)
+    return torch.nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def test_gradients_and_momentum_have_the_memory_layout_of_their_parameters(tmp_path):
+    """The fused update reads them as if they had; torch does not check it on a CPU."""
+    net = channels_last()
+    optimiser = sgd(net, 0.1, 0.01, lambda name: 1.0)
+    stepped(net, optimiser)
+    Run(tmp_path, Settings(), resume=False).save_checkpoint(2, net, optimiser, {})
+    other = channels_last(seed=1)
+    resumed = sgd(other, 0.1, 0.01, lambda name: 1.0)
+    Run(tmp_path, Settings(), resume=True).resume(other, resumed, 9, {})
+    assert not net[2].weight.is_contiguous()
+    for network, state in ((net, optimiser.state), (other, resumed.state)):
+        for parameter in network.parameters():
+            assert parameter.stride() == state[parameter]["momentum_buffer"].stride()
+            assert parameter.grad is None or parameter.stride() == parameter.grad.stride()
+    for pair in ((net, optimiser), (other, resumed)):
+        torch.manual_seed(7)
+        stepped(*pair)
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_a_fused_update_is_the_plain_one():
+    nets = channels_last(), channels_last()
+    plain = sgd(nets[1], 0.1, 0.01, lambda name: 1.0)
+    for group in plain.param_groups:
+        group["fused"] = False
+    for net, optimiser in zip(nets, (sgd(nets[0], 0.1, 0.01, lambda name: 1.0), plain), strict=True):
+        torch.manual_seed(7)
+        stepped(net, optimiser, steps=4)
+    for one, other in zip(*(net.parameters() for net in nets), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_cudnn_tries_its_convolutions_unless_torch_is_to_be_deterministic(monkeypatch):
+    for deterministic in (True, False):
+        monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda answer=deterministic: answer)
+        with torch.backends.cudnn.flags(benchmark=deterministic, allow_tf32=torch.backends.cudnn.allow_tf32):
+            fixed_shapes()
+            assert torch.backends.cudnn.benchmark is not deterministic
 
 
 def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume(tmp_path):

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from fgsn.inference.upsample import argmax
 
-BAND_VALUES = 1 << 22
-"""Blended scores in memory at once (16 MiB of float32)."""
+BAND_VALUES, GPU_BAND_VALUES = 1 << 22, 1 << 26
+"""Blended scores in memory at once (16 and 256 MiB of float32)."""
 
 
 def published_starts(pixels: int, side: int) -> list[int]:
@@ -83,7 +83,8 @@ def published_scores(
     share_down = torch.zeros(height, device=image.device)
     for top in tops:
         share_down[top : top + side] += ramp[: height - top]
-    band = max(1, BAND_VALUES // (len(scores[0]) * width))
+    values_at_once = GPU_BAND_VALUES if image.device.type == "cuda" else BAND_VALUES
+    band = max(1, values_at_once // (len(scores[0]) * width))
     for start in range(0, height, band):
         stop = min(start + band, height)
         total = scores[0].new_zeros(len(scores[0]), stop - start, width)

@@ -4,7 +4,9 @@ docs/speed.md reports the gain in speed.
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 LIVE = 3
 """Maps of the largest size in memory at the same time while a window is computed: a block, its shortcut, a copy."""
+ONE_AT_A_TIME = Lock()
+"""On a GPU: the bands of the label maps of several threads would not fit into the memory that was asked for."""
 LARGEST_BATCH = {"cpu": 4, "cuda": 64}
 """Larger batches are not faster."""
 
@@ -53,7 +57,8 @@ class Prediction:
         if self.published is not None:
             return self.published
         assert self.scores is not None
-        return labels_at_pixels(self.scores, self.pixels.shape[:2], self.resized).cpu().numpy()
+        with ONE_AT_A_TIME if self.scores.is_cuda else nullcontext():
+            return labels_at_pixels(self.scores, self.pixels.shape[:2], self.resized).cpu().numpy()
 
 
 class Segmenter:

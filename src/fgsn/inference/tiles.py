@@ -28,14 +28,14 @@ def starts(pixels: int, side: int) -> list[int]:
 
 
 @lru_cache(maxsize=16)
-def ramp(height: int, width: int) -> Float[Tensor, "height width"]:
+def ramp(height: int, width: int, device: torch.device | str = "cpu") -> Float[Tensor, "height width"]:
     """Weights of a window's cells: 1 in the middle third, falling linearly towards the borders, never 0."""
     sides = []
     for n in (height, width):
         position = torch.arange(n, dtype=torch.float32)
         distance = torch.minimum(position + 1, n - position)
         sides.append((distance / max(1.0, n / 3)).clamp(max=1.0))
-    return sides[0][:, None] * sides[1][None, :]
+    return (sides[0][:, None] * sides[1][None, :]).to(device)
 
 
 class Canvas:
@@ -71,7 +71,7 @@ class Canvas:
             grid = tuple(cells(pixels) for pixels in self.image.shape[-2:])
             self._total = values.new_zeros(*grid, values.shape[-1], dtype=torch.float32)
         rows, columns = self._place(corner)
-        weights = ramp(*values.shape[:2]).to(values.device)
+        weights = ramp(*values.shape[:2], values.device)
         self._total[rows, columns].addcmul_(values.float(), weights[:, :, None])
 
     @torch.inference_mode()
@@ -81,7 +81,7 @@ class Canvas:
         assert not self.missing
         if len(self.corners) > 1:
             share = torch.zeros(self._total.shape[:2], device=self._total.device)
-            weights = ramp(*map(cells, self.window)).to(share.device)
+            weights = ramp(*map(cells, self.window), share.device)
             for corner in self.corners:
                 share[self._place(corner)] += weights
             self._total /= share[:, :, None]

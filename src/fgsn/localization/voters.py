@@ -14,8 +14,8 @@ from fgsn.inference.label_lookup import NO_LABEL
 
 Array = NDArray[np.float64]
 
-ELEMENTS = 2**17
-"""Poses times voters processed at once: small enough for the caches of a processor."""
+ELEMENTS, GPU_ELEMENTS = 2**17, 2**24
+"""Poses times voters processed at once: on a processor few enough for its caches."""
 DISTANCE_SLACK = 1.1
 """A point may be seen from 10 % nearer and farther than in the map (Toft et al. 2018)."""
 
@@ -98,7 +98,7 @@ class VoteCounter:
         Returns:
             How many voters agree, and how many are in view (B,) each.
         """
-        step = max(1, ELEMENTS // max(self.count, 1))
+        step = max(1, (GPU_ELEMENTS if centres.is_cuda else ELEMENTS) // max(self.count, 1))
         agree, seen = (torch.zeros(len(centres), dtype=torch.int64, device=centres.device) for _ in range(2))
         for start in range(0, len(centres), step):
             part = slice(start, start + step)

@@ -17,7 +17,7 @@ from fgsn.data.augment import generator
 from fgsn.data.dataset import Dataset
 from fgsn.data.pairs import PairSample, pair_sample
 from fgsn.errors import FgsnError
-from fgsn.inference.model import Model
+from fgsn.inference.model import Model, to_device
 from fgsn.training.losses import MatchedCells
 
 Item = TypeVar("Item")
@@ -114,7 +114,7 @@ def pair_samples(
 
 def stacked(model: Model, crops: Sequence[UInt8[np.ndarray, "side side 3"]]) -> Float[Tensor, "batch 3 side side"]:
     """Stack crops into one normalised batch on the model's device."""
-    batch = torch.from_numpy(np.stack(crops)).to(model.device).permute(0, 3, 1, 2).float()
+    batch = to_device(torch.from_numpy(np.stack(crops)), model.device).permute(0, 3, 1, 2).float()
     return model.normalisation.apply(batch).contiguous(memory_format=torch.channels_last)
 
 
@@ -122,7 +122,7 @@ def matches_of(samples: Sequence[PairSample], device: torch.device) -> MatchedCe
     """The matches of a batch of pairs."""
 
     def joined(parts: Iterable[np.ndarray], kind: torch.dtype) -> Tensor:
-        return torch.from_numpy(np.concatenate(list(parts))).to(device, kind)
+        return to_device(torch.from_numpy(np.concatenate(list(parts))).to(kind), device)
 
     return MatchedCells(
         pair=joined((np.full(len(sample.weights), n) for n, sample in enumerate(samples)), torch.int64),

@@ -86,8 +86,9 @@ class BatchPlan:
                 found += torch.tensor([sample.inside[0] * sample.inside[1], matched, 0])
             if slot in self.target:
                 found += torch.tensor([0, 0, matched])
-        found = found.to(device)
-        ranks.add(found)
+        if ranks.world() > 1:
+            found = found.to(device)
+            ranks.add(found)
         self.cells_inside, self.matched_in_reference, self.matched_in_target = found.tolist()
 
 

@@ -19,7 +19,7 @@ from fgsn.data.resize import resized
 from fgsn.errors import FgsnError
 from fgsn.evaluation.confusion_matrix import confusion_metrics, confusion_of
 from fgsn.files import write_json
-from fgsn.inference.model import Model, choose_device, load
+from fgsn.inference.model import Model, choose_device, load, to_device
 from fgsn.models.imagenet import load_imagenet_weights
 from fgsn.models.layers import STRIDE
 from fgsn.models.normalisation import SIGNED
@@ -28,7 +28,7 @@ from fgsn.models.timm_net import timm_backbone, timm_normalisation
 from fgsn.progress import Meter
 from fgsn.training.batches import first_readable, shuffled, stacked
 from fgsn.training.correspondence_term import CorrespondenceTerm
-from fgsn.training.run import LOG_EVERY, Run, finite_step, loaded, set_rate, sgd, stop_requests
+from fgsn.training.run import LOG_EVERY, Run, finite_step, fixed_shapes, loaded, note_of, set_rate, sgd, stop_requests
 
 Labelled = tuple[LabelledSet, Sample]
 AUX_WEIGHT = 0.4
@@ -66,6 +66,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
     if settings.resume and (saved := run.resume(network, optimiser, settings.iterations, {"metrics": dict})):
         step, (metrics,) = saved
 
+    fixed_shapes()
     steps = _Steps(training, across, settings, step)
     loader = loaded(steps, settings.workers)
     stopping = False
@@ -97,7 +98,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
                 run.log({"step": step, "validation": {key: metrics[key] for key in ("mean_iou", "pixel_accuracy")}})
             if saving:
                 run.save_checkpoint(step, network, optimiser, {"metrics": metrics})
-            meter.step(" ".join(f"{k} {v.item():.3f}" for k, v in losses.items()))
+            meter.step(note_of(losses))
     run.close()
     run.require_steps(step)
     network.eval()
@@ -193,7 +194,7 @@ def _losses(
     crops = batch.images + [pair.reference for pair in batch.pairs] + [pair.target for pair in batch.pairs]
     with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         output = model.network(stacked(model, crops))
-    labels, count = batch.labels.to(model.device), len(batch.images)
+    labels, count = to_device(batch.labels, model.device), len(batch.images)
     assert output.aux_logits is not None
     main, aux = (
         functional.cross_entropy(maps[:count].float(), labels, ignore_index=IGNORE, reduction="sum")

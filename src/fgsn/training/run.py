@@ -255,12 +255,15 @@ def restore(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mappi
     network.load_state_dict(
         {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
     )
+    if not any(name.startswith("momentum.") for name in tensors):
+        return
     for name, parameter in network.named_parameters():
-        momentum = tensors.get(f"momentum.{name}")
-        if momentum is not None:
+        if parameter.requires_grad:
+            momentum = tensors.get(f"momentum.{name}", torch.zeros_like(parameter))
             if momentum.shape != parameter.shape:
                 raise ValueError(f"the momentum of {name} has shape {tuple(momentum.shape)}")
-            optimiser.state[parameter]["momentum_buffer"] = momentum.to(parameter.device).clone()
+            # In the memory layout of the parameter, which fused updates require; the file has the plain one.
+            optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).detach().copy_(momentum)
 
 
 def sgd(network: nn.Module, lr: float, weight_decay: float, relative: Callable[[str], float]) -> torch.optim.SGD:
@@ -282,7 +285,17 @@ def sgd(network: nn.Module, lr: float, weight_decay: float, relative: Callable[[
         {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
         for (rate, decay), parameters in found.items()
     ]
-    return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
+    return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
+
+
+def fixed_shapes() -> None:
+    """Let cuDNN choose its fastest convolutions by trying, as all crops have one size; not in deterministic mode."""
+    torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+
+
+def note_of(losses: Mapping[str, Tensor]) -> Callable[[], str]:
+    """The losses for the progress display; they are read, and a GPU is waited for, when it shows them."""
+    return lambda: " ".join(f"{name.removeprefix('loss_')} {value.item():.3f}" for name, value in losses.items())
 
 
 def finite_step(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor, clip: float = 0.0) -> bool:

@@ -26,7 +26,7 @@ from fgsn.errors import FgsnError
 from fgsn.evaluation.label_metrics import collapse_note
 from fgsn.evaluation.measure import HEADLINE, measure
 from fgsn.files import atomic_write, write_json
-from fgsn.inference.model import Model, load
+from fgsn.inference.model import Model, load, to_device
 from fgsn.models.layers import STRIDE
 from fgsn.models.pspnet import DropoutMasks
 from fgsn.progress import Meter, say
@@ -43,7 +43,7 @@ from fgsn.training.clusters import (
 from fgsn.training.feature_loss import draw_negatives, feature_loss
 from fgsn.training.losses import at_cells, cluster_loss, correspondence_loss
 from fgsn.training.micro_batches import BatchPlan, negatives_generator, no_sync, slots_of_rank, wrap_for_training
-from fgsn.training.run import LOG_EVERY, Run, finite_step, loaded, set_rate, sgd, stop_requests
+from fgsn.training.run import LOG_EVERY, Run, finite_step, fixed_shapes, loaded, note_of, set_rate, sgd, stop_requests
 
 FRESH = ("classifier", "aux_classifier")
 """Layers that are reinitialised after every clustering."""
@@ -92,6 +92,7 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
         step, (clustered, best) = saved
         model, labels = _labels_of(run, clustered, model, sets, settings)
 
+    fixed_shapes()
     learner = wrap_for_training(network, settings)
     steps = _Steps(training, settings, step, [slot for slots in micro_batches for slot in slots])
     loader = loaded(steps, settings.workers)
@@ -107,13 +108,14 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
             optimiser.zero_grad()
             losses = train_step(model, learner, labels, samples, settings, step)
             finite = finite_step(network, optimiser, losses["loss"], settings.clip)
-            origins = [one for some in ranks.gathered([(s.file, s.instead_of) for s in samples]) for one in some]
+            told = ranks.gathered(([(s.file, s.instead_of) for s in samples], stop()))
+            origins = [one for some, _ in told for one in some]
             run.bad_images(step + 1, [problem for _, problems in origins for problem in problems])
             if not finite:
                 run.skip(step + 1, losses, [file for file, _ in origins])
             step += 1
             last = step == settings.iterations
-            stopping = any(ranks.gathered(stop()))
+            stopping = any(stopped for _, stopped in told)
             due = step % settings.validate_every == 0 or last
             saving = step % settings.save_every == 0 or due or stopping
             if finite and (step % LOG_EVERY == 0 or last):
@@ -128,7 +130,7 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
                     run.save_model(_finished(model, settings, best), "checkpoints/best.safetensors")
             if saving:
                 run.save_checkpoint(step, network, optimiser, {"clustered": clustered, "best": best})
-            meter.step(" ".join(f"{k.removeprefix('loss_')} {v.item():.2f}" for k, v in losses.items()))
+            meter.step(note_of(losses))
     run.close()
     if step < settings.iterations:
         raise KeyboardInterrupt("SIGTERM")  # another rank received a signal
@@ -195,7 +197,8 @@ def _cluster(
     # The momentum of the old classifiers means nothing to the new ones.
     for name in FRESH:
         for parameter in getattr(network, name).parameters():
-            optimiser.state.pop(parameter, None)
+            if parameter in optimiser.state:
+                optimiser.state[parameter]["momentum_buffer"].zero_()
     return model, labels
 
 
@@ -269,7 +272,9 @@ def _losses(
     crops = [samples[n].reference for n in rows_ref] + [samples[n].target for n in rows_tgt]
     batch_rows = plan.rows(slots_ref, slots_tgt)
     with autocast(model.device, settings.precision):
-        output = learner(stacked(model, crops), DropoutMasks(*(mask[batch_rows].to(model.device) for mask in masks)))
+        output = learner(
+            stacked(model, crops), DropoutMasks(*(to_device(mask[batch_rows], model.device) for mask in masks))
+        )
     class_term = corr_term = torch.zeros((), device=model.device)
     inside = _inside([samples[n] for n in rows_ref], labels.shape[1:], model.device)
     for logits, weight in ((output.logits, 1.0), (output.aux_logits, settings.aux_weight)):
@@ -306,7 +311,7 @@ def _inside(samples: Sequence[PairSample], size: torch.Size, device: torch.devic
     inside = torch.zeros(len(samples), *size, dtype=torch.bool)
     for mask, sample in zip(inside, samples, strict=True):
         mask[: sample.inside[0], : sample.inside[1]] = True
-    return inside.to(device)
+    return to_device(inside, device)
 
 
 def _validate(model: Model, pairs: Sequence[tuple[Dataset, Path]], settings: TrainSettings) -> dict[str, float]:
