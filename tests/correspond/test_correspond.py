@@ -2,24 +2,29 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 import plain_scene as scene
 from fgsn.cli import main
+from fgsn.correspond import from_images
 from fgsn.data.correspondences import read_correspondences
-from fgsn.data.dataset import Dataset
+from fgsn.data.dataset import Dataset, metres_per_unit
 from fgsn.geometry.colmap import read_model, write_model
 from fgsn.geometry.pose import Pose
+from fgsn.geometry.posed import write_poses
 from plain_scene import BOTH, SUMMER, WINTER
 
 
 @pytest.fixture
-def photos(tmp_path):
-    """A folder with an image file for every image of both conditions; nobody looks at them."""
+def photos(tmp_path, monkeypatch):
+    """A folder with an image file for every image of both conditions, and a matcher that knows what they show."""
+    monkeypatch.setattr(from_images, "make_matcher", lambda *_: scene.knowing_matcher())
     return scene.write_images(tmp_path / "photos")
 
 
@@ -27,7 +32,7 @@ def run(*words, capsys, code=0):
     """Run the command; the results as a dictionary, or the error as a line."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
-        main(["correspond", *map(str, words), *(["--json"] if code == 0 else [])])
+        main(["correspond", *map(str, words), "--workers=0", *(["--json"] if code == 0 else [])])
     captured = capsys.readouterr()
     assert stop.value.code == code, captured.err
     if code == 0:
@@ -93,6 +98,41 @@ def test_from_maps_in_one_frame(tmp_path, photos, capsys):
     reference = read_model(tmp_path / "set" / "sparse")
     assert reference.names == SUMMER.names
     assert len(reference.points) > 100
+
+
+@pytest.mark.parametrize("source", ["maps", "poses"])
+def test_images_with_another_ending_than_in_the_model(tmp_path, photos, capsys, source):
+    if source == "maps":
+        scene.write_models(tmp_path)
+        words = "--maps", f"summer={tmp_path / 'summer'}", f"winter={tmp_path / 'winter'}"
+        lists_of_names = [tmp_path / name / "images.txt" for name in ("summer", "winter")]
+    else:
+        words = lists(tmp_path / "lists")[:5]
+        lists_of_names = [tmp_path / "lists" / name for name in ("summer.txt", "winter.txt")]
+    for path in lists_of_names:
+        path.write_text(path.read_text().replace(".jpg", ".png"))
+    check(tmp_path / "set", run(*given(tmp_path, photos, *words), capsys=capsys))
+
+
+def test_the_scale_is_kept_once_it_is_known(tmp_path, photos, capsys):
+    words = given(tmp_path, photos, *lists(tmp_path / "lists"))
+    run(*words, capsys=capsys)
+    assert metres_per_unit(tmp_path / "set") is None
+    run(*words, "--metres-per-unit", "2.5", capsys=capsys)
+    assert metres_per_unit(tmp_path / "set") == 2.5
+    run(*words, capsys=capsys)
+    assert metres_per_unit(tmp_path / "set") == 2.5
+
+
+def test_poses_with_another_meaning_are_named(tmp_path, photos, capsys):
+    words = lists(tmp_path / "lists")[:5]
+    turn = Rotation.from_rotvec([0.9, 0.3, -0.5]).as_matrix()
+    for name, drive in (("summer", SUMMER), ("winter", WINTER)):
+        poses = Pose.from_centre(drive.camera_from_world.rotation @ turn, drive.camera_from_world.centre @ turn)
+        write_poses(tmp_path / "lists" / f"{name}.txt", drive.names, poses.inverse())
+    line = run(*given(tmp_path, photos, *words), capsys=capsys, code=1)
+    assert "summer.txt, " in line
+    assert "contains poses from the camera to the world: " in line
 
 
 def test_from_one_map_of_all_conditions(tmp_path, photos, capsys):
@@ -167,6 +207,7 @@ def test_what_is_wrong_is_reported_in_one_line(tmp_path, photos, capsys):
     write_model(tmp_path / "away", replace(winter, camera_from_world=poses, points=winter.points + far))
     maps = "--maps", f"summer={tmp_path / 'summer'}", f"winter={tmp_path / 'away'}"
     assert "different frames" in wrong(*maps)
+    shutil.rmtree(tmp_path / "set")  # with the features that this check needed
 
     words = lists(tmp_path / "lists")
     assert "give --depth-unit" in wrong(*words[:-1], "0.01")

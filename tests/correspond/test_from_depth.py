@@ -73,7 +73,7 @@ def test_depth_in_the_wrong_unit_is_refused(depth, factor):
 
 def test_inverted_poses_are_refused(depth):
     inverted = PosedImages(BOTH.names, BOTH.cameras, BOTH.camera_of, BOTH.camera_from_world.inverse())
-    with pytest.raises(FgsnError, match="the poses are inverted"):
+    with pytest.raises(FgsnError, match="the poses contain poses from the camera to the world"):
         next(from_depth(inverted, depth, "summer", condition_of))
 
 

@@ -172,5 +172,6 @@ def test_images_in_other_formats_are_counted(tmp_path):
     (tmp_path / "a").mkdir()
     for name in ("1.HEIC", "2.heic", "a/3.dng", "4.jpg", "notes.txt"):
         (tmp_path / name).touch()
-    assert unread_images(tmp_path) == "1 .dng, 2 .heic"
-    assert unread_images(tmp_path / "none") == ""
+    line = f"{tmp_path} contains images in formats that are not read: 1 .dng, 2 .heic; convert them to JPEG"
+    assert unread_images(tmp_path) == [line]
+    assert unread_images(tmp_path / "none") == []

@@ -80,6 +80,8 @@ class CorrespondSettings(Settings):
     """Poses of the images in one frame: lists `name qw qx qy qz tx ty tz` (world to camera), or COLMAP models."""
     intrinsics: tuple[Path, ...] = ()
     """Lists `name MODEL width height parameters…`; the name is that of an image or of a folder of images."""
+    trust_poses: bool = False
+    """Go on where verified matches say that the poses or maps of two conditions are in different frames."""
     depth: Path | None = None
     """Folder of depth maps, named like the images (16-bit or float images, .npy, .npz); requires --poses."""
     depth_unit: float = 0.001

@@ -13,7 +13,6 @@ import numpy as np
 
 from fgsn.correspond.from_model import match_in_map
 from fgsn.correspond.point_map import LARGEST_ERROR, Array, PointMap, Rows, occluded
-from fgsn.correspond.same_frame import displacement
 from fgsn.correspond.same_surface import REACH, image_space, mutual_nearest
 from fgsn.correspond.select_points import POINTS, select_points
 from fgsn.correspond.views import NOT_SHOWN, ConditionViews, require_conditions
@@ -29,6 +28,7 @@ def by_position(
     points: int = POINTS,
     per_condition: int = 1,
     moved_pairs: int = 0,
+    displaced: Mapping[str, float] | None = None,
 ) -> Iterator[PairResult]:
     """Match every reference image with the target images that overlap most, by the positions of points.
 
@@ -39,9 +39,10 @@ def by_position(
         per_condition: maximum number of target images per reference image and condition.
         moved_pairs: maximum number of further target images from before and behind, per reference image and condition;
             those of the reference condition are matched by the points of its own map.
+        displaced: displacement of the other conditions in pixels (see `check_frames`), 0 by default.
 
     Raises:
-        FgsnError: there is only one condition, a model has no points, or two models are in different frames.
+        FgsnError: there is only one condition, or a model has no points.
     """
     require_conditions(models, reference)
     for condition, model in models.items():
@@ -49,10 +50,6 @@ def by_position(
             raise FgsnError(f"the model of '{condition}' has no points; triangulate its images first")
     maps = {condition: PointMap(model) for condition, model in models.items()}
     ours = maps.pop(reference)
-    displaced = {
-        condition: displacement(ours.model, theirs.model, (reference, condition), LARGEST_ERROR)
-        for condition, theirs in maps.items()
-    }
     views = {condition: ConditionViews(one.model, np.arange(len(one.model.names))) for condition, one in maps.items()}
     model = ours.model
     own_views, every_point = ConditionViews(model, np.arange(len(model.names))), np.arange(len(model.points))
@@ -67,7 +64,7 @@ def by_position(
             for target, moved in targets:
                 names = (model.names[image], theirs.model.names[target])
                 sizes = (model.camera(image).size, theirs.model.camera(target).size)
-                found = _matched(ours, image, theirs, target, displaced[condition])
+                found = _matched(ours, image, theirs, target, (displaced or {}).get(condition, 0.0))
                 yield replace(select_points(names, sizes, *found, points), moved=moved)
 
 

@@ -11,6 +11,7 @@ from fgsn.correspond.depth_maps import DepthMaps
 from fgsn.correspond.from_depth import from_depth
 from fgsn.correspond.from_model import from_model
 from fgsn.correspond.inputs import only, read_map, read_poses, require_sizes
+from fgsn.correspond.same_frame import check_frames, check_reading
 from fgsn.correspond.views import require_conditions, rows_by_condition
 from fgsn.correspond.write import PAIRS, REFUSED, PairWriter, condition_of, link_images
 from fgsn.correspond.write_map import DatasetMap, write_map
@@ -79,8 +80,7 @@ def _prepared(settings: CorrespondSettings) -> tuple[dict[str, Any], list[str]]:
 
 def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, Any]:
     sizes, failed = _images(settings.images)
-    if unread := unread_images(settings.images):
-        failed.append(f"{settings.images} contains images in formats that are not read: {unread}; convert them to JPEG")
+    failed += (unread := unread_images(settings.images))
     conditions = sorted({condition_of(name) for name in sizes})
     if settings.reference not in conditions:
         raise FgsnError(
@@ -90,15 +90,17 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
     if len(conditions) < 2:
         raise FgsnError(
             f"{settings.images} contains only one condition, {conditions[0]}; correspondences need two: "
-            "put the images of every condition in its own subfolder"
+            + "; ".join(["put the images of every condition in its own subfolder", *unread])
         )
     writer = PairWriter(settings.out, sizes)
-    found_map, found = _find_pairs(settings, sizes, failed)
+    doubts: list[str] = []
+    found_map, found = _find_pairs(settings, sizes, failed, doubts)
     first = next(found, None)  # so that wrong input is reported before the folder belongs to these settings
     _lock = FolderLock(settings.out).require()
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     writer.write(itertools.chain([] if first is None else [first], found))
     results = writer.results(sum(condition_of(name) == settings.reference for name in sizes)) | {"failed": failed}
+    results["doubts"] += doubts
     if settings.moved_pairs and not any(row["moved"] for row in writer.rows):
         results["doubts"].append("no image from before or behind shows the points of a reference image (--moved-pairs)")
     if not writer.rows:
@@ -142,7 +144,7 @@ def _images(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
 
 
 def _find_pairs(
-    settings: CorrespondSettings, sizes: Mapping[str, tuple[int, int]], failed: list[str]
+    settings: CorrespondSettings, sizes: Mapping[str, tuple[int, int]], failed: list[str], doubts: list[str]
 ) -> tuple[DatasetMap | None, Iterator[PairResult]]:
     """The map of all images if there is one, and the pairs, from the source given in the settings."""
     reference, points = settings.reference, settings.points
@@ -151,14 +153,20 @@ def _find_pairs(
         model = read_map(Path(settings.maps[0]), sizes)
         return DatasetMap(model, model, GIVEN), from_model(model, reference, condition_of, points, *each)
     if settings.maps:
+        from fgsn.correspond.from_images import open_features
+
         maps = {name: read_map(Path(path), sizes, name) for name, path in (one.split("=", 1) for one in settings.maps)}
         require_conditions(maps, reference)
-        return DatasetMap(join(list(maps.values())), maps[reference], GIVEN), by_position(
-            maps, reference, points, *each
-        )
-    posed = read_poses(settings.poses, settings.intrinsics) if settings.poses else None
-    if posed:
-        require_sizes(posed, sizes, ", ".join(map(str, settings.poses)))
+        features, workers = open_features(settings, settings.out / WORK, sizes)
+        displaced, found = check_frames(maps, features, reference, settings.trust_poses, workers)
+        doubts += found
+        whole = DatasetMap(join(list(maps.values())), maps[reference], GIVEN)
+        return whole, by_position(maps, reference, points, *each, displaced)
+    posed, source = None, ""
+    if settings.poses:
+        posed = read_poses(settings.poses, settings.intrinsics, sizes)
+        source = ", ".join(map(str, settings.poses))
+        require_sizes(posed, sizes, source)
         if settings.depth:
             depth_maps = DepthMaps(settings.depth, settings.depth_unit)
             return DatasetMap(posed, None, GIVEN), from_depth(posed, depth_maps, reference, condition_of, points, *each)
@@ -170,8 +178,13 @@ def _find_pairs(
         known = only(posed, [row for row, name in enumerate(posed.names) if name in images.names])
         rows = rows_by_condition([condition_of(name) for name in known.names])
         require_conditions(rows, reference)
+        neighbours = images.same_condition_pairs(known.names)
+        images.features.match_all(neighbours, images.workers)
+        check_reading(known, images.features, neighbours, source)
         maps = {name: images.triangulate(only(known, those)) for name, those in rows.items()}
-        return DatasetMap(posed, maps[reference], GIVEN), by_position(maps, reference, points, *each)
+        displaced, found = check_frames(maps, images.features, reference, settings.trust_poses, images.workers)
+        doubts += found
+        return DatasetMap(posed, maps[reference], GIVEN), by_position(maps, reference, points, *each, displaced)
     if settings.reconstruct:
         models, found = from_reconstruction(images)
         return DatasetMap(

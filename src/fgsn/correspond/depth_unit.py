@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from fgsn.correspond.depth_maps import DepthView
 from fgsn.errors import FgsnError
-from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import PosedImages
+from fgsn.geometry.readings import EXPECTED, other_readings
 
 KNOWN_FACTORS = (0.001, 0.01, 0.1, 10.0, 100.0, 1000.0, 0.0254, 0.3048, 1 / 0.3048, 1 / 0.0254)
 """Common unit factors of depth: powers of ten, inches, feet."""
@@ -23,7 +23,7 @@ _LEAST, _TRUSTED = 0.2, 0.4  # shares below which depth does not fit, and from w
 def check_unit(
     images: PosedImages, conditions: Mapping[str, NDArray[np.int64]], view: Callable[[int], DepthView], unit: float
 ) -> None:
-    """Require that depth maps agree with each other as given, and not only after scaling or with inverted poses.
+    """Require that depth maps agree with each other as given, and not only after scaling or with another meaning.
 
     Args:
         images: all images.
@@ -32,7 +32,7 @@ def check_unit(
         unit: the assumed value of a stored 1.
 
     Raises:
-        FgsnError: they disagree; the message names the likely factor.
+        FgsnError: they disagree; the message names the likely factor or meaning.
     """
     pairs = [(view(one), view(other)) for one, other in _neighbours(images, conditions)]
     share = _mean_agreement(pairs, 1.0, _TOLERANCE)
@@ -47,11 +47,16 @@ def check_unit(
         return
     share = float(np.nan_to_num(share))
     agree = f"neighbouring images agree at {share:.0%} of their pixels"
-    inverted = _mean_agreement([(_inverted(one), _inverted(other)) for one, other in pairs], 1.0, _TOLERANCE)
-    if inverted > best_share + _CLEARLY:
+    shares = {
+        name: float(
+            np.nan_to_num(_mean_agreement([(_read_as(name, a), _read_as(name, b)) for a, b in pairs], 1.0, _TOLERANCE))
+        )
+        for name in other_readings(images.camera_from_world)
+    }
+    meant = max(shares, key=lambda name: shares[name])
+    if shares[meant] > best_share + _CLEARLY:
         raise FgsnError(
-            f"the poses are inverted: {agree}, but at {inverted:.0%} with inverted poses; give poses from "
-            "the world to the camera"
+            f"the poses contain {meant}: {agree}, but at {shares[meant]:.0%} if they are read so; {EXPECTED}"
         )
     if best_share > max(share + _CLEARLY, _TRUSTED):
         raise FgsnError(
@@ -60,7 +65,7 @@ def check_unit(
         )
     if share < _LEAST:
         raise FgsnError(
-            f"depth maps and poses do not match: {agree}; check that quaternions have w first, that the "
+            f"depth maps and poses do not match: {agree}; check that the "
             "intrinsics belong to these images, and that depth is along the optical axis"
         )
 
@@ -97,6 +102,5 @@ def _agreement(here: DepthView, there: DepthView, factor: float, tolerance: floa
     return float(np.sum(shared & agree) / max(shared.sum(), 0.1 * len(rows)))
 
 
-def _inverted(view: DepthView) -> DepthView:
-    pose = view.camera_from_world.inverse()
-    return DepthView(view.camera, Pose(pose.rotation, pose.translation), view.depth)
+def _read_as(name: str, view: DepthView) -> DepthView:
+    return DepthView(view.camera, other_readings(view.camera_from_world)[name], view.depth)

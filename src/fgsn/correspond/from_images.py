@@ -58,11 +58,7 @@ class ImageCollection:
             failed: receives a line for each broken image.
         """
         self.settings, self.work, self.sizes, names = settings, work, sizes, list(sizes)
-        device = choose_device(settings.device).type
-        self.workers = settings.workers if device == "cpu" else 0
-        matcher = make_matcher(settings.matcher, settings.keypoints, device)
-        images = {name: settings.images / name for name in names}
-        self.features = Features(images, matcher, work)
+        self.features, self.workers = open_features(settings, work, names)
         broken = self.features.extract(names, self.workers)
         failed += broken.values()
         self.names = [name for name in names if name not in broken]
@@ -120,6 +116,14 @@ class ImageCollection:
         pairs = self.same_condition_pairs(images.names)
         self.features.match_all(pairs, self.workers)
         return triangulate(images, key_points, ((row[a], row[b], self.features.match(a, b)[0]) for a, b in pairs))
+
+
+def open_features(settings: CorrespondSettings, work: Path, names: Iterable[str]) -> tuple[Features, int | None]:
+    """The features of images, not computed yet, and the processes that may compute them."""
+    device = choose_device(settings.device).type
+    matcher = make_matcher(settings.matcher, settings.keypoints, device)
+    images = {name: settings.images / name for name in names}
+    return Features(images, matcher, work), settings.workers if device == "cpu" else 0
 
 
 def from_images(images: ImageCollection) -> Iterator[PairResult]:

@@ -1,6 +1,6 @@
 """Read maps and poses, with image names as in the folder of images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,18 +24,37 @@ def read_map(path: Path, sizes: Mapping[str, tuple[int, int]], condition: str = 
         FgsnError: the model is missing or damaged, none of its images is known, or image sizes differ.
     """
     model = read_model(path, all_key_points=True)
-    if condition:
-        model = replace(model, names=[n if n in sizes else f"{condition}/{n}" for n in model.names])
+    model = replace(model, names=names_on_disk(model.names, sizes, condition))
     require_sizes(model, sizes, str(path))
     return model
 
 
-def read_poses(paths: Sequence[Path], intrinsics: Sequence[Path]) -> PosedImages:
+def names_on_disk(names: Sequence[str], known: Collection[str], condition: str = "") -> list[str]:
+    """Names of a model or list as they are on the disk, where images may have another ending, such as .jpg for .png.
+
+    Args:
+        names: of the model or list.
+        known: names of the images on the disk.
+        condition: first folder, which the names may omit.
+    """
+    ending = {name.rpartition(".")[0]: name for name in known}
+    found = []
+    for name in names:
+        full = [name, f"{condition}/{name}"] if condition else [name]
+        same = [one for one in full if one in known]
+        found.append(
+            (same or [ending[stem] for one in full if (stem := one.rpartition(".")[0]) in ending] or full[-1:])[0]
+        )
+    return found
+
+
+def read_poses(paths: Sequence[Path], intrinsics: Sequence[Path], known: Collection[str]) -> PosedImages:
     """Read poses of images in one frame from lists and COLMAP models.
 
     Args:
         paths: lists `name qw qx qy qz tx ty tz`, or folders of COLMAP models, whose points are ignored.
         intrinsics: lists `name MODEL width height parameters…` for the lists of poses.
+        known: names of the images on the disk.
 
     Raises:
         FgsnError: a file is missing or broken, an image has two poses or no intrinsics.
@@ -47,7 +66,7 @@ def read_poses(paths: Sequence[Path], intrinsics: Sequence[Path]) -> PosedImages
             parts.append(PosedImages(model.names, model.cameras, model.camera_of, model.camera_from_world))
         else:
             parts.append(read_posed_images(path, intrinsics))
-    return join(parts)
+    return join([replace(part, names=names_on_disk(part.names, known)) for part in parts])
 
 
 def require_sizes(images: PosedImages, sizes: Mapping[str, tuple[int, int]], source: str) -> None:

@@ -7,7 +7,10 @@ from typing import Any
 from fgsn.errors import FgsnError
 from fgsn.files import LOCK, read_yaml
 
-_ADDED = {"moved_pairs": 0}  # settings that earlier versions did not have, and the values that do what they did
+_ADDED = {
+    "moved_pairs": 0,
+    "trust_poses": False,
+}  # settings that earlier versions did not have, and the values that do what they did
 
 
 def completed_results(

@@ -135,7 +135,8 @@ def list_images(path: Path | str) -> list[tuple[Path, str]]:
     else:
         found = _listed(path)
     if not found:
-        raise FgsnError(f"{path} contains no images (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
+        looked = f"{path} contains no images (looked for {', '.join(sorted(IMAGE_SUFFIXES))})"
+        raise FgsnError("; ".join([looked, *unread_images(path)]))
     return found
 
 
@@ -154,11 +155,12 @@ def walk_images(root: Path) -> list[Path]:
     return sorted(found, key=lambda file: file.relative_to(root).as_posix())
 
 
-def unread_images(root: Path) -> str:
-    """The images below a folder in formats that are not read, such as `3 .heic`; '' if there are none."""
+def unread_images(root: Path) -> list[str]:
+    """A line that counts the images below a folder in formats that are not read, if there are any."""
     suffixes = (Path(name).suffix.lower() for _, _, files in os.walk(root, followlinks=False) for name in files)
     counts = Counter(suffix for suffix in suffixes if suffix in UNREAD_SUFFIXES)
-    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    return [f"{root} contains images in formats that are not read: {found}; convert them to JPEG"] if found else []
 
 
 def _is_image_name(name: str) -> bool:

@@ -119,8 +119,9 @@ def read_intrinsics(paths: Path | Sequence[Path]) -> dict[str, Camera]:
 
 
 def camera_key(cameras: Mapping[str, Camera], name: str) -> str | None:
-    """The key of an image's camera among intrinsics: its own name, else that of the nearest folder in its path."""
-    return next((key for key in (name, *reversed(PurePosixPath(name).parts)) if key in cameras), None)
+    """The key of an image's camera among intrinsics: its name, also with another ending, else the nearest folder."""
+    others = (f"{name.rpartition('.')[0]}{ending}" for ending in (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG"))
+    return next((key for key in (name, *others, *reversed(PurePosixPath(name).parts)) if key in cameras), None)
 
 
 def _intrinsics(path: Path) -> Iterator[tuple[str, Camera]]:

@@ -47,7 +47,7 @@ def triangulate(
     links = []
     for one, other, rows in matches:
         here, there = keypoints[one][rows[:, 0]], keypoints[other][rows[:, 1]]
-        good = _consistent(images, one, other, here, there)
+        good = consistent(images, one, other, here, there)
         links.append((first[one] + rows[good, 0], first[other] + rows[good, 1]))
     image = np.repeat(np.arange(len(keypoints)), np.diff(first))
     pixels = np.concatenate([np.zeros((0, 2)), *keypoints])
@@ -111,15 +111,17 @@ def nearest_to_rays(point: Rows, rays: Array, camera_from_world: Pose, count: in
     return points, good
 
 
-def _consistent(images: PosedImages, one: int, other: int, pixels: Array, others: Array) -> NDArray[np.bool_]:
-    """Which matches (M,) can be triangulated in front of both cameras within the error."""
+def consistent(
+    images: PosedImages, one: int, other: int, pixels: Array, others: Array, largest: float = LARGEST_ERROR
+) -> NDArray[np.bool_]:
+    """Which matches (M,), at (M, 2) pixels of two images, can be triangulated in front of both, within `largest`."""
     count = len(pixels)
     rays = np.concatenate([images.camera(one).rays(pixels), images.camera(other).rays(others)])
     rows = np.repeat([one, other], count)
     points, good = nearest_to_rays(np.tile(np.arange(count), 2), rays, images.camera_from_world[rows], count)
     for row, seen in ((one, pixels), (other, others)):
         off = np.linalg.norm(images.project(row, points)[0] - seen, axis=1)
-        good = good & (off < LARGEST_ERROR)  # False for NaN, behind the camera
+        good = good & (off < largest)  # False for NaN, behind the camera
     return good
 
 

@@ -75,7 +75,7 @@ def verify(
         return replace(nothing, refusal=f"only {len(rows)} of {count} matches agree with their neighbours")
     pinhole_ref, pinhole_tgt = points_ref, points_tgt
     if cameras is not None:
-        pinhole_ref, pinhole_tgt = (_undistorted(*one) for one in zip(cameras, (points_ref, points_tgt), strict=True))
+        pinhole_ref, pinhole_tgt = (undistorted(*one) for one in zip(cameras, (points_ref, points_tgt), strict=True))
         rows = rows[np.isfinite(pinhole_ref[rows] + pinhole_tgt[rows]).all(axis=1)]
     kind, fundamental = _epipolar(pinhole_ref[rows], pinhole_tgt[rows], cameras, tolerance)
     errors = sampson(fundamental, pinhole_ref, pinhole_tgt)
@@ -141,7 +141,7 @@ def _epipolar(
     if cameras is None:
         fundamental, _ = poselib.estimate_fundamental(points_ref, points_tgt, options, {})
         return "fundamental", np.asarray(fundamental)
-    pose, _ = poselib.estimate_relative_pose(points_ref, points_tgt, *(_pinhole(c) for c in cameras), options, {})
+    pose, _ = poselib.estimate_relative_pose(points_ref, points_tgt, *(pinhole(c) for c in cameras), options, {})
     x, y, z = pose.t
     essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ pose.R
     inverse = [np.linalg.inv(camera.matrix) for camera in cameras]
@@ -170,12 +170,12 @@ def _spread(points: Points, size: tuple[int, int]) -> float:
     return len(np.unique(cells, axis=0)) / (_GRID[0] * _GRID[1])
 
 
-def _undistorted(camera: Camera, points: Points) -> Points:
+def undistorted(camera: Camera, points: Points) -> Points:
     """The pixels of points in a pinhole camera of the same focal lengths."""
     return points if camera.is_pinhole else camera.rays(points)[:, :2] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
 
 
-def _pinhole(camera: Camera) -> dict[str, Any]:
+def pinhole(camera: Camera) -> dict[str, Any]:
     """The camera as poselib expects it, with pixel centres at integers like the points."""
     values = [camera.fx, camera.fy, camera.cx, camera.cy]
     return {"model": "PINHOLE", "width": camera.width, "height": camera.height, "params": values}
