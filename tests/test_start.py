@@ -35,6 +35,8 @@ def test_one_command_leads_to_labels_and_a_page(photos, tmp_path, capsys):
     results = fgsn.start.start(settings)
     assert results["steps"] == 3
     assert results["pairs"] == 12
+    assert any(doubt.startswith("no kappa_position_controlled: only") for doubt in results["doubts"])
+    assert "start network" in Path(results["report"]).read_text(encoding="utf-8")
     assert Path(results["report"]).is_file()
     assert results == read_json(tmp_path / "out" / "results.json")
     assert {path.name for path in (tmp_path / "out" / "labels" / "labels").iterdir()} == {"reference", "snow", "night"}
@@ -66,6 +68,12 @@ def test_the_time_decides_the_number_of_steps(photos, tmp_path, monkeypatch):
     [
         (["--init", "world:none"], "world:none does not come with fgsn; there are world:tiny and world:labels"),
         (["--minutes", "0"], "--minutes must be above 0, not 0"),
+        (["--matcher", "sfit"], "unknown matcher 'sfit'; did you mean 'sift'?"),
+        (
+            ["--reference", "spring"],
+            "{photos} has no images of the reference condition 'spring'; "
+            "its subfolders with images: night, reference, snow",
+        ),
         (["--init", "nowhere"], "nowhere does not exist; --init: Model to start from; the default comes with fgsn"),
     ],
 )
@@ -73,8 +81,23 @@ def test_wrong_inputs_end_before_any_work(photos, tmp_path, capsys, flags, messa
     with pytest.raises(SystemExit) as stop:
         main(["start", str(photos), "--reference", "reference", "--out", str(tmp_path / "out"), *flags])
     assert stop.value.code in (1, 2)
-    assert capsys.readouterr().err.strip() == f"fgsn: {message}"
+    assert capsys.readouterr().err.strip() == f"fgsn: {message.format(photos=photos)}"
     assert not (tmp_path / "out").exists()
+
+
+def test_the_output_is_no_file_and_not_among_the_photographs(photos, tmp_path):
+    (tmp_path / "file").touch()
+    for out, message in ((photos / "snow", "lies in"), (tmp_path / "file", "is a file; give a folder")):
+        with pytest.raises(FgsnError, match=message):
+            fgsn.start.start(StartSettings(photos=photos, reference="reference", out=out, device="cpu"))
+
+
+def test_too_few_pairs_are_not_trained_on(photos, tmp_path, monkeypatch):
+    found = {"doubts": [], "train_pairs": 3, "validation_pairs": 0}
+    monkeypatch.setattr(fgsn.start, "correspond", lambda settings: found)
+    with pytest.raises(FgsnError, match=r"only 3 of the pairs of photographs in .* match"):
+        fgsn.start.start(StartSettings(photos=photos, reference="reference", out=tmp_path / "out", device="cpu"))
+    assert not (tmp_path / "out" / "run").exists()
 
 
 def test_a_run_without_its_number_of_steps_is_refused(photos, tmp_path):

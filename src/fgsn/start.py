@@ -21,14 +21,15 @@ from fgsn.config import (
     TrainSettings,
 )
 from fgsn.config.base import flag
-from fgsn.correspond.correspond import correspond
+from fgsn.correspond.correspond import correspond, image_names, require_two_conditions
 from fgsn.errors import FgsnError
 from fgsn.evaluation.measure import HEADLINE
 from fgsn.files import read_json, read_yaml, write_json, write_yaml
 from fgsn.inference.model import Model, load
 from fgsn.inference.segment import segment
+from fgsn.matching.matcher import make_matcher
 from fgsn.progress import say
-from fgsn.report.page import report
+from fgsn.report.page import report, same_view_note
 from fgsn.training.train import train
 
 SHORT_SIDE, CROP, BATCH = 384, 257, 4
@@ -37,6 +38,8 @@ CLUSTERED = 0.35
 """Share of the training time that clustering and loading take."""
 FEWEST, MOST = 100, 5000
 """Steps: fewer teach nothing, more are a matter for `fgsn train`."""
+FEWEST_PAIRS = 4
+"""Pairs of photographs below which a quarter of an hour would be wasted."""
 
 Given = TypeVar("Given", bound=Settings)
 
@@ -45,15 +48,23 @@ def start(settings: StartSettings) -> dict[str, Any]:
     """Find correspondences, train labels for a given time, label all photographs, and write a page.
 
     Returns:
-        Pairs and points of the data set, steps and headline of the training, where labels and page are, the warnings of
-        `fgsn correspond` under `doubts`, and under `failed` images that cannot be read.
+        Pairs of the data set, steps of the training, the headline at the places kept for validation, where labels and
+        page are, under `doubts` what speaks against the result, and under `failed` images that cannot be read.
 
     Raises:
-        FgsnError: the photographs show one condition only, no two of them match, or an input is broken.
+        FgsnError: the photographs show one condition only, fewer than `FEWEST_PAIRS` pairs match, or an input is bad.
     """
     out, common = settings.out, {"seed": settings.seed, "device": settings.device}
+    if out.resolve().is_relative_to(settings.photos.resolve()):
+        raise FgsnError(
+            f"--out {out} lies in {settings.photos}, where it would be taken for photographs; choose another"
+        )
+    if out.exists() and not out.is_dir():
+        raise FgsnError(f"--out {out} is a file; give a folder")
     data, run, labels = out / "data", out / "run", out / "labels"
-    start_model = load(settings.init, settings.device)  # a wrong name is reported before minutes of matching
+    start_model = load(settings.init, settings.device)  # wrong inputs are reported before minutes of matching
+    require_two_conditions(settings.photos, image_names(settings.photos), settings.reference)
+    make_matcher(settings.matcher)
 
     found = _step(
         "correspond",
@@ -62,6 +73,12 @@ def start(settings: StartSettings) -> dict[str, Any]:
         ),
         correspond,
     )
+    pairs = found["train_pairs"] + found["validation_pairs"]
+    if pairs < FEWEST_PAIRS:
+        raise FgsnError(
+            f"only {pairs} of the pairs of photographs in {settings.photos} match, too few to learn from; add "
+            "photographs of more places in every condition, or use --matcher xfeat-lighterglue and another --out"
+        )
     training = TrainSettings(
         data=(data,),
         init=settings.init,
@@ -74,16 +91,17 @@ def start(settings: StartSettings) -> dict[str, Any]:
         resume=(run / "config.yaml").exists(),
         **common,
     )
-    trained = read_json(run / "results.json") if (run / "results.json").exists() else _step("train", training, train)
+    if not (run / "results.json").exists():
+        _step("train", training, train)
     made = _step(
         "segment",
         SegmentSettings(model=run, images=settings.photos, out=labels, save=("labels", "overlay"), **common),
         segment,
     )
     results: dict[str, Any] = {
-        "pairs": found["train_pairs"] + found["validation_pairs"],
+        "pairs": pairs,
         "steps": training.iterations,
-        HEADLINE: trained["best"].get(HEADLINE),
+        HEADLINE: None,
         "labels": str(labels),
         "report": None,
         "doubts": found["doubts"],
@@ -91,7 +109,10 @@ def start(settings: StartSettings) -> dict[str, Any]:
     }
     if found["validation_pairs"]:
         page = _step("report", ReportSettings(run=run, **common), report)
-        results["report"] = page["report"]
+        measured = read_json(run / "evaluate" / "results.json")
+        doubts = [measured.get("note"), same_view_note(measured)]
+        results |= {HEADLINE: measured[HEADLINE], "report": page["report"]}
+        results["doubts"] = [*found["doubts"], *filter(None, doubts)]
     else:
         results["doubts"] = [*found["doubts"], "no place is left to measure the labels at, so there is no page"]
     write_yaml(out / "config.yaml", settings.as_dict())
@@ -136,8 +157,11 @@ def _iterations(run: Path, model: Model, minutes: float) -> int:
     seconds = seconds_per_step(model)
     steps = round(60 * minutes * (1 - CLUSTERED) / seconds)
     if not FEWEST <= steps <= MOST:
-        say(f"fgsn: {minutes:g} minutes are {steps} steps here; taking {min(max(steps, FEWEST), MOST)}")
-    return min(max(steps, FEWEST), MOST)
+        taken = min(max(steps, FEWEST), MOST)
+        needed = taken * seconds / (1 - CLUSTERED) / 60
+        say(f"fgsn: --minutes {minutes:g} is enough for {steps} steps here; taking {taken}, about {needed:.0f} min")
+        return taken
+    return steps
 
 
 def seconds_per_step(model: Model) -> float:

@@ -90,8 +90,26 @@ def test_controls_come_before_the_labels(street_run):
     main = sources.labelled[0]
     controls = main.metrics["controls"] | {"base": {"clusters": 19, "kappa_position_controlled": None}}
     rows = rows_with_controls(replace(sources, labelled=[replace(main, metrics=main.metrics | {"controls": controls})]))
-    assert list(rows) == ["blind grid of 30 cells", "base network's classes", "30 labels"]
+    assert list(rows) == ["blind grid of 30 cells", "start network", "30 labels"]
     assert rows["blind grid of 30 cells"]["points"] == rows["30 labels"]["points"]
+
+
+@pytest.mark.parametrize(("grid", "said"), [(0.7, True), (0.3, False), (None, False)])
+def test_a_blind_grid_that_wins_the_same_view_comes_with_a_word(street_run, tmp_path, monkeypatch, grid, said):
+    note = page.same_view_note({"kappa": 0.5, "controls": {"grid": {"kappa": grid}}})
+    assert ("blind grid, 0.70, is not below that of the labels, 0.50" in note) == bool(note) == said
+    monkeypatch.setattr(page, "same_view_note", lambda metrics: note)
+    report(ReportSettings(run=street_run / "run", labels=street_run / "labels", out=tmp_path / "page.html"))
+    assert ("says nothing about labels;" in (tmp_path / "page.html").read_text()) == said
+
+
+def test_the_network_that_a_run_started_from_has_a_row(street_run, tmp_path):
+    run = shutil.copytree(street_run / "run", tmp_path / "run", ignore=lambda *_: ["localization"])
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(f"{config}init: world:tiny\n")
+    assert rows_with_controls(open_sources(ReportSettings(run=run)))["start network"]["clusters"] == 19
+    (run / "config.yaml").write_text(f"{config}init: gone/away\n")
+    assert "start network" not in rows_with_controls(open_sources(ReportSettings(run=run)))
 
 
 def test_without_label_maps_they_are_made(street_run, tmp_path):

@@ -1,7 +1,7 @@
 """fgsn correspond: make a data set with correspondences from images, COLMAP models, or depth maps with poses."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +80,8 @@ def _prepared(settings: CorrespondSettings) -> tuple[dict[str, Any], list[str]]:
 
 def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, Any]:
     sizes, failed = _images(settings.images)
-    failed += (unread := unread_images(settings.images))
-    conditions = sorted({condition_of(name) for name in sizes})
-    if settings.reference not in conditions:
-        raise FgsnError(
-            f"{settings.images} has no images of the reference condition '{settings.reference}'; "
-            f"its subfolders with images: {', '.join(conditions)}"
-        )
-    if len(conditions) < 2:
-        raise FgsnError(
-            f"{settings.images} contains only one condition, {conditions[0]}; correspondences need two: "
-            + "; ".join(["put the images of every condition in its own subfolder", *unread])
-        )
+    failed += unread_images(settings.images)
+    conditions = require_two_conditions(settings.images, sizes, settings.reference, failed)
     writer = PairWriter(settings.out, sizes)
     doubts: list[str] = []
     found_map, found = _find_pairs(settings, sizes, failed, doubts)
@@ -127,17 +117,53 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
     return results
 
 
-def _images(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """Width and height of every image in the subfolders of `root` by its name, and errors of unreadable images."""
+def image_names(root: Path) -> list[str]:
+    """Names of the images in the subfolders of `root`, relative to it.
+
+    Raises:
+        FgsnError: it is not a folder, or has no subfolders with images.
+    """
     if not root.is_dir():
-        raise FgsnError(f"{root} is not a folder; --images requires a folder with a subfolder per condition")
+        raise FgsnError(f"{root} is not a folder; give a folder with a subfolder of images per condition")
     files = [file for file in walk_images(root) if file.parent != root]
     if not files:
         raise FgsnError(f"{root} has no subfolders with images; put the images of every condition in its own subfolder")
-    sizes, failed = {}, []
-    for file in tracked(files, "images", len(files)):
+    return [file.relative_to(root).as_posix() for file in files]
+
+
+def require_two_conditions(root: Path, names: Iterable[str], reference: str, failed: Sequence[str] = ()) -> list[str]:
+    """The conditions of images, in order.
+
+    Args:
+        root: their folder, for messages.
+        names: relative to it.
+        reference: the condition that must be there beside another one.
+        failed: errors of images that cannot be read and are not among the names.
+
+    Raises:
+        FgsnError: the reference is not among them, or is the only one.
+    """
+    conditions = sorted({condition_of(name) for name in names})
+    unread = f" ({len(failed)} images cannot be read, first: {failed[0]})" if failed else ""
+    if reference not in conditions:
+        raise FgsnError(
+            f"{root} has no images of the reference condition '{reference}'; "
+            f"its subfolders with images: {', '.join(conditions)}{unread}"
+        )
+    if len(conditions) < 2:
+        raise FgsnError(
+            f"{root} contains only one condition, {conditions[0]}; correspondences need two: "
+            f"put the images of every condition in its own subfolder{unread}"
+        )
+    return conditions
+
+
+def _images(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    """Width and height of every image in the subfolders of `root` by its name, and errors of unreadable images."""
+    sizes, failed, names = {}, [], image_names(root)
+    for name in tracked(names, "images", len(names)):
         try:
-            sizes[file.relative_to(root).as_posix()] = image_size(file)
+            sizes[name] = image_size(root / name)
         except FgsnError as error:
             failed.append(str(error))
     return sizes, failed

@@ -173,6 +173,7 @@ def _map(
         found = pycolmap.incremental_mapping(
             database, folder, aside, options, next_image_callback=lambda: meter.step() if meter.done < images else None
         )
+        meter.total = meter.done  # finished; how many images found no place is for the caller to say
     models = [model for model in found.values() if model.num_points3D()]
     return sorted(models, key=lambda model: -model.num_reg_images())
 

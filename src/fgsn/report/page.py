@@ -21,7 +21,7 @@ from fgsn.report.sources import ModelLabels, ReportSources, open_sources
 PICTURE_BYTES = 7_000_000
 """Size limit for the pictures of places; the rest of the page is below half of it."""
 GRID = "blind grid of {clusters} cells"
-BASE = "base network's classes"
+BASE, START = "base network's classes", "start network"
 QUANTITIES = {
     "loss": "Loss",
     "loss_class": "Loss, dense clusters",
@@ -83,7 +83,7 @@ def gathered(sources: ReportSources) -> dict[str, Any]:
 
 
 def rows_with_controls(sources: ReportSources) -> dict[str, Mapping[str, Any]]:
-    """Metrics by the name of the labels: first the blind grid, then base classes, then the models."""
+    """Metrics by the name of the labels: first the blind grid, then the start, then the models."""
     if sources.main is None:
         return {}
     controls = sources.main.metrics.get("controls", {})
@@ -91,7 +91,7 @@ def rows_with_controls(sources: ReportSources) -> dict[str, Mapping[str, Any]]:
     if "grid" in controls:
         rows[GRID.format(clusters=controls["grid"].get("clusters", ""))] = controls["grid"]
     if "base" in controls and len(sources.labelled) == 1:
-        rows[BASE] = controls["base"]
+        rows[START] = controls["base"]
     return rows | {labelled.name: labelled.metrics for labelled in sources.labelled}
 
 
@@ -127,6 +127,8 @@ def about(sources: ReportSources) -> dict[str, Any]:
         "conditions": conditions,
         "places_measured": main.metrics.get("places") if main else None,
         "base": _base_metrics(sources),
+        "base_name": START if len(sources.labelled) == 1 else BASE,
+        "same_view_note": same_view_note(main.metrics) if main else "",
         "stationary": stationary,
         "label_count": model.clusters if model is not None else None,
         "facts": facts,
@@ -144,7 +146,7 @@ def _names_by_colour(labelled: ModelLabels) -> dict[str, str]:
 
 
 def _base_metrics(sources: ReportSources) -> Mapping[str, Any] | None:
-    """Metrics of the base network's classes, if they were measured."""
+    """Metrics of a demo's base network or of the network that a run started from, if they were measured."""
     if len(sources.labelled) > 1:
         return sources.labelled[0].metrics
     return sources.main.metrics.get("controls", {}).get("base") if sources.main else None
@@ -179,6 +181,21 @@ def best_rows(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         if len(values) > 1:
             best[key] = max(values, key=lambda name: values[name])
     return best
+
+
+def same_view_note(metrics: Mapping[str, Any]) -> str:
+    """What it means that a blind grid has the higher same-view kappa; empty where it has not.
+
+    Args:
+        metrics: results of `fgsn evaluate`.
+    """
+    kappa, grid = metrics.get("kappa"), metrics.get("controls", {}).get("grid", {}).get("kappa")
+    if kappa is None or grid is None or grid < kappa:
+        return ""
+    return (
+        f"the same-view kappa of a blind grid, {number(grid)}, is not below that of the labels, {number(kappa)}: "
+        "points keep their position in the image, so this metric says nothing about labels; position-controlled ones do"
+    )
 
 
 def number(value: Any, digits: int = 2) -> str:

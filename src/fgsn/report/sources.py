@@ -219,7 +219,9 @@ def _run(settings: ReportSettings, results: dict[str, Any], localization: Path |
     folder = settings.labels or run / "evaluate"
     metrics: dict[str, Any] = {}
     if settings.labels is None:
+        init = Path(str(config.get("init")))
         common: dict[str, Any] = {"seed": settings.seed, "device": settings.device}
+        common["baseline"] = init if str(init) in PACKAGED or init.exists() else None
         metrics = evaluate(EvaluateSettings(model=run, data=dataset.root, out=folder, **common))
     pairs = _pairs(dataset, folder, base.left_out)
     metrics = metrics or _metrics(folder, dataset, pairs, model)
