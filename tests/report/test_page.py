@@ -145,6 +145,7 @@ def test_a_data_set_that_is_gone_is_named(street_run, tmp_path):
     ("flags", "message"),
     [
         ({"run": "data"}, "neither a run"),
+        ({"run": "."}, r"is a folder of fgsn start; pass its run: fgsn report .*run$"),
         ({"run": "nothing"}, "nothing does not exist"),
         ({"labels": "map"}, "no label map of summer/c0/000.jpg"),
         ({"labels": "few"}, r"7 labels, but the model has 30"),

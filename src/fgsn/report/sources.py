@@ -120,6 +120,8 @@ def open_sources(settings: ReportSettings) -> ReportSources:
     run = settings.run
     if not run.is_dir():
         raise FgsnError(f"{run} is not a folder; pass a run folder or the output folder of fgsn demo")
+    if (run / "run" / "metrics.jsonl").is_file():
+        raise FgsnError(f"{run} is a folder of fgsn start; pass its run: fgsn report {run / 'run'}")
     localization = settings.localization or run / "localization"
     if settings.localization and not localization.is_dir():
         raise FgsnError(f"{localization} is not a folder; pass the folder with the result files of fgsn localize")
