@@ -25,6 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from damage import FORMATS, Trial
 
 SECONDS, MEGABYTES = 10.0, 400
+MEMORY = 4 << 30
+"""Address space of a process that reads; the libraries alone map about half of it."""
 SHOWN = 5
 """Failures printed per format, one of each sort."""
 
@@ -33,7 +35,7 @@ def try_kind(name: str, first: int, each: int, folder: Path, found: Any, at: Any
     """Try one format in a child process; `at` is the current number, known to the parent after a crash."""
     warnings.simplefilter("ignore")  # Pillow warns about files that it still reads
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
-    resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     trial, sorts, failed = Trial(name, folder), Counter[str](), 0
     for seed in range(first, first + each):
         at.value = seed

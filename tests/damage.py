@@ -33,6 +33,8 @@ from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
 from fgsn.files import read_yaml, write_yaml
 from fgsn.formats.ground_truth import read_truth
+from fgsn.formats.hdf5 import stamped_arrays
+from fgsn.formats.hloc import read_image_size
 from fgsn.formats.poses import read_results
 from fgsn.formats.priors import read_odometry, read_priors
 from fgsn.formats.queries import read_queries
@@ -40,9 +42,11 @@ from fgsn.geometry.colmap import read_model, write_model
 from fgsn.geometry.posed import read_posed_images
 from fgsn.inference.label_maps import read_label_map, read_palette, write_label_map
 from fgsn.inference.model import Model, load
+from fgsn.inference.origin import other_origin
 from fgsn.localization.hloc_matches import open_hloc_matches
 from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.map_folder import load_map, save_map
+from fgsn.matching.augment import all_key_points, read_projection
 from fgsn.matching.candidates import listed_pairs, read_positions
 from fgsn.matching.feature_matches import read_matches, write_matches
 from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints
@@ -51,6 +55,8 @@ from fgsn.models.model_file import read_model_file
 from fgsn.models.normalisation import SIGNED
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.report.curves import read_charts
+from fgsn.report.poses import recall_bars
+from fgsn.report.sources import ReportSources, read_report_results
 from fgsn.sweep import read_experiments
 from localization.toy import toy_model
 
@@ -169,6 +175,51 @@ def _model(folder: Path) -> None:
     network = PSPNet(Architecture("tiny", 5, feature_dim=16, aux_dim=8)).eval()
     codebook = Codebook.fit(torch.randn(60, 16), 5, 0, 8)
     Model(network, SIGNED, 0, 65, codebook=codebook, stationary=(True,) * 5).save(folder / "model.safetensors")
+
+
+def _label_vectors(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"label_vectors": rng.random((9, 5)), "label_pyramid": rng.random(80)}
+    with h5py.File(folder / "vectors.h5", "w") as file:
+        file.attrs["stamp"] = "stamp"
+        for key, values in arrays.items():
+            file[f"a/1.png/{key}"] = values.astype(np.float16)
+
+
+def _augmented(folder: Path) -> None:
+    """What `fgsn augment` writes: a features.h5 and a projection."""
+    rng = np.random.default_rng(0)
+    with h5py.File(folder / "features.h5", "w") as file:
+        for name in ("a/1.png", "b/1.png"):
+            group = file.create_group(name)
+            group["keypoints"], group["image_size"] = rng.random((9, 2)) * 40, np.array([40, 32])
+            group["descriptors"], group["scores"] = rng.random((12, 9), np.float32), rng.random(9, np.float32)
+    np.save(folder / "projection.npy", rng.random((5, 4), np.float32))
+
+
+def _read_augmented(folder: Path) -> None:
+    for name, points in all_key_points(folder / "features.h5").items():
+        read_image_size(folder / "features.h5", name), points.sum(), read_keypoints(folder / "features.h5", name)
+    read_projection(folder / "projection.npy", 5)
+
+
+def _rigs(folder: Path) -> None:
+    import pycolmap
+
+    _binary_model(folder)
+    model = pycolmap.Reconstruction(str(folder))
+    for path in folder.glob("*.bin"):
+        path.unlink()
+    model.write_text(str(folder))
+
+
+def _read_report_results(folder: Path) -> None:
+    results = read_report_results(folder / "results.json")
+    recall_bars(ReportSources(folder, {}, results, {}), [])
+
+
+def _read_origin(folder: Path) -> None:
+    other_origin(folder, {"model": "m", "short_side": 0, "window": 65, "windows": "even"})
 
 
 def _weights() -> dict[str, Any]:
@@ -316,6 +367,13 @@ def _truth(folder: Path) -> None:
         (folder / name).write_text(text)
 
 
+DEMO = {
+    "labels": {"fgsn": {"clusters": 5, "conditions": {"snow": {"kappa": 0.5}}}},
+    "localization": {"p3p": {"snow": [50.0, 75, 100], "all": [50, 75, 100.0]}},
+    "seconds": {"world": 10, "train": 20.5},
+}
+
+
 def _in_pickle(data: bytes, rng: random.Random) -> bytes:
     """A checkpoint whose archive is whole and whose pickle is damaged."""
     out = io.BytesIO()
@@ -355,6 +413,20 @@ FORMATS = {
     "hloc .h5": Format(_hloc, _read_hloc, ("features.h5", "matches.h5")),
     "hloc pairs": Format(_hloc, _read_hloc, ("pairs.txt",)),
     "own features .h5": Format(_own_features, _read_own_features, ("features.h5", "matches.h5")),
+    "label vectors .h5": Format(
+        _label_vectors,
+        lambda f: stamped_arrays(f / "vectors.h5", "a/1.png", ("label_vectors", "label_pyramid"), "stamp"),
+        ("vectors.h5",),
+    ),
+    "augmented features": Format(_augmented, _read_augmented, ("features.h5", "projection.npy")),
+    "rigs and frames text": Format(_rigs, read_model, ("rigs.txt", "frames.txt")),
+    "rigs and frames binary": Format(_binary_model, read_model, ("rigs.bin", "frames.bin")),
+    "results.json of a demo": Format(_texts(results__json=json.dumps(DEMO)), _read_report_results, ("results.json",)),
+    "made_from.json": Format(
+        _texts(made_from__json=json.dumps({"model": "x", "short_side": 384, "window": 65, "windows": "even"})),
+        _read_origin,
+        ("made_from.json",),
+    ),
     "pose results": Format(
         _texts(r__txt="".join(f"a/{n}.jpg {POSE}\n" for n in range(5))),
         lambda f: read_results(f / "r.txt", [f"a/{n}.jpg" for n in range(5)]),

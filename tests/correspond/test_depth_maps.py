@@ -104,7 +104,7 @@ def test_what_is_no_depth_map_is_reported_in_one_line(tmp_path):
         np.save(tmp_path / f"{name}.npy", array)
         refused(tmp_path / f"{name}.npy", message)
     np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    refused(tmp_path / "pickle.npy", "a depth map of numbers, not object")
+    refused(tmp_path / "pickle.npy", "an array of numbers, not object")
     np.savez(tmp_path / "two.npz", a=DEPTH, b=DEPTH)
     refused(tmp_path / "two.npz", "one array, but contains a, b")
     for suffix in (".png", ".npy", ".npz", ".tif"):

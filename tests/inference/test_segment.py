@@ -78,6 +78,16 @@ def test_broken_images_are_listed_and_the_others_finished(model, make_image, tmp
     assert (results["segmented"], results["already_there"], len(results["failed"])) == (1, 3, 1)
 
 
+def test_photographs_in_formats_that_are_not_read_are_counted(model, make_image, tmp_path):
+    make_image(tmp_path / "images" / "a" / "1.png")
+    (tmp_path / "images" / "a" / "2.HEIC").touch()
+    results = run(tmp_path)
+    assert results["segmented"] == 1
+    assert results["failed"] == [
+        f"{tmp_path / 'images'} contains images in formats that are not read: 1 .heic; convert them to JPEG"
+    ]
+
+
 def test_nothing_but_broken_images(model, tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "1.png").write_bytes(b"")

@@ -108,7 +108,10 @@ def test_many_labels_are_projected_and_the_projection_is_kept(given, tmp_path, c
     told = call(given, capsys, 1, dimensions=3, projection=tmp_path / "other.npy")
     assert told.endswith("other.npy is a projection of 5 labels, but the model has 7")
     told = call(given, capsys, 1, dimensions=3, projection=given["--features"])
-    assert told.endswith("features.h5 is not a projection of fgsn augment")
+    assert "features.h5 is not a readable NumPy file: " in told
+    kept.write_bytes(kept.read_bytes().replace(b"'fortran_order': False,", b"'fortran_order': False,("))
+    told = call(given, capsys, 1, dimensions=3, projection=kept)  # NumPy's parser ends in a TokenError
+    assert "out.projection.npy is not a readable NumPy file: " in told
 
 
 def test_the_error_of_a_projection_is_that_of_dot_products():

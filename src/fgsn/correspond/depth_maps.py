@@ -1,11 +1,8 @@
 """Depth maps of posed images: reading the files, and looking up depths."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
-from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +11,13 @@ from scipy import ndimage
 from fgsn.data.images import open_image
 from fgsn.errors import FgsnError
 from fgsn.files import inside, is_file
+from fgsn.formats.numpy_file import read_array
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import PosedImages
 
 Array = NDArray[np.float64]
 SUFFIXES = (".png", ".npy", ".npz", ".tif", ".tiff", ".pfm")
-MOST_PIXELS = 100_000_000
 _BENT = 0.05  # relative second difference of inverse depth; above lies an edge or detail too fine for the map
 
 
@@ -139,7 +136,7 @@ def read_depth(path: Path, unit: float) -> NDArray[np.float32]:
     Raises:
         FgsnError: the file is missing, broken, not a depth map, or has only 8 bits.
     """
-    stored = _read_array(path) if path.suffix in (".npy", ".npz") else _read_image(path)
+    stored = read_array(path) if path.suffix in (".npy", ".npz") else _read_image(path)
     if stored.ndim != 2 or min(stored.shape) < 3 or stored.dtype.kind not in "fiu":
         raise FgsnError(
             f"{path} should contain one depth map (height, width), not {stored.dtype} of shape {stored.shape}"
@@ -160,39 +157,3 @@ def _read_image(path: Path) -> NDArray[np.generic]:
             raise FgsnError(f"{path} is an image of mode {image.mode}; a depth map needs 16 bits or floating point")
         pixels = np.array(image)
         return pixels.astype(np.uint16) if image.mode.startswith("I") and pixels.max(initial=0) <= 0xFFFF else pixels
-
-
-def _read_array(path: Path) -> NDArray[np.generic]:
-    """The array of a .npy file, or the only one of a .npz file."""
-    try:
-        if path.suffix == ".npy":
-            with path.open("rb") as file:
-                return _read_npy(path, file)
-        with ZipFile(path) as archive:
-            if len(archive.namelist()) != 1:
-                arrays = ", ".join(name.removesuffix(".npy") for name in archive.namelist()) or "nothing"
-                raise FgsnError(f"{path} should contain one array, but contains {arrays}")
-            with archive.open(archive.namelist()[0]) as file:
-                return _read_npy(path, file)
-    except FgsnError:
-        raise
-    except OSError as error:
-        raise FgsnError(f"cannot read {path}: {error.strerror or error}") from None
-    except Exception as error:  # the parsers of zip files and of NumPy's headers raise almost anything on broken ones
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise FgsnError(f"{path} is not a readable NumPy file: {why}") from None
-
-
-def _read_npy(path: Path, file: IO[bytes]) -> NDArray[np.generic]:
-    """Read an open .npy file, whose header is not trusted."""
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, kind = read_header(file)
-    count = math.prod(shape)
-    if kind.hasobject or not 0 <= count <= MOST_PIXELS or kind.itemsize > 16:
-        raise FgsnError(f"{path} should contain a depth map of numbers, not {kind} of {shape}")
-    # Read in pieces: memory is allocated for what is there, not for what the header promises.
-    data, expected = bytearray(), count * kind.itemsize
-    while len(data) < expected and (piece := file.read(min(expected - len(data), 1 << 20))):
-        data += piece
-    return np.frombuffer(data, kind, count).reshape(shape, order="F" if fortran else "C")

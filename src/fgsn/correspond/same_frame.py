@@ -170,8 +170,8 @@ def _shift(
     """Localize the target image in our map by matches (N, 2) with one of its images.
 
     Returns:
-        The median distance in pixels between where its given and its estimated pose put the matched points; None if the
-        matches do not determine a pose.
+        The median distance in pixels between where its given and its estimated pose put the matched points, beyond the
+        errors of the matches; None if these do not determine a pose.
     """
     seen = ours.track_image == image
     camera, other = ours.camera(image), theirs.camera(target)
@@ -193,7 +193,11 @@ def _shift(
         return None
     localized = other.project(Pose(np.asarray(found.R), np.asarray(found.t)).transform(world[inliers]))[0]
     given = theirs.project(target, world[inliers])[0]
-    return float(np.median(np.nan_to_num(np.linalg.norm(localized - given, axis=1), nan=np.hypot(*other.size))))
+    noise, shift = (
+        float(np.median(np.nan_to_num(np.linalg.norm(localized - those, axis=1), nan=np.hypot(*other.size))))
+        for those in (there[good][inliers], given)
+    )
+    return float(np.sqrt(max(shift**2 - noise**2, 0.0)))  # a localized pose is no better than its matches
 
 
 def _spread(rows: Sequence[int], count: int) -> NDArray[np.int64]:

@@ -6,12 +6,11 @@ A folder of label maps records their origin in made_from.json; every label map r
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fgsn.config.base import flag
 from fgsn.data.images import image_size, open_image
 from fgsn.errors import FgsnError
 from fgsn.files import read_json, write_json
+from fgsn.formats.numpy_file import is_whole
 from fgsn.inference.label_maps import IMAGE_KEY, file_mark
 from fgsn.inference.model import fingerprint
 from fgsn.inference.segmenter import Segmenter
@@ -79,8 +78,7 @@ def belongs_to(output: Path, image: Path) -> bool:
     """Whether an output of `fgsn segment` is complete and, if it is a label map, made from an image of this size."""
     try:
         if output.suffix == ".npy":
-            np.load(output, mmap_mode="r", allow_pickle=False)  # compares the file's size with its header
-            return True
+            return is_whole(output)
         with open_image(output) as stored:
             size, made_from = stored.size, stored.info.get(IMAGE_KEY)
         with output.open("rb") as file:

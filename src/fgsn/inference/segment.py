@@ -15,7 +15,7 @@ from PIL import Image
 from fgsn import ranks
 from fgsn.config import SegmentSettings
 from fgsn.config.base import OnBadImage
-from fgsn.data.images import list_images, read_image
+from fgsn.data.images import list_images, read_image, unread_images
 from fgsn.errors import FgsnError
 from fgsn.files import FolderLock, atomic_write, write_json, write_yaml
 from fgsn.inference.label_maps import write_label_map
@@ -65,6 +65,7 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
     results = segment_images(segmenter, images, settings.out, settings.save, settings.overwrite, settings.on_bad_image)
     if ranks.rank() > 0:
         return results
+    results["failed"] += unread_images(settings.images)
     record_origin(settings.out, made_from)
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     write_json(settings.out / "results.json", results)

@@ -17,6 +17,7 @@ from fgsn.errors import FgsnError
 from fgsn.files import atomic_write, inside, write_json, write_yaml
 from fgsn.formats.hdf5 import member, opened, stored_array, written
 from fgsn.formats.hloc import image_names, read_image_size, read_key_points
+from fgsn.formats.numpy_file import read_array
 from fgsn.inference.model import load
 from fgsn.matching.augmentation import Augmentation, fit_projection
 from fgsn.matching.choose_weight import best_weight, right_matches_by_weight
@@ -42,12 +43,12 @@ def augment(settings: AugmentSettings) -> dict[str, Any]:
     """
     if settings.features.resolve() == settings.out.resolve():
         raise FgsnError(f"{settings.out} would replace --features; choose another --out")
-    points = _key_points(settings.features)
+    points = all_key_points(settings.features)
     images = {name: inside(settings.images, name) for name in points}
     failed = {name: reason for name, path in images.items() if (reason := _unfit(settings.features, name, path))}
     work = settings.work or settings.out.parent / "work"
     labels, clusters = LabelVectors.of_model(settings.model, work), load(settings.model, "cpu").clusters
-    projection = None if settings.projection is None else _read_projection(settings.projection, clusters)
+    projection = None if settings.projection is None else read_projection(settings.projection, clusters)
     if settings.data:
         Dataset.open(settings.data)  # a wrong path is reported before minutes of work
         make_matcher(settings.matcher)
@@ -93,7 +94,7 @@ def projection_error(
     return float(np.sqrt(np.mean(error**2))) if len(error) else 0.0
 
 
-def _key_points(path: Path) -> dict[str, Float[np.ndarray, "points 2"]]:
+def all_key_points(path: Path) -> dict[str, Float[np.ndarray, "points 2"]]:
     """The key points of every image of a features.h5; descriptors, which may not fit into memory, are not read yet."""
     with opened(path, "features.h5 of hloc") as file:
         names = image_names(file)
@@ -132,16 +133,10 @@ def _sample(
     return found[np.random.default_rng(0).permutation(len(found))]
 
 
-def _read_projection(path: Path, clusters: int) -> np.ndarray:
+def read_projection(path: Path, clusters: int) -> np.ndarray:
     """The projection that an earlier call wrote, checked against the number of labels of the model."""
-    try:
-        projection = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise FgsnError(f"{path} does not exist") from None
-    except (OSError, ValueError, EOFError):
-        raise FgsnError(f"{path} is not a projection of fgsn augment") from None
-    fits = isinstance(projection, np.ndarray) and projection.ndim == 2 and projection.dtype == np.float32
-    if not fits or not np.isfinite(projection).all():
+    projection = read_array(path)
+    if projection.ndim != 2 or projection.dtype != np.float32 or not np.isfinite(projection).all():
         raise FgsnError(f"{path} is not a projection of fgsn augment")
     if len(projection) != clusters:
         raise FgsnError(f"{path} is a projection of {len(projection)} labels, but the model has {clusters}")

@@ -125,7 +125,7 @@ def open_sources(settings: ReportSettings) -> ReportSources:
     localization = settings.localization or run / "localization"
     if settings.localization and not localization.is_dir():
         raise FgsnError(f"{localization} is not a folder; pass the folder with the result files of fgsn localize")
-    results = _results(run / "results.json") if (run / "results.json").is_file() else {}
+    results = read_report_results(run / "results.json") if (run / "results.json").is_file() else {}
     found = localization if localization.is_dir() else None
     if isinstance(results.get("labels"), dict):
         return _demo(settings, results, found)
@@ -134,7 +134,7 @@ def open_sources(settings: ReportSettings) -> ReportSources:
     return _run(settings, results, found)
 
 
-def _results(path: Path) -> dict[str, Any]:
+def read_report_results(path: Path) -> dict[str, Any]:
     """The contents of results.json, of which the sections of a demo are checked.
 
     Raises:
