@@ -232,3 +232,12 @@ def test_nonsense_is_not_written(path, change):
     with pytest.raises(FgsnError, match="control characters"):
         write_correspondences(path, "a\nb.png", "b.png", POINTS, POINTS, np.zeros(3))
     assert not path.exists()
+
+
+def test_text_in_place_of_character_codes_is_told_what_to_do(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["im_i_path"] = "a/1.jpg"
+    with pytest.raises(FgsnError, match=r"im_i_path should be \(L, 1\) character codes, not text: in Python") as error:
+        read_correspondences(path)
+    assert "\n" not in str(error.value)

@@ -47,3 +47,8 @@ def test_broken_lines_are_said_with_file_and_line(tmp_path, line, says):
         read_queries(path)
     assert str(error.value).startswith(f"{path}:2: ")
     assert "\n" not in str(error.value)
+
+
+def test_spaces_in_names_are_kept(tmp_path):
+    (tmp_path / "q.txt").write_text("a  b/1.jpg\tPINHOLE 64  48 50 51 32 24\n")
+    assert [query.name for query in read_queries(tmp_path / "q.txt")] == ["a  b/1.jpg"]

@@ -282,3 +282,17 @@ def test_key_points_without_a_point_keep_their_numbers(tmp_path):
     write_model(tmp_path / "b", again)
     for name in ("cameras.txt", "images.txt", "points3D.txt"):
         assert (tmp_path / "b" / name).read_text() == (tmp_path / "a" / name).read_text()
+
+
+def test_no_point_may_be_an_unsigned_number(tmp_path):
+    write_model(tmp_path, toy_model())
+    path = tmp_path / "images.txt"
+    words, whole = path.read_text().split("\n"), len(read_model(tmp_path).track_point)
+    row = next(row for row, line in enumerate(words) if line and not line.startswith("#")) + 1
+    for number in ("18446744073709551615", "99999999999999999999"):
+        path.write_text("\n".join([*words[:row], f"{words[row]} 1 1 {number}", *words[row + 1 :]]))
+        if number.startswith("18"):
+            assert len(read_model(tmp_path, all_key_points=True).track_point) == whole
+            continue
+        with pytest.raises(FgsnError, match=r"images\.txt"):
+            read_model(tmp_path)

@@ -62,3 +62,11 @@ def test_broken_lists_are_said_in_one_line(files, poses, cameras, said):
     with pytest.raises(FgsnError, match=said) as error:
         read_posed_images(*files)
     assert "\n" not in str(error.value)
+
+
+def test_intrinsics_of_images_with_another_ending_or_spaces(tmp_path):
+    (tmp_path / "poses.txt").write_text("a  b/1.jpg 1 0 0 0 0 0 0\nc/2.jpg 1 0 0 0 0 0 0\n")
+    lines = "a  b/1.png PINHOLE 64 48 50 51 32 24", "c PINHOLE 32 24 50 51 16 12"
+    (tmp_path / "cameras.txt").write_text("\n".join(lines))
+    found = read_posed_images(tmp_path / "poses.txt", tmp_path / "cameras.txt")
+    assert [found.camera(row).width for row in range(2)] == [64, 32]

@@ -185,6 +185,11 @@ def _matlab_header() -> bytes:
 
 def _name(file: h5py.File, key: str) -> str:
     """An image path, stored as UTF-16 codes along either axis."""
+    if isinstance(stored := member(file, key), h5py.Dataset) and stored.dtype.kind not in "fiu":
+        raise FgsnError(
+            f"{key} should be (L, 1) character codes, not text: in Python "
+            "np.frombuffer(name.encode('utf-16-le'), 'u2'), in MATLAB a char array"
+        )
     codes = stored_array(file, key, LONGEST_NAME)
     if codes.dtype.kind == "f" or codes.size == 0 or max(codes.shape) != codes.size:
         raise FgsnError(f"{key} should be (L, 1) character codes, not {codes.dtype} of shape {codes.shape}")

@@ -44,4 +44,5 @@ def _parse(line: str) -> tuple[str, Camera]:
     if len(numbers) < len(fields) - at - 1 or len(numbers) < 2 or not all(size.is_integer() for size in numbers[:2]):
         raise FgsnError(f"expected '{FORM}': {shortened(line)}")
     width, height, *parameters = numbers
-    return " ".join(fields[:at]), Camera.from_parameters(int(width), int(height), parameters, fields[at])
+    name = line.rsplit(maxsplit=len(fields) - at)[0].strip()  # with spaces as they are
+    return name, Camera.from_parameters(int(width), int(height), parameters, fields[at])

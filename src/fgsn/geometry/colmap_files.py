@@ -150,7 +150,10 @@ def read_text_model(folder: Path) -> ModelFiles:
         body = np.fromiter(map(float, next(lines, (0, ""))[1].split()), np.float64).reshape(-1, 3)
         images.append((_integer(fields[0]), *map(float, fields[1:8]), _integer(fields[8])))
         names.append(fields[9].strip())
-        seen.append((body[:, :2], body[:, 2].astype(np.int64)))
+        points = np.where(body[:, 2] == 2.0**64, -1, body[:, 2])  # no point, as an unsigned number
+        if (np.abs(points) >= 2.0**63).any():
+            raise ValueError
+        seen.append((body[:, :2], points.astype(np.int64)))
 
     ids, positions, colours, tracks = [], [], [], []
 

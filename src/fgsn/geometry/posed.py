@@ -134,4 +134,4 @@ def _intrinsics(path: Path) -> Iterator[tuple[str, Camera]]:
         except (ValueError, IndexError, OverflowError, FgsnError) as error:
             why = error if isinstance(error, FgsnError) else "expected 'name MODEL width height parameters...'"
             raise FgsnError(f"{path}:{number}: {why}: {line}") from None
-        yield " ".join(fields[:at]), camera
+        yield line.rsplit(maxsplit=len(fields) - at)[0].strip(), camera  # with spaces as they are

@@ -155,7 +155,9 @@ def _plane(
     none = np.full(len(points_ref), np.nan)
     if len(rows) < 8:
         return None, none
-    options = {"max_reproj_error": tolerance, "max_iterations": 2000, "min_iterations": 200}
+    options = extras.poselib_options(
+        "RansacOptions", max_reproj_error=tolerance, max_iterations=2000, min_iterations=200
+    )
     homography, _ = extras.poselib().estimate_homography(points_ref[rows], points_tgt[rows], options, {})
     with np.errstate(divide="ignore", invalid="ignore"):
         errors = np.linalg.norm(transfer(np.asarray(homography), points_ref) - points_tgt, axis=1)
