@@ -197,6 +197,34 @@ def test_queries_that_hloc_files_lack_are_listed_and_the_others_found(scene, tmp
     assert "matches.h5 has no matches of 'snow/c0/000.jpg'" in told
 
 
+def test_a_pose_that_is_hardly_right_is_refused_on_request(scene, tmp_path, capsys):
+    shutil.copytree(scene / "hloc", tmp_path / "hloc")
+    with h5py.File(tmp_path / "hloc" / "matches.h5", "r+") as file:
+        for pair in file["snow-c0-001.jpg"].values():
+            pair["matches0"][:] = np.random.default_rng(0).permutation(pair["matches0"][()])
+    hloc = tmp_path / "hloc"
+    results = call(*words(scene, tmp_path / "all.txt", "ssmc", hloc=hloc), capsys=capsys)
+    assert results["localized"] == QUERIES
+    assert results["refused"] == []
+    sure = [row["confidence"] for row in json.loads((tmp_path / "all.results.json").read_text())["by_query"]]
+    broken, least = sure[1], min(sure[:1] + sure[2:])
+    assert broken < 0.1 < least
+    given = {"hloc": hloc, "min_confidence": (broken + least) / 2}
+    results = call(*words(scene, tmp_path / "poses.txt", "ssmc", **given), capsys=capsys)
+    assert results["localized"] == QUERIES - 1
+    assert results["without_pose"] == {"confidence below --min-confidence": 1}
+    [line] = results["refused"]
+    assert line == f"snow/c0/001.jpg: confidence {broken:.2f}"
+    lines = (tmp_path / "all.txt").read_text().splitlines()
+    assert (tmp_path / "poses.txt").read_text().splitlines() == [lines[0], *lines[2:]]
+    rows = json.loads((tmp_path / "poses.results.json").read_text())["by_query"]
+    assert [row["confidence"] for row in rows] == sure
+    told = call(*words(scene, tmp_path / "none.txt", "ssmc", min_confidence=1), capsys=capsys, code=1)
+    assert "none of 4 queries has a pose: confidence below --min-confidence (4 x)" in told
+    told = call(*words(scene, tmp_path / "none.txt", "ssmc", min_confidence=1.5), capsys=capsys, code=2)
+    assert told.endswith("--min-confidence must be between 0 and 1, not 1.5")
+
+
 def _pointless(scene, folder):
     (folder / "pointless").mkdir()
     for name in ("cameras.txt", "images.txt"):

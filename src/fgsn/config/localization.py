@@ -70,6 +70,8 @@ class LocalizeSettings(Settings):
     """Maximum reprojection error of an inlier in pixels."""
     solver: Literal["p3p", "gravity"] = "p3p"
     """Minimal solver: three matches, or two and the priors' gravity, which requires far fewer samples."""
+    min_confidence: float = 0.0
+    """Refuse poses that are right (within 5 m 10°) with a lower probability; 0: write all."""
     naming: Literal["as is", "cmu", "robotcar"] = "as is"
     """Image names in the result file: as in the query lists, or as visuallocalization.net requires."""
 
@@ -90,6 +92,7 @@ class LocalizeSettings(Settings):
             f"--label-window is a share of the image's longer side, at most 0.5, not {self.label_window:g}",
         )
         require(0 <= self.similarity <= 1, f"--similarity must be between 0 and 1, not {self.similarity:g}")
+        require(0 <= self.min_confidence <= 1, f"--min-confidence must be between 0 and 1, not {self.min_confidence:g}")
         require(self.max_error > 0, f"--max-error must be above 0, not {self.max_error:g}")
         check_weights(augment=self.augment, augment_position=self.augment_position)
         require(not self.augment or self.model is not None, "--augment requires --model")

@@ -6,7 +6,7 @@ priors.
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from fgsn.geometry.gravity import up_of_cameras
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_lookup import find_label_map, fitting_label_map, labels_at, read_image_labels
 from fgsn.inference.model import choose_device, load
+from fgsn.localization.confidence import PoseEvidence, pose_evidence
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.hloc_matches import open_hloc_matches
 from fgsn.localization.label_histograms import LabelHistograms
@@ -46,8 +47,9 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
     """Estimate the pose of every query, and write the result file.
 
     Returns:
-        The number of queries and of queries with a pose, the median number of matches, kept matches and inliers,
-        milliseconds per query, why queries have no pose, and under 'failed' one line per query without matches.
+        The number of queries and of queries with a pose, the median number of matches, kept matches and inliers, the
+        median confidence, milliseconds per query, why queries have no pose, and one line per query whose pose is
+        'refused' by --min-confidence or that has 'failed' for want of matches.
 
     Raises:
         FgsnError: an input is missing or broken, or no query has a pose.
@@ -202,13 +204,16 @@ class LocalizedQuery(NamedTuple):
     """Spent on weighing the matches, and on the pose."""
     failure: str = ""
     """Why there are no matches at all."""
+    evidence: PoseEvidence | None = None
+    """Of the pose, also of one that is refused."""
 
     def facts(self) -> dict[str, Any]:
         """Values for the results file."""
         inliers = int(self.estimate.inliers.sum())
-        return {"name": self.query, "matches": self.matches, "kept": self.kept, "inliers": inliers} | (
-            {"reason": self.estimate.reason} if self.estimate.camera_from_world is None else {}
-        )
+        facts = {"name": self.query, "matches": self.matches, "kept": self.kept, "inliers": inliers}
+        if (found := self.evidence) is not None:
+            facts |= {"distance": round(found.distance, 3), "confidence": round(found.confidence, 4)}
+        return facts | ({"reason": self.estimate.reason} if self.estimate.camera_from_world is None else {})
 
 
 def localize_query(query: Query, source: MatchSource, method: MethodContext) -> LocalizedQuery:
@@ -234,8 +239,12 @@ def localize_query(query: Query, source: MatchSource, method: MethodContext) -> 
         query.camera, kept.pixels, source.map.points[kept.points], weights, gravity, votes=votes, up=settings.up,
         max_error=settings.max_error, seed=settings.seed,
     )  # fmt: skip
-    seconds = weighed - began, time.perf_counter() - weighed
-    return LocalizedQuery(query.name, len(matches), len(kept), estimate, seconds)
+    seconds, evidence = (weighed - began, time.perf_counter() - weighed), None
+    if (pose := estimate.camera_from_world) is not None:
+        evidence = pose_evidence(pose, estimate.inliers, source.map.camera_from_world.centre)
+        if evidence.confidence < settings.min_confidence:
+            estimate = replace(estimate, camera_from_world=None, reason="confidence below --min-confidence")
+    return LocalizedQuery(query.name, len(matches), len(kept), estimate, seconds, evidence=evidence)
 
 
 def write_poses(settings: LocalizeSettings, source: MatchSource, rows: list[LocalizedQuery]) -> dict[str, Any]:
@@ -267,6 +276,12 @@ def write_poses(settings: LocalizeSettings, source: MatchSource, rows: list[Loca
         "matches": float(np.median([row.matches for row in rows])),
         "kept": float(np.median([row.kept for row in rows])),
         "inliers": float(np.median([row.estimate.inliers.sum() for row, _ in found])),
+        "confidence": float(np.median([row.evidence.confidence for row, _ in found if row.evidence])),
+        "refused": [
+            f"{row.query}: confidence {row.evidence.confidence:.2f}"
+            for row in rows
+            if row.evidence and row.estimate.camera_from_world is None
+        ],
         "ms_judge": round(1000 * float(np.median([row.seconds[0] for row in rows])), 1),
         "ms_pose": round(1000 * float(np.median([row.seconds[1] for row in rows])), 1),
         "without_pose": dict(without_pose),
