@@ -10,7 +10,7 @@ from fgsn.geometry.pose import Pose
 
 CLOSEST = 1.0
 """Metres within which a pose is not nearer to a map image than another."""
-COEFFICIENTS = (-11.64, 4.97, -4.09)
+COEFFICIENTS = (-9.11, 4.08, -3.92)
 """Constant, and factors of the logarithms of inliers and metres, by `benchmarks/pose_confidence.py` on other towns than
 those in docs/localization.md."""
 
