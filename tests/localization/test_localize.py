@@ -7,6 +7,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+import yaml
 from scipy.spatial.transform import Rotation
 
 from fgsn.bench.street import CAMERA
@@ -75,8 +76,20 @@ def test_poses_from_two_matches_and_gravity(scene, tmp_path, capsys):
     assert results["localized"] == QUERIES
     score = call("score-poses", tmp_path / "poses.txt", "--truth", scene / "truth.txt", capsys=capsys)
     assert score["all"]["recall"][0] == 100  # where triplets have too many wrong matches to be sure of
-    told = call(*words(scene, tmp_path / "x.txt", "p3p", solver="gravity", priors=None), capsys=capsys, code=2)
-    assert told.endswith("--solver gravity requires --priors")
+
+
+@pytest.mark.parametrize(("method", "solver"), [("gsmc", "p3p"), ("p3p", "gravity")])
+def test_without_priors_those_of_map_images_are_taken(scene, tmp_path, capsys, method, solver):
+    given = words(scene, tmp_path / "poses.txt", method, solver=solver, priors=None)
+    results = call(*given, capsys=capsys)
+    assert results["localized"] == QUERIES
+    config = yaml.safe_load((tmp_path / "poses.config.yaml").read_text())
+    assert config["up"] == pytest.approx([0, 0, 1], abs=1e-6)  # of the map's cameras
+    score = call("score-poses", tmp_path / "poses.txt", "--truth", scene / "truth.txt", capsys=capsys)
+    assert score["all"]["recall"][0] == 100
+    with pytest.raises(SystemExit):
+        main([str(word) for word in given])
+    assert "each query takes gravity and height of the map image that looks most like it" in capsys.readouterr().err
 
 
 def test_a_map_folder_gives_the_same_poses_without_label_maps(scene, tmp_path, capsys, make_model):
@@ -150,7 +163,6 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     )
     (tmp_path / "priors.txt").write_text("elsewhere 0 1 0 1.7\n")
     assert "'snow/c0/000.jpg' has no prior" in wrong(method="gsmc", priors=tmp_path / "priors.txt")
-    assert "--method gsmc requires --priors" in wrong(code=2, method="gsmc", priors=None)
     assert "give --hloc, or --images" in wrong(code=2, hloc=None)
     assert "contains no *.txt file with the list of pairs" in wrong(hloc=tmp_path / "small")
     (tmp_path / "bad.txt").write_text("snow/c0/000.jpg 2 0 0 0 1 2 3\n")

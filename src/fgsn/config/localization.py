@@ -39,13 +39,15 @@ class LocalizeSettings(Settings):
     similarity: float = 0.3
     """Similarity of the labels at both ends that ssmc requires of a match: 0 keeps all, 1 requires equal shares."""
     priors: tuple[Path, ...] = ()
-    """Lists `name gx gy gz height`: gravity direction in the camera frame and camera height; required by gsmc."""
+    """Lists `name gx gy gz height`: gravity direction in the camera frame and camera height, for gsmc and --solver
+    gravity; default: those of the map image that looks most like the query."""
     gravity_noise: float = 1.5
     """Standard deviation of the priors' gravity about each axis in degrees."""
     height_noise: float = 0.3
     """Standard deviation of the priors' height in the unit of the map."""
-    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
-    """For gsmc: up direction in the map, opposite to gravity; the priors' height is measured along it."""
+    up: tuple[float, float, float] | None = None
+    """Up direction in the map, opposite to gravity, along which the priors' height is measured; default: z with
+    --priors, else the up of the map's cameras."""
     hloc: Path | None = None
     """Folder with hloc's pairs of the queries, features and matches; without it, fgsn matches the images."""
     images: Path | None = None
@@ -83,9 +85,7 @@ class LocalizeSettings(Settings):
             self.method == "p3p" or self.query_labels is not None,
             f"--method {self.method} requires --map-labels and --query-labels",
         )
-        require(self.method != "gsmc" or bool(self.priors), "--method gsmc requires --priors")
-        require(self.solver != "gravity" or bool(self.priors), "--solver gravity requires --priors")
-        require(any(self.up), "--up must be a direction, not 0 0 0")
+        require(self.up is None or any(self.up), "--up must be a direction, not 0 0 0")
         at_least(self, keypoints=100, retrieved=1, workers=0, gravity_noise=0, height_noise=0, label_window=0)
         require(
             self.label_window <= 0.5,

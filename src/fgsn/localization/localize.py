@@ -6,6 +6,7 @@ priors.
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,10 +18,10 @@ from fgsn.errors import FgsnError, MissingExtraError, NoMatchesError
 from fgsn.files import write_json, write_yaml
 from fgsn.formats.hloc import find_hloc_files
 from fgsn.formats.poses import write_results
-from fgsn.formats.priors import read_priors
+from fgsn.formats.priors import priors_like, read_priors
 from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.colmap import read_model
-from fgsn.geometry.gravity import up_of_cameras
+from fgsn.geometry.gravity import UP, up_of_cameras
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_lookup import find_label_map, fitting_label_map, labels_at, read_image_labels
 from fgsn.inference.model import choose_device, load
@@ -59,9 +60,9 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
     check_label_maps(settings, queries)
     priors = priors_by_name(settings, queries)
     source = match_with_map(settings, queries)
-    method = prepare_method(settings, source.map, priors)
+    method = prepare_method(settings, queries, source, priors)
     rows = [localize_query(query, source, method) for query in tracked(queries, "localize", len(queries))]
-    return write_poses(settings, source, rows)
+    return write_poses(method.settings, source, rows)
 
 
 def check_label_maps(settings: LocalizeSettings, queries: list[Query]) -> None:
@@ -77,20 +78,24 @@ def check_label_maps(settings: LocalizeSettings, queries: list[Query]) -> None:
 
 
 def priors_by_name(settings: LocalizeSettings, queries: list[Query]) -> PriorsByName:
-    """Read the priors of gravity and height.
+    """Read the priors of gravity and height; none without --priors.
 
     Raises:
-        FgsnError: a list is broken, or the method or the solver requires a prior that a query lacks.
+        FgsnError: a list is broken, or lacks a query whose prior the method or the solver requires.
     """
     priors: PriorsByName = {}
     for read in map(read_priors, settings.priors):
         rows = zip(read.names, read.gravity, read.heights, strict=True)
         priors |= {name: (gravity, float(height)) for name, gravity, height in rows}
-    if settings.method == "gsmc" or settings.solver == "gravity":
+    if settings.priors and _needs_priors(settings):
         without = next((query.name for query in queries if query.name not in priors), None)
         if without:
             raise FgsnError(f"'{without}' has no prior of gravity and height in {settings.priors[0]}")
     return priors
+
+
+def _needs_priors(settings: LocalizeSettings) -> bool:
+    return settings.method == "gsmc" or settings.solver == "gravity"
 
 
 def match_with_map(settings: LocalizeSettings, queries: list[Query]) -> MatchSource:
@@ -119,6 +124,7 @@ class MethodContext:
     """What `weigh_matches` needs besides the matches; made by `prepare_method`."""
 
     settings: LocalizeSettings
+    """With a value for `up`."""
     map: LabelledMap
     priors: PriorsByName
     histograms: LabelHistograms | None = None
@@ -127,18 +133,53 @@ class MethodContext:
     """Of gsmc."""
 
 
-def prepare_method(settings: LocalizeSettings, labelled: LabelledMap, priors: PriorsByName) -> MethodContext:
-    """Compute once per map what the method needs for every query."""
-    histograms = voters = None
+def prepare_method(
+    settings: LocalizeSettings, queries: list[Query], source: MatchSource, priors: PriorsByName
+) -> MethodContext:
+    """Compute once per map what the method needs for every query.
+
+    Args:
+        settings: of the command.
+        queries: all queries.
+        source: their matches with the map.
+        priors: as read; if none are given, those of map images take their place where the method needs them.
+
+    Raises:
+        FgsnError: neither --up nor the map's cameras say which direction is up.
+    """
+    labelled, histograms, voters = source.map, None, None
+    if settings.priors or not _needs_priors(settings):
+        settings = replace(settings, up=settings.up or UP)
+    else:
+        settings, priors = _priors_of_map(settings, queries, source)
     if settings.method == "ssmc" and settings.label_window > 0 and settings.map_labels:
         histograms = LabelHistograms(labelled, settings.map_labels, settings.label_window)
     if settings.method == "gsmc":
-        _warn_of_up(settings.up, labelled)
+        _warn_of_up(settings.up or UP, labelled)
         good = labelled.labels >= 0
         if labelled.stationary is not None:
             good &= labelled.stationary[np.maximum(labelled.labels, 0)]
         voters = Voters(points=labelled.points, labels=labelled.labels, **vars(labelled.visibility))[good]
     return MethodContext(settings, labelled, priors, histograms, voters)
+
+
+def _priors_of_map(
+    settings: LocalizeSettings, queries: list[Query], source: MatchSource
+) -> tuple[LocalizeSettings, PriorsByName]:
+    """Settings with `up`, and gravity and height of each query's most similar map image: for vehicles on its roads."""
+    up = settings.up or tuple(up_of_cameras(source.map.camera_from_world).tolist())
+    say(
+        f"fgsn: no --priors, so each query takes gravity and height of the map image that looks most like it, with "
+        f"--up {' '.join(f'{value:.4f}' for value in up)}"
+    )
+    retrieved: dict[str, list[str]] = {}
+    for query in queries:
+        with suppress(NoMatchesError):  # it is reported with its matches
+            if partners := source.partners(query.name):
+                retrieved[query.name] = partners
+    found = priors_like(source.map, up, retrieved)
+    rows = zip(found.names, found.gravity, found.heights.tolist(), strict=True)
+    return replace(settings, up=up), {name: (gravity, height) for name, gravity, height in rows}
 
 
 def _warn_of_up(up: ArrayLike, labelled: LabelledMap) -> None:
@@ -187,7 +228,7 @@ def weigh_matches(query: Query, matches: Matches2D3D, method: MethodContext) -> 
     scores = gsmc_scores(
         query.camera, matches.pixels, labelled.points[rows], method.voters, labels, gravity, height,
         gravity_noise=settings.gravity_noise, height_noise=settings.height_noise,
-        match_range=(labelled.visibility.nearest[rows], labelled.visibility.farthest[rows]), up=settings.up,
+        match_range=(labelled.visibility.nearest[rows], labelled.visibility.farthest[rows]), up=settings.up or UP,
         device=choose_device(settings.device).type,
     )  # fmt: skip
     return WeightedMatches(matches, sampling_weights(scores), match_votes(scores), to_solve)
@@ -236,7 +277,7 @@ def localize_query(query: Query, source: MatchSource, method: MethodContext) -> 
         return LocalizedQuery(query.name, 0, 0, PoseEstimate(None, np.zeros(0, bool), reason=reason), failure=failure)
     weighed = time.perf_counter()
     estimate = estimate_pose(
-        query.camera, kept.pixels, source.map.points[kept.points], weights, gravity, votes=votes, up=settings.up,
+        query.camera, kept.pixels, source.map.points[kept.points], weights, gravity, votes=votes, up=settings.up or UP,
         max_error=settings.max_error, seed=settings.seed,
     )  # fmt: skip
     seconds, evidence = (weighed - began, time.perf_counter() - weighed), None

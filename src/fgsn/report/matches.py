@@ -72,7 +72,7 @@ def match_pictures(sources: ReportSources, found: list[ScoredPoses]) -> list[Mat
         queries = [query for path in settings.queries for query in read_queries(path)]
         priors = priors_by_name(settings, queries)
         source = match_with_map(settings, queries)
-        return _pictures(sources, method, queries, source, prepare_method(settings, source.map, priors))
+        return _pictures(sources, method, queries, source, prepare_method(settings, queries, source, priors))
     except FgsnError as error:  # the files lie elsewhere now
         sources.left_out.append(f"matches on images: {error}")
         return []
