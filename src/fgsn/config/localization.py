@@ -39,15 +39,13 @@ class LocalizeSettings(Settings):
     similarity: float = 0.3
     """Similarity of the labels at both ends that ssmc requires of a match: 0 keeps all, 1 requires equal shares."""
     priors: tuple[Path, ...] = ()
-    """Lists `name gx gy gz height`: gravity direction in the camera frame and camera height, for gsmc and --solver
-    gravity; default: those of the map image that looks most like the query."""
+    """Lists `name gx gy gz height`: gravity in the camera frame, camera height; default: as the most similar map image."""
     gravity_noise: float = 1.5
     """Standard deviation of the priors' gravity about each axis in degrees."""
     height_noise: float = 0.3
     """Standard deviation of the priors' height in the unit of the map."""
     up: tuple[float, float, float] | None = None
-    """Up direction in the map, opposite to gravity, along which the priors' height is measured; default: z with
-    --priors, else the up of the map's cameras."""
+    """Up in the map, opposite to gravity; heights are along it; default: z with --priors, else as the map's cameras."""
     hloc: Path | None = None
     """Folder with hloc's pairs of the queries, features and matches; without it, fgsn matches the images."""
     images: Path | None = None
