@@ -39,7 +39,7 @@ class LocalizeSettings(Settings):
     similarity: float = 0.3
     """Similarity of the labels at both ends that ssmc requires of a match: 0 keeps all, 1 requires equal shares."""
     priors: tuple[Path, ...] = ()
-    """Lists `name gx gy gz height`: gravity in the camera frame, camera height; default: as the most similar map image."""
+    """Lists `name gx gy gz height`: gravity in the camera frame, camera height; default: of a similar map image."""
     gravity_noise: float = 1.5
     """Standard deviation of the priors' gravity about each axis in degrees."""
     height_noise: float = 0.3
