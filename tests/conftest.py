@@ -26,6 +26,7 @@ from fgsn.models.normalisation import SIGNED  # noqa: E402
 from fgsn.models.pspnet import Architecture, PSPNet  # noqa: E402
 
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start
 # How busy the machine is says nothing about the code. Property tests draw the same examples every time;
 # `make test-slow` searches with new ones (HYPOTHESIS_PROFILE=search), and what it finds becomes an @example.
 settings.register_profile("fgsn", deadline=None, derandomize=True)

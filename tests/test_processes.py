@@ -32,6 +32,13 @@ def test_other_processes_do_the_work():
             assert os.getpid() not in set(run(os.getpid, [()] * 4))
 
 
+def test_each_process_computes_in_one_thread_unless_the_user_has_chosen(monkeypatch):
+    for chosen in (None, "3"):
+        monkeypatch.delenv("OMP_NUM_THREADS") if chosen is None else monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+        with processes(1) as run:
+            assert list(run(os.getenv, [("OMP_NUM_THREADS",)])) == [chosen or "1"]
+
+
 def test_no_process_is_started_for_0_workers_or_a_single_core(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     for workers in (0, None):

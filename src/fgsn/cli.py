@@ -26,6 +26,7 @@ from fgsn.errors import FgsnError, UsageError, nearest
 from fgsn.files import read_yaml
 from fgsn.progress import say
 from fgsn.tables import as_json, show
+from fgsn.threads import fitting_threads
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ def _run(arguments: list[str]) -> int:
     settings, output = parse(name, arguments[1:])
     require_inputs(settings)
     module, _, function = command.function.partition(":")
-    run: Callable[[config.Settings], Mapping[str, Any]] = getattr(importlib.import_module(module), function)
+    with fitting_threads():
+        run: Callable[[config.Settings], Mapping[str, Any]] = getattr(importlib.import_module(module), function)
     results = run(settings)
     if ranks.first():
         _write(results, output.json)

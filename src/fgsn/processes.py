@@ -41,8 +41,9 @@ def processes(workers: int | None) -> Iterator[Callable[..., Iterator[Any]]]:
 
 
 def _follow_parent() -> None:
-    """Leave signals to the parent, and end when it ends: a parent that is killed cannot stop its processes."""
+    """Compute in one thread, leave signals to the parent, and end when it ends: a killed one cannot stop a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes fill the cores; read when torch and NumPy load
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

@@ -22,6 +22,7 @@ from fgsn.files import FolderLock, read_yaml, write_yaml
 from fgsn.inference.model import Model
 from fgsn.models.model_file import read_model_file, write_model_file
 from fgsn.progress import say
+from fgsn.threads import restore_threads
 
 Item = TypeVar("Item")
 LOG_EVERY = 20
@@ -121,7 +122,7 @@ class Run:
         for name, value in tensors.items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise FgsnError(f"{name} is not finite at step {step}; checkpoint not written: choose a smaller --lr")
-        counts = {"step": step, "logged": self._flushed(), "skipped": self._skipped}
+        counts = {"step": step, "logged": self._flushed(), "skipped": self._skipped, "threads": torch.get_num_threads()}
         write_model_file(self.checkpoint, tensors, {**counts, **extra})
 
     def save_model(self, model: Model, name: str) -> None:
@@ -155,9 +156,9 @@ class Run:
             self._cut_log(0)
             return None
         tensors, stored = read_model_file(self.checkpoint)
-        stored = {"skipped": 0, "logged": sys.maxsize, **stored}
+        stored = {"skipped": 0, "logged": sys.maxsize, "threads": 0, **stored}
         try:
-            kinds = {"step": int, "skipped": int, "logged": int, **kinds}
+            kinds = {"step": int, "skipped": int, "logged": int, "threads": int, **kinds}
             wrong = [name for name, kind in kinds.items() if type(stored.get(name)) is not kind]
             if wrong:
                 raise ValueError(f"it has no valid {', '.join(wrong)}")
@@ -168,8 +169,9 @@ class Run:
             why = " ".join(str(error).split())
             raise FgsnError(f"{self.checkpoint} is not a checkpoint of this run: {why}; choose another --out") from None
         self._skipped = stored["skipped"]
+        restore_threads(stored["threads"])
         self._cut_log(stored["logged"])
-        return stored["step"], [stored[name] for name in list(kinds)[3:]]
+        return stored["step"], [stored[name] for name in list(kinds)[4:]]
 
     def require_steps(self, steps: int) -> None:
         """Refuse to finish a run that has learnt nothing.
