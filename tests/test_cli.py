@@ -1,5 +1,6 @@
 """The command line: quick help, one line when something is wrong, exit codes, JSON."""
 
+import dataclasses
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import yaml
 
 from fgsn import cli, config
 from fgsn.cli import COMMANDS, Command, main, parse
+from fgsn.config.base import FOLDERS
 from fgsn.errors import FgsnError, UsageError
 
 
@@ -184,6 +186,20 @@ def test_a_path_that_does_not_exist_is_reported_before_anything_is_imported(caps
     # Everything is left to the command if the path exists.
     assert called(name, *(flag.replace("{}", ".").replace("..pth", ".") for flag in WRONG[name])) == 1
     assert "ModuleNotFoundError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["start", "prepare", "convert-vistas", "pretrain", "localize", "report"])
+def test_a_file_in_place_of_a_folder_is_reported_before_anything_is_imported(capsys, monkeypatch, tmp_path, name):
+    monkeypatch.setitem(COMMANDS, name, Command(COMMANDS[name].settings, "a_module_that_is_not_there:run"))
+    file = tmp_path / "file"
+    file.touch()
+    assert called(name, *(argument.replace("{}", str(file)) for argument in WRONG[name])) == 1
+    assert re.match(rf"fgsn: {file} is not a folder; (--[a-z-]+|[A-Z]+): \w", capsys.readouterr().err)
+
+
+def test_inputs_that_are_folders_are_settings():
+    names = {field.name for command in COMMANDS.values() for field in dataclasses.fields(command.settings)}
+    assert set(FOLDERS) <= names
 
 
 def test_debug_shows_where(tmp_path):

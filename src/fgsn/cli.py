@@ -11,6 +11,7 @@ import inspect
 import io
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, make_dataclass
@@ -21,7 +22,7 @@ from types import FrameType
 from typing import Annotated, Any, get_origin, get_type_hints
 
 from fgsn import config, ranks
-from fgsn.config.base import COMMA_LISTS, OLD_NAMES, flag, from_yaml_values
+from fgsn.config.base import COMMA_LISTS, FOLDERS, OLD_NAMES, flag, from_yaml_values
 from fgsn.errors import FgsnError, UsageError, nearest
 from fgsn.files import read_yaml
 from fgsn.progress import say
@@ -207,21 +208,23 @@ def parse(name: str, arguments: list[str]) -> tuple[config.Settings, Output]:
 
 
 def require_inputs(settings: config.Settings) -> None:
-    """Report a path that does not exist at once, before the command's module and its packages are imported.
+    """Report a wrong path at once, before the command's module and its packages are imported.
 
     Raises:
-        FgsnError: an input does not exist; the message says what it should be.
+        FgsnError: an input does not exist, or is a file instead of a folder; the message says what it should be.
     """
     for name, path in settings.inputs():
         try:
-            path.stat()
+            mode, wrong = path.stat().st_mode, "is not a folder"
         except (FileNotFoundError, NotADirectoryError):
+            mode, wrong = 0, "does not exist"
+        except OSError:
+            continue  # its reader knows more
+        if mode == 0 or (name in FOLDERS and not stat.S_ISDIR(mode)):
             kind = get_type_hints(type(settings), include_extras=True)[name]
             where = kind.__metadata__[0].metavar if get_origin(kind) is Annotated else flag(name)
             text = field_help(type(settings))[name].rstrip(".")
-            raise FgsnError(f"{path} does not exist; {where}: {text}") from None
-        except OSError:
-            continue  # its reader knows more
+            raise FgsnError(f"{path} {wrong}; {where}: {text}")
 
 
 def _invocation(settings: type[config.Settings], values: Mapping[str, Any]) -> type[Any]:

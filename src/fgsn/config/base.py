@@ -18,6 +18,11 @@ LARGEST_SIDE = 32_768
 SIDES = ("short_side", "window", "crop")
 OUTPUTS = ("out", "work", "pictures")
 """Paths that a command makes; all others are inputs."""
+FOLDERS = (
+    "photos", "dataset", "data", "corr_data", "depth", "root", "hloc",
+    "map_labels", "query_labels", "data_labels", "labels", "run", "localization",
+)  # fmt: skip
+"""Inputs that are folders in every command."""
 
 OLD_NAMES = {
     "SegmentSettings": {"windows": "tiling"},
