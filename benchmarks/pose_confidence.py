@@ -31,11 +31,13 @@ from fgsn.geometry.colmap import read_model
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_lookup import NO_LABEL, labels_at, read_image_labels
 from fgsn.inference.segment import segment
-from fgsn.localization.confidence import CLOSEST, COEFFICIENTS, PoseEvidence
+from fgsn.localization.confidence import COEFFICIENTS, confidence
 from fgsn.localization.labelled_map import LabelledMap, make_labelled_map
 from fgsn.localization.localize import localize
 
 METRES, DEGREES = 5.0, 10.0
+CLOSEST = 1.0
+"""Metres within which a pose is not nearer to a map image than another."""
 MODEL = Path("world:labels")
 SETTINGS = (("ssmc", 4.0), ("ssmc", 8.0), ("p3p", 4.0))
 """Method, and largest error of an inlier in pixels."""
@@ -98,6 +100,7 @@ def observations(town: Path, lists: Path, matcher: str, out: Path) -> list[dict[
                 facts[name]
                 | {"right": bool(distances[number] <= METRES and angles[number] <= DEGREES)}
                 | {"agreement": label_agreement(pose, query.camera, labelled, seen)}
+                | {"distance": np.linalg.norm(labelled.camera_from_world.centre - pose.centre, axis=1).min()}
             )
     return rows
 
@@ -143,7 +146,7 @@ def main() -> None:
         known, found = (model.predict_proba(inputs(side, columns))[:, 1] for side in (fit, test))
         factors = " ".join(f"{value:.2f}" for value in (*model.intercept_, *model.coef_[0]))
         table.add_row(name, f"{roc_auc_score(right_fit, known):.3f}", *scores(right, found), factors)
-    said = np.array([PoseEvidence(row["inliers"], row["distance"]).confidence for row in test])
+    said = np.array([confidence(row["inliers"]) for row in test])
     table.add_row("fgsn", "", *scores(right, said), " ".join(map(str, COEFFICIENTS)))
     table.add_row("always the share of right ones", "", *scores(right, np.full(len(right), right_fit.mean())), "")
     Console(width=150).print(table)

@@ -220,13 +220,15 @@ def test_a_pose_that_is_hardly_right_is_refused_on_request(scene, tmp_path, caps
     assert results["refused"] == []
     sure = [row["confidence"] for row in json.loads((tmp_path / "all.results.json").read_text())["by_query"]]
     broken, least = sure[1], min(sure[:1] + sure[2:])
-    assert broken < 0.1 < least
+    assert broken < 0.3 < least
     given = {"hloc": hloc, "min_confidence": (broken + least) / 2}
     results = call(*words(scene, tmp_path / "poses.txt", "ssmc", **given), capsys=capsys)
     assert results["localized"] == QUERIES - 1
     assert results["without_pose"] == {"confidence below --min-confidence": 1}
     [line] = results["refused"]
-    assert line == f"snow/c0/001.jpg: confidence {broken:.2f}"
+    name, told = line.split(": confidence ")
+    assert name == "snow/c0/001.jpg"
+    assert float(told) == pytest.approx(broken, abs=0.006)
     lines = (tmp_path / "all.txt").read_text().splitlines()
     assert (tmp_path / "poses.txt").read_text().splitlines() == [lines[0], *lines[2:]]
     rows = json.loads((tmp_path / "poses.results.json").read_text())["by_query"]

@@ -25,7 +25,7 @@ from fgsn.geometry.gravity import UP, up_of_cameras
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_lookup import find_label_map, fitting_label_map, labels_at, read_image_labels
 from fgsn.inference.model import choose_device, load
-from fgsn.localization.confidence import PoseEvidence, pose_evidence
+from fgsn.localization.confidence import confidence
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.hloc_matches import open_hloc_matches
 from fgsn.localization.label_histograms import LabelHistograms
@@ -245,15 +245,15 @@ class LocalizedQuery(NamedTuple):
     """Spent on weighing the matches, and on the pose."""
     failure: str = ""
     """Why there are no matches at all."""
-    evidence: PoseEvidence | None = None
-    """Of the pose, also of one that is refused."""
+    confidence: float | None = None
+    """That the pose is right, also of one that is refused for it."""
 
     def facts(self) -> dict[str, Any]:
         """Values for the results file."""
         inliers = int(self.estimate.inliers.sum())
         facts = {"name": self.query, "matches": self.matches, "kept": self.kept, "inliers": inliers}
-        if (found := self.evidence) is not None:
-            facts |= {"distance": round(found.distance, 3), "confidence": round(found.confidence, 4)}
+        if self.confidence is not None:
+            facts["confidence"] = round(self.confidence, 4)
         return facts | ({"reason": self.estimate.reason} if self.estimate.camera_from_world is None else {})
 
 
@@ -280,12 +280,12 @@ def localize_query(query: Query, source: MatchSource, method: MethodContext) -> 
         query.camera, kept.pixels, source.map.points[kept.points], weights, gravity, votes=votes, up=settings.up or UP,
         max_error=settings.max_error, seed=settings.seed,
     )  # fmt: skip
-    seconds, evidence = (weighed - began, time.perf_counter() - weighed), None
-    if (pose := estimate.camera_from_world) is not None:
-        evidence = pose_evidence(pose, estimate.inliers, source.map.camera_from_world.centre)
-        if evidence.confidence < settings.min_confidence:
+    seconds, sure = (weighed - began, time.perf_counter() - weighed), None
+    if estimate.camera_from_world is not None:
+        sure = confidence(int(estimate.inliers.sum()))
+        if sure < settings.min_confidence:
             estimate = replace(estimate, camera_from_world=None, reason="confidence below --min-confidence")
-    return LocalizedQuery(query.name, len(matches), len(kept), estimate, seconds, evidence=evidence)
+    return LocalizedQuery(query.name, len(matches), len(kept), estimate, seconds, confidence=sure)
 
 
 def write_poses(settings: LocalizeSettings, source: MatchSource, rows: list[LocalizedQuery]) -> dict[str, Any]:
@@ -317,11 +317,11 @@ def write_poses(settings: LocalizeSettings, source: MatchSource, rows: list[Loca
         "matches": float(np.median([row.matches for row in rows])),
         "kept": float(np.median([row.kept for row in rows])),
         "inliers": float(np.median([row.estimate.inliers.sum() for row, _ in found])),
-        "confidence": float(np.median([row.evidence.confidence for row, _ in found if row.evidence])),
+        "confidence": float(np.median([row.confidence for row, _ in found if row.confidence is not None])),
         "refused": [
-            f"{row.query}: confidence {row.evidence.confidence:.2f}"
+            f"{row.query}: confidence {row.confidence:.2f}"
             for row in rows
-            if row.evidence and row.estimate.camera_from_world is None
+            if row.confidence is not None and row.estimate.camera_from_world is None
         ],
         "ms_judge": round(1000 * float(np.median([row.seconds[0] for row in rows])), 1),
         "ms_pose": round(1000 * float(np.median([row.seconds[1] for row in rows])), 1),
