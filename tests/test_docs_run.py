@@ -66,8 +66,8 @@ def experiments(path: Path) -> None:
 
 
 def images(folder: Path) -> None:
-    """Two places in summer and, from a step aside and in other light, in winter."""
-    for place in range(2):
+    """Four places in summer and, from a step aside and in other light, in winter."""
+    for place in range(4):
         rng = np.random.default_rng(place)
         scene = sum(
             amount * ndimage.zoom(rng.uniform(-1, 1, (220 // side + 2, 290 // side + 2, 3)), (side, side, 1), order=1)

@@ -17,7 +17,6 @@ from fgsn.models.backbones import build_backbone
 from fgsn.models.layers import cells
 from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.training.pretrain import pretrain
-from training.test_pretrain import write_camvid
 
 CONVOLUTIONAL, PATCHES = "timm/test_resnet", "timm/test_convnext"
 VIT = "timm/test_vit"
@@ -131,7 +130,7 @@ def test_weights_that_cannot_be_fetched(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("freeze", [True, False])
-def test_training_with_the_backbone_frozen_or_not(freeze, pretrained, tmp_path):
+def test_training_with_the_backbone_frozen_or_not(freeze, pretrained, write_camvid, tmp_path):
     fast = {"iterations": 2, "batch": 2, "crop": 65, "short_side": 0, "device": "cpu", "weights": "timm"}
     data = (f"camvid:{write_camvid(tmp_path / 'camvid')}",)
     pretrain(PretrainSettings(data=data, out=tmp_path / "run", backbone=CONVOLUTIONAL, freeze_backbone=freeze, **fast))
@@ -142,7 +141,7 @@ def test_training_with_the_backbone_frozen_or_not(freeze, pretrained, tmp_path):
     assert network.architecture.backbone == CONVOLUTIONAL
 
 
-def test_weights_and_backbone_must_go_together(tmp_path):
+def test_weights_and_backbone_must_go_together(write_camvid, tmp_path):
     data = (f"camvid:{write_camvid(tmp_path / 'camvid')}",)
     with pytest.raises(FgsnError, match="--weights timm works with --backbone timm/NAME only"):
         pretrain(PretrainSettings(data=data, out=tmp_path / "run", backbone="tiny", weights="timm"))
