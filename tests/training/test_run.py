@@ -74,14 +74,22 @@ def channels_last(seed=0):
     return torch.nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
+def fused(net):
+    """The optimiser as on a GPU."""
+    optimiser = sgd(net, 0.1, 0.01, lambda name: 1.0)
+    for group in optimiser.param_groups:
+        group["fused"] = True
+    return optimiser
+
+
 def test_gradients_and_momentum_have_the_memory_layout_of_their_parameters(tmp_path):
     """The fused update reads them as if they had; torch does not check it on a CPU."""
     net = channels_last()
-    optimiser = sgd(net, 0.1, 0.01, lambda name: 1.0)
+    optimiser = fused(net)
     stepped(net, optimiser)
     Run(tmp_path, Settings(), resume=False).save_checkpoint(2, net, optimiser, {})
     other = channels_last(seed=1)
-    resumed = sgd(other, 0.1, 0.01, lambda name: 1.0)
+    resumed = fused(other)
     Run(tmp_path, Settings(), resume=True).resume(other, resumed, 9, {})
     assert not net[2].weight.is_contiguous()
     for network, state in ((net, optimiser.state), (other, resumed.state)):
@@ -96,10 +104,9 @@ def test_gradients_and_momentum_have_the_memory_layout_of_their_parameters(tmp_p
 
 def test_a_fused_update_is_the_plain_one():
     nets = channels_last(), channels_last()
-    plain = sgd(nets[1], 0.1, 0.01, lambda name: 1.0)
-    for group in plain.param_groups:
-        group["fused"] = False
-    for net, optimiser in zip(nets, (sgd(nets[0], 0.1, 0.01, lambda name: 1.0), plain), strict=True):
+    optimisers = fused(nets[0]), sgd(nets[1], 0.1, 0.01, lambda name: 1.0)
+    assert not any(group["fused"] for group in optimisers[1].param_groups)  # on a CPU
+    for net, optimiser in zip(nets, optimisers, strict=True):
         torch.manual_seed(7)
         stepped(net, optimiser, steps=4)
     for one, other in zip(*(net.parameters() for net in nets), strict=True):

@@ -287,7 +287,9 @@ def sgd(network: nn.Module, lr: float, weight_decay: float, relative: Callable[[
         {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
         for (rate, decay), parameters in found.items()
     ]
-    return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
+    # On a CPU, fused updates do not check that gradients have the memory layout of their parameters, and save little.
+    on_gpu = all(parameter.is_cuda for group in groups for parameter in group["params"])
+    return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=on_gpu)
 
 
 def fixed_shapes() -> None:
