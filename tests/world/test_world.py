@@ -19,10 +19,10 @@ from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.pose import Pose
 from fgsn.world import make_world
-from fgsn.world.drives import make_drive
+from fgsn.world.drives import STRAY_AHEAD, STRAY_TURN, Viewing, make_drive
 from fgsn.world.lists import GRAVITY_DEGREES, HEIGHT_METRES, ODOMETRY_DEGREES, noisy_motion, noisy_priors
 from fgsn.world.studio import moved_places
-from fgsn.world.town import build_town
+from fgsn.world.town import LANE, build_town
 
 SIZE = (96, 72)
 CONDITIONS = ("snow", "night")
@@ -292,6 +292,20 @@ def test_lists(world):
         assert motion.transform_one(truth[:-1].transform_one(np.zeros(3))) == pytest.approx(
             truth[1:].transform_one(np.zeros(3)), abs=1.5
         )
+
+
+def test_images_of_the_conditions_stray_from_the_reference():
+    town, far = build_town(5, 40), Viewing(stray=1.0)
+    same, reference = (make_drive(town, 5, "reference", 40, v).camera_from_world for v in (Viewing(), far))
+    assert np.array_equal(same.centre, reference.centre)
+    plain, strayed = (make_drive(town, 5, "snow", 40, v).camera_from_world for v in (Viewing(), far))
+    ahead, left = plain.rotation[:, 2], -plain.rotation[:, 0]
+    moved = strayed.centre - plain.centre
+    assert np.abs(np.sum(moved * ahead, axis=1)).max() == pytest.approx(STRAY_AHEAD, abs=0.7)
+    assert np.sum(moved * left, axis=1).max() == pytest.approx(LANE, abs=0.5)
+    turn = np.degrees(np.arccos(np.clip(np.sum(ahead * strayed.rotation[:, 2], axis=1), -1, 1)))
+    assert STRAY_TURN * 0.85 < turn.max() < STRAY_TURN * 1.2  # streets bend between the two
+    assert np.abs(moved[:, 2]).max() < 1e-9
 
 
 def test_noise_is_as_stated():

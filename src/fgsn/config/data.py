@@ -23,6 +23,9 @@ class WorldSettings(Settings):
     """Conditions in addition to 'reference', which is always included."""
     heading: float = 0.0
     """Viewing direction: degrees to the right of the driving direction. CMU Seasons has 45 on either side."""
+    stray: float = 0.0
+    """How far images of the conditions stray from the reference's poses, up to 1: up to 3 m ahead or behind, one lane
+    to the left and 20 degrees to either side; 0: by decimetres, as when a car takes the same lane again."""
     points: int = 1500
     """Maximum number of correspondences per image pair."""
     moved_pairs: int = 0
@@ -42,6 +45,7 @@ class WorldSettings(Settings):
         require(not unknown, f"unknown conditions {sorted(unknown)}; known are: {', '.join(CONDITIONS)}")
         require(len(set(self.conditions)) == len(self.conditions) > 0, "--conditions requires distinct names")
         require(-90 <= self.heading <= 90, f"--heading must be between -90 and 90 degrees, not {self.heading:g}")
+        require(0 <= self.stray <= 1, f"--stray must be between 0 and 1, not {self.stray:g}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Drives: camera poses at every place, and the parked and moving things of that day."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -17,7 +18,18 @@ from fgsn.world.traffic import car, person
 DRIVES = ("reference", *CONDITIONS, "reference2")
 CAMERA_HEIGHT = 1.65
 # Purposes of random generators, in addition to those in town.py.
-TRAJECTORY, PARKED, MOVING, SENSOR, PAIRS, MAP, NOISE, MOVED_PAIRS = range(10, 18)
+TRAJECTORY, PARKED, MOVING, SENSOR, PAIRS, MAP, NOISE, MOVED_PAIRS, STRAY = range(10, 19)
+STRAY_AHEAD, STRAY_TURN = 3.0, 20.0  # metres, degrees; to the left it is one lane
+
+
+class Viewing(NamedTuple):
+    """Where the cameras of a town stand and look; see the settings of these names."""
+
+    heading: float = 0.0
+    stray: float = 0.0
+
+
+AHEAD = Viewing()
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +54,10 @@ def make_camera(size: tuple[int, int]) -> Camera:
     return Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
 
 
-def make_drive(town: Town, seed: int, name: str, places: int, heading: float = 0.0) -> Drive:
+def make_drive(town: Town, seed: int, name: str, places: int, viewing: Viewing = AHEAD) -> Drive:
     """Drive along the street, smoothly swaying by decimetres and a few degrees relative to the other drives.
 
-    The camera looks `heading` degrees to the right of the driving direction.
+    The images of all drives but the reference stray by the share `viewing.stray` of a lane, independently.
     """
     rng = stream(seed, TRAJECTORY, name)
     sway = np.zeros((places, 6))
@@ -54,16 +66,18 @@ def make_drive(town: Town, seed: int, name: str, places: int, heading: float = 0
     for place in range(places):
         sway[place] = np.clip(state, -2.2, 2.2) * deviation
         state = 0.7 * state + (1 - 0.7**2) ** 0.5 * rng.normal(size=6)
-    along = np.arange(places) * SPACING + sway[:, 0]
-    points, street = town.route.at(along, -LANE / 2 + sway[:, 1])
+    reach = viewing.stray * np.array([STRAY_AHEAD, LANE, STRAY_TURN]) * (name != DRIVES[0])
+    stray = reach * stream(seed, STRAY, name).uniform([-1, 0, -1], 1, (places, 3))
+    along = np.arange(places) * SPACING + sway[:, 0] + stray[:, 0]
+    points, street = town.route.at(along, -LANE / 2 + sway[:, 1] + stray[:, 1])
     centres = np.column_stack([points, CAMERA_HEIGHT + sway[:, 2]])
     # The car points to where the street is a few metres ahead.
-    ahead, _ = town.route.at(along + 6.0, -LANE / 2)
-    yaw = np.arctan2(*(ahead - points).T[::-1]) * 0.5 + street * 0.5 + np.deg2rad(sway[:, 3])
+    ahead, _ = town.route.at(along + 6.0, -LANE / 2 + stray[:, 1])
+    yaw = np.arctan2(*(ahead - points).T[::-1]) * 0.5 + street * 0.5 + np.deg2rad(sway[:, 3] + stray[:, 2])
     tilt = np.deg2rad(sway[:, 4:])
     world_from_car = Rotation.from_euler("ZYX", np.column_stack([yaw, tilt]))
     car_from_camera = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], float)  # x right, y down, z ahead
-    turned = Rotation.from_euler("Z", -heading, degrees=True).as_matrix() @ car_from_camera
+    turned = Rotation.from_euler("Z", -viewing.heading, degrees=True).as_matrix() @ car_from_camera
     rotation = np.swapaxes(world_from_car.as_matrix() @ turned, 1, 2)
     return Drive(name, LOOKS[name], Pose.from_centre(rotation, centres))
 

@@ -16,7 +16,7 @@ from fgsn.files import FolderLock, write_json, write_text, write_yaml
 from fgsn.geometry.colmap import Reconstruction, write_model
 from fgsn.processes import processes
 from fgsn.progress import Meter
-from fgsn.world.drives import NOISE, make_camera, stream
+from fgsn.world.drives import NOISE, Viewing, make_camera, stream
 from fgsn.world.lists import write_lists
 from fgsn.world.pairs import MapPiece
 from fgsn.world.studio import (
@@ -55,7 +55,8 @@ def make_world(settings: WorldSettings) -> dict[str, object]:
     names = [place_name(place) for place in range(settings.places)]
     validation = set(split_places(names, VALIDATION_SHARE, SPLIT_SEED)[1])
     splits = tuple("validation" if name in validation else "training" for name in names)
-    world = World(root, settings.seed, settings.places, settings.size, settings.points, splits, settings.heading)
+    viewing = Viewing(settings.heading, settings.stray)
+    world = World(root, settings.seed, settings.places, settings.size, settings.points, splits, viewing)
     drives = (REFERENCE, *settings.conditions)
     jobs = [(world, drive, place) for drive in drives for place in range(settings.places)]
     moved_jobs = [(*job, settings.moved_pairs) for job in jobs if settings.moved_pairs]
@@ -107,7 +108,7 @@ def _write_map(world: World, pieces: Sequence[MapPiece]) -> int:
         names=[image_name(REFERENCE, place) for place in range(world.places)],
         cameras=[make_camera(world.size)],
         camera_of=np.zeros(world.places, np.int64),
-        camera_from_world=drive_of(world.seed, world.places, REFERENCE, world.heading).camera_from_world,
+        camera_from_world=drive_of(world.seed, world.places, REFERENCE, world.viewing).camera_from_world,
         points=np.concatenate([piece.points for piece in pieces]),
         colours=np.concatenate([piece.colours for piece in pieces]),
         track_point=np.concatenate(
@@ -123,7 +124,7 @@ def _write_map(world: World, pieces: Sequence[MapPiece]) -> int:
 def _write_lists(world: World, conditions: Sequence[str]) -> None:
     for condition in conditions:
         names = [image_name(condition, place) for place in range(world.places)]
-        poses = drive_of(world.seed, world.places, condition, world.heading).camera_from_world
+        poses = drive_of(world.seed, world.places, condition, world.viewing).camera_from_world
         rng = stream(world.seed, NOISE, condition)
         write_lists(world.root, condition, names, make_camera(world.size), poses, rng)
 

@@ -14,11 +14,13 @@ from fgsn.data.images import read_image
 from fgsn.files import atomic_write
 from fgsn.world.conditions import LOOKS
 from fgsn.world.drives import (
+    AHEAD,
     MAP,
     MOVED_PAIRS,
     PAIRS,
     SENSOR,
     Drive,
+    Viewing,
     make_camera,
     make_drive,
     make_scene,
@@ -47,8 +49,7 @@ class World:
     points: int
     splits: tuple[str, ...]
     """'training' or 'validation' for every place."""
-    heading: float = 0.0
-    """Viewing direction, in degrees to the right of the driving direction."""
+    viewing: Viewing = AHEAD
 
 
 def place_name(place: int) -> str:
@@ -68,9 +69,9 @@ def town_of(seed: int, places: int) -> Town:
 
 
 @lru_cache(maxsize=1)
-def drive_of(seed: int, places: int, name: str, heading: float = 0.0) -> Drive:
+def drive_of(seed: int, places: int, name: str, viewing: Viewing = AHEAD) -> Drive:
     """A drive, built once per process."""
-    return make_drive(town_of(seed, places), seed, name, places, heading)
+    return make_drive(town_of(seed, places), seed, name, places, viewing)
 
 
 @lru_cache(maxsize=2)  # the reference and the current condition
@@ -79,19 +80,19 @@ def _scene_of(seed: int, places: int, name: str) -> Scene:
 
 
 def camera_at(
-    seed: int, places: int, size: tuple[int, int], name: str, place: int, heading: float = 0.0
+    seed: int, places: int, size: tuple[int, int], name: str, place: int, viewing: Viewing = AHEAD
 ) -> SceneCamera:
     """The camera of a drive at a place, in the scene at that moment."""
-    scene, drive = _scene_of(seed, places, name), drive_of(seed, places, name, heading)
+    scene, drive = _scene_of(seed, places, name), drive_of(seed, places, name, viewing)
     mesh, parts = moving_things(town_of(seed, places), seed, drive, place, len(scene.parts))
     return SceneCamera(scene.with_moving(mesh, parts), make_camera(size), drive.camera_from_world[place])
 
 
 def render_image(
-    seed: int, places: int, size: tuple[int, int], name: str, place: int, heading: float = 0.0
+    seed: int, places: int, size: tuple[int, int], name: str, place: int, viewing: Viewing = AHEAD
 ) -> tuple[SceneCamera, Rendering]:
     """Render the image of a drive at a place."""
-    camera = camera_at(seed, places, size, name, place, heading)
+    camera = camera_at(seed, places, size, name, place, viewing)
     rng = stream(seed, SENSOR, name, place)
     return camera, render(camera.scene, LOOKS[name], town_of(seed, places).lamps, camera.camera, camera.pose, rng)
 
@@ -117,14 +118,14 @@ def make_image(world: World, drive: str, place: int) -> None:
     files = image_files(world, drive, place)
     if all(file.exists() for file in files.values()):
         return
-    camera, rendering = render_image(world.seed, world.places, world.size, drive, place, world.heading)
+    camera, rendering = render_image(world.seed, world.places, world.size, drive, place, world.viewing)
     metric = np.where(rendering.depth < 655, rendering.depth, 0)
     _save(files["depth"], np.rint(metric * 100).astype(np.uint16), "PNG", compress_level=1)
     _save(files["anno"], rendering.labels, "PNG", compress_level=6)
     _save(files["img"], rendering.image, "PNG", compress_level=1)
     _save(files["image"], rendering.image, "JPEG", quality=92)
     if drive != REFERENCE:
-        reference = camera_at(world.seed, world.places, world.size, REFERENCE, place, world.heading)
+        reference = camera_at(world.seed, world.places, world.size, REFERENCE, place, world.viewing)
         rng = stream(world.seed, PAIRS, drive, place)
         pixels, others = exact_correspondences(reference, camera, world.points, rng)
         names = image_name(REFERENCE, place), image_name(drive, place)
@@ -150,11 +151,11 @@ def make_moved_pairs(world: World, drive: str, place: int, count: int) -> list[s
         Names of the files: those of pairs that share enough points.
     """
     written = []
-    reference = camera_at(world.seed, world.places, world.size, REFERENCE, place, world.heading)
+    reference = camera_at(world.seed, world.places, world.size, REFERENCE, place, world.viewing)
     for other in moved_places(place, world.places, count):
         file = moved_pair_file(world, drive, place, other)
         if not file.exists():
-            target = camera_at(world.seed, world.places, world.size, drive, other, world.heading)
+            target = camera_at(world.seed, world.places, world.size, drive, other, world.viewing)
             rng = stream(world.seed, MOVED_PAIRS, drive, place, other)
             pixels, others = exact_correspondences(reference, target, world.points, rng)
             if len(pixels) < FEWEST_POINTS or min(spread(each, world.size) for each in (pixels, others)) < LEAST_SPREAD:
@@ -169,7 +170,7 @@ def make_map_piece(world: World, place: int) -> MapPiece:
     """Map points of one place of the reference drive; its image must exist."""
     near = range(max(0, place - _NEIGHBOURS), min(world.places, place + _NEIGHBOURS + 1))
     town = world.seed, world.places, world.size, REFERENCE
-    cameras = {other: camera_at(*town, other, world.heading) for other in near}
+    cameras = {other: camera_at(*town, other, world.viewing) for other in near}
     image = read_image(world.root / "images" / image_name(REFERENCE, place))
     return map_points(image, place, cameras, MAP_POINTS, stream(world.seed, MAP, REFERENCE, place))
 
