@@ -1,0 +1,271 @@
+"""Recall of every localization method in synthetic towns that no network has seen, beside controls.
+
+    python benchmarks/localize_town.py --out OUT --seeds 30001 30002 --stray 1 [--json FILE]
+
+The reference drive of a town is the map; all images of the six conditions are queries. With --stray 1 they are taken up
+to a lane, 3 m and 20 degrees off the map's poses, so that the position in the image does not find matches; with 0 a car
+takes the same lane again. Labels come from --model, classes from the base network world:tiny. Rows:
+
+- p3p: matches, P3P in RANSAC; equal weights: the estimator of gsmc without labels;
+- position, classes, labels, labels and position: what is appended to the descriptors (--augment). The position looks
+  at no pixel: it is the control;
+- ssmc, gsmc: with the classes, with the labels, and with the labels in the descriptors as well;
+- perfect filter: only matches that the true pose confirms, a bound for what any filter can reach.
+
+Seeds from 10,000 on are for final results: choose nothing by them. Existing files in OUT are reused. Intervals are of
+95 %, by bootstrap over places.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgsn.config import CONDITIONS, LocalizeSettings, SegmentSettings, TrackSettings, WorldSettings
+from fgsn.evaluation.pose_metrics import THRESHOLDS, pose_errors
+from fgsn.files import read_json, write_json
+from fgsn.formats.ground_truth import Truth, read_truth
+from fgsn.formats.poses import read_results, write_results
+from fgsn.formats.queries import Query, read_queries
+from fgsn.geometry.pose import Pose
+from fgsn.inference.segment import segment
+from fgsn.localization.localize import localize, match_with_map
+from fgsn.localization.matches import MatchSource
+from fgsn.localization.robust_pose import estimate_pose
+from fgsn.tracking.track import track_sequences
+from fgsn.world import make_world
+
+SIZE, HEADING = (512, 384), 45.0
+MODELS = {"classes": Path("world:tiny"), "labels": Path("world:labels")}
+P3P, CONTROL, TRACKED = "p3p", "position", "track, labels"
+MATCHERS = ("sift-unfiltered", "xfeat-unfiltered", "xfeat-lighterglue")
+RESAMPLES = 2000
+
+Hits = NDArray[np.bool_]
+"""(places, conditions, thresholds) of one town, or of several one after the other along the places."""
+
+
+@dataclass(frozen=True, eq=False)
+class Town:
+    """A synthetic town, with the labels of its images."""
+
+    root: Path
+    model: Path
+    weight: float
+
+    @property
+    def out(self) -> Path:
+        return self.root.with_name(f"{self.root.name}_poses")
+
+    def lists(self, kind: str) -> tuple[Path, ...]:
+        """The lists of one kind, by condition."""
+        return tuple(self.root / kind / f"{condition}.txt" for condition in CONDITIONS)
+
+    def labels(self, kind: str) -> Path:
+        """Label maps of all images."""
+        out = self.root.with_name(f"{self.root.name}_{kind}")
+        segment(SegmentSettings(model=self.network(kind), images=self.root / "images", out=out, save=("labels",)))
+        return out
+
+    def network(self, kind: str) -> Path:
+        """The network of the classes or of the labels."""
+        return self.model if kind == "labels" else MODELS[kind]
+
+    def settings(self, matcher: str, row: str, **changes: Any) -> LocalizeSettings:
+        """Of `fgsn localize`, for a row without labels unless `changes` say more."""
+        name = f"{matcher}_{row}".replace(", ", "_").replace(" ", "_")
+        given: dict[str, Any] = {
+            "map": self.root / "sparse", "queries": self.lists("queries"), "images": self.root / "images",
+            "work": self.out / "work", "out": self.out / f"{name}.txt", "workers": 0, "priors": self.lists("priors"),
+            "matcher": matcher, "method": "p3p", "max_error": 4.0,
+        }  # fmt: skip
+        return LocalizeSettings(**given | changes)
+
+    def with_labels(self, kind: str, method: str) -> dict[str, Any]:
+        """Settings of a method that compares label maps."""
+        labels = self.labels(kind)
+        return {"method": method, "map_labels": labels, "query_labels": labels}
+
+    def appended(self, kind: str, share: float = 1.0) -> dict[str, Any]:
+        """Settings with labels in the descriptors; the rest of the weight is the position's."""
+        weight = self.weight * share
+        return {"model": self.network(kind), "augment": weight, "augment_position": self.weight - weight}
+
+    def hits(self, poses: Path) -> Hits:
+        """Whether the pose of every query is within each threshold."""
+        found, true = read_results(poses), read_truth(self.root / "truth")
+        row = {name: number for number, name in enumerate(found.names)}
+        names = [query.name for path in self.lists("queries") for query in read_queries(path)]
+        errors = np.full((len(names), 2), np.inf)
+        at = [number for number, name in enumerate(names) if name in row]
+        estimated = found.camera_from_world[np.array([row[names[number]] for number in at])]
+        errors[at] = np.transpose(pose_errors(estimated, pose_of(true, [names[number] for number in at])))
+        return (errors[:, None] <= THRESHOLDS).all(axis=2).reshape(len(CONDITIONS), -1, len(THRESHOLDS)).swapaxes(0, 1)
+
+
+def pose_of(truth: Truth, names: Sequence[str]) -> Pose:
+    """True poses of images."""
+    row = {name: number for number, name in enumerate(truth.names)}
+    return truth.camera_from_world[np.array([row[name] for name in names])]
+
+
+def rows_of(town: Town, matcher: str) -> dict[str, dict[str, Any]]:
+    """What is compared: changes of the settings by name."""
+    rows: dict[str, dict[str, Any]] = {P3P: {}}
+    if matcher.endswith("-unfiltered"):
+        rows |= {
+            CONTROL: town.appended("classes", 0.0),
+            "classes": town.appended("classes"),
+            "labels": town.appended("labels"),
+            "labels and position": town.appended("labels", 0.5),
+        }
+    for method in ("ssmc", "gsmc"):
+        rows |= {f"{method}, {kind}": town.with_labels(kind, method) for kind in MODELS}
+        if matcher.endswith("-unfiltered"):
+            rows[f"{method}, labels twice"] = town.with_labels("labels", method) | town.appended("labels")
+    return rows
+
+
+def estimated(town: Town, matcher: str) -> dict[str, Hits]:
+    """Hits of all rows of a matcher."""
+    found: dict[str, Hits] = {}
+    for row, changes in rows_of(town, matcher).items():
+        settings = town.settings(matcher, row, **changes)
+        if not settings.out.exists():
+            localize(settings)
+        found[row] = town.hits(settings.out)
+    for row, perfect in (("equal weights", False), ("perfect filter", True)):
+        settings = town.settings(matcher, row)
+        if not settings.out.exists():
+            without_labels(settings, town, perfect)
+        found[row] = town.hits(settings.out)
+    return found
+
+
+def without_labels(settings: LocalizeSettings, town: Town, perfect: bool) -> None:
+    """Poses by the estimator of gsmc with equal weights, of all matches or of those that the true pose confirms."""
+    queries = [query for path in settings.queries for query in read_queries(path)]
+    source, truth = match_with_map(settings, queries), read_truth(town.root / "truth")
+    found = {
+        query.name: pose
+        for query in queries
+        if (pose := pose_from(source, query, settings, truth if perfect else None))
+    }
+    poses = Pose(np.stack([p.rotation for p in found.values()]), np.stack([p.translation for p in found.values()]))
+    write_results(settings.out, list(found), poses)
+
+
+def pose_from(source: MatchSource, query: Query, settings: LocalizeSettings, truth: Truth | None) -> Pose | None:
+    """The pose of one query, from all its matches or from the right ones."""
+    matches = source.of(query.name)
+    points, pixels = source.map.points[matches.points], matches.pixels
+    if truth is not None:
+        there, depth = query.camera.project(pose_of(truth, [query.name])[0].transform(points))
+        right = (np.linalg.norm(there - pixels, axis=1) <= settings.max_error) & (depth > 0)
+        points, pixels = points[right], pixels[right]
+    return estimate_pose(
+        query.camera, pixels, points, np.ones(len(points)), max_error=settings.max_error
+    ).camera_from_world
+
+
+def tracked(town: Town, data: Path) -> Hits:
+    """Hits of the particle filter; each track starts at the first pose that the control's matches give."""
+    settings = town.settings(MATCHERS[1], P3P)
+    found = read_results(settings.out)
+    queries = [[query.name for query in read_queries(path)] for path in town.lists("queries")]
+    rows = [found.names.index(next(name for name in names if name in found.names)) for names in queries]
+    start, out = town.out / "start.txt", town.out / "track.txt"
+    if not out.exists():
+        write_results(start, [names[0] for names in queries], found.camera_from_world[np.array(rows)])
+        labels = town.labels("labels")
+        track_sequences(
+            TrackSettings(
+                map=town.root / "sparse", map_labels=labels, queries=town.lists("queries"), query_labels=labels,
+                odometry=town.lists("odometry"), start=start, data=data,
+                data_labels=Town(data, town.model, 0.0).labels("labels"), out=out, priors=town.lists("priors"),
+            )
+        )  # fmt: skip
+    return town.hits(out)
+
+
+def difference(hits: Hits, control: Hits) -> list[str]:
+    """By threshold: points of recall above the control, with the interval over places."""
+    by_place = 100.0 * (hits.mean(axis=1) - control.mean(axis=1))
+    rows = np.random.default_rng(0).integers(0, len(by_place), (RESAMPLES, len(by_place)))
+    low, high = np.percentile(by_place[rows].mean(axis=1), (2.5, 97.5), axis=0)
+    values = zip(by_place.mean(axis=0), low, high, strict=True)
+    return [f"{mean:+.0f} ({least:+.0f} to {most:+.0f})" for mean, least, most in values]
+
+
+def recall(hits: Hits) -> str:
+    """In percent, by threshold."""
+    return " / ".join(f"{100 * value:.0f}" for value in hits.mean(axis=(0, 1)))
+
+
+def table(results: Mapping[str, Mapping[str, Hits]]) -> str:
+    """The table of docs/localization.md; hard are the conditions that p3p with the first matcher fails most on."""
+    first = next(iter(results.values()))[P3P]
+    hard = np.argsort(first.mean(axis=0)[:, 1], kind="stable")[:3]
+    names = " ".join(CONDITIONS[number] for number in sorted(hard))
+    lines = [
+        f"| matcher | row | all | {names} | these, against the control: 0.25 m | 0.5 m | 5 m |",
+        "| --- " * 7 + "|",
+    ]
+    for matcher, rows in results.items():
+        control = rows.get(CONTROL, rows[P3P])
+        for row, hits in rows.items():
+            cells = difference(hits[:, hard], control[:, hard])
+            lines.append(f"| {matcher} | {row} | {recall(hits)} | {recall(hits[:, hard])} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="of the towns")
+    parser.add_argument("--stray", type=float, default=1.0)
+    parser.add_argument("--places", type=int, default=36)
+    parser.add_argument("--size", type=int, nargs=2, default=SIZE)
+    parser.add_argument("--matchers", nargs="+", default=MATCHERS)
+    parser.add_argument("--model", type=Path, default=MODELS["labels"], help="of the labels; not trained on the towns")
+    parser.add_argument("--weight", type=float, default=0.2, help="of what is appended to descriptors")
+    parser.add_argument("--data", type=Path, help="prepared data set for the particle filter; without it, no such row")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    results: dict[str, dict[str, list[Hits]]] = {}
+    joined: dict[str, dict[str, Hits]] = {}
+    for seed in options.seeds:
+        root = options.out / f"town_{seed}_{options.stray:g}"
+        make_world(
+            WorldSettings(
+                out=root, seed=seed, places=options.places, size=tuple(options.size), heading=HEADING,
+                stray=options.stray,
+            )
+        )  # fmt: skip
+        town = Town(root, options.model, options.weight)
+        for matcher in options.matchers:
+            rows = estimated(town, matcher)
+            if options.data and matcher == MATCHERS[1]:
+                rows[TRACKED] = tracked(town, options.data)
+            for row, hits in rows.items():
+                results.setdefault(matcher, {}).setdefault(row, []).append(hits)
+            joined = {m: {row: np.concatenate(hits) for row, hits in rows.items()} for m, rows in results.items()}
+            print(table(joined), flush=True)
+    if options.json:
+        settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+        stored: dict[str, Any] = read_json(options.json) if options.json.exists() else {}
+        stored[f"stray {options.stray:g}"] = {
+            "settings": settings,
+            "recall": {
+                m: {row: hits.mean(axis=0).tolist() for row, hits in rows.items()} for m, rows in joined.items()
+            },
+        }
+        write_json(options.json, stored)
+
+
+if __name__ == "__main__":
+    main()
