@@ -32,8 +32,9 @@ from fgsn.matching.pair import MatchedPair, RefusedPair
 from fgsn.matching.triangulate import nearest_to_rays
 from fgsn.world.drives import make_camera, stream
 from fgsn.world.make import make_world
-from fgsn.world.pairs import SceneCamera, map_points
-from fgsn.world.studio import REFERENCE, camera_at, drive_of, image_name
+from fgsn.world.pairs import map_points
+from fgsn.world.scene import SceneCamera
+from fgsn.world.studio import REFERENCE, camera_at, drive_poses, image_name
 
 PIXELS, NOISE, MATCHED = 2.0, 0.5, 0.25
 POINTS_PER_IMAGE, NEIGHBOURS, PURPOSE = 600, 7, 5  # of random numbers
@@ -49,9 +50,8 @@ class Truth:
         self.drives = (REFERENCE, *settings.conditions)
 
     def camera(self, name: str) -> SceneCamera:
-        settings, (drive, _, file) = self.settings, name.split("/")
-        place = int(file.removeprefix("place_").removesuffix(".jpg"))
-        return camera_at(settings.seed, settings.places, settings.size, drive, place)
+        drive, _, file = name.split("/")
+        return camera_at(self.settings, drive, int(file.removeprefix("place_").removesuffix(".jpg")))
 
     def judge(self, pair: MatchedPair) -> np.ndarray:
         """Columns (4, N): error in pixels (NaN for the sky), label, static, visible in the target."""
@@ -65,7 +65,7 @@ class Truth:
     def images(self, drives: tuple[str, ...]) -> PosedImages:
         settings = self.settings
         names = [image_name(drive, place) for drive in drives for place in range(settings.places)]
-        poses = [drive_of(settings.seed, settings.places, drive).camera_from_world for drive in drives]
+        poses = [drive_poses(settings, drive) for drive in drives]
         pose = Pose(*(np.concatenate([getattr(one, key) for one in poses]) for key in ("rotation", "translation")))
         return PosedImages(names, [make_camera(settings.size)], np.zeros(len(names), np.int64), pose)
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 
-from fgsn.config import CONDITIONS
+from fgsn.config import CONDITIONS, WorldSettings
 from fgsn.progress import tracked
-from fgsn.world.pairs import SceneCamera
+from fgsn.world.scene import SceneCamera
 from fgsn.world.studio import REFERENCE, render_image
 
 PIXELS = 3.0
@@ -60,16 +60,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     size, places = (options.size[0], options.size[1]), range(options.places)
+    world = WorldSettings(out=Path(), seed=options.seed, places=options.places, size=size)  # nothing is written
     start = time.monotonic()
     base = []
     for place in places:
-        camera, rendering = render_image(options.seed, options.places, size, REFERENCE, place)
+        camera, rendering = render_image(world, REFERENCE, place)
         base.append((camera, *features(rendering.image)))
     results = {}
     for drive in tracked(("reference2", *CONDITIONS), "drives", 1 + len(CONDITIONS)):
         shares, counts, totals = [], [], []
         for place in places:
-            camera, rendering = render_image(options.seed, options.places, size, drive, place)
+            camera, rendering = render_image(world, drive, place)
             reference, points, descriptors = base[place]
             others, other_descriptors = features(rendering.image)
             pairs = matches(descriptors, other_descriptors)

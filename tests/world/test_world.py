@@ -19,7 +19,7 @@ from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.pose import Pose
 from fgsn.world import make_world
-from fgsn.world.drives import STRAY_AHEAD, STRAY_TURN, Viewing, make_drive
+from fgsn.world.drives import STRAY_AHEAD, STRAY_TURN, make_drive
 from fgsn.world.lists import GRAVITY_DEGREES, HEIGHT_METRES, ODOMETRY_DEGREES, noisy_motion, noisy_priors
 from fgsn.world.studio import moved_places
 from fgsn.world.town import LANE, build_town
@@ -295,10 +295,13 @@ def test_lists(world):
 
 
 def test_images_of_the_conditions_stray_from_the_reference():
-    town, far = build_town(5, 40), Viewing(stray=1.0)
-    same, reference = (make_drive(town, 5, "reference", 40, v).camera_from_world for v in (Viewing(), far))
-    assert np.array_equal(same.centre, reference.centre)
-    plain, strayed = (make_drive(town, 5, "snow", 40, v).camera_from_world for v in (Viewing(), far))
+    town = build_town(5, 40)
+
+    def poses(drive: str, stray: float) -> Pose:
+        return make_drive(town, 5, drive, 40, stray=stray)
+
+    assert np.array_equal(poses("reference", 0).centre, poses("reference", 1).centre)
+    plain, strayed = poses("snow", 0), poses("snow", 1)
     ahead, left = plain.rotation[:, 2], -plain.rotation[:, 0]
     moved = strayed.centre - plain.centre
     assert np.abs(np.sum(moved * ahead, axis=1)).max() == pytest.approx(STRAY_AHEAD, abs=0.7)
@@ -310,7 +313,7 @@ def test_images_of_the_conditions_stray_from_the_reference():
 
 def test_noise_is_as_stated():
     town = build_town(5, 2)
-    drive = make_drive(town, 5, "sun", 2).camera_from_world
+    drive = make_drive(town, 5, "sun", 2)
     many = Pose(np.repeat(drive.rotation, 4000, axis=0)[::-1], np.repeat(drive.translation, 4000, axis=0)[::-1])
     rng = np.random.default_rng(0)
     gravity, height = noisy_priors(many, rng)

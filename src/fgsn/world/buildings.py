@@ -10,22 +10,18 @@ from fgsn.world.meshes import LocalFrame, MeshBuilder
 Extent = tuple[float, float, float]  # x of both sides, and depth
 PLASTER, BRICK, STONE, BOARDS, PANELS = range(5)
 _WALLS = {
-    PLASTER: [
-        (0.62, 0.54, 0.38),
-        (0.55, 0.30, 0.20),
-        (0.66, 0.62, 0.55),
-        (0.40, 0.47, 0.40),
-        (0.60, 0.43, 0.22),
-        (0.35, 0.42, 0.52),
-        (0.50, 0.35, 0.35),
-    ],
+    PLASTER: [(0.62, 0.54, 0.38), (0.55, 0.30, 0.20), (0.66, 0.62, 0.55), (0.40, 0.47, 0.40), (0.60, 0.43, 0.22),
+              (0.35, 0.42, 0.52), (0.50, 0.35, 0.35)],
     BRICK: [(0.33, 0.13, 0.08), (0.40, 0.20, 0.12), (0.25, 0.12, 0.09), (0.44, 0.33, 0.22)],
     STONE: [(0.42, 0.38, 0.31), (0.34, 0.32, 0.30), (0.48, 0.42, 0.32)],
     BOARDS: [(0.45, 0.08, 0.05), (0.60, 0.55, 0.38), (0.18, 0.28, 0.33), (0.62, 0.62, 0.58)],
     PANELS: [(0.45, 0.45, 0.43), (0.38, 0.36, 0.33), (0.50, 0.47, 0.42)],
-}
+}  # fmt: skip
 _ROOFS = [(0.36, 0.13, 0.07), (0.27, 0.10, 0.07), (0.11, 0.11, 0.12), (0.18, 0.15, 0.13), (0.30, 0.20, 0.14)]
 _TRIMS = [(0.60, 0.58, 0.54), (0.35, 0.32, 0.30), (0.22, 0.17, 0.13), (0.52, 0.44, 0.34)]
+_RAILS = [(0.05, 0.05, 0.06), (0.30, 0.32, 0.33), (0.12, 0.20, 0.14)]
+_CLOTHS = [(0.45, 0.05, 0.05), (0.05, 0.22, 0.12), (0.08, 0.12, 0.35), (0.6, 0.45, 0.1)]
+_DOORS = [(0.25, 0.12, 0.06), (0.05, 0.10, 0.20), (0.30, 0.30, 0.28), (0.05, 0.18, 0.08)]
 
 
 def house(
@@ -61,13 +57,12 @@ def house(
         if shop:
             _awning(build, frame, width, floor, rng)
         if rng.random() < 0.4:  # drain pipe
-            build.tube(trim, frame.place((x1 - 0.2, -0.1, 0)), frame.place((x1 - 0.2, -0.1, height)), 0.06, 0.06, 6)
+            build.tube(trim, frame, (x1 - 0.2, -0.1, 0), (x1 - 0.2, -0.1, height), 0.06, 0.06, 6)
     else:
         _porch(build, frame, rng, trim)
         if rng.random() < 0.5:  # a lower wing to one side
             wing = frame.at(float(rng.choice([x0 - 1.6, x1 + 1.6])), depth * 0.35)
-            values = (3.2, floor, bay, *window, style, -1.0, 2.7)
-            part = build.part("facade", colour, values)
+            part = build.part("facade", colour, (3.2, floor, bay, *window, style, -1.0, 2.7))
             build.box(part, wing, (-1.6, 0, 0), (1.6, 4.5, 2.7))
             build.box(build.part("roof", _pick(rng, _ROOFS)), wing, (-1.75, -0.2, 2.7), (1.75, 4.6, 2.9))
 
@@ -94,11 +89,9 @@ def _pitched_roof(
     hip = float(rng.choice([0.0, 0.0, 0.9]))
     pitch = float(rng.uniform(0.6, 1.0))
     if along_street:
-        span, length = depth, x1 - x0
-        local = frame.at(x0, depth / 2)
+        span, length, local = depth, x1 - x0, frame.at(x0, depth / 2)
     else:
-        span, length = x1 - x0, depth
-        local = frame.at((x0 + x1) / 2, 0, np.pi / 2)
+        span, length, local = x1 - x0, depth, frame.at((x0 + x1) / 2, 0, np.pi / 2)
     rise, half = pitch * span / 2, span / 2
     inset = hip * half
     eave = height - over * pitch
@@ -131,7 +124,7 @@ def _balconies(
     build: MeshBuilder, frame: LocalFrame, width: float, floor: float, floors: int, bay: float, rng: Generator
 ) -> None:
     slab = build.part("trim", (0.45, 0.44, 0.42))
-    rail = build.part("metal", _pick(rng, [(0.05, 0.05, 0.06), (0.30, 0.32, 0.33), (0.12, 0.20, 0.14)]))
+    rail = build.part("metal", _pick(rng, _RAILS))
     columns = np.arange(-width / 2 + bay, width / 2 - bay / 2, bay * 2)
     for level in range(1, floors):
         z = level * floor + 0.35
@@ -144,9 +137,7 @@ def _balconies(
 
 
 def _awning(build: MeshBuilder, frame: LocalFrame, width: float, floor: float, rng: Generator) -> None:
-    cloth = build.part(
-        "cloth", _pick(rng, [(0.45, 0.05, 0.05), (0.05, 0.22, 0.12), (0.08, 0.12, 0.35), (0.6, 0.45, 0.1)])
-    )
+    cloth = build.part("cloth", _pick(rng, _CLOTHS))
     reach, top = float(rng.uniform(0.8, 1.5)), floor + 0.35
     x0, x1 = -width / 2 + 0.6, float(rng.uniform(0, width / 2 - 0.6))
     corners = frame.place([(x0, -reach, top - 0.7), (x1, -reach, top - 0.7), (x1, 0, top), (x0, 0, top)])
@@ -155,15 +146,12 @@ def _awning(build: MeshBuilder, frame: LocalFrame, width: float, floor: float, r
 
 def _porch(build: MeshBuilder, frame: LocalFrame, rng: Generator, trim: int) -> None:
     x = float(rng.uniform(-1.5, 1.5))
-    door = build.part(
-        "door", _pick(rng, [(0.25, 0.12, 0.06), (0.05, 0.10, 0.20), (0.30, 0.30, 0.28), (0.05, 0.18, 0.08)])
-    )
+    door = build.part("door", _pick(rng, _DOORS))
     build.box(door, frame, (x - 0.5, -0.04, 0.3), (x + 0.5, 0.0, 2.4))
     build.box(trim, frame, (x - 1.0, -1.2, 0.0), (x + 1.0, 0.0, 0.3))
     build.box(trim, frame, (x - 1.1, -1.3, 2.6), (x + 1.1, 0.0, 2.75))
     for side in (-1, 1):
-        foot, head = (x + side * 0.95, -1.1, 0.3), (x + side * 0.95, -1.1, 2.6)
-        build.tube(trim, frame.place(foot), frame.place(head), 0.06, 0.06, 6)
+        build.tube(trim, frame, (x + side * 0.95, -1.1, 0.3), (x + side * 0.95, -1.1, 2.6), 0.06, 0.06, 6)
 
 
 def _pick(rng: Generator, palette: list[Colour]) -> Colour:

@@ -11,9 +11,9 @@ LAMP_REACH = 1.6
 def lamp(build: MeshBuilder, frame: LocalFrame, colour: tuple[float, float, float]) -> tuple[float, float, float]:
     """Add a street lamp whose arm points along local -y; returns the world position of its light."""
     pole = build.part("pole", colour)
-    build.tube(pole, frame.place((0, 0, 0)), frame.place((0, 0, 1.1)), 0.11, 0.11, 8)
-    build.tube(pole, frame.place((0, 0, 1.1)), frame.place((0, 0, LAMP_HEIGHT)), 0.075, 0.05, 8)
-    build.tube(pole, frame.place((0, 0, LAMP_HEIGHT)), frame.place((0, -LAMP_REACH, LAMP_HEIGHT + 0.25)), 0.05, 0.04, 6)
+    build.tube(pole, frame, (0, 0, 0), (0, 0, 1.1), 0.11, 0.11, 8)
+    build.tube(pole, frame, (0, 0, 1.1), (0, 0, LAMP_HEIGHT), 0.075, 0.05, 8)
+    build.tube(pole, frame, (0, 0, LAMP_HEIGHT), (0, -LAMP_REACH, LAMP_HEIGHT + 0.25), 0.05, 0.04, 6)
     y, z = -LAMP_REACH, LAMP_HEIGHT + 0.2
     build.box(pole, frame, (-0.13, y - 0.3, z), (0.13, y + 0.3, z + 0.12))
     bulb = build.part("bulb", (0.7, 0.7, 0.65))
@@ -26,7 +26,7 @@ def sign(build: MeshBuilder, frame: LocalFrame, kind: int, rng: np.random.Genera
     """Add a traffic sign that faces local -x. Kinds: 0 round, 1 triangle, 2 square, 3 board with arrows, 4 octagon."""
     pole = build.part("pole", (0.35, 0.36, 0.37))
     height = float(rng.uniform(2.3, 2.8))
-    build.tube(pole, frame.place((0, 0, 0)), frame.place((0, 0, height + 0.35)), 0.035, 0.035, 6)
+    build.tube(pole, frame, (0, 0, 0), (0, 0, height + 0.35), 0.035, 0.035, 6)
     sides = {0: 20, 1: 3, 2: 4, 3: 4, 4: 8}[kind]
     radius = 0.62 if kind == 3 else 0.38
     angle = np.linspace(0, 2 * np.pi, sides, endpoint=False) + np.pi / 2 + (np.pi / sides if kind != 1 else 0)
@@ -44,7 +44,7 @@ def sign(build: MeshBuilder, frame: LocalFrame, kind: int, rng: np.random.Genera
 def traffic_light(build: MeshBuilder, frame: LocalFrame) -> None:
     """Add a traffic light that faces local -x."""
     pole = build.part("pole", (0.10, 0.11, 0.11))
-    build.tube(pole, frame.place((0, 0, 0)), frame.place((0, 0, 3.2)), 0.06, 0.06, 8)
+    build.tube(pole, frame, (0, 0, 0), (0, 0, 3.2), 0.06, 0.06, 8)
     build.box(build.part("traffic light", (0.02, 0.02, 0.02)), frame, (-0.25, -0.17, 2.3), (-0.05, 0.17, 3.2))
 
 
@@ -96,11 +96,9 @@ def clutter(build: MeshBuilder, frame: LocalFrame, rng: np.random.Generator) -> 
     if kind == 0:
         part = build.part("pole", (0.12, 0.12, 0.13))
         for x in np.arange(0, 4.5, 1.5):
-            build.tube(part, frame.place((x, 0, 0)), frame.place((x, 0, 0.95)), 0.07, 0.055, 8)
+            build.tube(part, frame, (x, 0, 0), (x, 0, 0.95), 0.07, 0.055, 8)
     elif kind == 1:
-        build.tube(
-            build.part("object", (0.05, 0.16, 0.09)), frame.place((0, 0, 0)), frame.place((0, 0, 0.9)), 0.24, 0.28, 10
-        )
+        build.tube(build.part("object", (0.05, 0.16, 0.09)), frame, (0, 0, 0), (0, 0, 0.9), 0.24, 0.28, 10)
     elif kind == 2:
         part = build.part("object", (0.28, 0.17, 0.09))
         build.box(part, frame, (0, -0.25, 0.42), (1.7, 0.25, 0.48))
@@ -111,5 +109,5 @@ def clutter(build: MeshBuilder, frame: LocalFrame, rng: np.random.Generator) -> 
         build.box(build.part("object", (0.33, 0.36, 0.33)), frame, (0, 0, 0), (0.9, 0.4, float(rng.uniform(1.0, 1.5))))
     else:
         part = build.part("object", (0.5, 0.04, 0.03))
-        build.tube(part, frame.place((0, 0, 0)), frame.place((0, 0, 0.7)), 0.13, 0.11, 8)
-        build.tube(part, frame.place((0, 0, 0.7)), frame.place((0, 0, 0.82)), 0.12, 0.02, 8)
+        build.tube(part, frame, (0, 0, 0), (0, 0, 0.7), 0.13, 0.11, 8)
+        build.tube(part, frame, (0, 0, 0.7), (0, 0, 0.82), 0.12, 0.02, 8)

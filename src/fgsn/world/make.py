@@ -11,27 +11,16 @@ from fgsn.data.completed import completed_results
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import MOVED_LIST
 from fgsn.data.motion import PointMotion
-from fgsn.data.prepare import split_places
 from fgsn.files import FolderLock, write_json, write_text, write_yaml
 from fgsn.geometry.colmap import Reconstruction, write_model
 from fgsn.processes import processes
 from fgsn.progress import Meter
-from fgsn.world.drives import NOISE, Viewing, make_camera, stream
+from fgsn.world import studio
+from fgsn.world.drives import NOISE, make_camera, stream
 from fgsn.world.lists import write_lists
 from fgsn.world.pairs import MapPiece
-from fgsn.world.studio import (
-    REFERENCE,
-    World,
-    drive_of,
-    image_files,
-    image_name,
-    make_image,
-    make_map_piece,
-    make_moved_pairs,
-    place_name,
-)
+from fgsn.world.studio import REFERENCE, image_name, place_name
 
-VALIDATION_SHARE, SPLIT_SEED = 0.15, 0  # as `fgsn prepare` splits by default
 _FREE = ("out", "workers", "device")  # settings that do not change the files
 
 
@@ -52,30 +41,28 @@ def make_world(settings: WorldSettings) -> dict[str, object]:
         return done
     _lock = FolderLock(root).require()
     write_yaml(root / "config.yaml", settings.as_dict())
-    names = [place_name(place) for place in range(settings.places)]
-    validation = set(split_places(names, VALIDATION_SHARE, SPLIT_SEED)[1])
-    splits = tuple("validation" if name in validation else "training" for name in names)
-    viewing = Viewing(settings.heading, settings.stray)
-    world = World(root, settings.seed, settings.places, settings.size, settings.points, splits, viewing)
     drives = (REFERENCE, *settings.conditions)
-    jobs = [(world, drive, place) for drive in drives for place in range(settings.places)]
-    moved_jobs = [(*job, settings.moved_pairs) for job in jobs if settings.moved_pairs]
+    jobs = [(settings, drive, place) for drive in drives for place in range(settings.places)]
+    moved_jobs = jobs if settings.moved_pairs else []
     steps, moved = len(jobs) + len(moved_jobs) + settings.places, []
     with processes(settings.workers) as run, Meter("world", steps, unit=" images") as meter:
-        for _ in run(make_image, jobs):
+        for _ in run(studio.make_image, jobs):
             meter.step()
-        for files in run(make_moved_pairs, moved_jobs):
+        for files in run(studio.make_moved_pairs, moved_jobs):
             moved += files
             meter.step("pairs")
         pieces = []
-        for piece in run(make_map_piece, [(world, place) for place in range(settings.places)]):
+        for piece in run(studio.make_map_piece, [(settings, place) for place in range(settings.places)]):
             pieces.append(piece)
             meter.step("map")
-    map_size = _write_map(world, pieces)
-    _write_lists(world, settings.conditions)
+    map_size = _write_map(settings, pieces)
+    for condition in settings.conditions:
+        names = [image_name(condition, place) for place in range(settings.places)]
+        rng = stream(settings.seed, NOISE, condition)
+        write_lists(root, condition, names, make_camera(settings.size), studio.drive_poses(settings, condition), rng)
     if moved:
         write_text(root / MOVED_LIST, "".join(f"{file}\n" for file in sorted(moved)))
-    pairs = [image_files(world, drive, place)["pairs"] for _, drive, place in jobs if drive != REFERENCE]
+    pairs = [studio.image_files(*job)["pairs"] for job in jobs if job[1] != REFERENCE]
     pairs += [root / "correspondence_data" / file for file in moved]
     points, motion = _count(pairs, settings.size)
     results: dict[str, object] = {
@@ -101,14 +88,14 @@ def _count(pairs: Sequence[Path], size: tuple[int, int]) -> tuple[int, PointMoti
     return points, motion
 
 
-def _write_map(world: World, pieces: Sequence[MapPiece]) -> int:
+def _write_map(world: WorldSettings, pieces: Sequence[MapPiece]) -> int:
     """Join the map points of all places and write sparse/; returns the number of points."""
     first = np.cumsum([0, *(len(piece.points) for piece in pieces)])
     model = Reconstruction(
         names=[image_name(REFERENCE, place) for place in range(world.places)],
         cameras=[make_camera(world.size)],
         camera_of=np.zeros(world.places, np.int64),
-        camera_from_world=drive_of(world.seed, world.places, REFERENCE, world.viewing).camera_from_world,
+        camera_from_world=studio.drive_poses(world, REFERENCE),
         points=np.concatenate([piece.points for piece in pieces]),
         colours=np.concatenate([piece.colours for piece in pieces]),
         track_point=np.concatenate(
@@ -117,16 +104,8 @@ def _write_map(world: World, pieces: Sequence[MapPiece]) -> int:
         track_image=np.concatenate([piece.track_place for piece in pieces]),
         track_pixels=np.concatenate([piece.track_pixels for piece in pieces]),
     )
-    write_model(world.root / "sparse", model)
+    write_model(world.out / "sparse", model)
     return len(model.points)
-
-
-def _write_lists(world: World, conditions: Sequence[str]) -> None:
-    for condition in conditions:
-        names = [image_name(condition, place) for place in range(world.places)]
-        poses = drive_of(world.seed, world.places, condition, world.viewing).camera_from_world
-        rng = stream(world.seed, NOISE, condition)
-        write_lists(world.root, condition, names, make_camera(world.size), poses, rng)
 
 
 def _description(settings: WorldSettings, made_with: dict[str, Any], results: dict[str, object]) -> dict[str, object]:

@@ -50,11 +50,14 @@ class Surface:
     """(n,) weight of the reflected sky, 0 to 1."""
 
 
+Shade = Callable[[Samples, Condition], Surface]
+
+
 @dataclass(frozen=True)
 class Material:
     """A kind of surface."""
 
-    shade: Callable[[Samples, Condition], Surface]
+    shade: Shade
     label: int
     """Cityscapes labelId."""
     static: bool
@@ -66,12 +69,10 @@ class Material:
 MATERIALS: dict[str, Material] = {}
 
 
-def material(
-    label: int, *names: str, static: bool = True, ground: bool = False
-) -> Callable[[Callable[[Samples, Condition], Surface]], Callable[[Samples, Condition], Surface]]:
+def material(label: int, *names: str, static: bool = True, ground: bool = False) -> Callable[[Shade], Shade]:
     """Decorator that registers a material under one or several names."""
 
-    def register(shade: Callable[[Samples, Condition], Surface]) -> Callable[[Samples, Condition], Surface]:
+    def register(shade: Shade) -> Shade:
         for name in names:
             MATERIALS[name] = Material(shade, label, static, ground)
         return shade
@@ -84,6 +85,17 @@ def _rough(s: Samples, texel: float, fine: float, coarse: float) -> Array:
     grain = noise(s.u, s.v, texel, s.footprint, s.shift)
     blotch = noise(s.u + 0.3 * s.v, s.v - 0.3 * s.u, 9.3 * texel, s.footprint, s.shift + 5)
     return np.maximum(1 + fine * grain + coarse * blotch, 0.15)
+
+
+def _matt(fine: float, coarse: float) -> Shade:
+    """The shading of a surface of one colour, with roughness as in `_rough`."""
+    return lambda s, look: Surface(s.colour * _rough(s, 0.02, fine, coarse)[:, None])
+
+
+material(4, "object")(_matt(0.06, 0.1))
+material(11, "trim", "cloth", "door")(_matt(0.06, 0.08))
+material(17, "pole", "metal")(_matt(0.05, 0.12))
+material(24, "person", static=False)(_matt(0.08, 0.1))
 
 
 @material(7, "road", "side road", ground=True)
@@ -164,9 +176,8 @@ def _masonry(s: Samples, style: Array) -> Array:
         factor[rows] *= tone * (1 - 0.5 * lines(s.v[rows], 0.2, 0.025, s.footprint[rows]))
     rows = np.nonzero(style == PANELS)[0]
     if len(rows):
-        joint = np.maximum(
-            lines(s.u[rows], 3.6, 0.05, s.footprint[rows]), lines(s.v[rows], 3.0, 0.05, s.footprint[rows])
-        )
+        u, v, footprint = s.u[rows], s.v[rows], s.footprint[rows]
+        joint = np.maximum(lines(u, 3.6, 0.05, footprint), lines(v, 3.0, 0.05, footprint))
         factor[rows] *= 1 - 0.5 * joint
     stain = noise(s.u, s.v * 0.12, 0.12, s.footprint, s.shift + 2)
     return s.colour * (factor * np.clip(1 - 0.1 * np.maximum(stain, 0), 0.5, 1))[:, None]
@@ -238,11 +249,6 @@ def _roof(s: Samples, look: Condition) -> Surface:
     return Surface(s.colour * (tone * shade * _rough(s, 0.05, 0.08, 0.12))[:, None])
 
 
-@material(11, "trim", "cloth", "door")
-def _trim(s: Samples, look: Condition) -> Surface:
-    return Surface(s.colour * _rough(s, 0.02, 0.06, 0.08)[:, None])
-
-
 @material(12, "wall")
 def _wall(s: Samples, look: Condition) -> Surface:
     style = np.choose(s.values[:, 0].astype(int), [0, BRICK, STONE])
@@ -253,11 +259,6 @@ def _wall(s: Samples, look: Condition) -> Surface:
 def _fence(s: Samples, look: Condition) -> Surface:
     streak = noise(s.u * 4, s.v * 0.4, 0.03, s.footprint, s.shift)
     return Surface(s.colour * np.clip(1 + 0.15 * streak, 0.4, 1.6)[:, None])
-
-
-@material(17, "pole", "metal")
-def _pole(s: Samples, look: Condition) -> Surface:
-    return Surface(s.colour * _rough(s, 0.02, 0.05, 0.12)[:, None])
 
 
 @material(17, "bulb")
@@ -283,30 +284,22 @@ def _sign(s: Samples, look: Condition) -> Surface:
     kind, symbol = s.values[:, 0], s.values[:, 1]
     x, y, f = s.u, s.v, s.footprint / 0.38
     radius = np.hypot(x, y)
-    red, blue, white, black, yellow = (
-        (0.50, 0.02, 0.02),
-        (0.02, 0.08, 0.42),
-        (0.72, 0.72, 0.70),
-        (0.02,) * 3,
-        (0.65, 0.42, 0.02),
-    )
+    white, black, red, blue = (0.72, 0.72, 0.70), (0.02, 0.02, 0.02), (0.50, 0.02, 0.02), (0.02, 0.08, 0.42)
+    yellow, green = (0.65, 0.42, 0.02), (0.02, 0.22, 0.08)
     rim = np.where(kind == 1, np.minimum(np.abs(-0.5 - y), 0.5 - 0.866 * np.abs(x) - 0.5 * y + 0.0), 1.0 - radius)
-    rim = np.where(kind == 0, 1.0 - radius, rim)
     edge = np.clip((0.17 - rim) / np.maximum(f, 0.02) + 0.5, 0, 1) * ((kind == 0) | (kind == 1))
     albedo = mix(white, red, edge)
     prohibits = (kind == 0) & (symbol < 3)
-    albedo = np.where(((kind == 0) & ~prohibits)[:, None], mix(blue, white, edge * 0), albedo)
-    albedo = np.where((kind == 2)[:, None], np.where((symbol < 3)[:, None], rgb(blue), rgb(yellow)), albedo)
-    albedo = np.where(
-        (kind == 3)[:, None], np.where((symbol < 4)[:, None], rgb((0.02, 0.22, 0.08)), rgb(white)), albedo
-    )
-    albedo = np.where((kind == 4)[:, None], rgb(red), albedo)
+    for which, colour in (
+        ((kind == 0) & ~prohibits, blue), ((kind == 2) & (symbol < 3), blue), ((kind == 2) & (symbol >= 3), yellow),
+        ((kind == 3) & (symbol < 4), green), ((kind == 3) & (symbol >= 4), white), (kind == 4, red),
+    ):  # fmt: skip
+        albedo[which] = colour
     bars = within(np.abs(x - 0.25 * (symbol % 2)), 0.0, 0.12 + 0.04 * symbol, f) * within(y, -0.45, 0.5, f)
     cross = within(np.abs(y - 0.1 * symbol + 0.2), 0.0, 0.13, f) * within(np.abs(x), 0.0, 0.5, f)
     mark = np.where(symbol % 3 == 0, bars, np.where(symbol % 3 == 1, cross, np.maximum(bars, cross)))
-    letters = (random_of(np.floor(x / 0.14).astype(int), np.floor(y / 0.3).astype(int), s.part) > 0.45) * within(
-        np.abs(y % 0.6 - 0.3), 0, 0.12, f
-    )
+    letters = random_of(np.floor(x / 0.14).astype(int), np.floor(y / 0.3).astype(int), s.part) > 0.45
+    letters = letters * within(np.abs(y % 0.6 - 0.3), 0, 0.12, f)
     mark = np.where(kind == 3, letters * (radius < 1.9), mark)
     dark = (prohibits | (kind == 1) | ((kind == 2) & (symbol >= 3)) | ((kind == 3) & (symbol >= 4))).astype(np.float32)
     return Surface(mix(albedo, mix(white, black, dark), mark).astype(np.float32))
@@ -334,11 +327,6 @@ def _needles(s: Samples, look: Condition) -> Surface:
     return Surface(s.colour * (np.clip(1 + 0.4 * tuft, 0.3, 2) * (0.65 + 0.7 * chance))[:, None])
 
 
-@material(4, "object")
-def _object(s: Samples, look: Condition) -> Surface:
-    return Surface(s.colour * _rough(s, 0.02, 0.06, 0.1)[:, None])
-
-
 @material(26, "car", static=False)
 def _car(s: Samples, look: Condition) -> Surface:
     dirt = noise(s.u, s.v, 0.05, s.footprint, s.shift)
@@ -350,8 +338,8 @@ def _car_glass(s: Samples, look: Condition) -> Surface:
     return Surface(s.colour, None, np.full(len(s.u), 0.35, np.float32))
 
 
-@material(26, "tyre", static=False)
-def _tyre(s: Samples, look: Condition) -> Surface:
+@material(26, "tyre", "plate", "rim", static=False)
+def _plain(s: Samples, look: Condition) -> Surface:
     return Surface(s.colour)
 
 
@@ -363,13 +351,3 @@ def _headlight(s: Samples, look: Condition) -> Surface:
 @material(26, "taillight", static=False)
 def _taillight(s: Samples, look: Condition) -> Surface:
     return Surface(s.colour, s.values[:, :1] * rgb([1.6, 0.05, 0.03]) * look.lamps)
-
-
-@material(24, "person", static=False)
-def _person(s: Samples, look: Condition) -> Surface:
-    return Surface(s.colour * _rough(s, 0.02, 0.08, 0.1)[:, None])
-
-
-@material(26, "plate", "rim", static=False)
-def _plate(s: Samples, look: Condition) -> Surface:
-    return Surface(s.colour)

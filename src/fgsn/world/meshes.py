@@ -1,12 +1,11 @@
 """Triangle meshes and the basic shapes of the town. World frame: metres, z up."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.floating[Any]]  # float32 in practice; NumPy's types cannot express it
+from fgsn.world.texture import Array
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,14 @@ class MeshBuilder:
         keep = np.repeat(np.broadcast_to(np.asarray(keep, np.float32), len(corners)), 2)
         self.triangles(part, corners[:, fan].reshape(-1, 3, 3), uv, keep)
 
+    def strip(self, part: int, near: Array, far: Array, uv_near: Array, uv_far: Array) -> None:
+        """Add the surface between two lines of N points (N, 3) with their uv (N, 2)."""
+        corners, uv = (
+            np.stack([one[:-1], one[1:], other[1:], other[:-1]], axis=1)
+            for one, other in ((near, far), (uv_near, uv_far))
+        )
+        self.quads(part, corners, uv)
+
     def wall(self, part: int, start: ArrayLike, end: ArrayLike, low: float, high: float) -> None:
         """Add an upright rectangle from `start` to `end` (x, y); u runs along it, v is the height above `low`."""
         (x0, y0), (x1, y1) = np.asarray(start, float), np.asarray(end, float)
@@ -93,17 +100,17 @@ class MeshBuilder:
             top = np.column_stack([corners, np.full(4, frame.z + z)])
             self.quads(part, [top], [[(x0, y0), (x1, y0), (x1, y1), (x0, y1)]])
 
-    def tube(self, part: int, start: ArrayLike, end: ArrayLike, radius: float, tip: float, sides: int = 8) -> None:
-        """Add a tapered tube from `start` to `end` (x, y, z); u runs around, v along."""
-        self.triangles(part, *tubes(np.array([start]), np.array([end]), [radius], [tip], sides))
+    def tube(
+        self, part: int, frame: "LocalFrame", start: ArrayLike, end: ArrayLike, radius: float, tip: float, sides: int
+    ) -> None:
+        """Add a tapered tube between two points (x, y, z) in a local frame; u runs around, v along."""
+        low, high = (frame.place(np.array([one])) for one in (start, end))
+        self.triangles(part, *tubes(low, high, [radius], [tip], sides))
 
     def mesh(self) -> Mesh:
         """All triangles added so far."""
-        if not self._pieces:
-            corners, uv, one = (np.zeros((0, *shape), np.float32) for shape in ((3, 3), (3, 2), ()))
-            return Mesh(corners, uv, np.zeros(0, np.int32), one)
-        triangles, uv, part, keep = (np.concatenate(columns) for columns in zip(*self._pieces, strict=True))
-        return Mesh(triangles, uv, part, keep)
+        self.triangles(self.first, np.zeros((0, 3, 3)))  # so that there is something to concatenate
+        return Mesh(*(np.concatenate(columns) for columns in zip(*self._pieces, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -6,49 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from fgsn.geometry.camera import Camera
-from fgsn.geometry.pose import Pose
-from fgsn.world.scene import Scene
+from fgsn.world.scene import FARTHEST, SceneCamera
 
 Array = NDArray[np.float64]
-_FARTHEST = 100.0  # metres; farther points constrain the pose too little
 _SAMPLES_PER_POINT = 5
 _LARGEST_SHARE = 0.35  # largest share of one semantic class, so that the road does not dominate
-
-
-@dataclass(frozen=True, eq=False)
-class SceneCamera:
-    """A camera at a pose in a scene; casts rays through its pixels."""
-
-    scene: Scene
-    camera: Camera
-    pose: Pose
-    """`camera_from_world`"""
-
-    def cast_pixels(self, pixels: Array) -> tuple[Array, NDArray[np.int64]]:
-        """World points (N, 3) seen at pixels (N, 2), NaN for the sky, and their parts (N,), -1 for the sky."""
-        directions = np.einsum("ij,jk->ik", self.camera.rays(pixels), self.pose.rotation).astype(np.float32)
-        origins = np.broadcast_to(self.pose.centre.astype(np.float32), directions.shape).copy()
-        hits = self.scene.cast(origins, directions)
-        depth = np.where(hits.part >= 0, hits.depth, np.nan).astype(np.float64)
-        return self.pose.inverse().transform(self.camera.unproject(pixels, depth)), hits.part
-
-    def labels(self, pixels: Array) -> NDArray[np.uint8]:
-        """Semantic labels (N,) at pixels (N, 2)."""
-        return self.scene.label[self.cast_pixels(pixels)[1]]
-
-    def visible(self, points: Array, parts: NDArray[np.int64]) -> tuple[Array, NDArray[np.bool_]]:
-        """Projections (N, 2) of points (N, 3) on parts (N,), and which of them are visible (N,).
-
-        A point is visible if the ray through its projection hits the same part at the same position.
-        """
-        pixels, depth = self.camera.project(self.pose.transform(points))
-        seen = self.camera.contains(pixels) & (depth < _FARTHEST)
-        rows = np.nonzero(seen)[0]
-        found, part = self.cast_pixels(pixels[rows])
-        apart = np.linalg.norm(found - points[rows], axis=1)
-        seen[rows] = (part == parts[rows]) & (apart < 0.01 + 0.0005 * depth[rows])
-        return pixels, seen
 
 
 def exact_correspondences(
@@ -61,7 +23,7 @@ def exact_correspondences(
     static = reference.scene.static[part]
     pixels, world, part = pixels[static], world[static], part[static]
     _, depth = camera.project(reference.pose.transform(world))
-    near = depth < _FARTHEST
+    near = depth < FARTHEST
     pixels, world, part = pixels[near], world[near], part[near]
     others, seen = target.visible(world, part)
     pixels, others, label = pixels[seen], others[seen], reference.scene.label[part[seen]]

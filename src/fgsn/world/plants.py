@@ -6,7 +6,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fgsn.world.meshes import Array, LocalFrame, MeshBuilder, tubes
+from fgsn.world.meshes import LocalFrame, MeshBuilder, tubes
+from fgsn.world.texture import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ def plant(build: MeshBuilder, tree: Tree, frame: LocalFrame, height: float, rng:
 def conifer(build: MeshBuilder, frame: LocalFrame, height: float, rng: Generator) -> None:
     """Add an evergreen: a trunk with drooping sprays that stay all year."""
     bark = build.part("bark", (0.10, 0.07, 0.05))
-    build.tube(bark, frame.place((0, 0, 0)), frame.place((0, 0, height)), 0.016 * height, 0.01, 6)
+    build.tube(bark, frame, (0, 0, 0), (0, 0, height), 0.016 * height, 0.01, 6)
     count = 900
     level = rng.random(count) ** 0.7 * 0.9  # 0 at the foot of the crown, 1 at its tip
     angle = rng.uniform(0, 2 * np.pi, count)
@@ -98,14 +99,8 @@ def conifer(build: MeshBuilder, frame: LocalFrame, height: float, rng: Generator
     across = np.stack([-direction[:, 1], direction[:, 0]], axis=1) * (0.12 + 0.12 * reach)[:, None]
     tip = direction * reach[:, None]
     near = direction * (reach * 0.45)[:, None]
-    corners = np.stack(
-        [
-            np.column_stack([near - across, base]),
-            np.column_stack([near + across, base]),
-            np.column_stack([tip, base - 0.28 * reach - 0.1]),
-        ],
-        axis=1,
-    )
+    ends = [(near - across, base), (near + across, base), (tip, base - 0.28 * reach - 0.1)]
+    corners = np.stack([np.column_stack(end) for end in ends], axis=1)
     needles = build.part("needles", np.array((0.025, 0.055, 0.025)) * rng.uniform(0.8, 1.5))
     build.triangles(needles, frame.place(corners))
 
@@ -126,9 +121,8 @@ def bush(build: MeshBuilder, frame: LocalFrame, size: float, rng: Generator) -> 
     bark = build.part("bark", (0.14, 0.10, 0.08))
     ends = rng.normal(0, 0.35, (9, 3)) * size
     ends[:, 2] = rng.uniform(0.5, 0.95, 9) * size
-    build.triangles(
-        bark, *tubes(np.tile(frame.place((0, 0, 0)), (9, 1)), frame.place(ends), [0.025] * 9, [0.01] * 9, 4)
-    )
+    foot = np.tile(frame.place((0, 0, 0)), (9, 1))
+    build.triangles(bark, *tubes(foot, frame.place(ends), [0.025] * 9, [0.01] * 9, 4))
     count = int(420 * size)
     centres = rng.normal(size=(count, 3))
     centres *= (rng.uniform(0.5, 1, count) / np.linalg.norm(centres, axis=1))[:, None] * size * 0.6

@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from fgsn.geometry.camera import Camera
-from fgsn.geometry.pose import Pose
 from fgsn.world.conditions import Condition
 from fgsn.world.materials import MATERIALS, Samples
-from fgsn.world.scene import Hits, Scene
+from fgsn.world.scene import Hits, SceneCamera
 from fgsn.world.texture import Array, mix, noise, random_of, rgb, smooth
 
 _NAMES = list(MATERIALS)
@@ -29,54 +27,43 @@ class Rendering:
     """(height, width) Cityscapes labelIds."""
 
 
-def render(
-    scene: Scene, look: Condition, lamps: NDArray[np.float64], camera: Camera, pose: Pose, rng: np.random.Generator
-) -> Rendering:
+def render(view: SceneCamera, look: Condition, lamps: NDArray[np.float64], rng: np.random.Generator) -> Rendering:
     """Render one image.
 
     Args:
-        scene: the scene.
+        view: the scene and the camera.
         look: light, weather and camera artefacts.
         lamps: (L, 3) positions of the street lamps.
-        camera: the camera.
-        pose: its `camera_from_world`.
         rng: random generator of this image: noise, drops, flakes.
     """
-    shader = Shader(scene, look, lamps, camera, pose)
-    grid = camera.grid()
-    hits = shader.cast(grid)
+    shader = Shader(view, look, lamps)
+    grid = view.camera.grid()
+    hits = view.cast(grid)
     light = shader.paint(grid, hits)
-    shape = (camera.height, camera.width)
+    shape = (view.camera.height, view.camera.width)
     _soften_edges(shader, grid, hits, light, shape)
     image = _expose(light.reshape(*shape, 3), look, rng)
     depth = np.where(hits.part >= 0, hits.depth, np.float32(np.inf)).reshape(shape)
-    return Rendering(image, depth, scene.label[hits.part].reshape(shape))
+    return Rendering(image, depth, view.scene.label[hits.part].reshape(shape))
 
 
 class Shader:
     """Shades the rays of one camera."""
 
-    def __init__(self, scene: Scene, look: Condition, lamps: NDArray[np.float64], camera: Camera, pose: Pose) -> None:
-        self.scene, self.look, self.camera, self.pose = scene, look, camera, pose
-        self.centre = pose.centre.astype(np.float32)
-        self.forward = pose.rotation[2].astype(np.float32)
-        offset = lamps - pose.centre
-        ahead = offset @ pose.rotation[2]
+    def __init__(self, view: SceneCamera, look: Condition, lamps: NDArray[np.float64]) -> None:
+        self.view, self.scene, self.look = view, view.scene, look
+        self.centre = view.pose.centre.astype(np.float32)
+        self.forward = view.pose.rotation[2].astype(np.float32)
+        offset = lamps - view.pose.centre
+        ahead = offset @ view.pose.rotation[2]
         near = (np.linalg.norm(offset, axis=1) < _LAMP_REACH) & (ahead > -12)
         self.lamps = lamps[near].astype(np.float32)
-
-    def directions(self, pixels: NDArray[np.float64]) -> Array:
-        """World ray directions (N, 3) of pixels (N, 2), scaled to one metre along the optical axis."""
-        return np.einsum("ij,jk->ik", self.camera.rays(pixels), self.pose.rotation).astype(np.float32)
-
-    def cast(self, pixels: NDArray[np.float64]) -> Hits:
-        """First hits of the rays through pixels (N, 2)."""
-        directions = self.directions(pixels)
-        return self.scene.cast(np.broadcast_to(self.centre, directions.shape).copy(), directions)
+        towards = rgb(look.sun_direction)
+        self.towards_sun = towards / np.linalg.norm(towards)
 
     def paint(self, pixels: NDArray[np.float64], hits: Hits) -> Array:
         """Linear light (N, 3) that reaches the camera through pixels (N, 2)."""
-        directions = self.directions(pixels)
+        directions = self.view.directions(pixels)
         light = np.empty((len(pixels), 3), np.float32)
         sky = hits.part < 0
         light[sky] = self.sky(directions[sky])
@@ -90,19 +77,16 @@ class Shader:
         unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
         rise = np.maximum(unit[:, 2], 0.0)
         light = mix(look.horizon, look.zenith, np.minimum(1.25 * rise**0.6, 1))
-        flat = unit[:, :2] / (rise + 0.12)[:, None]
+        x, y = (unit[:, :2] / (rise + 0.12)[:, None]).T
         pixel = np.full(len(unit), 0.004, np.float32)
         shift = 13.7 * look.day
-        cloud = noise(flat[:, 0], flat[:, 1], 0.02, pixel, shift) * 0.6 + noise(
-            flat[:, 0], flat[:, 1], 0.11, pixel, shift
-        )
+        cloud = noise(x, y, 0.02, pixel, shift) * 0.6 + noise(x, y, 0.11, pixel, shift)
         cover = smooth(cloud, -0.6, 1.6) * look.clouds * smooth(rise, 0.02, 0.2)
         bright = 0.55 * rgb(look.horizon) + 0.55 * max(look.horizon)
         dark = 0.62 * rgb(look.zenith)
         light = mix(light, bright if max(look.sun) > 0 else dark, cover)
         if max(look.sun) > 0:
-            towards = rgb(look.sun_direction)
-            near = np.maximum(np.einsum("ij,j->i", unit, towards / np.linalg.norm(towards)), 0)
+            near = np.maximum(np.einsum("ij,j->i", unit, self.towards_sun), 0)
             light += (0.35 * near**24 + 4.0 * near**900)[:, None] * rgb(look.sun)
         return light
 
@@ -114,7 +98,7 @@ class Shader:
         length = np.linalg.norm(directions, axis=1)
         unit = directions / length[:, None]
         facing = np.maximum(-np.einsum("ij,ij->i", unit, normal), 0.02)
-        footprint = depth / np.float32(self.camera.fx) / np.sqrt(facing)
+        footprint = depth / np.float32(self.view.camera.fx) / np.sqrt(facing)
         samples = Samples(
             hits.uv[rows, 0], hits.uv[rows, 1], position, footprint,
             scene.colour[part], scene.values[part], part, hits.triangle[rows],
@@ -145,9 +129,8 @@ class Shader:
         x = noise(s.u, s.v, 0.03, s.footprint, s.shift + 31) * strength
         y = noise(s.u, s.v, 0.03, s.footprint, s.shift + 57) * strength
         flat = np.abs(normal[:, 2]) > 0.8
-        along = np.where(
-            flat[:, None], rgb((1, 0, 0)), np.stack([-normal[:, 1], normal[:, 0], np.zeros(len(x))], axis=1)
-        )
+        aside = np.stack([-normal[:, 1], normal[:, 0], np.zeros(len(x))], axis=1)
+        along = np.where(flat[:, None], rgb((1, 0, 0)), aside)
         across = np.where(flat[:, None], rgb((0, 1, 0)), rgb((0, 0, 1)))
         bent = normal + x[:, None] * along + y[:, None] * across
         return (bent / np.linalg.norm(bent, axis=1, keepdims=True)).astype(np.float32)
@@ -188,9 +171,8 @@ class Shader:
             up = smooth(normal[:, 2] + 0.10 * lumps + 0.08 * drift, 0.22, 0.55)
             # Wind also blows snow onto walls; evergreens carry it on their upper sides.
             cover = np.maximum(up, 0.75 * smooth(drift + 0.5 * lumps, 1.0, 1.8) * (np.abs(normal[:, 2]) < 0.3))
-            cover = np.where(
-                label == 26, np.minimum(up + 0.5 * smooth(drift, 0.2, 1), 0.97) * (normal[:, 2] > -0.2), cover
-            )
+            carried = np.minimum(up + 0.5 * smooth(drift, 0.2, 1), 0.97) * (normal[:, 2] > -0.2)
+            cover = np.where(label == 26, carried, cover)
             wheel = np.abs(np.abs(np.abs(s.v) - 1.65) - 0.75)
             track = np.exp(-(((wheel + 0.12 * drift) / 0.27) ** 2)) * smooth(drift + 0.6 * lumps, -1.4, 0.4)
             cover = np.where(label == 7, up * (1 - 0.85 * track * (s.footprint < 0.6)), cover)
@@ -213,12 +195,10 @@ class Shader:
         light = mix(look.bounce, look.sky_light, share) * open_sky[:, None]
         start = s.position + normal * 0.02 - unit * 0.01
         if max(look.sun) > 0:
-            towards = rgb(look.sun_direction)
-            towards = towards / np.linalg.norm(towards)
-            cosine = np.einsum("ij,j->i", normal, towards)
+            cosine = np.einsum("ij,j->i", normal, self.towards_sun)
             cosine = np.where(soft, 0.25 + 0.6 * np.abs(cosine), np.maximum(cosine, 0))  # leaves let light through
             rows = np.nonzero(cosine > 0.01)[0]
-            rays = np.broadcast_to(towards, (len(rows), 3)).astype(np.float32)
+            rays = np.broadcast_to(self.towards_sun, (len(rows), 3)).astype(np.float32)
             rows = rows[~scene.blocked(start[rows], rays)]
             light[rows] += cosine[rows, None] * rgb(look.sun)
         if look.lamps > 0.5:
@@ -230,12 +210,9 @@ class Shader:
         start = s.position + normal * 0.03
         around = random_of(s.triangle, np.floor(s.position * 50).astype(int).sum(axis=1)) * (2 * np.pi)
         total = np.zeros(len(start), np.float32)
-        for turn in (0.0, np.pi):
-            aim = np.stack(
-                [np.cos(around + turn) * 0.55, np.sin(around + turn) * 0.55, np.full(len(start), 0.8)], axis=1
-            )
-            aim = (aim + 0.6 * normal).astype(np.float32)
-            total += self.scene.blocked(start, aim)
+        for turn in (around, around + np.pi):
+            aim = np.stack([np.cos(turn) * 0.55, np.sin(turn) * 0.55, np.full(len(start), 0.8)], axis=1)
+            total += self.scene.blocked(start, (aim + 0.6 * normal).astype(np.float32))
         return 1 - 0.28 * total
 
     def _lamplight(self, position: Array, normal: Array, unit: Array) -> Array:
@@ -283,7 +260,7 @@ def _soften_edges(shader: Shader, grid: NDArray[np.float64], hits: Hits, light: 
     total = light[rows].copy()
     for dx, dy in ((0.35, 0.15), (-0.15, 0.35), (-0.3, -0.3)):
         pixels = grid[rows] + (dx, dy)
-        total += np.minimum(shader.paint(pixels, shader.cast(pixels)), 4.0)
+        total += np.minimum(shader.paint(pixels, shader.view.cast(pixels)), 4.0)
     light[rows] = total / 4
 
 

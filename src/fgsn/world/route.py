@@ -48,22 +48,22 @@ class Route:
         self, build: MeshBuilder, part: int, along: tuple[float, float], left: tuple[float, float], height: float
     ) -> None:
         """Add a flat band; u runs along the route, v across it."""
-        s = np.linspace(*along, max(2, int(np.ceil((along[1] - along[0]) / 4)) + 1))
+        s = _samples(along)
         near, far = (np.column_stack([self.at(s, d)[0], np.full(len(s), height)]) for d in left)
-        corners = np.stack([near[:-1], near[1:], far[1:], far[:-1]], axis=1)
-        uv_near, uv_far = (np.column_stack([s, np.full(len(s), d)]) for d in left)
-        build.quads(part, corners, np.stack([uv_near[:-1], uv_near[1:], uv_far[1:], uv_far[:-1]], axis=1))
+        build.strip(part, near, far, *(np.column_stack([s, np.full(len(s), d)]) for d in left))
 
     def curb(
         self, build: MeshBuilder, part: int, along: tuple[float, float], left: float, heights: tuple[float, float]
     ) -> None:
         """Add an upright band at a constant offset to the left."""
-        s = np.linspace(*along, max(2, int(np.ceil((along[1] - along[0]) / 4)) + 1))
-        line = self.at(s, left)[0]
-        low, high = (np.column_stack([line, np.full(len(s), z)]) for z in heights)
-        corners = np.stack([low[:-1], low[1:], high[1:], high[:-1]], axis=1)
-        uv_low, uv_high = (np.column_stack([s, np.full(len(s), z)]) for z in heights)
-        build.quads(part, corners, np.stack([uv_low[:-1], uv_low[1:], uv_high[1:], uv_high[:-1]], axis=1))
+        s = _samples(along)
+        low, high = (np.column_stack([self.at(s, left)[0], np.full(len(s), z)]) for z in heights)
+        build.strip(part, low, high, *(np.column_stack([s, np.full(len(s), z)]) for z in heights))
+
+
+def _samples(along: tuple[float, float]) -> Array:
+    """Distances along the route, at most 4 metres apart."""
+    return np.linspace(*along, max(2, int(np.ceil((along[1] - along[0]) / 4)) + 1))
 
 
 def lay_route(seed: int, length: float, before: float = 40.0) -> Route:
@@ -76,8 +76,7 @@ def lay_route(seed: int, length: float, before: float = 40.0) -> Route:
         turn = float(rng.uniform(-_LONGEST_TURN, _LONGEST_TURN))
         turn = float(np.clip(heading + turn, -0.7, 0.7)) - heading  # so that the street never turns back
         steps = round(size / _STEP)
-        share = (np.arange(steps) * _STEP - _STRAIGHT) / (size - 2 * _STRAIGHT)
-        share = np.clip(share, 0, 1)
+        share = np.clip((np.arange(steps) * _STEP - _STRAIGHT) / (size - 2 * _STRAIGHT), 0, 1)
         headings.append(heading + turn * (share * share * (3 - 2 * share)))
         heading += turn
         along += steps * _STEP

@@ -1,4 +1,4 @@
-"""Ray casting: first hits and occlusion."""
+"""Ray casting: first hits and occlusion, and cameras that cast rays through their pixels."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,14 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
+from fgsn.geometry.camera import Camera
+from fgsn.geometry.pose import Pose
 from fgsn.world.materials import MATERIALS
-from fgsn.world.meshes import Array, Mesh, Part
+from fgsn.world.meshes import Mesh, Part
+from fgsn.world.texture import Array
 
+FARTHEST = 100.0
+"""Metres; farther points constrain the pose too little to be correspondences."""
 _NAMES = list(MATERIALS)
 
 
@@ -98,3 +103,48 @@ class Scene:
         """Whether the rays (N, 3) float32 hit anything, (N,)."""
         blocked = self.standing.blocked(origins, directions)
         return blocked if self.moving is None else blocked | self.moving.blocked(origins, directions)
+
+
+@dataclass(frozen=True, eq=False)
+class SceneCamera:
+    """A camera at a pose in a scene; casts rays through its pixels."""
+
+    scene: Scene
+    camera: Camera
+    pose: Pose
+    """`camera_from_world`"""
+
+    def directions(self, pixels: NDArray[np.float64]) -> Array:
+        """World ray directions (N, 3) of pixels (N, 2), float32, scaled to one metre along the optical axis."""
+        return np.einsum("ij,jk->ik", self.camera.rays(pixels), self.pose.rotation).astype(np.float32)
+
+    def cast(self, pixels: NDArray[np.float64]) -> Hits:
+        """First hits of the rays through pixels (N, 2)."""
+        directions = self.directions(pixels)
+        origins = np.broadcast_to(self.pose.centre.astype(np.float32), directions.shape).copy()
+        return self.scene.cast(origins, directions)
+
+    def cast_pixels(self, pixels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """World points (N, 3) seen at pixels (N, 2), NaN for the sky, and their parts (N,), -1 for the sky."""
+        hits = self.cast(pixels)
+        depth = np.where(hits.part >= 0, hits.depth, np.nan).astype(np.float64)
+        return self.pose.inverse().transform(self.camera.unproject(pixels, depth)), hits.part
+
+    def labels(self, pixels: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Semantic labels (N,) at pixels (N, 2)."""
+        return self.scene.label[self.cast(pixels).part]
+
+    def visible(
+        self, points: NDArray[np.float64], parts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Projections (N, 2) of points (N, 3) on parts (N,), and which of them are visible (N,).
+
+        A point is visible if the ray through its projection hits the same part at the same position.
+        """
+        pixels, depth = self.camera.project(self.pose.transform(points))
+        seen = self.camera.contains(pixels) & (depth < FARTHEST)
+        rows = np.nonzero(seen)[0]
+        found, part = self.cast_pixels(pixels[rows])
+        apart = np.linalg.norm(found - points[rows], axis=1)
+        seen[rows] = (part == parts[rows]) & (apart < 0.01 + 0.0005 * depth[rows])
+        return pixels, seen

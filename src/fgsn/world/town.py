@@ -114,9 +114,8 @@ def _crossing(
     arm = Route(0.0, at.place([(d * 0.5, 0.0) for d in range(161)]), np.full(161, at.heading), np.zeros(0))
     arm.ribbon(build, side, (0, _SIDE_LENGTH), (-SIDE_ROAD, SIDE_ROAD), 0.0)
     for flank in (-1, 1):
-        arm.ribbon(
-            build, walk, (PAVED - KERB, _SIDE_LENGTH), (flank * SIDE_ROAD, flank * (SIDE_ROAD + 2.6)), KERB_HEIGHT
-        )
+        edges = flank * SIDE_ROAD, flank * (SIDE_ROAD + 2.6)
+        arm.ribbon(build, walk, (PAVED - KERB, _SIDE_LENGTH), edges, KERB_HEIGHT)
         arm.curb(build, kerb, (0, _SIDE_LENGTH), flank * SIDE_ROAD, (0.0, KERB_HEIGHT))
     arm.ribbon(build, lawn, (_SIDE_LENGTH, _SIDE_LENGTH + 4), (-12, 12), KERB_HEIGHT)
     end = arm.frame(_SIDE_LENGTH + 4, 0, -np.pi / 2)
@@ -222,32 +221,26 @@ def _border(build: MeshBuilder, at: Placer, along: float, length: float, rng: Ge
     state = rng.bit_generator.state
     for start in np.arange(0, length, 6.0):
         rng.bit_generator.state = state  # all pieces of a border look the same
-        piece = min(6.0, length - start)
-        frame = at(along + start, PAVED + 0.35)
-        _border_piece(build, kind, frame, at(along + start + piece, PAVED + 0.35), rng)
-
-
-def _border_piece(build: MeshBuilder, kind: int, start: LocalFrame, end: LocalFrame, rng: Generator) -> None:
-    dx, dy = end.x - start.x, end.y - start.y
-    frame = LocalFrame(start.x, start.y, float(np.arctan2(dy, dx)), KERB_HEIGHT - 0.02)
-    length = float(np.hypot(dx, dy))
-    if kind == 0:
-        plants.hedge(build, frame, length, float(rng.uniform(0.9, 1.8)), rng)
-    elif kind == 1:
-        furniture.picket_fence(build, frame, length, rng)
-    elif kind == 2:
-        furniture.metal_fence(build, frame, length)
-    elif kind == 3:
-        furniture.garden_wall(build, frame, length, rng)
+        first, last = (at(along + end, PAVED + 0.35) for end in (start, start + min(6.0, length - start)))
+        dx, dy = last.x - first.x, last.y - first.y
+        frame = LocalFrame(first.x, first.y, float(np.arctan2(dy, dx)), KERB_HEIGHT - 0.02)
+        piece = float(np.hypot(dx, dy))
+        if kind == 0:
+            plants.hedge(build, frame, piece, float(rng.uniform(0.9, 1.8)), rng)
+        elif kind == 1:
+            furniture.picket_fence(build, frame, piece, rng)
+        elif kind == 2:
+            furniture.metal_fence(build, frame, piece)
+        elif kind == 3:
+            furniture.garden_wall(build, frame, piece, rng)
 
 
 def _far(build: MeshBuilder, route: Route, seed: int, lawn: int) -> None:
     """Add ground up to the horizon, and wooded hills around it."""
     rng = np.random.default_rng((seed, FAR))
-    middle = route.points[len(route.points) // 2]
+    x, y = route.points[len(route.points) // 2]
     reach = (route.end - route.start) / 2 + 60
     ground = build.part("lawn", (0.075, 0.105, 0.032))
-    x, y = middle
     far = reach + 900
     corners = [(x + i * far, y + j * far, -0.35) for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
     build.quads(ground, [corners], [[corner[:2] for corner in corners]])
@@ -257,11 +250,8 @@ def _far(build: MeshBuilder, route: Route, seed: int, lawn: int) -> None:
     for distance, height in ((0.0, -1.0), (60.0, 9.0), (160.0, 24.0), (330.0, 44.0), (600.0, 30.0)):
         wave = sum(rng.uniform(0.3, 1) * np.cos(k * angle + rng.uniform(0, 6)) / k**0.5 for k in range(2, 12))
         z = height * (1 + 0.28 * wave) if height > 0 else np.full(121, height)
-        rings.append(
-            np.column_stack([x + (reach + distance) * np.cos(angle), y + (reach + distance) * np.sin(angle), z])
-        )
+        radius = reach + distance
+        rings.append(np.column_stack([x + radius * np.cos(angle), y + radius * np.sin(angle), z]))
     for ring, (low, high) in enumerate(pairwise(rings)):
-        along = angle * reach
-        uv = [np.column_stack([along, np.full(121, 150.0 * (ring + step))]) for step in (0, 1)]
-        corners = np.stack([low[:-1], low[1:], high[1:], high[:-1]], axis=1)
-        build.quads(hills, corners, np.stack([uv[0][:-1], uv[0][1:], uv[1][1:], uv[1][:-1]], axis=1))
+        uv = (np.column_stack([angle * reach, np.full(121, 150.0 * (ring + step))]) for step in (0, 1))
+        build.strip(hills, low, high, *uv)

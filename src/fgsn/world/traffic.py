@@ -36,11 +36,10 @@ def car(build: MeshBuilder, frame: LocalFrame, rng: Generator, lit: bool = False
     _prism(build, paint, frame, pillar, half - 0.04, half - 0.16)
     for x in (back + 0.8, ahead - 0.85):
         for y in (-1, 1):
-            hub = frame.place((x, y * (half - 0.2), 0.32)), frame.place((x, y * (half + 0.02), 0.32))
-            build.tube(tyre, *hub, 0.32, 0.32, 14)
-            cap = frame.place((x, y * (half + 0.021), 0.32)), frame.place((x, y * (half + 0.03), 0.32))
-            build.tube(build.part("rim", (0.35, 0.35, 0.36)), *cap, 0.2, 0.0, 10)
-            build.tube(tyre, hub[1], frame.place((x, y * (half + 0.022), 0.32)), 0.32, 0.18, 14)
+            rim = build.part("rim", (0.35, 0.35, 0.36))
+            build.tube(tyre, frame, (x, y * (half - 0.2), 0.32), (x, y * (half + 0.02), 0.32), 0.32, 0.32, 14)
+            build.tube(rim, frame, (x, y * (half + 0.021), 0.32), (x, y * (half + 0.03), 0.32), 0.2, 0.0, 10)
+            build.tube(tyre, frame, (x, y * (half + 0.02), 0.32), (x, y * (half + 0.022), 0.32), 0.32, 0.18, 14)
     for y in (-1, 1):
         low, high = sorted((y * 0.45, y * 0.82))
         build.box(front, frame, (ahead - 0.02, low, 0.55), (ahead + 0.02, high, 0.7))
@@ -50,17 +49,12 @@ def car(build: MeshBuilder, frame: LocalFrame, rng: Generator, lit: bool = False
 
 
 def _prism(
-    build: MeshBuilder,
-    part: int,
-    frame: LocalFrame,
-    outline: list[tuple[float, float]],
-    low_half: float,
-    high_half: float,
+    build: MeshBuilder, part: int, frame: LocalFrame, outline: list[tuple[float, float]], low: float, high: float
 ) -> None:
-    """Extrude a side view (x, z) along y; the half width changes linearly from the lowest to the highest z."""
+    """Extrude a side view (x, z) along y; the half width is `low` at the lowest z and `high` at the highest."""
     shape = np.array(outline)
     z = shape[:, 1]
-    half = low_half + (high_half - low_half) * (z - z.min()) / np.ptp(z)
+    half = low + (high - low) * (z - z.min()) / np.ptp(z)
     left = frame.place(np.column_stack([shape[:, 0], half, z]))
     right = frame.place(np.column_stack([shape[:, 0], -half, z]))
     for side in (left, right):
@@ -78,7 +72,7 @@ def person(build: MeshBuilder, frame: LocalFrame, rng: Generator) -> None:
 
     def limb(part: int, start: tuple[float, ...], end: tuple[float, ...], radius: float, tip: float) -> None:
         low, high = np.array(start) * scale, np.array(end) * scale
-        build.tube(part, frame.place(low), frame.place(high), radius * scale, tip * scale, 8)
+        build.tube(part, frame, low, high, radius * scale, tip * scale, 8)
 
     for side in (-1, 1):
         limb(trousers, (side * step, side * 0.1, 0), (0, side * 0.09, 0.85), 0.065, 0.09)
