@@ -48,6 +48,15 @@ def test_only_queries_are_matched_by_labels(scene, tmp_path, make_model):
     assert len(folders) == 2
 
 
+@pytest.mark.parametrize(("compares", "given", "weight"), [(True, None, 0.2), (True, 0.0, 0.0), (False, None, 0.0)])
+def test_a_model_is_used_where_descriptors_are_compared(scene, tmp_path, make_model, compares, given, weight):
+    make_model(5).save(tmp_path / "model.safetensors")
+    scene.matcher.compares_descriptors = compares
+    found = matched(scene, tmp_path, augment=given, model=tmp_path / "model.safetensors")
+    appended = found.query_features.augmentation
+    assert (appended.weight if appended else 0.0) == weight
+
+
 def test_nothing_is_matched_again(scene, tmp_path, make_model):
     make_model(5).save(tmp_path / "model.safetensors")
     given = {"augment": 0.4, "model": tmp_path / "model.safetensors"}

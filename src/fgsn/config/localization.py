@@ -52,8 +52,9 @@ class LocalizeSettings(Settings):
     """Folder of all images, if fgsn matches them; names in the map and the query lists are relative to it."""
     matcher: str = "xfeat-lighterglue"
     """xfeat-lighterglue, xfeat (faster), aliked, disk or sift; add -unfiltered for more matches, most of them wrong."""
-    augment: float = 0.0
-    """Weight of --model's label probabilities when descriptors of queries and map are compared; 0: none."""
+    augment: float | None = None
+    """Weight of --model's label probabilities when descriptors of queries and map are compared, 0: none; default: 0.2
+    with --model, if the matcher compares descriptors."""
     augment_position: float = 0.0
     """Weight of the position in the image: only for queries taken from the same poses as the map, as by a car."""
     keypoints: int = 2048
@@ -92,7 +93,7 @@ class LocalizeSettings(Settings):
         require(0 <= self.similarity <= 1, f"--similarity must be between 0 and 1, not {self.similarity:g}")
         require(0 <= self.min_confidence <= 1, f"--min-confidence must be between 0 and 1, not {self.min_confidence:g}")
         require(self.max_error > 0, f"--max-error must be above 0, not {self.max_error:g}")
-        check_weights(augment=self.augment, augment_position=self.augment_position)
+        check_weights(augment=self.augment or 0.0, augment_position=self.augment_position)
         require(not self.augment or self.model is not None, "--augment requires --model")
         require(self.retrieval == "local" or self.model is not None, f"--retrieval {self.retrieval} requires --model")
         require(

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from fgsn.config import LocalizeSettings
+from fgsn.config.localization import AUGMENT_WEIGHT
 from fgsn.data.camera_images import images_of
 from fgsn.errors import FgsnError, NoMatchesError, UsageError
 from fgsn.formats.queries import Query
@@ -71,20 +72,22 @@ def extract_and_match(
     files = found.files
     # The map needs reliable matches; unfiltered and augmented ones are for its queries.
     filtered = make_matcher(matcher.removesuffix(UNFILTERED), settings.keypoints, device)
-    features = query_features = Features(files, filtered, work)
+    for_queries = make_matcher(matcher, settings.keypoints, device) if matcher.endswith(UNFILTERED) else filtered
+    weight = settings.augment
+    if weight is None:
+        weight = AUGMENT_WEIGHT if settings.model and for_queries.compares_descriptors else 0.0
     labels = augmentation = None
-    if settings.model and (settings.augment or settings.retrieval != "local"):
+    if settings.model and (weight or settings.retrieval != "local"):
         labels = LabelVectors.of_model(settings.model, work)
-    if settings.augment or settings.augment_position:
-        augmentation = Augmentation(labels, settings.augment, settings.augment_position)
-    if matcher.endswith(UNFILTERED) or augmentation:
-        for_queries = make_matcher(matcher, settings.keypoints, device)
-        if augmentation and not for_queries.compares_descriptors:
+    if weight or settings.augment_position:
+        augmentation = Augmentation(labels, weight, settings.augment_position)
+        if not for_queries.compares_descriptors:
             raise UsageError(
                 f"--augment does not apply to {matcher}, a network that compares the images' own features; "
                 f"use {matcher}{UNFILTERED}, or sift or xfeat"
             )
-        query_features = Features(files, for_queries, work, augmentation=augmentation)
+    features = Features(files, filtered, work)
+    query_features = Features(files, for_queries, work, augmentation=augmentation)
     broken = found.broken | features.extract(files, workers)
     asked = [query.name for query in queries]
 
