@@ -96,9 +96,10 @@ def test_a_map_folder_gives_the_same_poses_without_label_maps(scene, tmp_path, c
     make_model(LABELS, names=False).save(tmp_path / "model.safetensors")
     given = ["--map", scene / "map", "--map-labels", scene / "labels", "--out", tmp_path]
     call("export", tmp_path / "model.safetensors", "--format", "map", *given, capsys=capsys)
-    call(*words(scene, tmp_path / "a.txt", "gsmc"), capsys=capsys)
-    call(*words(scene, tmp_path / "b.txt", "gsmc", map=tmp_path / "map", map_labels=None), capsys=capsys)
-    assert (tmp_path / "a.txt").read_text() == (tmp_path / "b.txt").read_text()
+    for method in ("ssmc", "gsmc"):
+        call(*words(scene, tmp_path / "a.txt", method), capsys=capsys)
+        call(*words(scene, tmp_path / "b.txt", method, map=tmp_path / "map", map_labels=None), capsys=capsys)
+        assert (tmp_path / "a.txt").read_text() == (tmp_path / "b.txt").read_text()
 
 
 def test_gsmc_in_a_map_that_lies_on_its_side(scene, tmp_path, capsys, monkeypatch):

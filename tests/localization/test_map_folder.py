@@ -12,6 +12,7 @@ from fgsn.geometry.colmap import write_model
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.visibility import Visibility
 from fgsn.inference.label_maps import write_label_map
+from fgsn.localization.label_histograms import LabelHistograms
 from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.map_folder import ARRAYS, FACTS, check_map, load_map, open_labelled_map, save_map
 from localization.toy import CAMERA, read_or_refused, toy_model
@@ -23,7 +24,7 @@ def labelled(tmp_path):
     for name in toy_model().names[:2]:
         labels = rng.integers(0, 300, (CAMERA.height, CAMERA.width))
         write_label_map(tmp_path / "labels" / name.replace(".jpg", ".png"), labels, 300)
-    return make_labelled_map(toy_model(), tmp_path / "labels", stationary=rng.random(300) < 0.5)
+    return make_labelled_map(toy_model(), tmp_path / "labels", stationary=rng.random(300) < 0.5, label_window=0.02)
 
 
 def assert_same(one, two):
@@ -32,7 +33,7 @@ def assert_same(one, two):
         if isinstance(a, Pose):
             np.testing.assert_array_equal(a.rotation, b.rotation)
             np.testing.assert_array_equal(a.translation, b.translation)
-        elif isinstance(a, Visibility):
+        elif isinstance(a, Visibility | LabelHistograms):
             assert_same(a, b)
         elif isinstance(a, np.ndarray):
             np.testing.assert_array_equal(a, b)
@@ -84,9 +85,16 @@ def test_what_is_no_map(tmp_path, labelled):
         {"axis": np.zeros((19, 3), np.float32)},
         {"stationary": np.ones(5, bool)},
         {"names": ["one"]},
+        {"first": np.zeros(21, np.int64)},
+        {"first": np.arange(20)[::-1]},
+        {"labels": np.full(60, 300, np.uint16), "sums": np.ones(60, "f4"), "first": np.arange(0, 61, 3)},
+        {"labels": np.zeros(60, np.int32), "sums": np.ones(60, "f4"), "first": np.arange(0, 61, 3)},
+        {"sums": np.full(60, -1, "f4"), "labels": np.zeros(60, np.uint16), "first": np.arange(0, 61, 3)},
     ],
 )
 def test_parts_that_do_not_fit_are_refused(tmp_path, labelled, change):
+    if "first" in change:
+        change = {"histograms": replace(labelled.histograms, **change)}
     if "axis" in change:
         change = {"visibility": replace(labelled.visibility, **change)}
     save_map(tmp_path, replace(labelled, **change))
@@ -134,6 +142,29 @@ def test_a_map_folder_stands_in_for_model_and_label_maps(tmp_path, labelled):
         open_labelled_map(tmp_path / "map", None, stays[:-1])
 
 
+def test_histograms_of_a_map_folder_are_used_or_made_again(tmp_path, labelled):
+    save_map(tmp_path / "map", labelled)
+    save_map(tmp_path / "old", replace(labelled, histograms=None))
+    (tmp_path / "none").mkdir()
+    same = open_labelled_map(tmp_path / "map", tmp_path / "none", label_window=0.02)  # needs no label map
+    assert_same(same, labelled)
+    assert open_labelled_map(tmp_path / "map", None).histograms is None
+    made = open_labelled_map(tmp_path / "old", tmp_path / "labels", label_window=0.02)
+    assert_same(made, labelled)
+    wider = open_labelled_map(tmp_path / "map", tmp_path / "labels", label_window=0.1)
+    assert wider.histograms.window == 0.1
+    assert len(wider.histograms.labels) > len(labelled.histograms.labels)
+    for name, window in (("old", 0.02), ("map", 0.1)):
+        with pytest.raises(UsageError, match=f"{name} has no label histograms for --label-window {window}: give"):
+            open_labelled_map(tmp_path / name, None, label_window=window)
+    for image in toy_model().names[:2]:
+        write_label_map(
+            tmp_path / "other" / image.replace(".jpg", ".png"), np.zeros((CAMERA.height, CAMERA.width), int), 7
+        )
+    with pytest.raises(FgsnError, match=r"has 300 labels, but the label maps in .*other 7"):
+        open_labelled_map(tmp_path / "old", tmp_path / "other", label_window=0.02)
+
+
 def test_what_is_needed_depends_on_what_the_map_is(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / ARRAYS).touch()
@@ -149,7 +180,8 @@ def test_what_is_needed_depends_on_what_the_map_is(tmp_path):
     check_map(LocalizeSettings(map=tmp_path, method="p3p", **localized))
     for where in (tmp_path, tmp_path / "folder"):
         check_map(LocalizeSettings(map=where, map_labels=tmp_path, **localized))
-        with pytest.raises(UsageError, match="--method ssmc requires --map-labels and --query-labels"):
-            check_map(LocalizeSettings(map=where, **localized))
+    with pytest.raises(UsageError, match="--method ssmc requires --map-labels and --query-labels"):
+        check_map(LocalizeSettings(map=tmp_path, **localized))
+    check_map(LocalizeSettings(map=tmp_path / "folder", **localized))  # its histograms may do
     with pytest.raises(UsageError, match="is a map folder, without images: give --hloc"):
         check_map(LocalizeSettings(map=tmp_path / "folder", images=tmp_path, method="p3p", **given))

@@ -29,7 +29,7 @@ class LocalizeSettings(Settings):
     method: Literal["p3p", "ssmc", "gsmc"] = "ssmc"
     """How to estimate poses from matches."""
     map_labels: Path | None = None
-    """Label maps of the map's images (fgsn segment --out); required by ssmc and gsmc."""
+    """Label maps of the map's images (fgsn segment --out); required by ssmc and gsmc, unless --map is a map folder."""
     query_labels: Path | None = None
     """Label maps of the queries; required by ssmc and gsmc."""
     model: Path | None = None

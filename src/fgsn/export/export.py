@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fgsn.config import ExportSettings
+from fgsn.config import ExportSettings, LocalizeSettings
 from fgsn.errors import FgsnError
 from fgsn.export.hloc_features import write_hloc_features
 from fgsn.export.label_points import write_colmap, write_ply
@@ -47,7 +47,9 @@ def _write_labelled_map(model: Model, settings: ExportSettings, formats: Contain
     assert settings.map is not None
     assert settings.map_labels is not None
     stationary = None if model.stationary is None else np.asarray(model.stationary, bool)
-    labelled = make_labelled_map(read_model(settings.map, all_key_points=True), settings.map_labels, stationary)
+    window = LocalizeSettings.label_window if "map" in formats else None
+    model_of_map = read_model(settings.map, all_key_points=True)
+    labelled = make_labelled_map(model_of_map, settings.map_labels, stationary, label_window=window)
     if labelled.clusters != model.clusters:
         raise FgsnError(
             f"{settings.map_labels} has {labelled.clusters} labels, but {settings.model} has {model.clusters}; "

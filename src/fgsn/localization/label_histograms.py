@@ -4,19 +4,19 @@ Fine labels cover a few pixels each, and key points lie where labels meet: one p
 labels in a window around a key point are much more stable than the label at its pixel.
 """
 
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64, Integer
+from jaxtyping import Float32, Int64, Integer, UInt16
 from numpy.typing import NDArray
-
-from fgsn.inference.label_lookup import find_label_map, labels_at
-from fgsn.inference.label_maps import read_label_map
-from fgsn.localization.labelled_map import LabelledMap
-from fgsn.progress import tracked
 
 _CUT = 2.0  # standard deviations at which the window ends
 _SAMPLES = 3  # per standard deviation and axis, at most
+_FAR = 1e9  # where a pixel that is no number is: outside
+_CELLS = 4_000_000  # points x labels that are dense at once
+_WAITING = 4_000_000  # shares of labels that wait to be added up
 
 
 def label_histograms(
@@ -34,38 +34,37 @@ def label_histograms(
         (N, K) shares from 0 to 1; what has no label or lies outside the image is missing from the sum of a row.
     """
     shares = np.zeros((len(pixels), clusters), np.float32)
-    for offset, weight in zip(*_window(deviation), strict=True):
-        labels = labels_at(label_map, pixels + offset)
-        known = np.flatnonzero((labels >= 0) & (labels < clusters))
-        shares[known, labels[known]] += weight
+    height, width = label_map.shape
+    nearest = np.floor(np.nan_to_num(pixels, nan=_FAR, posinf=_FAR, neginf=_FAR).clip(-_FAR, _FAR) + 0.5)
+    x, y = nearest.astype(np.int64).T
+    for (right, down), weight in zip(*_window(deviation), strict=True):
+        column, line = x + right, y + down
+        inside = np.flatnonzero((column >= 0) & (column < width) & (line >= 0) & (line < height))
+        labels = label_map[line[inside], column[inside]]
+        known = (labels >= 0) & (labels < clusters)
+        shares[inside[known], labels[known]] += weight
     return shares
 
 
+@dataclass(frozen=True, eq=False)
 class LabelHistograms:
-    """Label histograms around every point of a map, averaged over the map's images."""
+    """Label histograms around M map points, summed over the images that observe them; zeros are left out."""
 
-    def __init__(self, labelled: LabelledMap, label_maps: Path, window: float) -> None:
-        """Compute the histograms of all observations.
-
-        Args:
-            labelled: the map; made with the same label maps.
-            label_maps: folder of the label maps of its images.
-            window: standard deviation of the window, as a share of the longer side of an image.
-        """
-        self.window, self.labelled = window, labelled
-        sums = np.zeros((len(labelled.points), labelled.clusters), np.float32)
-        for image, name in tracked(list(enumerate(labelled.names)), "label histograms", len(labelled.names)):
-            file = find_label_map(label_maps, name)
-            if file is not None:
-                label_map, _ = read_label_map(file)
-                np.add.at(sums, labelled.points_of(image), self._histograms(label_map, labelled.pixels_of(image)))
-        self._roots = np.sqrt(sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-9))
+    window: float
+    """Standard deviation of the window, as a share of the longer side of an image."""
+    first: Int64[np.ndarray, " points_and_one"]
+    """(M + 1,) where the labels of each point begin, and the end."""
+    labels: UInt16[np.ndarray, " entries"]
+    """(E,) labels around the points, in ascending order for each point."""
+    sums: Float32[np.ndarray, " entries"]
+    """(E,) their summed shares."""
 
     def similarity(
         self,
         label_map: Integer[np.ndarray, "height width"],
         pixels: NDArray[np.float64],
         points: Int64[np.ndarray, " n"],
+        stationary: NDArray[np.bool_],
     ) -> Float32[np.ndarray, " n"]:
         """Bhattacharyya coefficient of the label histograms around pixels of a query and around map points.
 
@@ -73,26 +72,110 @@ class LabelHistograms:
             label_map: of the query.
             pixels: (N, 2) its key points.
             points: (N,) rows of the map points they were matched with.
+            stationary: (K,) which labels count.
 
         Returns:
             (N,) from 0, no label in common, to 1, equal histograms.
         """
-        return (np.sqrt(self._histograms(label_map, pixels)) * self._roots[points]).sum(axis=1)
+        found = [np.zeros(0, np.float32)]
+        for rows, shares in _histograms(label_map, pixels, self.window, len(stationary)):
+            begin, count = self.first[points[rows]], self.first[points[rows] + 1] - self.first[points[rows]]
+            row = np.repeat(np.arange(len(count)), count)
+            entry = np.arange(len(row)) + np.repeat(begin - np.cumsum(count) + count, count)
+            label = self.labels[entry]
+            sums = self.sums[entry] * stationary[label]
+            totals = np.maximum(np.bincount(row, sums, len(count)), 1e-9)
+            roots = np.sqrt(shares[row, label] * sums / totals[row])
+            found.append(np.bincount(row, roots, len(count)).astype(np.float32))
+        return np.concatenate(found)
 
-    def _histograms(self, label_map: NDArray[np.integer], pixels: NDArray[np.float64]) -> NDArray[np.float32]:
-        deviation = self.window * max(label_map.shape)
-        shares = label_histograms(label_map, pixels, deviation, self.labelled.clusters)
-        if self.labelled.stationary is not None:
-            shares[:, ~self.labelled.stationary] = 0.0
-        return shares
+
+class HistogramSums:
+    """Adds up label histograms image by image, in blocks of points: only one block at a time is dense."""
+
+    def __init__(self, points: int, clusters: int, window: float) -> None:
+        """Begin with nothing.
+
+        Args:
+            points: number of points M.
+            clusters: number of labels K.
+            window: see `LabelHistograms`.
+        """
+        self._points, self._clusters, self._window = points, clusters, window
+        self._rows = min(max(1, _CELLS // clusters), points)
+        none = np.zeros(self._rows, np.int32), np.zeros(0, np.uint16), np.zeros(0, np.float32)
+        self._blocks = [none] * -(-points // self._rows)  # labels of each point, labels, sums
+        self._waiting: list[tuple[NDArray[Any], ...]] = []
+
+    def add(
+        self, label_map: Integer[np.ndarray, "height width"], pixels: NDArray[np.float64], points: NDArray[np.int64]
+    ) -> None:
+        """Add what one image observes.
+
+        Args:
+            label_map: of the image.
+            pixels: (N, 2) where it observes points.
+            points: (N,) rows of these points.
+        """
+        for rows, shares in _histograms(label_map, pixels, self._window, self._clusters):
+            row, label = shares.nonzero()
+            self._waiting.append((points[rows][row] * self._clusters + label, shares[row, label]))
+        if sum(len(shares) for _, shares in self._waiting) > _WAITING:
+            self._add_up()
+
+    def total(self) -> LabelHistograms:
+        """The sums over all images; afterwards there is nothing here any more, so that they are in memory once."""
+        self._add_up()
+        blocks, self._blocks = self._blocks[::-1], []
+        entries = sum(len(sums) for _, _, sums in blocks)
+        first, labels, sums = (
+            np.zeros(self._points + 1, np.int64),
+            np.empty(entries, np.uint16),
+            np.empty(entries, "f4"),
+        )
+        counts = np.concatenate([block[0] for block in reversed(blocks)])[: self._points]
+        np.cumsum(counts, out=first[1:])
+        end = 0
+        while blocks:
+            _, own, shares = blocks.pop()
+            begin, end = end, end + len(own)
+            labels[begin:end], sums[begin:end] = own, shares
+        return LabelHistograms(self._window, first, labels, sums)
+
+    def _add_up(self) -> None:
+        if not self._waiting:
+            return
+        cells, shares = map(np.concatenate, zip(*self._waiting, strict=True))
+        self._waiting = []
+        block, cells = np.divmod(cells, self._rows * self._clusters)
+        order = np.argsort(block, kind="stable")  # the images stay in order, on which rounding depends
+        bounds = np.searchsorted(block[order], np.arange(len(self._blocks) + 1))
+        for number in np.flatnonzero(np.diff(bounds)):
+            added = order[bounds[number] : bounds[number + 1]]
+            dense = np.zeros((self._rows, self._clusters), np.float32)
+            counts, labels, sums = self._blocks[number]
+            dense[np.repeat(np.arange(self._rows), counts), labels] = sums
+            np.add.at(dense.ravel(), cells[added], shares[added])
+            row, label = dense.nonzero()
+            counts = np.bincount(row, minlength=self._rows).astype(np.int32)
+            self._blocks[number] = counts, label.astype(np.uint16), dense[row, label]
 
 
-def _window(deviation: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+def _histograms(
+    label_map: NDArray[np.integer], pixels: NDArray[np.float64], window: float, clusters: int
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Slices of the pixels, and their dense histograms; the window as in `LabelHistograms`."""
+    at_once = max(1, _CELLS // clusters)
+    for rows in (slice(begin, begin + at_once) for begin in range(0, len(pixels), at_once)):
+        yield rows, label_histograms(label_map, pixels[rows], window * max(label_map.shape), clusters)
+
+
+def _window(deviation: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Offsets (S, 2) of the pixels in a window, and their weights (S,), which sum to 1."""
     reach = round(_CUT * deviation)
     step = max(1, int(deviation / _SAMPLES))
     line = np.arange(-(reach // step), reach // step + 1) * step
-    offsets = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2).astype(np.float64)
+    offsets = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     square = (offsets**2).sum(axis=1)
     inside = square <= reach**2
     weights = np.exp(-square[inside] / (2 * max(deviation, 1e-6) ** 2))

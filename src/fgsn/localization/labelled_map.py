@@ -15,6 +15,7 @@ from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.visibility import Visibility, visibility_of
 from fgsn.inference.label_lookup import NO_LABEL, find_label_map, labels_at
 from fgsn.inference.label_maps import read_label_map
+from fgsn.localization.label_histograms import HistogramSums, LabelHistograms
 from fgsn.progress import say, tracked
 
 SMALLEST_HALF_ANGLE = 10.0
@@ -38,6 +39,8 @@ class LabelledMap(Reconstruction):
     """From where the M points were seen."""
     stationary: NDArray[np.bool_] | None
     """(K,) which labels mark stationary things, if known."""
+    histograms: LabelHistograms | None = None
+    """Labels around the points, if they were asked for."""
 
     def points_of(self, image: int) -> NDArray[np.int64]:
         """Rows of the points that an image, given by its row, observes."""
@@ -55,6 +58,7 @@ def make_labelled_map(
     label_maps: Path | str | None,
     stationary: NDArray[np.bool_] | None = None,
     smallest_half_angle: float = SMALLEST_HALF_ANGLE,
+    label_window: float | None = None,
 ) -> LabelledMap:
     """Give every point of a map a label.
 
@@ -64,6 +68,7 @@ def make_labelled_map(
             for a map without labels (K = 0), which is enough for P3P.
         stationary: (K,) which labels are stationary, as stored in the model that made the label maps.
         smallest_half_angle: lower bound of the viewing cones' half angles in degrees.
+        label_window: of `LabelHistograms` around the points; None for a map without.
 
     Raises:
         FgsnError: the map has no points, no image has a label map, or a label map differs in size from its image or in
@@ -76,9 +81,9 @@ def make_labelled_map(
     columns = {name: column[order] for name in tracks if (column := getattr(model, name)) is not None}
     track_point, track_image = columns["track_point"], columns["track_image"]
     ordered = replace(model, **columns)
-    clusters, track_labels = 0, np.full(len(track_image), NO_LABEL, np.int32)
+    clusters, track_labels, histograms = 0, np.full(len(track_image), NO_LABEL, np.int32), None
     if label_maps is not None:
-        clusters, track_labels = _observed_labels(ordered, Path(label_maps))
+        clusters, track_labels, histograms = observed_labels(ordered, Path(label_maps), label_window)
     if stationary is not None and len(stationary) != clusters:
         raise FgsnError(f"{len(stationary)} stationary flags do not fit label maps of {clusters} labels")
     offset = model.camera_from_world.centre[track_image] - model.points[track_point]
@@ -92,6 +97,7 @@ def make_labelled_map(
         observations=np.bincount(track_point, minlength=len(model.points)).astype(np.int32),
         visibility=visibility_of(model, smallest_half_angle),
         stationary=None if stationary is None else np.asarray(stationary, bool),
+        histograms=histograms,
     )
 
 
@@ -133,8 +139,19 @@ def vote(
     return labels, confidence
 
 
-def _observed_labels(model: Reconstruction, folder: Path) -> tuple[int, NDArray[np.int32]]:
-    """Number of labels, and the label (T,) at every observation; observations in the order of the images."""
+def observed_labels(
+    model: Reconstruction, folder: Path, label_window: float | None
+) -> tuple[int, NDArray[np.int32], LabelHistograms | None]:
+    """Number of labels, the label (T,) at every observation, and the histograms: reads each label map once.
+
+    Args:
+        model: the map, its observations in the order of the images.
+        folder: of the label maps.
+        label_window: see `make_labelled_map`.
+
+    Raises:
+        FgsnError: see `make_labelled_map`.
+    """
     files = [find_label_map(folder, name) for name in model.names]
     missing = [name for name, file in zip(model.names, files, strict=True) if file is None]
     if len(missing) == len(files):
@@ -144,7 +161,7 @@ def _observed_labels(model: Reconstruction, folder: Path) -> tuple[int, NDArray[
         say(f"{len(missing)} of {len(files)} images of the map have no label map in {folder}: {_some(missing)}")
     labels = np.full(len(model.track_image), NO_LABEL, np.int32)
     bounds = np.searchsorted(model.track_image, np.arange(len(files) + 1))
-    clusters, first = 0, Path()
+    clusters, first, sums = 0, Path(), None
     for image, file in tracked(list(enumerate(files)), "label the map", len(files)):
         if file is None:
             continue
@@ -158,11 +175,14 @@ def _observed_labels(model: Reconstruction, folder: Path) -> tuple[int, NDArray[
             )
         if not clusters:
             clusters, first = count, file
+            sums = None if label_window is None else HistogramSums(len(model.points), clusters, label_window)
         if count != clusters:
             raise FgsnError(f"{file} has {count} labels, but {first} {clusters}; segment all images with one model")
         rows = slice(bounds[image], bounds[image + 1])
         labels[rows] = labels_at(label_map, model.track_pixels[rows])
-    return clusters, labels
+        if sums is not None:
+            sums.add(label_map, model.track_pixels[rows], model.track_point[rows])
+    return clusters, labels, None if sums is None else sums.total()
 
 
 def _some(names: Iterable[str]) -> str:

@@ -28,7 +28,6 @@ from fgsn.inference.model import choose_device, load
 from fgsn.localization.confidence import confidence
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.hloc_matches import open_hloc_matches
-from fgsn.localization.label_histograms import LabelHistograms
 from fgsn.localization.labelled_map import LabelledMap, make_labelled_map
 from fgsn.localization.map_folder import check_map, open_labelled_map
 from fgsn.localization.matches import Matches2D3D, MatchSource
@@ -110,13 +109,14 @@ def match_with_map(settings: LocalizeSettings, queries: list[Query]) -> MatchSou
     labels = None if settings.method == "p3p" else settings.map_labels
     flags = load(settings.model, "cpu").stationary if settings.model else None
     stationary = None if flags is None or labels is None else np.array(flags, bool)
+    window = settings.label_window if settings.method == "ssmc" and settings.label_window > 0 else None
     if settings.hloc:
-        labelled = open_labelled_map(settings.map, labels, stationary)
+        labelled = open_labelled_map(settings.map, labels, stationary, window)
         return open_hloc_matches(labelled, *find_hloc_files(settings.hloc, names))
     map_images = read_model(settings.map, points_needed=False)
     matched = extract_and_match(map_images, queries, settings, device)
     model = triangulated_map(map_images, matched)
-    return PipelineMatches(make_labelled_map(model, labels, stationary), matched)
+    return PipelineMatches(make_labelled_map(model, labels, stationary, label_window=window), matched)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +127,6 @@ class MethodContext:
     """With a value for `up`."""
     map: LabelledMap
     priors: PriorsByName
-    histograms: LabelHistograms | None = None
-    """Of ssmc with a window."""
     voters: Voters | None = None
     """Of gsmc."""
 
@@ -147,20 +145,18 @@ def prepare_method(
     Raises:
         FgsnError: neither --up nor the map's cameras say which direction is up.
     """
-    labelled, histograms, voters = source.map, None, None
+    labelled, voters = source.map, None
     if settings.priors or not _needs_priors(settings):
         settings = replace(settings, up=settings.up or UP)
     else:
         settings, priors = _priors_of_map(settings, queries, source)
-    if settings.method == "ssmc" and settings.label_window > 0 and settings.map_labels:
-        histograms = LabelHistograms(labelled, settings.map_labels, settings.label_window)
     if settings.method == "gsmc":
         _warn_of_up(settings.up or UP, labelled)
         good = labelled.labels >= 0
         if labelled.stationary is not None:
             good &= labelled.stationary[np.maximum(labelled.labels, 0)]
         voters = Voters(points=labelled.points, labels=labelled.labels, **vars(labelled.visibility))[good]
-    return MethodContext(settings, labelled, priors, histograms, voters)
+    return MethodContext(settings, labelled, priors, voters)
 
 
 def _priors_of_map(
@@ -218,8 +214,9 @@ def weigh_matches(query: Query, matches: Matches2D3D, method: MethodContext) -> 
     assert settings.query_labels is not None
     labels = read_image_labels(settings.query_labels, query.name, query.camera.size, labelled.clusters)
     rows = matches.points
-    if method.histograms is not None:
-        similarity = method.histograms.similarity(labels, matches.pixels, rows)
+    if labelled.histograms is not None:
+        stays = np.ones(labelled.clusters, bool) if labelled.stationary is None else labelled.stationary
+        similarity = labelled.histograms.similarity(labels, matches.pixels, rows, stays)
         return WeightedMatches(matches[similarity >= settings.similarity], gravity=to_solve)
     if method.voters is None:
         same = consistent(rows, labelled.labels, labels_at(labels, matches.pixels), labelled.stationary)

@@ -20,7 +20,8 @@ from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.visibility import Visibility
-from fgsn.localization.labelled_map import LabelledMap, make_labelled_map
+from fgsn.localization.label_histograms import LabelHistograms
+from fgsn.localization.labelled_map import LabelledMap, make_labelled_map, observed_labels
 
 ARRAYS, FACTS = "map.safetensors", "map.json"
 VERSION = 1
@@ -34,6 +35,8 @@ _SHAPES: dict[str, tuple[str, type, tuple[int, ...]]] = {
     "track_labels": ("T", np.int32, ()),
 }  # fmt: skip
 """Number of rows, type and further dimensions of every array: N images, M points, T observations."""
+_HISTOGRAMS = {"first": np.int64, "labels": np.uint16, "sums": np.float32}
+"""Types of the arrays of the label histograms, which maps of an older fgsn lack."""
 
 
 def save_map(folder: Path | str, labelled: LabelledMap) -> None:
@@ -48,9 +51,12 @@ def save_map(folder: Path | str, labelled: LabelledMap) -> None:
     arrays = {name: np.ascontiguousarray(given[name], kind) for name, (_, kind, _) in _SHAPES.items()}
     if labelled.stationary is not None:
         arrays["stationary"] = np.ascontiguousarray(labelled.stationary, np.uint8)
+    if labelled.histograms is not None:
+        arrays |= {f"histogram_{name}": getattr(labelled.histograms, name) for name in _HISTOGRAMS}
     header = {
         "version": VERSION,
         "clusters": labelled.clusters,
+        "label_window": None if labelled.histograms is None else labelled.histograms.window,
         "names": labelled.names,
         "cameras": [
             {"model": camera.model, "width": camera.width, "height": camera.height, "parameters": camera.parameters}
@@ -129,12 +135,28 @@ def _assembled(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Label
         raise ValueError
     if not all(np.isfinite(values).all() for values in arrays.values()):
         raise ValueError
+    window, histograms = header.get("label_window"), None
+    if window is not None:
+        histograms = LabelHistograms(float(window), **{name: arrays[f"histogram_{name}"] for name in _HISTOGRAMS})
+        _check_histograms(histograms, rows["M"], clusters)
     given: dict[str, Any] = {name: arrays[name] for name in _SHAPES}
     return LabelledMap(
         names=names, cameras=cameras, camera_from_world=Pose(given.pop("rotation"), given.pop("translation")),
         visibility=Visibility(*(given.pop(name) for name in ("nearest", "farthest", "axis", "half_angle"))),
-        clusters=clusters, stationary=None if stationary is None else stationary.astype(bool), **given,
+        clusters=clusters, stationary=None if stationary is None else stationary.astype(bool), histograms=histograms,
+        **given,
     )  # fmt: skip
+
+
+def _check_histograms(found: LabelHistograms, points: int, clusters: int) -> None:
+    if any(getattr(found, name).dtype != kind for name, kind in _HISTOGRAMS.items()):
+        raise ValueError
+    if found.first.shape != (points + 1,) or found.first[0] != 0 or (np.diff(found.first) < 0).any():
+        raise ValueError
+    if not found.labels.shape == found.sums.shape == (found.first[-1],) or (found.labels >= clusters).any():
+        raise ValueError
+    if (found.sums < 0).any():
+        raise ValueError
 
 
 def check_map(settings: LocalizeSettings | TrackSettings) -> None:
@@ -150,25 +172,40 @@ def check_map(settings: LocalizeSettings | TrackSettings) -> None:
         return
     if is_folder and settings.images is not None:
         raise UsageError(f"{settings.map} is a map folder, without images: give --hloc, or a COLMAP model as --map")
-    has_labels = is_folder and (settings.method == "gsmc" or settings.label_window == 0)
-    if settings.method != "p3p" and settings.map_labels is None and not has_labels:
+    if settings.method != "p3p" and settings.map_labels is None and not is_folder:
         raise UsageError(f"--method {settings.method} requires --map-labels and --query-labels")
 
 
-def open_labelled_map(path: Path, label_maps: Path | None, stationary: NDArray[np.bool_] | None = None) -> LabelledMap:
+def open_labelled_map(
+    path: Path,
+    label_maps: Path | None,
+    stationary: NDArray[np.bool_] | None = None,
+    label_window: float | None = None,
+) -> LabelledMap:
     """The labelled map in a folder of `save_map`, or one made of a COLMAP model and label maps.
 
     Args:
         path: map folder, or COLMAP model.
-        label_maps: of the model's images; unused for a map folder.
+        label_maps: of the model's images; for a map folder only used if it lacks histograms of this window.
         stationary: see `make_labelled_map`; by default those of the map folder.
+        label_window: see `make_labelled_map`.
 
     Raises:
         FgsnError: the map or a label map cannot be read, or the flags do not fit the labels.
+        UsageError: the map folder lacks the histograms, and there are no label maps.
     """
     if not (path / ARRAYS).is_file():
-        return make_labelled_map(read_model(path), label_maps, stationary)
+        return make_labelled_map(read_model(path), label_maps, stationary, label_window=label_window)
     labelled = load_map(path)
+    if label_window is None:
+        labelled = replace(labelled, histograms=None)
+    elif labelled.histograms is None or labelled.histograms.window != label_window:
+        if label_maps is None:
+            raise UsageError(f"{path} has no label histograms for --label-window {label_window:g}: give --map-labels")
+        count, _, histograms = observed_labels(labelled, label_maps, label_window)
+        if count != labelled.clusters:
+            raise FgsnError(f"{path} has {labelled.clusters} labels, but the label maps in {label_maps} {count}")
+        labelled = replace(labelled, histograms=histograms)
     if stationary is None:
         return labelled
     if len(stationary) != labelled.clusters:
