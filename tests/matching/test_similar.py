@@ -1,5 +1,9 @@
 import numpy as np
+import pytest
+import torch
 
+from fgsn.clustering.kmeans import kmeans
+from fgsn.matching import similar
 from fgsn.matching.features import Features
 from fgsn.matching.keypoints import Keypoints
 from fgsn.matching.similar import centred_similarity, global_descriptors, most_similar, similar_pairs
@@ -24,6 +28,51 @@ def test_images_of_the_same_place_look_alike(tmp_path):
     described = global_descriptors(features, names)
     assert np.allclose(np.linalg.norm(described, axis=1), 1, atol=1e-5)
     assert np.array_equal(described, global_descriptors(features, names))
+
+
+class Counted(dict):
+    """Features of images in memory; counts how often each is asked for."""
+
+    def __init__(self, counts, dim=8):
+        rng = np.random.default_rng(0)
+        given = {}
+        for number, count in enumerate(counts):
+            look = rng.normal(size=(count, dim)).astype(np.float32)
+            scores = rng.random(count).astype(np.float32)
+            given[f"{number}"] = Keypoints(np.zeros((count, 2), np.float32), look, scores, (320, 240))
+        super().__init__(given)
+        self.asked = []
+
+    def __getitem__(self, name):
+        self.asked.append(name)
+        return super().__getitem__(name)
+
+
+@pytest.mark.parametrize("samples", [7, 50, 1000])
+def test_words_are_those_of_all_features_at_once(monkeypatch, samples):
+    features = Counted([5, 0, 40, 1, 0, 33])
+    monkeypatch.setattr(similar, "_SAMPLES", samples)
+    monkeypatch.setattr(similar, "_FEATURES", 30)
+    monkeypatch.setattr(similar, "_WORDS", 4)
+    every = np.concatenate([one.best(30).descriptors for one in features.values()])
+    generator = torch.Generator().manual_seed(3)
+    chosen = torch.randperm(len(every), generator=generator)[:samples].numpy()
+    words = kmeans(torch.from_numpy(every[chosen]), 4, 10, generator).centroids.numpy()
+    for name, described in zip(features, global_descriptors(features, list(features), 3), strict=True):
+        local = features[name].best(30).descriptors
+        nearest = np.linalg.norm(local[:, None] - words, axis=2).argmin(axis=1)
+        sums = np.stack([(local[nearest == k] - words[k]).sum(axis=0) for k in range(4)])
+        sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+        np.testing.assert_allclose(described, sums.ravel() / max(np.linalg.norm(sums), 1e-12), atol=1e-5)
+
+
+def test_of_many_images_only_some_are_read_for_the_words(monkeypatch):
+    features = Counted([6] * 20)
+    monkeypatch.setattr(similar, "_SAMPLED", 3)
+    monkeypatch.setattr(similar, "_WORDS", 2)
+    described = global_descriptors(features, list(features))
+    assert sorted(features.asked.count(name) for name in features) == [1] * 17 + [3] * 3
+    assert np.allclose(np.linalg.norm(described, axis=1), 1, atol=1e-5)
 
 
 def test_images_without_features(tmp_path):

@@ -11,6 +11,7 @@ from fgsn.matching.features import Features
 
 _WORDS = 64
 _SAMPLES = 50_000  # descriptors for clustering the visual words
+_SAMPLED = 1000  # images from which they come, at most
 _FEATURES = 2048  # the best ones of each image
 _LEAST_TO_CENTRE = 8  # images; the mean of fewer does not represent their season
 
@@ -18,22 +19,36 @@ _LEAST_TO_CENTRE = 8  # images; the mean of fewer does not represent their seaso
 def global_descriptors(features: Features, names: Sequence[str], seed: int = 0) -> Float32[np.ndarray, "images dim"]:
     """Describe whole images by unit vectors whose dot product is the similarity of two images.
 
+    The local features of one image at a time are in memory, beside a sample of them.
+
     Args:
         features: local features of the images.
-        names: of the images; the visual words are clustered from their features.
-        seed: of the clustering.
+        names: of the images; the visual words are clustered from the features of some of them.
+        seed: of the choice, and of the clustering.
 
     Returns:
         One row per image, in the order of `names`; zero for an image without features.
     """
-    local = [features[name].best(_FEATURES).descriptors for name in names]
-    every = np.concatenate(local)
-    if not len(every):
+    generator, some = torch.Generator().manual_seed(seed), list(names)
+    if len(some) > _SAMPLED:
+        some = [some[row] for row in torch.randperm(len(some), generator=generator)[:_SAMPLED].tolist()]
+    first = np.cumsum([0, *(len(_local(features, name)) for name in some)])
+    if not first[-1]:
         return np.zeros((len(names), 1), np.float32)
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(every), generator=generator)[:_SAMPLES].numpy()
-    words = kmeans(torch.from_numpy(every[chosen]), min(_WORDS, len(chosen)), 10, generator).centroids.numpy()
-    return np.stack([_vlad(descriptors, words) for descriptors in local])
+    chosen = torch.randperm(int(first[-1]), generator=generator)[:_SAMPLES].numpy()
+    order = np.argsort(chosen)
+    rows = np.split(chosen[order], np.searchsorted(chosen[order], first[1:-1]))
+    sample = np.concatenate([_local(features, some[n])[rows[n] - first[n]] for n in range(len(some))])
+    sample = torch.from_numpy(sample[np.argsort(order)])
+    words = kmeans(sample, min(_WORDS, len(sample)), 10, generator).centroids.numpy()
+    described = np.empty((len(names), words.size), np.float32)
+    for row, name in enumerate(names):
+        described[row] = _vlad(_local(features, name), words)
+    return described
+
+
+def _local(features: Features, name: str) -> Float32[np.ndarray, "n dim"]:
+    return features[name].best(_FEATURES).descriptors
 
 
 def _vlad(descriptors: np.ndarray, words: np.ndarray) -> Float32[np.ndarray, " dim"]:
@@ -89,4 +104,5 @@ def most_similar(
 
 def _centred(described: Float32[np.ndarray, "images dim"]) -> Float32[np.ndarray, "images dim"]:
     apart = described - described.mean(axis=0)
-    return apart / np.maximum(np.linalg.norm(apart, axis=1, keepdims=True), 1e-12)
+    apart /= np.maximum(np.linalg.norm(apart, axis=1, keepdims=True), 1e-12)
+    return apart
