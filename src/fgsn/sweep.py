@@ -26,7 +26,7 @@ from fgsn.errors import FgsnError, UsageError, nearest
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.files import read_json, read_yaml, write_json, write_text, write_yaml
 from fgsn.progress import say
-from fgsn.training.run import MAY_DIFFER
+from fgsn.training.run import changed_settings
 from fgsn.training.train import train
 
 SECTIONS = ("train", "evaluate", "grid", "runs")
@@ -177,8 +177,7 @@ def _finished(experiment: Experiment) -> dict[str, Any]:
     done = experiment.folder / "results.json"
     if done.exists():
         before, now = read_yaml(experiment.train.out / "config.yaml"), experiment.train.as_dict()
-        changed = [key for key in now if key not in MAY_DIFFER and before.get(key) != now[key]]
-        if changed:
+        if changed := changed_settings(before, now):
             raise FgsnError(
                 f"{done} was made with other settings ({', '.join(changed)}): choose another --out, or delete it"
             )

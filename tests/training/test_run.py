@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from fgsn.config import Settings
+from fgsn.config import Settings, TrainSettings
 from fgsn.errors import FgsnError
 from fgsn.models.model_file import read_model_file, write_model_file
-from fgsn.training.run import Run, fixed_shapes, loaded, set_rate, sgd, stop_requests
+from fgsn.training import run as module
+from fgsn.training.run import Run, fitting_workers, fixed_shapes, loaded, set_rate, settled, sgd, stop_requests
 
 
 def network():
@@ -171,6 +172,41 @@ def test_other_settings_are_named(tmp_path):
     with pytest.raises(FgsnError, match=r"cannot resume .* \(seed was 1, now 2\)"):
         Run(tmp_path, Settings(seed=2), resume=True)
     Run(tmp_path, Settings(seed=1, device="cpu"), resume=True)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_auto_is_bfloat16_on_a_gpu_that_has_it(tmp_path, monkeypatch, fast):
+    monkeypatch.setattr(module, "computes_bfloat16", lambda device: fast)
+    given = {"data": (tmp_path,), "init": tmp_path, "out": tmp_path}
+    for device, chosen in (("cpu", "float32"), ("cuda", "bfloat16" if fast else "float32")):
+        assert settled(TrainSettings(**given), torch.device(device)).precision == chosen
+        for precision in ("float32", "bfloat16"):
+            explicit = TrainSettings(**given, precision=precision)
+            assert settled(explicit, torch.device(device)) is explicit
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_resumed_run_keeps_its_precision_wherever_it_goes_on(tmp_path, monkeypatch, precision):
+    monkeypatch.setattr(module, "computes_bfloat16", lambda device: True)
+    given = {"data": (tmp_path,), "init": tmp_path, "out": tmp_path}
+    Run(tmp_path, TrainSettings(**given, precision=precision), resume=False)
+    for device in ("cpu", "cuda"):
+        now = settled(TrainSettings(**given, resume=True), torch.device(device))
+        assert now.precision == precision
+        Run(tmp_path, now, resume=True)
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[precision]
+    with pytest.raises(FgsnError, match=f"precision was '{precision}', now '{other}'"):
+        Run(tmp_path, TrainSettings(**given, precision=other), resume=True)
+
+
+def test_workers_supply_a_gpu_and_leave_a_cpu_alone(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    assert [fitting_workers(None, device) for device in (cpu, gpu)] == [0, 6]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert [fitting_workers(None, gpu), fitting_workers(9, gpu), fitting_workers(2, cpu)] == [3, 9, 2]
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert fitting_workers(None, gpu) == 0
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path):

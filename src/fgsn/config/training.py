@@ -16,14 +16,14 @@ class TrainingSettings(Settings):
     """Weight decay of all parameters except biases."""
     freeze_backbone: bool = False
     """Keep the backbone fixed and train only the head."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the forward pass; weights and gradients stay in float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the forward pass; weights stay in float32. auto: bfloat16 on a GPU that has it, float32 on a CPU."""
     validate_every: int = 500
     """Steps between validations."""
     save_every: int = 250
     """Steps between checkpoints for --resume."""
-    workers: int = 0
-    """Processes that load images; 0: none beside the main process. The results do not depend on it."""
+    workers: int | None = None
+    """Processes that load images; default: up to 6 for each GPU, none on a CPU; the results do not depend on it."""
     on_bad_image: OnBadImage = "skip"
     """If an image or pair cannot be read: skip it, record it and use the next one, or stop."""
     resume: bool = False

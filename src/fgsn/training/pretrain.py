@@ -28,7 +28,19 @@ from fgsn.models.timm_net import timm_backbone, timm_normalisation
 from fgsn.progress import Meter
 from fgsn.training.batches import first_readable, shuffled, stacked
 from fgsn.training.correspondence_term import CorrespondenceTerm
-from fgsn.training.run import LOG_EVERY, Run, finite_step, fixed_shapes, loaded, note_of, set_rate, sgd, stop_requests
+from fgsn.training.run import (
+    LOG_EVERY,
+    Run,
+    finite_step,
+    fitting_workers,
+    fixed_shapes,
+    loaded,
+    note_of,
+    set_rate,
+    settled,
+    sgd,
+    stop_requests,
+)
 
 Labelled = tuple[LabelledSet, Sample]
 AUX_WEIGHT = 0.4
@@ -51,7 +63,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
     validation = [(labelled, sample) for labelled in sets for sample in labelled.validation]
     across = CorrespondenceTerm.of(settings, classes)
     model = _start(settings, classes, [labelled.name for labelled in sets])
-    network = model.network
+    network, settings = model.network, settled(settings, model.device)
     if settings.freeze_backbone:
         network.freeze_backbone()
     run = Run(settings.out, settings, settings.resume)
@@ -68,7 +80,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
 
     fixed_shapes()
     steps = _Steps(training, across, settings, step)
-    loader = loaded(steps, settings.workers)
+    loader = loaded(steps, fitting_workers(settings.workers, model.device))
     stopping = False
     with stop_requests() as stop, Meter("pretrain", settings.iterations, step, unit=" steps") as meter:
         while step < settings.iterations and not stopping:

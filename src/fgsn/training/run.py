@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -16,15 +17,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from fgsn import ranks
-from fgsn.config import Settings
+from fgsn.config import PretrainSettings, Settings, TrainSettings
 from fgsn.errors import FgsnError
 from fgsn.files import FolderLock, read_yaml, write_yaml
 from fgsn.inference.model import Model
+from fgsn.inference.segmenter import computes_bfloat16
 from fgsn.models.model_file import read_model_file, write_model_file
 from fgsn.progress import say
 from fgsn.threads import restore_threads
 
 Item = TypeVar("Item")
+Training = TypeVar("Training", PretrainSettings, TrainSettings)
+MOST_WORKERS = 6
+"""Processes that keep a GPU supplied with images: more of them would idle."""
 LOG_EVERY = 20
 """Steps between rows of losses in metrics.jsonl."""
 MOST_SKIPPED = 3
@@ -58,8 +63,7 @@ class Run:
         if not (self.folder / "config.yaml").exists():
             raise FgsnError(f"{self.folder} contains no run to resume: omit --resume to start one")
         before, now = read_yaml(self.folder / "config.yaml"), settings.as_dict()
-        changed = [key for key in now if key not in MAY_DIFFER and before.get(key) != now[key]]
-        if changed:
+        if changed := changed_settings(before, now):
             pairs = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
             raise FgsnError(f"cannot resume {self.folder} with other settings ({pairs}); choose another --out")
 
@@ -209,6 +213,32 @@ class Run:
                 return None
             self._board = SummaryWriter(str(self.folder / "tensorboard"))
         return self._board
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of the settings with which a run cannot go on; auto is whatever it was."""
+    return [key for key in now if key not in MAY_DIFFER and now[key] not in ("auto", before.get(key))]
+
+
+def settled(settings: Training, device: torch.device) -> Training:
+    """The settings with a precision in place of auto: that of the run to resume, otherwise one that fits the device."""
+    if settings.precision != "auto":
+        return settings
+    stored = settings.out / "config.yaml"
+    before = read_yaml(stored).get("precision") if settings.resume and stored.exists() else None
+    if before in ("float32", "bfloat16"):
+        return replace(settings, precision=before)
+    # On a CPU, what bfloat16 does to the labels depends on the processor, and has not been measured on many.
+    fast = device.type == "cuda" and computes_bfloat16(device)
+    return replace(settings, precision="bfloat16" if fast else "float32")
+
+
+def fitting_workers(workers: int | None, device: torch.device) -> int:
+    """Processes that load images, by the setting --workers; on a CPU, they would take the cores from the training."""
+    if workers is not None:
+        return workers
+    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return min(MOST_WORKERS, max(0, cores - 1)) if device.type == "cuda" else 0
 
 
 def loaded(samples: Dataset[Item], workers: int) -> Iterator[Item]:

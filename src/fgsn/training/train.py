@@ -43,7 +43,19 @@ from fgsn.training.clusters import (
 from fgsn.training.feature_loss import draw_negatives, feature_loss
 from fgsn.training.losses import at_cells, cluster_loss, correspondence_loss
 from fgsn.training.micro_batches import BatchPlan, negatives_generator, no_sync, slots_of_rank, wrap_for_training
-from fgsn.training.run import LOG_EVERY, Run, finite_step, fixed_shapes, loaded, note_of, set_rate, sgd, stop_requests
+from fgsn.training.run import (
+    LOG_EVERY,
+    Run,
+    finite_step,
+    fitting_workers,
+    fixed_shapes,
+    loaded,
+    note_of,
+    set_rate,
+    settled,
+    sgd,
+    stop_requests,
+)
 
 FRESH = ("classifier", "aux_classifier")
 """Layers that are reinitialised after every clustering."""
@@ -76,7 +88,7 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
     if not training:
         raise FgsnError("the data sets have no training pairs; run fgsn prepare on them")
     model = _start(settings)
-    network = model.network
+    network, settings = model.network, settled(settings, model.device)
     if settings.freeze_backbone:
         network.freeze_backbone()
     run = Run(settings.out, settings, settings.resume)
@@ -95,7 +107,7 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
     fixed_shapes()
     learner = wrap_for_training(network, settings)
     steps = _Steps(training, settings, step, [slot for slots in micro_batches for slot in slots])
-    loader = loaded(steps, settings.workers)
+    loader = loaded(steps, fitting_workers(settings.workers, model.device))
     stopping = False
     with stop_requests() as stop, Meter("train", settings.iterations, step, unit=" steps") as meter:
         while step < settings.iterations and not stopping:
