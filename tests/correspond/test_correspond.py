@@ -87,7 +87,7 @@ def test_from_depth_maps(tmp_path, photos, capsys):
     assert (tmp_path / "set" / "pairs.csv").stat().st_mtime_ns == stamp
     assert again["validation_pairs"] > results["validation_pairs"]
     line = run(*words, "--points", "100", capsys=capsys, code=1)
-    assert "made with other settings (points 1500 instead of 100)" in line
+    assert "with other settings (points 1500, now 100)" in line
 
 
 def test_from_maps_in_one_frame(tmp_path, photos, capsys):
@@ -192,7 +192,7 @@ def test_what_is_wrong_is_reported_in_one_line(tmp_path, photos, capsys):
     assert "contains only one condition, summer" in wrong(images=tmp_path / "one")
     (tmp_path / "one" / "snow").mkdir()
     (tmp_path / "one" / "snow" / "a.jpg").write_text("no image")
-    assert "own subfolder (1 images cannot be read, first: " in wrong(images=tmp_path / "one")
+    assert "own subfolder; not read: " in wrong(images=tmp_path / "one")
     (tmp_path / "flat").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "flat" / "a.png")
     assert "has no subfolders with images" in wrong(images=tmp_path / "flat")
@@ -216,6 +216,30 @@ def test_what_is_wrong_is_reported_in_one_line(tmp_path, photos, capsys):
     assert "give --depth-unit" in wrong(*words[:-1], "0.01")
     assert "has no intrinsics" in wrong(*words[:3], *words[5:])
     assert not (tmp_path / "set").exists()
+
+
+def test_what_was_not_read_is_said_as_it_is_and_not_counted_as_one_image(tmp_path, capsys):
+    for folder in ("summer", "winter"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "summer" / "a.png")
+    for number in range(3):
+        (tmp_path / "winter" / f"{number}.HEIC").touch()
+    words = ("--images", tmp_path, "--reference", "summer", "--out", tmp_path / "set")
+    line = run(*words, capsys=capsys, code=1)
+    assert f"; not read: {tmp_path} contains images in formats that are not read: 3 .heic; convert" in line
+    assert "images cannot be read" not in line
+    (tmp_path / "winter" / "broken.jpg").touch()
+    assert run(*words, capsys=capsys, code=1).endswith(" (and 1 more such lines)")
+
+
+def test_a_photograph_copied_into_two_conditions_is_told(tmp_path, photos, capsys):
+    shutil.copy(photos / "summer/c0/001.jpg", photos / "winter/c0/001.jpg")
+    shutil.copy(photos / "summer/c0/002.jpg", photos / "summer/c0/003.jpg")  # within a condition: no pair
+    results = run(*given(tmp_path, photos, *lists(tmp_path / "lists")), capsys=capsys)
+    told = [doubt for doubt in results["doubts"] if "same file" in doubt]
+    assert len(told) == 1
+    assert told[0].startswith("1 photographs are the same file in several conditions")
+    assert told[0].endswith("first: summer/c0/001.jpg and winter/c0/001.jpg")
 
 
 def test_flags_that_do_not_go_together(tmp_path, photos, capsys):

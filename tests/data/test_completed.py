@@ -21,7 +21,7 @@ def test_what_is_finished_is_given_back(tmp_path):
 @pytest.mark.parametrize("name", ["dataset.yaml", "config.yaml"])
 def test_other_settings_are_named(tmp_path, name):
     write_yaml(tmp_path / name, {"made_with": {"a": 1}, "results": {}} if name == "dataset.yaml" else {"a": 1})
-    with pytest.raises(FgsnError, match="contains a world made with other settings \\(a 1 instead of 2\\)"):
+    with pytest.raises(FgsnError, match="that was made, or begun, with other settings \\(a 1, now 2\\)"):
         completed_results(tmp_path, {"a": 2}, "world")
 
 

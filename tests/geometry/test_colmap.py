@@ -143,8 +143,9 @@ def test_wrong_input_is_reported_in_one_line(tmp_path):
         ("images", "a/c0/1.jpg", "", r"images\.txt:3: this line"),
         ("images", " 1 a/c0/2.jpg", " 7 a/c0/2.jpg", r"'a/c0/2\.jpg' has camera 7"),
         ("images", "\n2 1 ", "\n2 0 ", "not a unit quaternion"),
-        ("images", "\n2 1 ", "\n2 nan ", "entry 2 contains values that are not finite"),
+        ("images", "\n2 1 ", "\n2 nan ", r"the entry 'a/c0/2\.jpg' has values that are not finite"),
         ("images", "\n2 1 ", "\n1 1 ", "an identifier twice"),
+        ("images", "\n2 1 ", "\n2 -inf ", r"the entry 'a/c0/2\.jpg' has values that are not finite"),
         ("points3D", "\n20 ", "\n20 x", r"points3D\.txt:21: this line"),
         ("points3D", "\n20 ", "\n21 ", "do not belong together"),
         ("points3D", " 3 1", " 4 1", r"is observed by image 4, which is not in images\.txt"),
@@ -282,6 +283,20 @@ def test_key_points_without_a_point_keep_their_numbers(tmp_path):
     write_model(tmp_path / "b", again)
     for name in ("cameras.txt", "images.txt", "points3D.txt"):
         assert (tmp_path / "b" / name).read_text() == (tmp_path / "a" / name).read_text()
+
+
+@pytest.mark.parametrize("kind", ["txt", "bin"])
+def test_a_camera_of_an_unknown_model_that_no_image_has_does_not_matter(tmp_path, kind):
+    """COLMAP keeps the camera of a panorama from which the views of its images were cut."""
+    model = replace(toy_model(), names=["a.jpg", "b.jpg", "c.jpg"])
+    write_model(tmp_path / "txt", model)
+    with (tmp_path / "txt" / "cameras.txt").open("a") as file:
+        file.write("9 EQUIRECTANGULAR 128 64 128 64\n")
+    if kind == "bin":
+        pycolmap = pytest.importorskip("pycolmap")
+        (tmp_path / "bin").mkdir()
+        pycolmap.Reconstruction(str(tmp_path / "txt")).write_binary(str(tmp_path / "bin"))
+    same(read_model(tmp_path / kind), model)
 
 
 def test_no_point_may_be_an_unsigned_number(tmp_path):

@@ -13,7 +13,7 @@ from fgsn.checks.problems import failure, limited
 from fgsn.config import CheckSettings
 from fgsn.data.correspondences import Correspondences, spread
 from fgsn.data.dataset import REFERENCE_LIST, REFERENCE_POINTS, TRAIN_LIST, VALIDATION_LIST, Dataset
-from fgsn.data.images import image_size, read_image, walk_images
+from fgsn.data.images import equal_files, image_size, read_image, walk_images
 from fgsn.data.labelled import annotated_set
 from fgsn.data.motion import LEAST_MOTION, PointMotion
 from fgsn.data.pair_files import PairFile, read_pair_files
@@ -77,10 +77,9 @@ def _broken_images(files: list[Path], decode: int) -> Iterator[str]:
 
 
 def _equal_images(dataset: Dataset, files: list[Path]) -> Iterator[str]:
-    """Files that are identical under two names; only files of equal size are read."""
-    for same_size in _groups(files, lambda file: file.stat().st_size):
-        for same in _groups(same_size, lambda file: hashlib.sha256(file.read_bytes()).hexdigest()):
-            yield f"these images are the same file: {', '.join(dataset.name(file) for file in same)}"
+    """Files that are identical under two names."""
+    for same in equal_files(files):
+        yield f"these images are the same file: {', '.join(dataset.name(file) for file in same)}"
 
 
 def _check_pairs(

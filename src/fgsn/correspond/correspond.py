@@ -17,7 +17,7 @@ from fgsn.correspond.write import PAIRS, REFUSED, PairWriter, condition_of, link
 from fgsn.correspond.write_map import DatasetMap, write_map
 from fgsn.data.completed import completed_results
 from fgsn.data.dataset import MOVED_LIST, metres_per_unit, named_condition
-from fgsn.data.images import image_size, unread_images, walk_images
+from fgsn.data.images import equal_files, image_size, unread_images, walk_images
 from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
 from fgsn.files import FolderLock, read_yaml, write_json, write_yaml
@@ -83,7 +83,7 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
     failed += unread_images(settings.images)
     conditions = require_two_conditions(settings.images, sizes, settings.reference, failed)
     writer = PairWriter(settings.out, sizes)
-    doubts: list[str] = []
+    doubts = _copies(settings.images, sizes)
     found_map, found = _find_pairs(settings, sizes, failed, doubts)
     first = next(found, None)  # so that wrong input is reported before the folder belongs to these settings
     _lock = FolderLock(settings.out).require()
@@ -96,10 +96,9 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
     if not writer.rows:
         (settings.out / "config.yaml").unlink()  # allow another run with other settings
         reasons = "; ".join(f"{reason} ({count} x)" for reason, count in writer.refusals().items())
-        unread = f"; {len(failed)} images cannot be read, first: {failed[0]}" if failed else ""
         raise FgsnError(
             f"no pair of images of {settings.images} has reliable correspondences: "
-            f"{reasons or 'there are no pairs to match'}{unread}"
+            f"{reasons or 'there are no pairs to match'}{_unread(failed)}"
         )
     link_images(settings.images, settings.out, conditions)
     if found_map:
@@ -144,18 +143,36 @@ def require_two_conditions(root: Path, names: Iterable[str], reference: str, fai
         FgsnError: the reference is not among them, or is the only one.
     """
     conditions = sorted({condition_of(name) for name in names})
-    unread = f" ({len(failed)} images cannot be read, first: {failed[0]})" if failed else ""
     if reference not in conditions:
         raise FgsnError(
             f"{root} has no images of the reference condition '{reference}'; "
-            f"its subfolders with images: {', '.join(conditions)}{unread}"
+            f"its subfolders with images: {', '.join(conditions)}{_unread(failed)}"
         )
     if len(conditions) < 2:
         raise FgsnError(
             f"{root} contains only one condition, {conditions[0]}; correspondences need two: "
-            f"put the images of every condition in its own subfolder{unread}"
+            f"put the images of every condition in its own subfolder{_unread(failed)}"
         )
     return conditions
+
+
+def _unread(failed: Sequence[str]) -> str:
+    """End of a message: why images are not among those that count."""
+    more = f" (and {len(failed) - 1} more such lines)" if len(failed) > 1 else ""
+    return f"; not read: {failed[0]}{more}" if failed else ""
+
+
+def _copies(root: Path, names: Iterable[str]) -> list[str]:
+    """A line about photographs that are the same file in two conditions, if there are any."""
+    groups = [[file.relative_to(root).as_posix() for file in same] for same in equal_files(root / n for n in names)]
+    across = [same for same in groups if len({condition_of(name) for name in same}) > 1]
+    if not across:
+        return []
+    first = " and ".join(across[0][:2])
+    return [
+        f"{len(across)} photographs are the same file in several conditions, which teaches nothing about a change "
+        f"and flatters every metric; remove the copies, first: {first}"
+    ]
 
 
 def _images(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:

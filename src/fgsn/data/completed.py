@@ -46,8 +46,9 @@ def completed_results(
 
 def _refuse_other(root: Path, found: Any, expected: Mapping[str, Any], kind: str) -> None:
     found = _ADDED | (found if isinstance(found, dict) else {})
-    other = [f"{key} {found.get(key)} instead of {value}" for key, value in expected.items() if found.get(key) != value]
+    other = [f"{key} {found.get(key)}, now {value}" for key, value in expected.items() if found.get(key) != value]
     if other:
         raise FgsnError(
-            f"{root} contains a {kind} made with other settings ({'; '.join(other)}); remove it or choose another --out"
+            f"{root} contains a {kind} that was made, or begun, with other settings ({'; '.join(other)}); give those "
+            "settings again, choose another --out, or remove the folder"
         )

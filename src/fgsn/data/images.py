@@ -4,10 +4,12 @@ The EXIF orientation is deliberately ignored: correspondences, poses and label m
 file.
 """
 
+import hashlib
+import itertools
 import os
 import warnings
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -161,6 +163,17 @@ def unread_images(root: Path) -> list[str]:
     counts = Counter(suffix for suffix in suffixes if suffix in UNREAD_SUFFIXES)
     found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
     return [f"{root} contains images in formats that are not read: {found}; convert them to JPEG"] if found else []
+
+
+def equal_files(files: Iterable[Path]) -> list[list[Path]]:
+    """Groups of files with the same content; only files of equal size are read."""
+    sizes: dict[int, list[Path]] = defaultdict(list)
+    contents: dict[bytes, list[Path]] = defaultdict(list)
+    for file in files:
+        sizes[file.stat().st_size].append(file)
+    for file in itertools.chain.from_iterable(same for same in sizes.values() if len(same) > 1):
+        contents[hashlib.sha256(file.read_bytes()).digest()].append(file)
+    return [same for same in contents.values() if len(same) > 1]
 
 
 def _is_image_name(name: str) -> bool:

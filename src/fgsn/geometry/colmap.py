@@ -169,10 +169,10 @@ def _assemble(folder: Path, kind: str, files: ModelFiles, points_needed: bool, a
     for path, ids in ((images, files.image_ids), (points, files.point_ids)):
         if len(np.unique(ids)) != len(ids):
             raise FgsnError(f"{path} contains an identifier twice; it is damaged")
-    for path, values in ((images, files.poses), (points, files.points)):
+    for path, values, called in ((images, files.poses, files.names), (points, files.points, files.point_ids)):
         bad = np.nonzero(~np.isfinite(values).all(axis=1))[0]
         if len(bad):
-            raise FgsnError(f"{path}: entry {bad[0] + 1} contains values that are not finite; it is damaged")
+            raise FgsnError(f"{path}: the entry '{called[bad[0]]}' has values that are not finite; it is damaged")
     bad = np.nonzero(np.abs(np.linalg.norm(files.poses[:, :4], axis=1) - 1) > 0.1)[0]
     if len(bad):
         raise FgsnError(f"{images}: the rotation of '{files.names[bad[0]]}' is not a unit quaternion; it is damaged")

@@ -102,19 +102,23 @@ def read_binary(folder: Path) -> ModelFiles:
         FgsnError: a file is missing or damaged.
     """
     cameras, models = {}, list(PARAMETER_COUNTS)
-    with _opened(folder / "cameras.bin") as file:
-        for _ in range(file.count()):
-            number, model, width, height = (int(value) for value in file.take("IiQQ"))
-            if not 0 <= model < len(models):
-                raise FgsnError(f"camera {number} has the unknown model {model}")
-            parameters = file.take(f"{PARAMETER_COUNTS[models[model]]}d")
-            cameras[number] = Camera.from_parameters(width, height, parameters, models[model])
     images, names, seen = [], [], []
     with _opened(folder / "images.bin") as file:
         for _ in range(file.count()):
             images.append(file.take("I7dI"))
             names.append(file.text())
             seen.append(file.array(_KEYPOINT, file.count()))
+    used = {int(image[8]) for image in images}
+    with _opened(folder / "cameras.bin") as file:
+        for _ in range(file.count()):
+            number, model, width, height = (int(value) for value in file.take("IiQQ"))
+            if model == len(models) and number not in used:  # EQUIRECTANGULAR, from which views may have been cut
+                file.take("2d")
+                continue
+            if not 0 <= model < len(models):
+                raise FgsnError(f"camera {number} has the unknown model {model}")
+            parameters = file.take(f"{PARAMETER_COUNTS[models[model]]}d")
+            cameras[number] = Camera.from_parameters(width, height, parameters, models[model])
     with _opened(folder / "points3D.bin") as file:
         count, start, size = file.count(), file.at, _POINT.itemsize
         length, data, heads, tracks = struct.Struct("<Q"), file.data, [], []
@@ -141,6 +145,8 @@ def read_text_model(folder: Path) -> ModelFiles:
 
     def camera(line: str, _: Iterator[tuple[int, str]]) -> None:
         number, model, width, height, *parameters = line.split()
+        if model not in PARAMETER_COUNTS and not any(image[8] == _integer(number) for image in images):
+            return  # such as the panorama from which the views were cut
         cameras[_integer(number)] = Camera.from_parameters(int(width), int(height), np.array(parameters, float), model)
 
     images, names, seen = [], [], []
@@ -165,7 +171,7 @@ def read_text_model(folder: Path) -> ModelFiles:
         float(fields[7])
         tracks.append(np.fromiter(map(int, fields[8].split() if len(fields) > 8 else ()), np.int64).reshape(-1, 2))
 
-    for name, read in (("cameras", camera), ("images", image), ("points3D", point)):
+    for name, read in (("images", image), ("cameras", camera), ("points3D", point)):
         _each_line(folder / f"{name}.txt", read)
     return _joined(
         cameras, images, names, seen, np.array(ids, np.int64), np.array(positions, np.float64).reshape(-1, 3),

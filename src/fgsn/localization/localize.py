@@ -300,7 +300,7 @@ def write_poses(settings: LocalizeSettings, source: MatchSource, rows: list[Loca
         raise FgsnError(f"none of {len(rows)} queries has a pose: {reasons}{failure}")
     poses = Pose(np.stack([pose.rotation for _, pose in found]), np.stack([pose.translation for _, pose in found]))
     written = write_results(settings.out, [row.query for row, _ in found], poses, settings.naming)
-    warnings = [f"{len(source.lacking)} pairs have no matches, first: {source.lacking[0]}"] if source.lacking else []
+    warnings = [f"pairs without matches: {len(source.lacking)}, first: {source.lacking[0]}"] if source.lacking else []
     warnings += [f"{len(found) - written} poses are left out by --naming"] if written < len(found) else []
     for warning in warnings:
         say(f"fgsn: {warning}")
