@@ -10,11 +10,11 @@ without hloc, and for comparing methods on identical matches.
 import argparse
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from fgsn.config import LocalizeSettings
-from fgsn.files import atomic_write, write_text
+from fgsn.files import write_text
+from fgsn.formats.hdf5 import written
 from fgsn.formats.queries import read_queries
 from fgsn.geometry.colmap import read_model, write_model
 from fgsn.localization.matching_pipeline import extract_and_match, triangulated_map
@@ -42,7 +42,7 @@ def make_hloc_folder(
     features = matched.features
     write_keypoints(out / "features.h5", {name: features[name] for name in [*map_images.names, *names]})
     pairs = [(query, name) for query in names for name in matched.retrieved.get(query, [])]
-    with atomic_write(out / "matches.h5") as aside, h5py.File(aside, "w") as file:
+    with written(out / "matches.h5") as file:
         for query, name in pairs:
             (rows, scores), count = matched.query_features.match(query, name), len(features[query])
             partner, certainty = np.full(count, -1, np.int32), np.zeros(count, np.float32)

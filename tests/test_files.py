@@ -201,6 +201,46 @@ def test_only_temporary_files_of_our_own_are_removed_and_none_of_a_nested_comman
     assert left == {*others, f"sub/{ours}", f".folder.{'1' * 12}.part"}
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_a_killed_writer_left_is_removed_when_the_same_file_is_written_again(tmp_path, ends):
+    script = (
+        "import sys; from pathlib import Path; from fgsn.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])) as aside:\n"
+        "    aside.write_text('half'); print('there', flush=True); sys.stdin.read()"
+    )
+    others = {".movie.mkv.part", ".poses.txt.part", f".other.txt.{'0' * 12}.part", "poses.txt"}
+    for name in others:
+        (tmp_path / name).write_text("not ours")
+    command = [sys.executable, "-c", script, tmp_path / "poses.txt"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"there\n"
+        if ends:
+            other.kill()
+            other.wait()
+        parts = {path.name for path in tmp_path.iterdir()} - others
+        assert len(parts) == 1
+        write_text(tmp_path / "poses.txt", "new")
+        assert {path.name for path in tmp_path.iterdir()} == others | (set() if ends else parts)
+        FolderLock(tmp_path).require()
+        # A command that owns the folder removes what is left of all files, and nothing that lives or is not ours.
+        left = {path.name for path in tmp_path.iterdir()} - {".lock"}
+        assert left == others - {f".other.txt.{'0' * 12}.part"} | (set() if ends else parts)
+        other.communicate()
+    assert (tmp_path / "poses.txt").read_text() == ("new" if ends else "half")
+
+
+def test_a_file_is_written_where_there_are_no_locks(tmp_path, monkeypatch):
+    import fcntl
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    (tmp_path / f".a.txt.{'0' * 12}.part").write_text("perhaps alive")
+    write_text(tmp_path / "a.txt", "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", f".a.txt.{'0' * 12}.part"}
+
+
 def test_long_names_are_written(tmp_path):
     for name in ("x" * 250, "雪" * 80):
         write_text(tmp_path / name, "new")

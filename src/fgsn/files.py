@@ -9,8 +9,10 @@ import re
 import secrets
 import time
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ LONGEST_PATH, LONGEST_NAME = 4000, 250
 """Limits of the operating system."""
 PART = ".part"
 """Suffix of temporary files, which a killed process leaves behind."""
-LEFTOVER = re.compile(r"\..*\.[0-9a-f]{12}\.part")
+LEFTOVER = re.compile(r"(\..*)\.[0-9a-f]{12}\.part")
 """Name of a temporary file; other programs use the same suffix."""
 LONGEST_START = 100
 """Bytes of a file's name in the name of its temporary file."""
@@ -38,26 +40,74 @@ os.umask(_UMASK)
 def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path next to `path`; on success, flush it to disk and rename it to `path`.
 
-    A reader sees either the old file or the complete new one. If the body fails, nothing is left behind.
+    A reader sees either the old file or the complete new one. If the body fails, nothing is left behind; what a killed
+    process left behind is removed when the same file is written again.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FgsnError(f"cannot make the folder {path.parent}: {error.strerror or error}") from error
-    # A random name, not the process number, which is the same in all containers that share a disk.
-    start = path.name.encode(errors="replace")[:LONGEST_START].decode(errors="ignore")
-    aside = path.with_name(f".{start}.{secrets.token_hex(6)}{PART}")
     try:
-        yield aside
-        with aside.open("r+b") as file:
-            os.fsync(file.fileno())
-        aside.chmod(0o666 & ~_UMASK)  # some writers create private files
-        aside.replace(path)
+        with _temporary(path) as aside:
+            yield aside
+            with aside.open("r+b") as file:
+                os.fsync(file.fileno())
+            aside.chmod(0o666 & ~_UMASK)  # some writers create private files
+            aside.replace(path)
     except OSError as error:
         raise FgsnError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A temporary file next to `path`, locked while it is written, so that others know that its process lives."""
+    start = path.name.encode(errors="replace")[:LONGEST_START].decode(errors="ignore")
+    for name in _leftovers(path.parent, int(time.monotonic())).get(f".{start}", ()):
+        _remove_if_left(path.with_name(name))
+    # A random name, not the process number, which is the same in all containers that share a disk.
+    aside = path.with_name(f".{start}.{secrets.token_hex(6)}{PART}")
+    held = None
+    try:
+        held = _locked(aside, os.O_CREAT)
+        yield aside
     finally:
         aside.unlink(missing_ok=True)
+        if held is not None:
+            os.close(held)
+
+
+@lru_cache(64)
+def _leftovers(folder: Path, second: int) -> dict[str, list[str]]:
+    """Names of temporary files in a folder by their start; listed once per second, as folders may be large."""
+    found: dict[str, list[str]] = defaultdict(list)
+    with suppress(OSError):  # a folder may be writable but not readable
+        for match in filter(None, (LEFTOVER.fullmatch(file.name) for file in folder.iterdir())):
+            found[match[1]].append(match[0])
+    return found
+
+
+def _remove_if_left(part: Path) -> None:
+    """Remove a temporary file, unless a process still writes it."""
+    with suppress(OSError):
+        if (held := _locked(part)) is not None:
+            part.unlink()
+            os.close(held)
+
+
+def _locked(path: Path, flags: int = 0) -> int | None:
+    """A descriptor that keeps a file locked until it is closed; None if another has it, or there are no locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    descriptor = os.open(path, os.O_RDWR | flags, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 class FolderLock:
@@ -76,14 +126,17 @@ class FolderLock:
         weakref.finalize(self, os.close, self._file)
 
     def lock_exclusively(self) -> bool:
-        """Lock the folder and remove the temporary files of killed processes; False if another process has a lock."""
+        """Lock the folder and remove the temporary files of killed processes; False if another process has a lock.
+
+        Temporary files that a living process writes without a lock of the folder, such as fgsn localize, stay.
+        """
         if not self._lock(shared=False):
             return False
         for folder, folders, files in os.walk(self.folder):
             # A folder with a lock of its own belongs to a command that may be running.
             folders[:] = [name for name in folders if not Path(folder, name, LOCK).exists()]
             for name in filter(LEFTOVER.fullmatch, files):
-                Path(folder, name).unlink(missing_ok=True)
+                _remove_if_left(Path(folder, name))
         return True
 
     def require(self) -> "FolderLock":

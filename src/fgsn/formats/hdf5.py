@@ -62,7 +62,9 @@ def written(path: Path | str, header: bytes = b"") -> Iterator[h5py.File]:
     """
     with atomic_write(path) as aside:
         try:
-            with h5py.File(aside, "w", libver="earliest", userblock_size=512 if header else None) as file:
+            # Without locking, as `atomic_write` has locked it.
+            options = {"libver": "earliest", "locking": False}
+            with h5py.File(aside, "w", **options, userblock_size=512 if header else None) as file:
                 yield file
             if header:
                 with aside.open("r+b") as raw:
