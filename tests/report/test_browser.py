@@ -61,6 +61,13 @@ def test_it_opens_and_fits_the_screen(page):
     assert page.evaluate("[...document.images].every(image => image.hidden || image.naturalWidth > 0)")
 
 
+def test_long_names_do_not_widen_the_page(page):
+    kinds = "option, figcaption, td:first-child, .bar span:first-child, h3, .tag, dt, p"
+    name = "images_of_a_condition/one_with_a_name_of_sixty_characters.jpg"
+    page.evaluate("([kinds, name]) => document.querySelectorAll(kinds).forEach(one => one.append(name))", [kinds, name])
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_one_slider_moves_all_pictures(page):
     def cuts():
         return page.evaluate("[...document.querySelectorAll('img.label')].map(x => getComputedStyle(x).clipPath)")
@@ -117,7 +124,23 @@ def test_poses_and_matches_can_be_chosen(page):
     assert "5 found within" in page.locator("#map-count").inner_text()
     page.locator("#map-method").select_option("p3p")
     assert page.evaluate("document.querySelectorAll('#map g[data-method=ssmc_fgsn]:not([hidden])').length") == 0
-    kept, dropped = (f"document.querySelectorAll('.is-{kind}:not([hidden])').length" for kind in ("kept", "dropped"))
+    kept, dropped = (f"document.querySelectorAll('#match-lines .{kind}').length" for kind in ("accepted", "rejected"))
     assert page.evaluate(kept) > 0 < page.evaluate(dropped)
-    page.locator("#match-dropped").uncheck()
+    before = page.locator("#match-text").inner_text(), page.locator("#match-left").get_attribute("src")
+    page.locator("#match-method").select_option("1")
+    assert "P3P" in page.locator("#match-text").inner_text() != before[0]
+    page.locator("#match-query").select_option("1")
+    assert page.locator("#match-left").get_attribute("src") != before[1]
+    page.locator(".match-kind[value=rejected]").uncheck()
     assert page.evaluate(dropped) == 0 < page.evaluate(kept)
+
+
+def test_pictures_can_be_enlarged(page):
+    for kind in (".strip", ".views[data-place='0']", "#matches"):
+        small = page.locator(f"{kind} .picture").first
+        width = small.bounding_box()["width"]
+        page.locator(f"{kind} .opens").first.click()
+        assert page.locator("#large-picture .picture").bounding_box()["width"] >= width
+        assert page.evaluate("[...document.querySelectorAll('#large img')].every(one => one.naturalWidth > 0)")
+        page.locator("#large button").click()
+        assert not page.locator("#large").is_visible()

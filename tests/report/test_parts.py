@@ -11,6 +11,7 @@ from PIL import Image
 
 from fgsn.config import ReportSettings
 from fgsn.inference.label_maps import read_label_map, write_label_map
+from fgsn.report import matches as module
 from fgsn.report.clusters import _patches, clusters, point_labels
 from fgsn.report.confusion import by_similarity, confusion
 from fgsn.report.matches import match_pictures
@@ -174,15 +175,31 @@ def test_recall_comes_from_the_results_where_there_are_no_files(sources):
     assert bars["all"][0].interval is None
 
 
-def test_matches_that_are_dropped_are_mostly_wrong(sources):
-    (pair,) = match_pictures(sources, scored(sources))
-    counts = pair.counts
-    assert pair.condition == "snow"
-    assert counts["kept"] + counts["dropped"] >= len(pair.lines) > 20
-    assert counts["kept_right"] / counts["kept"] > 0.8 > counts["dropped_right"] / counts["dropped"] + 0.5
-    for line in pair.lines:
-        assert all(0 <= value <= 100 for value in line[:4])
-    assert {line.kept for line in pair.lines} == {True, False}
+def test_matches_that_are_rejected_are_mostly_wrong(sources):
+    shown = match_pictures(sources, scored(sources))
+    assert shown is not None
+    assert shown.methods == ["SSMC, fine-grained", "P3P, all matches"]
+    assert len(shown.queries) == shown.of == 5
+    for pair in shown.queries:
+        assert pair.condition == "snow"
+        assert pair.picture.startswith("data:image/jpeg")
+        assert pair.reference in shown.references
+        for accepted, right, rejected, lost in pair.counts:
+            assert accepted + rejected >= len(pair.lines) > 20
+            assert right / accepted > 0.8 > lost / rejected + 0.5
+        for *ends, right, _ in pair.lines:
+            assert all(0 <= value <= 100 for value in ends)
+            assert right in (0, 1)
+        assert {accepting for *_, accepting in pair.lines} >= {0, 0b11}
+
+
+def test_the_queries_shown_fit_the_page_and_lie_all_along_the_drive(sources, monkeypatch):
+    monkeypatch.setattr("fgsn.report.matches.BUDGET", 10)
+    shown = match_pictures(sources, scored(sources))
+    assert shown is not None
+    assert (len(shown.queries), shown.of) == (1, 5)
+    order = module._spread_order([(number, None) for number in range(8)])
+    assert [number for number, _ in order] == [0, 4, 2, 6, 1, 5, 3, 7]
 
 
 def test_matches_that_are_gone_leave_the_rest(sources, street_run):
@@ -190,7 +207,7 @@ def test_matches_that_are_gone_leave_the_rest(sources, street_run):
     there.rename(there.with_suffix(".away"))
     try:
         shown = replace(sources, left_out=[])
-        assert match_pictures(shown, scored(shown)) == []
+        assert match_pictures(shown, scored(shown)) is None
         assert "matches.h5" in shown.left_out[0]
     finally:
         there.with_suffix(".away").rename(there)

@@ -158,13 +158,45 @@ if (by("map")) {
   show()
 }
 
-// Matches: one pair at a time.
+// Matches: one query and one method at a time.
 if (by("matches")) {
-  const show = () => {
-    all(".match").forEach(one => one.hidden = one.dataset.pair !== by("match-pair").value)
-    all(".is-kept").forEach(one => one.toggleAttribute("hidden", !by("match-kept").checked))
-    all(".is-dropped").forEach(one => one.toggleAttribute("hidden", !by("match-dropped").checked))
+  const { methods, queries, references } = JSON.parse(by("match-data").textContent)
+  const drawing = (kind, attributes) => {
+    const made = document.createElementNS(by("match-lines").namespaceURI, kind)
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value)
+    return made
   }
-  by("match-pair").onchange = by("match-kept").onchange = by("match-dropped").onchange = show
+  const show = () => {
+    const pair = queries[by("match-query").value], method = +by("match-method").value
+    const kinds = new Set(all(".match-kind").filter(one => one.checked).map(one => one.value))
+    by("match-left").src = pair.picture
+    by("match-right").src = references[pair.reference]
+    by("match-left").alt = `query ${pair.query}`
+    by("match-right").alt = `map image ${pair.reference}`
+    const lines = pair.lines.map(([x1, y1, x2, y2, right, accepting]) => {
+      const is = [right ? "correct" : "wrong", accepting >> method & 1 ? "accepted" : "rejected"]
+      if (!is.every(kind => kinds.has(kind))) return null
+      const [left, other] = [`${x1 * 0.49}%`, `${51 + x2 * 0.49}%`], group = drawing("g", { class: is.join(" ") })
+      const ends = { x1: left, y1: `${y1}%`, x2: other, y2: `${y2}%` }
+      group.append(drawing("line", { ...ends, class: "halo" }), drawing("line", ends))
+      group.append(drawing("use", { href: `#end-${is[0]}`, x: left, y: `${y1}%` }), drawing("use", { href: `#end-${is[0]}`, x: other, y: `${y2}%` }))
+      return group
+    }).filter(Boolean)
+    by("match-lines").replaceChildren(...lines.sort((a, b) => a.classList.contains("accepted") - b.classList.contains("accepted")))
+    const [accepted, good, rejected, lost] = pair.counts[method]
+    by("match-text").textContent = `Of ${accepted + rejected} matches with the map, ${methods[method]} accepts ${accepted}, ${good} of them correct, and rejects ${rejected}, ${lost} of them correct. ${pair.lines.length} have an observation in this map image and can be drawn.`
+  }
+  for (const one of [by("match-query"), by("match-method"), ...all(".match-kind")]) one.onchange = show
   show()
 }
+
+// Pictures, enlarged.
+for (const button of all(".opens")) button.onclick = () => {
+  const picture = button.closest(".enlarges").querySelector(".picture").cloneNode(true)
+  all("canvas", picture).forEach(canvas => canvas.remove())
+  all("[id]", picture).forEach(one => one.removeAttribute("id"))
+  by("large-picture").style.setProperty("--cut", (by("cut")?.value ?? 50) + "%")
+  by("large-picture").replaceChildren(picture)
+  by("large").showModal()
+}
+by("large").onclick = event => { if (event.target === by("large")) by("large").close() }

@@ -1,6 +1,7 @@
 """fgsn report: one self-contained HTML file about a run or a demo; it loads nothing from elsewhere."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def gathered(sources: ReportSources) -> dict[str, Any]:
     """The sections of the page; empty if there is nothing to show."""
     points = point_labels(sources) if sources.main else None
     poses = scored(sources)
+    matches = match_pictures(sources, poses)
     return {
         "metrics": rows_with_controls(sources),
         "charts": charts(sources.metrics),
@@ -78,7 +80,7 @@ def gathered(sources: ReportSources) -> dict[str, Any]:
         "recall": recall_bars(sources, poses),
         "view": map_view(sources, poses),
         "unit": "m" if sources.metres_per_unit else "units",
-        "matches": match_pictures(sources, poses),
+        "matches": matches and asdict(matches),
     }
 
 

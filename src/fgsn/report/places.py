@@ -9,9 +9,9 @@ from fgsn.report.pictures import image_uri, label_picture
 from fgsn.report.sources import ReportSources
 
 PLACES = 4
-STRIP_WIDTH = 320
+STRIP_WIDTH = 640
 DISTANCES = ("previous place", "the place", "next place")
-WIDTHS = (480, 360, 270, 200, 140, 100)
+WIDTHS = (960, 720, 480, 360, 270, 200, 140, 100)
 
 
 class PlaceImage(NamedTuple):
