@@ -1,13 +1,13 @@
 """fgsn evaluate: how well do the labels of a model survive the change of condition?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fgsn.config import EvaluateSettings
 from fgsn.data.correspondences import Correspondences
 from fgsn.evaluation.candidates import candidate_matcher, candidate_metrics
-from fgsn.evaluation.inputs import Inputs, open_inputs
-from fgsn.evaluation.label_cache import LabelCache
+from fgsn.evaluation.label_cache import LabelCache, open_inputs
 from fgsn.evaluation.label_metrics import collapse_note
 from fgsn.evaluation.measure import HEADLINE, measure
 from fgsn.evaluation.moved_views import moved_view_metrics
@@ -31,12 +31,11 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     Raises:
         FgsnError: model or data set are broken, or the split has no correspondences.
     """
-    inputs = open_inputs(settings)
-    dataset, model = inputs.dataset, inputs.model
+    dataset, every, model, cache = open_inputs(settings)
     base = load(settings.baseline, settings.device) if settings.baseline else None
-    matcher = candidate_matcher(settings.candidates, inputs.model.device.type) if settings.candidates else None
+    matcher = candidate_matcher(settings.candidates, model.device.type) if settings.candidates else None
     annotated = annotated_images(dataset.root, settings.split)
-    pairs, failed, metrics = _measured(inputs, model, inputs.cache, settings)
+    pairs, failed, metrics = _measured(every, model, cache, settings)
     grid = metrics.pop("grid")
     results = {
         "model": str(settings.model),
@@ -49,7 +48,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     }
     if base and settings.baseline:
         cache = LabelCache(settings.out / "baseline", settings.baseline, dataset)
-        _, _, found = _measured(inputs, base, cache, settings)
+        _, _, found = _measured(every, base, cache, settings)
         del found["grid"]
         results["controls"]["base"] = {"clusters": base.clusters, **found}
     if matcher:
@@ -80,12 +79,12 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
 
 
 def _measured(
-    inputs: Inputs, model: Model, cache: LabelCache, settings: EvaluateSettings
+    every: Sequence[Correspondences], model: Model, cache: LabelCache, settings: EvaluateSettings
 ) -> tuple[list[Correspondences], dict[Path, str], dict[str, Any]]:
     """The pairs that could be measured, the images that could not be read, and the metrics of a model."""
-    dataset = inputs.dataset
-    failed = cache.fill(model, [image for pair in inputs.pairs for image in (pair.reference, pair.target)])
-    pairs = [pair for pair in inputs.pairs if not {pair.reference, pair.target} & failed.keys()]
+    dataset = cache.dataset
+    failed = cache.fill(model, [image for pair in every for image in (pair.reference, pair.target)])
+    pairs = [pair for pair in every if not {pair.reference, pair.target} & failed.keys()]
     metrics = measure(
         cache.labels, pairs, model.clusters, dataset.place, dataset.condition, settings.resamples, settings.seed
     )

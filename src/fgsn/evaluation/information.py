@@ -6,10 +6,15 @@ docs/label_metrics.md). The held-out estimate is the only one that stayed below 
 All take labels a and b of the same points, (N,) integers from 0.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 DENSE_CELLS = 1 << 20
 FOLDS = 5
+FEWEST_PLACES = 4
+"""Places below which there is no interval: each half needs two, or nothing could be held out."""
+CONFIDENCE = 1.96
 # Strengths of the smoothing that the held-out estimate chooses from, in points.
 STRENGTHS = 4.0 ** np.arange(-1, 9)
 
@@ -69,20 +74,55 @@ def held_out(
         seed: of the split into folds.
         same_names: a and b name the same things with the same numbers.
     """
-    rng = np.random.default_rng(seed)
     a, b, labels = compact(a, b)
-    groups = np.arange(len(a)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    if len(groups) and groups.max() == 0:
+    if groups is None or len(np.unique(groups)) == 1:
         groups = np.arange(len(a))
-    count = int(groups.max(initial=0)) + 1
-    folds = min(FOLDS, count)
+    fold, folds = folds_of(groups, seed)
     if folds < 2:
         return 0.0
-    fold = rng.permutation(np.arange(count) % folds)[groups]
     gains = np.array([_gains(a, b, labels, fold == number, same_names) for number in range(folds)])
+    return max(0.0, float(chosen_elsewhere(gains).sum() / len(a)))  # a bound from below of what is never negative
+
+
+def folds_of(groups: np.ndarray, seed: int) -> tuple[np.ndarray, int]:
+    """A random fold (N,) for every point, the same for all of a group (N,), and the number of folds: up to `FOLDS`."""
+    names, group = np.unique(groups, return_inverse=True)
+    folds = min(FOLDS, len(names))
+    return np.random.default_rng(seed).permutation(np.arange(len(names)) % max(folds, 1))[group], folds
+
+
+def chosen_elsewhere(gains: np.ndarray) -> np.ndarray:
+    """Of (folds, choices), the gain in each fold of the choice that is best on the other folds."""
     others = gains.sum(axis=0) - gains
-    gain = gains[np.arange(folds), others.argmax(axis=1)].sum() / len(a)
-    return max(0.0, float(gain))  # a bound from below of what is never negative
+    return gains[np.arange(len(gains)), others.argmax(axis=1)]
+
+
+def half_interval(
+    estimate: float, places: np.ndarray, statistic: Callable[[np.ndarray], float | None], resamples: int, seed: int
+) -> list[float] | None:
+    """A 95 % interval from the spread of an estimate over random halves of the places (delete-half jackknife).
+
+    Halves, not draws with replacement: a place drawn twice would be in both the training and the test fold.
+
+    Args:
+        estimate: from all points.
+        places: (N,) the place of each point.
+        statistic: the estimate from the points of a mask (N,); None if it cannot be made from them.
+        resamples: number of halves.
+        seed: of the halves.
+
+    Returns:
+        [low, high], or None with fewer than two resamples or `FEWEST_PLACES` places.
+    """
+    present = np.unique(places)
+    if resamples < 2 or len(present) < FEWEST_PLACES:
+        return None
+    rng, half = np.random.default_rng(seed), len(present) // 2
+    values = [statistic(np.isin(places, rng.choice(present, half, replace=False))) for _ in range(resamples)]
+    # The spread over parts of size m of n places is sqrt((n - m) / m) times the standard error of the whole.
+    spread = np.std([value for value in values if value is not None])
+    error = float(spread * (half / (len(present) - half)) ** 0.5)
+    return [estimate - CONFIDENCE * error, estimate + CONFIDENCE * error]
 
 
 def _gains(a: np.ndarray, b: np.ndarray, labels: int, test: np.ndarray, same_names: bool) -> np.ndarray:

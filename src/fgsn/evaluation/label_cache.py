@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from fgsn.config import EvaluateSettings, StationarySettings
+from fgsn.data.correspondences import Correspondences, read_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError
 from fgsn.files import FolderLock
 from fgsn.inference.label_maps import read_label_map
-from fgsn.inference.model import Model
+from fgsn.inference.model import Model, load
 from fgsn.inference.origin import is_fresh, origin_of, other_origin, record_origin, recorded_origin
 from fgsn.inference.segment import segment_images
 from fgsn.inference.segmenter import Segmenter
@@ -81,3 +83,18 @@ class LabelCache:
             shutil.rmtree(self.folder, ignore_errors=True)
         if other or not recorded_origin(self.out):
             record_origin(self.out, made_from, command=COMMAND)
+
+
+def open_inputs(
+    settings: EvaluateSettings | StationarySettings,
+) -> tuple[Dataset, list[Correspondences], Model, LabelCache]:
+    """Open a data set and a model: the pairs of the split, and the cache of label maps, which is still to be filled.
+
+    Raises:
+        FgsnError: model or data set are broken, or the split has no pairs.
+    """
+    dataset = Dataset.open(settings.data)
+    pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs(settings.split, moved=False)]
+    if not pairs:
+        raise FgsnError(f"{settings.data} has no pairs in the split '{settings.split}'")
+    return dataset, pairs, load(settings.model, settings.device), LabelCache(settings.out, settings.model, dataset)

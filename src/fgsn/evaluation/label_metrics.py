@@ -12,10 +12,6 @@ import numpy as np
 from fgsn.errors import FgsnError
 from fgsn.evaluation import information
 
-CONFIDENCE = 1.96
-# Each half needs two places, or nothing could be held out.
-FEWEST_PLACES = 4
-
 
 def label_metrics(
     a: np.ndarray,
@@ -83,6 +79,15 @@ def _metrics(
     chance = float(count_a / len(a) @ (count_b / len(b)))
     plug_in = information.plug_in(a, b)
     held_out = information.held_out(a, b, groups, seed)
+    interval = None
+    if groups is not None:
+        interval = information.half_interval(
+            held_out,
+            groups,
+            lambda here: information.held_out(a[here], b[here], groups[here], seed),
+            resamples,
+            seed,
+        )
     return {
         "points": len(a),
         "places": None if groups is None else len(np.unique(groups)),
@@ -90,7 +95,7 @@ def _metrics(
         "kappa": (agreement - chance) / (1 - chance) if chance < 1 else 0.0,
         "match_lift": agreement / chance if chance > 0 else 0.0,
         "information_bits_same_view": held_out,
-        "information_bits_same_view_interval": _interval(held_out, a, b, groups, resamples, seed),
+        "information_bits_same_view_interval": interval and [max(interval[0], 0.0), interval[1]],
         "information_bits_permutation": plug_in - information.permutation_bias(a, b, seed),
         "information_bits_plain": plug_in,
         "entropy_bits_reference": information.entropy(count_a),
@@ -98,26 +103,6 @@ def _metrics(
         "clusters_used": int(np.count_nonzero(count_a + count_b)),
         "perplexity": 2 ** information.entropy(count_a + count_b),
     }
-
-
-def _interval(
-    estimate: float, a: np.ndarray, b: np.ndarray, groups: np.ndarray | None, resamples: int, seed: int
-) -> list[float] | None:
-    """A 95 % interval from the spread of the estimate over random halves of the places (delete-half jackknife).
-
-    Halves, not draws with replacement: a place drawn twice would be in both the training and the test fold.
-    """
-    if groups is None or resamples < 2 or len(present := np.unique(groups)) < FEWEST_PLACES:
-        return None
-    rng = np.random.default_rng(seed)
-    half = len(present) // 2
-    values = []
-    for _ in range(resamples):
-        here = np.isin(groups, rng.choice(present, half, replace=False))
-        values.append(information.held_out(a[here], b[here], groups[here], seed))
-    # The spread over parts of size m of n places is sqrt((n - m) / m) times the standard error of the whole.
-    error = float(np.std(values) * (half / (len(present) - half)) ** 0.5)
-    return [max(estimate - CONFIDENCE * error, 0.0), estimate + CONFIDENCE * error]
 
 
 def _labels(labels: np.ndarray, clusters: int) -> np.ndarray:

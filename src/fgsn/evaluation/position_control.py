@@ -14,18 +14,16 @@ from jaxtyping import Float, Int64, Integer
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from fgsn.evaluation.information import chosen_elsewhere, folds_of, half_interval
+
 REACH = 0.005
 """Largest distance of a false partner from the true partner, as a share of the image width."""
 MOST_PARTNERS = 8
 """False partners per correspondence; more change nothing."""
 FEWEST_POINTS = 100
 """Correspondences with a false partner below which nothing is reported."""
-FEWEST_PLACES = 4
-"""Places below which there is no interval."""
-FOLDS = 5
 STRENGTHS = 4.0 ** np.arange(-1, 6)
 """Candidate weights of the prior, in points, of the ratio that the bits are estimated with."""
-CONFIDENCE = 1.96
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +113,14 @@ def position_controlled_metrics(
         return metrics
     true, false = _agreement(a, b, partners)
     kappa = _kappa(true, false)
+
+    def kappa_of(here: NDArray[np.bool_]) -> float | None:
+        some = partners.within(here)
+        return _kappa(*_agreement(a, b, some)) if len(some.true) else None
+
     return metrics | {
         "kappa_position_controlled": kappa,
-        "kappa_position_controlled_interval": _interval(kappa, a, b, places, partners, resamples, seed),
+        "kappa_position_controlled_interval": half_interval(kappa, places, kappa_of, resamples, seed),
         "match_lift_position_controlled": true / false if false > 0 else None,
         "information_bits_position_controlled": held_out_bits(a, b, places, partners, seed),
     }
@@ -140,12 +143,7 @@ def held_out_bits(
     there are too few places to fit on some and evaluate on others.
     """
     labels = int(max(a.max(), b.max())) + 1
-    numbers = np.unique(places, return_inverse=True)[1]
-    count = int(numbers.max()) + 1
-    folds = min(FOLDS, count)
-    if folds < 2:
-        return None
-    fold = np.random.default_rng(seed).permutation(np.arange(count) % folds)[numbers]
+    fold, folds = folds_of(places, seed)
     used = np.unique(partners.true)
     weights = partners.weights()
     cells_true = a[used] * labels + b[used]
@@ -156,19 +154,13 @@ def held_out_bits(
         fit_false = ~test_false & (fold[partners.false] != number)
         if not test_true.any() or test_true.all() or not fit_false.any():
             continue
-        gains.append(
-            _gains(
-                (cells_true[~test_true], cells_false[fit_false], weights[fit_false]),
-                (cells_true[test_true], cells_false[test_false], weights[test_false]),
-                labels,
-            )
-        )
+        fit = cells_true[~test_true], cells_false[fit_false], weights[fit_false]
+        test = cells_true[test_true], cells_false[test_false], weights[test_false]
+        gains.append(_gains(fit, test, labels))
         sizes.append(test_true.sum())
     if len(gains) < 2:
         return None
-    table = np.array(gains) * np.array(sizes)[:, None]
-    others = table.sum(axis=0) - table
-    chosen = table[np.arange(len(table)), others.argmax(axis=1)]
+    chosen = chosen_elsewhere(np.array(gains) * np.array(sizes)[:, None])
     return max(0.0, float(chosen.sum() / np.sum(sizes)))  # a lower bound of what is never negative
 
 
@@ -229,32 +221,6 @@ def _agreement(a: np.ndarray, b: np.ndarray, partners: FalsePartners) -> tuple[f
 
 def _kappa(true: float, false: float) -> float:
     return (true - false) / (1 - false) if false < 1 else 0.0
-
-
-def _interval(
-    estimate: float,
-    a: np.ndarray,
-    b: np.ndarray,
-    places: np.ndarray,
-    partners: FalsePartners,
-    resamples: int,
-    seed: int,
-) -> list[float] | None:
-    """A 95 % interval of kappa from its spread over random halves of the places (delete-half jackknife)."""
-    present = np.unique(places)
-    if resamples < 2 or len(present) < FEWEST_PLACES:
-        return None
-    rng, half = np.random.default_rng(seed), len(present) // 2
-    chosen = np.zeros(int(present.max()) + 1, bool)
-    values = []
-    for _ in range(resamples):
-        chosen[:] = False
-        chosen[rng.choice(present, half, replace=False)] = True
-        some = partners.within(chosen[places])
-        if len(some.true):
-            values.append(_kappa(*_agreement(a, b, some)))
-    error = float(np.std(values) * (half / (len(present) - half)) ** 0.5)
-    return [estimate - CONFIDENCE * error, estimate + CONFIDENCE * error]
 
 
 def _gains(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fgsn.config import StationarySettings
 from fgsn.data.correspondences import Correspondences
 from fgsn.errors import FgsnError
-from fgsn.evaluation.inputs import open_inputs
+from fgsn.evaluation.label_cache import open_inputs
 from fgsn.files import write_json, write_yaml
 
 PUBLISHED = 0.01
@@ -32,10 +32,9 @@ def stationary(settings: StationarySettings) -> dict[str, Any]:
     Raises:
         FgsnError: model or data set are broken, there are no correspondences, or no cluster is stationary.
     """
-    inputs = open_inputs(settings)
-    model, cache = inputs.model, inputs.cache
-    failed = cache.fill(model, [pair.reference for pair in inputs.pairs])
-    pairs = [pair for pair in inputs.pairs if pair.reference not in failed]
+    _, every, model, cache = open_inputs(settings)
+    failed = cache.fill(model, [pair.reference for pair in every])
+    pairs = [pair for pair in every if pair.reference not in failed]
     pixels, carrying = count_pixels(cache.labels, pairs, model.clusters)
     share = carrying / np.maximum(pixels, 1)
     threshold = stationary_threshold(pixels, carrying) if settings.threshold is None else settings.threshold
