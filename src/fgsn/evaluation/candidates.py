@@ -63,11 +63,7 @@ def candidate_metrics(
     log sum_k p(k | key point) p(k | partner) / p(k), with the softmax of the scores and p(k) its mean.
 
     Args:
-        models: models to measure, by name.
         pairs: image pairs with correspondences, which tell right from wrong near them.
-        dataset: that the pairs belong to.
-        matcher: of `candidate_matcher`.
-        work: folder for features and matches.
 
     Returns:
         For each model `candidates_auc`, the probability that a right candidate has more evidence than a wrong one
@@ -127,18 +123,13 @@ def _evidence(
 def areas_under_curve(
     evidence: Float[np.ndarray, " points"], right: Bool[np.ndarray, " points"], apart: Float[np.ndarray, " points"]
 ) -> dict[str, float | None]:
-    """How well evidence tells right from wrong candidates.
-
-    Args:
-        evidence: (N,) larger for candidates that are more likely right.
-        right: (N,) which candidates are right.
-        apart: (N,) distance of the two positions in the image.
+    """How well evidence, larger where a candidate is more likely right, tells right from wrong candidates.
 
     Returns:
         `candidates_auc`, the area under the receiver operating characteristic, and
         `candidates_auc_position_controlled`, the same with wrong candidates weighted such that, in `BINS` bins with
-        equally many right ones, distances are as frequent among wrong as among right candidates. None with fewer than
-        `FEWEST` of either.
+        equally many right ones, the distance `apart` of the two positions in the image is as frequent among wrong as
+        among right candidates. None with fewer than `FEWEST` of either.
     """
     areas: dict[str, float | None] = {"candidates_auc": None, "candidates_auc_position_controlled": None}
     if min(right.sum(), (~right).sum()) < FEWEST:

@@ -7,17 +7,7 @@ import numpy as np
 
 
 def confusion_of(truth: np.ndarray, predicted: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Counts of (true class, predicted label) over pixels.
-
-    Args:
-        truth: integers of any shape; pixels outside 0 … rows - 1 are left out (255 = ignore).
-        predicted: integers 0 … columns - 1, of the same shape.
-        rows: number of true classes.
-        columns: number of labels.
-
-    Returns:
-        (rows, columns) int64.
-    """
+    """Counts (rows, columns) of true classes and predicted labels over pixels; other true values (255) are left out."""
     known = (truth >= 0) & (truth < rows)
     cells = truth[known].astype(np.int64) * columns + predicted[known]
     return np.bincount(cells, minlength=rows * columns).reshape(rows, columns)

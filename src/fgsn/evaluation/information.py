@@ -105,11 +105,7 @@ def half_interval(
     Halves, not draws with replacement: a place drawn twice would be in both the training and the test fold.
 
     Args:
-        estimate: from all points.
-        places: (N,) the place of each point.
         statistic: the estimate from the points of a mask (N,); None if it cannot be made from them.
-        resamples: number of halves.
-        seed: of the halves.
 
     Returns:
         [low, high], or None with fewer than two resamples or `FEWEST_PLACES` places.

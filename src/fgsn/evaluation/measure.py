@@ -35,13 +35,10 @@ def measure(
 
     Args:
         label_of: returns the (H, W) label map of an image at its original size; called once per image.
-        pairs: the pairs of images with their points.
-        clusters: number of labels K.
         place_of: returns the place that a reference image shows (`Dataset.place`); None takes each reference image for
             a place of its own.
         condition_of: returns the condition of a target image (`Dataset.condition`); the metrics are repeated for each.
         resamples: random halves of the places to draw for intervals; 0 for none.
-        seed: of everything random here.
 
     Returns:
         The metrics of `position_controlled_metrics` and `label_metrics`, `kappa_within_image`, `points_outside`, the

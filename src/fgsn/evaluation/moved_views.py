@@ -55,13 +55,7 @@ class View:
 
 
 def moved_view(pixels: UInt8[np.ndarray, "height width 3"], name: str, seed: int) -> View:
-    """A random window at a scale of 1/2 to 2, the same for the same image name and seed.
-
-    Args:
-        pixels: the image.
-        name: of the image.
-        seed: of the choice.
-    """
+    """A random window at a scale of 1/2 to 2, the same for the same image name and seed."""
     rng = np.random.default_rng((seed, zlib.crc32(name.encode())))
     scale = 2.0 ** rng.uniform(-1, 1)
     share = min(1.0, 1 / scale) * rng.uniform(0.8, 1.0)
@@ -97,13 +91,8 @@ def moved_view_metrics(
     """Metrics with the target seen through moved views, and of images against their enlarged crops.
 
     Args:
-        label_of: returns the label map of an image of the pairs.
         segment: labels the pixels of a view.
-        pairs: the pairs of images with their points.
-        clusters: number of labels K.
-        place_of: returns the place that a reference image shows.
         images: number of target images to look at, at most, spread evenly.
-        seed: of the views.
 
     Returns:
         `agreement_moved_view`, `kappa_moved_view`, `information_bits_moved_view`: labels of the reference images

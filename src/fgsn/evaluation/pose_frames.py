@@ -17,13 +17,8 @@ _COMPARED = 300
 def explain(estimated: Pose, truth: Pose, files: tuple[Path, Path]) -> str:
     """Explain large errors by a wrong meaning of the numbers or by a similarity between two frames.
 
-    Args:
-        estimated: N poses `camera_from_world`, NaN where there is none.
-        truth: their true poses.
-        files: of both, for the message.
-
     Returns:
-        A sentence, or "" if no explanation reduces the errors by `CLEARLY`.
+        A sentence that names the two files, or "" if no explanation reduces the errors by `CLEARLY`.
     """
     rows = np.nonzero(np.isfinite(pose_errors(estimated, truth)[0]))[0]
     if len(rows) < _FEWEST:

@@ -3,7 +3,6 @@
 A query without a pose counts as a failure, as on visuallocalization.net (Sattler et al., CVPR 2018, section 6).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,28 +30,22 @@ def pose_errors(estimated: Pose, truth: Pose) -> tuple[NDArray[np.float64], NDAr
     return np.where(bad, np.inf, distances), np.where(bad, np.inf, angles)
 
 
-def pose_metrics(
-    distances: NDArray[np.float64],
-    angles: NDArray[np.float64],
-    thresholds: Sequence[tuple[float, float]] = THRESHOLDS,
-    unit: str = "metres",
-) -> dict[str, Any]:
+def pose_metrics(distances: NDArray[np.float64], angles: NDArray[np.float64], unit: str = "metres") -> dict[str, Any]:
     """Recall and medians of N queries, N at least 1.
 
     Args:
         distances: (N,) in `unit`, infinite for a query without a pose.
         angles: (N,) in degrees, likewise.
-        thresholds: lengths in `unit` and degrees, both inclusive.
         unit: of lengths, which are never called metres without a known scale.
 
     Returns:
-        `queries`, `localized`; `recall`: percent of the queries within each threshold; `interval`: for each its 95 %
-        Wilson interval, in percent; `median_metres` and `median_degrees` over all queries, None where most have no
+        `queries`, `localized`; `recall`: percent of the queries within each of `THRESHOLDS`; `interval`: for each its
+        95 % Wilson interval, in percent; `median_metres` and `median_degrees` over all queries, None where most have no
         pose; `median_metres_localized` and `median_degrees_localized` over those with a pose.
     """
     found = np.isfinite(distances) & np.isfinite(angles)
     distances, angles = np.where(found, distances, np.inf), np.where(found, angles, np.inf)
-    hits = [int(((distances <= metres) & (angles <= degrees)).sum()) for metres, degrees in thresholds]
+    hits = [int(((distances <= metres) & (angles <= degrees)).sum()) for metres, degrees in THRESHOLDS]
     return {
         "queries": len(distances),
         "localized": int(found.sum()),

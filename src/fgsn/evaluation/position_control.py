@@ -54,10 +54,8 @@ def find_false_partners(
     """Find false partners: target points of other places at the same image position.
 
     Args:
-        positions: (N, 2) target points x, y, in image widths.
-        places: (N,) number of the place of each correspondence.
-        seed: of the choice where there are more than `MOST_PARTNERS`.
-        reach: largest distance in image widths.
+        positions: target points x, y, in image widths.
+        places: number of the place of each correspondence.
     """
     tree, rng = KDTree(positions), np.random.default_rng(seed)
     true, false = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
@@ -88,12 +86,10 @@ def position_controlled_metrics(
     """Kappa, lift and bits of labels against false partners at the same image position.
 
     Args:
-        a: (N,) labels in the reference images.
-        b: (N,) labels of the same points in the target images.
-        places: (N,) number of the place of each correspondence.
+        a, b: labels in the reference images, and of the same points in the target images.
+        places: number of the place of each correspondence.
         partners: of `find_false_partners`; correspondences without one are left out.
         resamples: random halves of the places for the interval of kappa; 0 for none.
-        seed: of everything random here.
 
     Returns:
         `kappa_position_controlled` = (t - f) / (1 - f), with t the agreement of true and f that of false partners, and
@@ -170,14 +166,7 @@ def within_image_kappa(
     pair: Integer[np.ndarray, " points"],
     seed: int = 0,
 ) -> float | None:
-    """Kappa against other matched points of the same pair of images, anywhere in the image; a blind grid wins this.
-
-    Args:
-        a: (N,) labels in the reference images.
-        b: (N,) labels of the same points in the target images.
-        pair: (N,) number of the pair of images of each correspondence.
-        seed: of the choice of the other points.
-    """
+    """Kappa against other matched points of the same pair of images, anywhere in the image; a blind grid wins this."""
     order = np.lexsort((np.random.default_rng(seed).random(len(pair)), pair))
     first, size = np.unique(pair[order], return_index=True, return_counts=True)[1:]
     # The next point of a random order of the pair's points; the last takes the first.
@@ -193,12 +182,9 @@ def within_image_kappa(
 def blind_grid(
     positions: Float[np.ndarray, "points 2"], clusters: int, height: float | NDArray[np.float64]
 ) -> Int64[np.ndarray, " points"]:
-    """Labels of a labelling that never looks at the image: the cell of a fixed grid of about `clusters` cells.
+    """Labels of a labelling that never looks at the image: the cell of a fixed grid of at most `clusters` cells.
 
-    Args:
-        positions: (N, 2) points x, y in image widths.
-        clusters: number of labels K; the grid has at most as many cells.
-        height: of the images in widths, one for all or (N,).
+    Positions x, y and heights, one for all images or one for each point, are in image widths.
     """
     columns, rows = grid_shape(clusters, float(np.mean(height)))
     column = np.clip((positions[:, 0] * columns).astype(np.int64), 0, columns - 1)

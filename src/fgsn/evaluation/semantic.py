@@ -37,8 +37,7 @@ def semantic_metrics(model: Model, annotated: LabelledSet | None) -> tuple[dict[
     """Agreement of labels with the 19 classes of Cityscapes, over all annotated pixels.
 
     Args:
-        model: a cluster model or a base network.
-        annotated: the annotated images; None or none of them readable gives no metrics.
+        annotated: None or none of them readable gives no metrics.
 
     Returns:
         `semantic_images`, and `semantic_nmi`: mutual information of labels and classes over the mean of their

@@ -72,14 +72,10 @@ def stationary(settings: StationarySettings) -> dict[str, Any]:
 
 
 def stationary_threshold(pixels: NDArray[np.integer], carrying: NDArray[np.integer]) -> float:
-    """Smallest share of pixels with a correspondence that makes a cluster stationary.
+    """Smallest share of pixels with a correspondence (`carrying`) that makes a cluster stationary.
 
     The published 0.01, for correspondences as dense as the published ones; half of what all clusters together have
     where that is less, as with a few hundred matches in an image.
-
-    Args:
-        pixels: of each cluster (K,).
-        carrying: those of them with a correspondence (K,).
     """
     return min(PUBLISHED, 0.5 * float(carrying.sum()) / max(1, int(pixels.sum())))
 
@@ -87,15 +83,9 @@ def stationary_threshold(pixels: NDArray[np.integer], carrying: NDArray[np.integ
 def count_pixels(
     label_of: Callable[[Path], np.ndarray], pairs: Iterable[Correspondences], clusters: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Count, per cluster, its pixels in the reference images, and those of them with at least one correspondence.
+    """Count, per cluster (K,), its pixels in the reference images, and those of them with at least one correspondence.
 
-    Args:
-        label_of: gives the (H, W) label map of an image; called once per reference image.
-        pairs: pairs of images; a pixel counts once, however many pairs and points meet in it.
-        clusters: number of labels K.
-
-    Returns:
-        Two (K,) integer arrays.
+    A pixel counts once, however many pairs and points meet in it; `label_of` is called once per reference image.
     """
     points: dict[Path, list[np.ndarray]] = {}
     for pair in pairs:

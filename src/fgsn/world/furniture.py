@@ -3,6 +3,7 @@
 import numpy as np
 
 from fgsn.world.meshes import LocalFrame, MeshBuilder
+from fgsn.world.texture import Array
 
 LAMP_HEIGHT = 6.2
 LAMP_REACH = 1.6
@@ -56,28 +57,24 @@ def picket_fence(build: MeshBuilder, frame: LocalFrame, length: float, rng: np.r
     for z in (0.25, height - 0.25):
         build.box(part, frame, (0, 0, z), (length, 0.04, z + 0.09))
     x = np.arange(0, length - 0.1, step)
-    z = height + 0.06 * np.sin(x * 2.1)
-    ends = [
-        np.column_stack([x + dx, np.full_like(x, -0.03), dz])
-        for dx, dz in ((0, 0 * z), (0.09, 0 * z), (0.09, z), (0, z))
-    ]
-    build.quads(part, frame.place(np.stack(ends, axis=1)))
+    build.quads(part, frame.place(_bars(x, 0.09, -0.03, height + 0.06 * np.sin(x * 2.1))))
 
 
 def metal_fence(build: MeshBuilder, frame: LocalFrame, length: float) -> None:
     """Add thin bars between posts, along local x."""
     part = build.part("fence", (0.06, 0.08, 0.07))
-    x = np.arange(0, length, 0.13)
-    height = 1.5
-    ends = [
-        np.column_stack([x + dx, np.zeros_like(x), np.full_like(x, z)])
-        for dx, z in ((0, 0), (0.025, 0), (0.025, height), (0, height))
-    ]
-    build.quads(part, frame.place(np.stack(ends, axis=1)))
+    x, height = np.arange(0, length, 0.13), 1.5
+    build.quads(part, frame.place(_bars(x, 0.025, 0.0, np.full_like(x, height))))
     for z in (0.15, height - 0.15):
         build.box(part, frame, (0, -0.02, z), (length, 0.02, z + 0.05))
     for post in np.arange(0, length, 2.6):
         build.box(part, frame, (post, -0.04, 0), (post + 0.08, 0.04, height + 0.1))
+
+
+def _bars(x: Array, width: float, y: float, top: Array) -> Array:
+    """Upright rectangles (N, 4, 3) from the ground to `top` (N,), which begin at x (N,) and lie in one plane."""
+    corners = ((x, 0 * x), (x + width, 0 * x), (x + width, top), (x, top))
+    return np.stack([np.column_stack([at, np.full_like(x, y), z]) for at, z in corners], axis=1)
 
 
 def garden_wall(build: MeshBuilder, frame: LocalFrame, length: float, rng: np.random.Generator) -> None:

@@ -63,12 +63,8 @@ def map_points(
 ) -> MapPiece:
     """Select static points where the image of `place` is textured, and find the images that observe them.
 
-    Args:
-        image: (height, width, 3) the image of the place.
-        place: its number.
-        cameras: the cameras of this place and its neighbours, by place.
-        points: maximum number of points; those observed only once are dropped.
-        rng: random generator.
+    `cameras` are those of this place and its neighbours, by place. There are at most `points` points; those observed
+    only once are dropped.
     """
     here = cameras[place]
     structure = ndimage.gaussian_gradient_magnitude(image.astype(np.float32).mean(axis=2), 1.0).ravel() + 0.5

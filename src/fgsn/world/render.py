@@ -28,14 +28,7 @@ class Rendering:
 
 
 def render(view: SceneCamera, look: Condition, lamps: NDArray[np.float64], rng: np.random.Generator) -> Rendering:
-    """Render one image.
-
-    Args:
-        view: the scene and the camera.
-        look: light, weather and camera artefacts.
-        lamps: (L, 3) positions of the street lamps.
-        rng: random generator of this image: noise, drops, flakes.
-    """
+    """Render one image; `lamps` (L, 3) are the street lamps, and `rng` draws noise, drops and flakes."""
     shader = Shader(view, look, lamps)
     grid = view.camera.grid()
     hits = view.cast(grid)
