@@ -1,5 +1,7 @@
 """Pixels to network input."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,7 @@ def test_mirrored_images_are_read_as_they_are():
 
 
 def test_plain_values_and_back():
-    assert Normalisation.from_dict(CAFFE.as_dict()) == CAFFE
+    assert Normalisation.from_dict(asdict(CAFFE)) == CAFFE
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_plain_values_and_back():
 )
 def test_values_that_make_no_sense_are_refused(change):
     with pytest.raises(FgsnError, match=r"the input normalisation .* (is invalid|cannot be read)"):
-        Normalisation.from_dict(SIGNED.as_dict() | change)
+        Normalisation.from_dict(asdict(SIGNED) | change)
 
 
 def test_a_missing_value_is_refused():

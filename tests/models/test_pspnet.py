@@ -1,5 +1,6 @@
 """The network: the reference implementation's outputs, shapes, frozen norms and fresh classifiers."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -199,4 +200,4 @@ def test_an_architecture_that_makes_no_sense_is_refused(values):
 
 def test_an_architecture_survives_as_plain_values():
     made = Architecture("lite", 300, feature_dim=128, aux_dim=64)
-    assert Architecture.from_dict(made.as_dict()) == made
+    assert Architecture.from_dict(asdict(made)) == made

@@ -43,6 +43,17 @@ SYNONYMS = {
     "bicyclist": "rider",
     "grass": "terrain",
 }
+# Linear RGB to the responses of the cones, and their cube roots to lightness, green-red, blue-yellow.
+_CONES_OF_RGB = [
+    [0.4122214708, 0.2119034982, 0.0883024619],
+    [0.5363325363, 0.6806995451, 0.2817188376],
+    [0.0514459929, 0.1073969566, 0.6299787005],
+]
+_OKLAB_OF_ROOTS = [
+    [0.2104542553, 1.9779984951, 0.0259040371],
+    [0.7936177850, -2.4285922050, 0.7827717662],
+    [-0.0040720468, 0.4505937099, -0.8086757660],
+]
 
 
 def published_palette(clusters: int) -> np.ndarray:
@@ -108,20 +119,4 @@ def oklab(colours: np.ndarray) -> np.ndarray:
     """sRGB (N, 3) uint8 to OKLab (N, 3) float32: lightness, green-red, blue-yellow."""
     encoded = colours.astype(np.float32) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-    cones = linear @ np.array(
-        [
-            [0.4122214708, 0.2119034982, 0.0883024619],
-            [0.5363325363, 0.6806995451, 0.2817188376],
-            [0.0514459929, 0.1073969566, 0.6299787005],
-        ]
-    )
-    return (
-        np.cbrt(cones)
-        @ np.array(
-            [
-                [0.2104542553, 1.9779984951, 0.0259040371],
-                [0.7936177850, -2.4285922050, 0.7827717662],
-                [-0.0040720468, 0.4505937099, -0.8086757660],
-            ]
-        )
-    ).astype(np.float32)
+    return (np.cbrt(linear @ _CONES_OF_RGB) @ _OKLAB_OF_ROOTS).astype(np.float32)

@@ -35,9 +35,7 @@ class PointLabels:
 def correspondence_labels(label_of: Callable[[Path], np.ndarray], pairs: Sequence[Correspondences]) -> PointLabels:
     """Look up the labels at both ends of every correspondence, at the nearest pixel; several ranks share the images.
 
-    Args:
-        label_of: returns the (H, W) label map of an image at the image's own size; called once per image.
-        pairs: image pairs with their points.
+    `label_of` returns the (H, W) label map of an image at the image's own size; it is called once per image.
     """
     ends = defaultdict(list)
     for number, pair in enumerate(pairs):

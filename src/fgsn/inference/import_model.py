@@ -33,10 +33,14 @@ def import_model(settings: ImportSettings) -> dict[str, Any]:
     if is_packaged(settings.checkpoint):
         model = load(settings.checkpoint, "cpu")
     elif settings.checkpoint == "imagenet:lite":
-        model = _untrained(Model(_lite(), SIGNED, 0, 257), "EfficientNet-Lite0, ImageNet")
+        network = PSPNet(Architecture("lite", START_CLASSES))
+        load_imagenet_weights(network.backbone)
+        model = _untrained(Model(network, SIGNED, 0, 257), "EfficientNet-Lite0, ImageNet")
     elif settings.checkpoint.startswith("timm/"):
         normalisation = timm_normalisation(settings.checkpoint)
-        model = _untrained(Model(_timm(settings.checkpoint), normalisation, 0, 257), settings.checkpoint)
+        network = PSPNet(Architecture(settings.checkpoint, START_CLASSES))
+        network.backbone = timm_backbone(settings.checkpoint, pretrained=True)
+        model = _untrained(Model(network, normalisation, 0, 257), settings.checkpoint)
     else:
         model = _from_file(Path(settings.checkpoint), settings)
     model.network.eval().requires_grad_(False)
@@ -80,15 +84,3 @@ def _from_file(path: Path, settings: ImportSettings) -> Model:
 def _untrained(model: Model, source: str) -> Model:
     names = tuple(f"untrained {number}" for number in range(START_CLASSES))
     return replace(model, classes=names, facts={"kind": "start of a training: untrained head", "start": source})
-
-
-def _lite() -> PSPNet:
-    network = PSPNet(Architecture("lite", START_CLASSES))
-    load_imagenet_weights(network.backbone)
-    return network
-
-
-def _timm(name: str) -> PSPNet:
-    network = PSPNet(Architecture(name, START_CLASSES))
-    network.backbone = timm_backbone(name, pretrained=True)
-    return network

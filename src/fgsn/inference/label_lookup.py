@@ -55,13 +55,7 @@ def fitting_label_map(folder: Path, name: str, size: tuple[int, int]) -> Path:
 
 
 def read_image_labels(folder: Path, name: str, size: tuple[int, int], clusters: int) -> NDArray[np.int64]:
-    """Read the label map of an image, which must match its camera and the map's labels.
-
-    Args:
-        folder: see `find_label_map`.
-        name: name of the image.
-        size: (width, height) of its camera.
-        clusters: number of labels K of the map.
+    """Read the label map of an image, which must have the size of its camera and the map's number of labels.
 
     Raises:
         FgsnError: the label map is missing, or has another size or number of labels.

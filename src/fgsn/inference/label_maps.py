@@ -82,14 +82,13 @@ def read_palette(path: Path | str) -> np.ndarray:
         FgsnError: as `read_label_map`.
     """
     image, clusters = _open(path)
-    try:
-        data = (
-            bytes(image.getpalette("RGB") or ())
-            if clusters <= 256
-            else base64.b64decode(image.info.get(PALETTE_KEY, ""), validate=True)
-        )
-    except binascii.Error:
-        data = b""
+    if clusters <= 256:
+        data = bytes(image.getpalette("RGB") or ())
+    else:
+        try:
+            data = base64.b64decode(image.info.get(PALETTE_KEY, ""), validate=True)
+        except binascii.Error:
+            data = b""
     if len(data) < 3 * clusters:
         raise FgsnError(f"{path}: the palette of this label map is damaged; run fgsn segment again")
     return np.frombuffer(data[: 3 * clusters], dtype=np.uint8).reshape(clusters, 3).copy()

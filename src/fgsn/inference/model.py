@@ -1,7 +1,7 @@
 """A model: network, input normalisation, codebook and training facts; it segments images and is saved as one file."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -142,8 +142,8 @@ class Model:
         if self.codebook is not None:
             tensors |= {f"codebook.{name}": value for name, value in self.codebook.tensors().items()}
         header = {
-            "architecture": self.network.architecture.as_dict(),
-            "normalisation": self.normalisation.as_dict(),
+            "architecture": asdict(self.network.architecture),
+            "normalisation": asdict(self.normalisation),
             "short_side": self.short_side,
             "window": self.window,
             "windows": self.tiling,

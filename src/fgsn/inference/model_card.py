@@ -5,12 +5,7 @@ from typing import Any
 
 
 def model_card(description: Mapping[str, Any], training: Mapping[str, Any]) -> str:
-    """A model card in Markdown, with the header that the Hub reads.
-
-    Args:
-        description: `Model.describe()`.
-        training: the model's `facts`, which may be nested.
-    """
+    """A model card in Markdown, with the header that the Hub reads, from `Model.describe()` and the model's `facts`."""
     labels = description["labels"]
     lines = [
         "---",

@@ -46,9 +46,7 @@ def published_labels(
 
     Args:
         predict: scores of windows, at feature cells or at pixels.
-        image: the normalised image as the network sees it.
         side: side of the windows; smaller images are padded with zeros (the mean colour) at the right and below.
-        batch: windows computed at once.
         size: (height, width) of the label map.
     """
     bands = published_scores(predict, image, side, batch)
@@ -77,12 +75,10 @@ def published_scores(
         tiles = [padded[:, top : top + side, left : left + side] for top, left in corners[first : first + batch]]
         scores += predict(torch.stack(tiles)).float()
     ramp = published_ramp(side).to(image.device)
-    share_across = torch.zeros(width, device=image.device)
-    for left in lefts:
-        share_across[left : left + side] += ramp[: width - left]
-    share_down = torch.zeros(height, device=image.device)
-    for top in tops:
-        share_down[top : top + side] += ramp[: height - top]
+    share_down, share_across = (torch.zeros(pixels, device=image.device) for pixels in (height, width))
+    for share, starts in ((share_down, tops), (share_across, lefts)):
+        for start in starts:
+            share[start : start + side] += ramp[: len(share) - start]
     values_at_once = GPU_BAND_VALUES if image.device.type == "cuda" else BAND_VALUES
     band = max(1, values_at_once // (len(scores[0]) * width))
     for start in range(0, height, band):

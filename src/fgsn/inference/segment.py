@@ -44,11 +44,7 @@ def segment(settings: SegmentSettings) -> dict[str, Any]:
 
 def _segment(settings: SegmentSettings) -> dict[str, Any]:
     model = load(settings.model, settings.device)
-    changes = {
-        "short_side": settings.short_side,
-        "window": settings.window or None,
-        "tiling": settings.tiling,
-    }
+    changes = {"short_side": settings.short_side, "window": settings.window or None, "tiling": settings.tiling}
     model = replace(model, **{key: value for key, value in changes.items() if value is not None})
     segmenter = Segmenter(model, settings.precision, settings.memory, settings.batch)
     images = [pair for pair in list_images(settings.images) if not _written_by_us(pair[0], settings.out)]

@@ -65,7 +65,6 @@ class Segmenter:
     """Scores, features and label maps of images.
 
     Args:
-        model: the model.
         precision: float32, bfloat16 or auto (see `chosen_precision`): computes with a copy of the network optimised for
             inference; later training of the network does not change the copy. None computes with the network itself.
         memory: GiB for the windows of one batch; limits the batch.
@@ -110,11 +109,9 @@ class Segmenter:
         return values_at_points(self.scores(pixels), points, size, seen).softmax(dim=1)
 
     def many(self, images: Iterable[tuple[str, np.ndarray]], save: Collection[str]) -> Iterator[Prediction]:
-        """Run the network on many images, in their order.
+        """Run the network on many images, given by name and pixels, in their order; they are read as needed.
 
-        Args:
-            images: names and pixels; consumed one by one, as they are needed.
-            save: what to compute: labels, overlay, features, scores.
+        `save` says what to compute: labels, overlay, features, scores.
         """
         model = self.model
         labels = not {"labels", "overlay"}.isdisjoint(save)

@@ -39,11 +39,9 @@ def ramp(height: int, width: int, device: torch.device | str = "cpu") -> Float[T
 
 
 class Canvas:
-    """The windows of one image and their blended predictions.
+    """The windows of one image, which is on the device of the network, and their blended predictions.
 
-    Args:
-        image: the normalised image, on the device of the network.
-        side: side of the window in pixels, 8 n + 1; smaller images are one window.
+    The side of the windows is 8 n + 1 pixels; a smaller image is one window.
     """
 
     def __init__(self, image: Float[Tensor, "3 height width"], side: int) -> None:
@@ -101,11 +99,11 @@ def blended(
 ) -> Iterator[tuple[Key, Float[Tensor, "channels cells_y cells_x"]]]:
     """Run `predict` on all windows of many images and blend the results; batches may span several images.
 
-    Images stay in memory only until their last window has been computed.
+    Images are consumed one by one, and stay in memory only until their last window has been computed.
 
     Args:
-        predict: maps (B, 3, window, window) to (B, C, h, w), a cell every 8 pixels.
-        images: keys and normalised images, on the device of the network; consumed one by one.
+        predict: maps windows to a cell every 8 pixels.
+        images: keys and normalised images, on the device of the network.
         side: side of the window in pixels, 8 n + 1; smaller images are one window.
         batch: windows computed at once.
 
@@ -128,9 +126,7 @@ def blended(
             yield key, canvas.result()
     if windows:
         _compute(predict, windows)
-    while waiting:
-        key, canvas = waiting.popleft()
-        yield key, canvas.result()
+    yield from ((key, canvas.result()) for key, canvas in waiting)
 
 
 def _compute(

@@ -24,15 +24,14 @@ def undistorted(labels: NDArray[np.integer], camera: Camera) -> tuple[NDArray[np
         )
     if camera.is_pinhole:
         return labels, camera
-    columns, rows, seen = _lens_grid(camera)
     straight = Camera(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
+    columns, rows, seen = _lens_grid(camera, straight)
     return np.where(seen, labels[rows, columns].astype(np.int64), NO_LABEL), straight
 
 
 @lru_cache(maxsize=16)
-def _lens_grid(camera: Camera) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+def _lens_grid(camera: Camera, straight: Camera) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """For each pixel of the pinhole image: column and row in the distorted image, and whether it is visible there."""
-    straight = Camera(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
     pixels, _ = camera.project(straight.rays(straight.grid()))
     seen = camera.contains(pixels)
     columns, rows = np.where(seen[:, None], np.rint(pixels), 0).astype(np.int64).T

@@ -21,6 +21,7 @@ from fgsn.clustering.whitening import Whitening
 from fgsn.errors import FgsnError
 from fgsn.formats.hdf5 import opened, stored_array
 from fgsn.models.backbones import backbone_names
+from fgsn.models.model_file import is_torch_file
 from fgsn.models.pspnet import Architecture, PSPNet
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
@@ -87,7 +88,7 @@ def _loaded(path: Path) -> Mapping[Any, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        if not _is_torch_file(path):
+        if not is_torch_file(path):
             raise FgsnError(f"{path} is not a torch checkpoint, or it is truncated")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -114,14 +115,6 @@ def _loaded(path: Path) -> Mapping[Any, Any]:
     return content
 
 
-def _is_torch_file(path: Path) -> bool:
-    """Whether a file is a torch.save archive, or a bare pickle as older versions of torch wrote."""
-    if zipfile.is_zipfile(path):
-        return True
-    with path.open("rb") as file:
-        return file.read(1) == b"\x80"
-
-
 def published_name(ours: str) -> str:
     """The authors' name for one of our weights: `head.pooling.stages.0.bn.bias` → `ppm.stages.0.conv.bn.bias`."""
     part = next(part for part in PUBLISHED_PARTS if ours.startswith(part))
@@ -140,7 +133,7 @@ def published_network(weights: Mapping[str, Tensor], path: Path) -> PSPNet:
     classifier = renamed.get("conv6.weight")
     if classifier is None or classifier.ndim != 4:
         raise FgsnError(f"{path}: conv6.weight is missing; not a PSPNet of the authors (found {_some(weights)})")
-    candidates = [Architecture(name, classifier.shape[0]) for name in _plausible("resnet", published=True)]
+    candidates = [Architecture(name, classifier.shape[0]) for name in _resnets(published=True)]
     return _fitting(renamed, candidates, published_name, path)
 
 
@@ -151,12 +144,13 @@ def torchvision_backbone(weights: Mapping[str, Tensor], path: Path, classes: int
         FgsnError: as `published_network`.
     """
     body = {key: value for key, value in weights.items() if not key.startswith("fc.")}
-    candidates = [Architecture(name, classes) for name in _plausible("resnet", published=False)]
+    candidates = [Architecture(name, classes) for name in _resnets(published=False)]
     return _fitting(body, candidates, lambda name: name.removeprefix("backbone."), path, only="backbone.")
 
 
-def _plausible(family: str, published: bool) -> list[str]:
-    return [name for name in backbone_names() if name.startswith(family) and published != name.endswith("-torchvision")]
+def _resnets(published: bool) -> list[str]:
+    names = (name for name in backbone_names() if name.startswith("resnet"))
+    return [name for name in names if published != name.endswith("-torchvision")]
 
 
 def _fitting(

@@ -6,7 +6,6 @@ three cheap maps instead of one dilated map, with a fifth of the arithmetic at t
 Source of the block: Sandler et al., CVPR 2018.
 """
 
-from dataclasses import dataclass
 from typing import cast
 
 from jaxtyping import Float
@@ -15,16 +14,8 @@ from torch import Tensor, nn
 from fgsn.models.backbones import Backbone, backbone
 from fgsn.models.layers import ConvNorm
 
-
-@dataclass(frozen=True)
-class Stage:
-    """A run of blocks of one width; only the first block has the stride."""
-
-    expansion: int
-    kernel: int
-    width: int
-    blocks: int
-    stride: int
+Stage = tuple[int, int, int, int, int]
+"""Expansion, kernel, width, number of blocks, and stride, which only the first of them has."""
 
 
 class InvertedResidual(nn.Module):
@@ -56,12 +47,11 @@ class InvertedResidualNet(Backbone):
         self.stem = ConvNorm(3, stem, 3, 2, eps=eps)
         self.act = nn.ReLU6()
         blocks, width, stride, ends = [], stem, 2, {}
-        for stage in stages:
-            for index in range(stage.blocks):
-                step = stage.stride if index == 0 else 1
-                blocks.append(InvertedResidual(width, stage.width, stage.expansion, stage.kernel, step, eps))
-                width = stage.width
-            stride *= stage.stride
+        for expansion, kernel, outputs, count, step in stages:
+            for index in range(count):
+                blocks.append(InvertedResidual(width, outputs, expansion, kernel, step if index == 0 else 1, eps))
+                width = outputs
+            stride *= step
             ends[stride] = (len(blocks) - 1, width)
         self.blocks = nn.ModuleList(blocks)
         self._ends = {ends[stride][0] for stride in (8, 16, 32)}
@@ -78,35 +68,10 @@ class InvertedResidualNet(Backbone):
         return tuple(maps)
 
 
-@backbone("lite")
-def lite() -> InvertedResidualNet:
-    """EfficientNet-Lite0 without its classifier."""
-    return InvertedResidualNet(
-        32,
-        (
-            Stage(1, 3, 16, 1, 1),
-            Stage(6, 3, 24, 2, 2),
-            Stage(6, 5, 40, 2, 2),
-            Stage(6, 3, 80, 3, 2),
-            Stage(6, 5, 112, 3, 1),
-            Stage(6, 5, 192, 4, 2),
-            Stage(6, 3, 320, 1, 1),
-        ),
-        eps=1e-3,
-    )
-
-
-@backbone("tiny")
-def tiny() -> InvertedResidualNet:
-    """A tenth of `lite`, for the synthetic town and for tests."""
-    return InvertedResidualNet(
-        16,
-        (
-            Stage(1, 3, 12, 1, 1),
-            Stage(4, 3, 20, 2, 2),
-            Stage(4, 3, 32, 3, 2),
-            Stage(4, 3, 64, 3, 2),
-            Stage(4, 3, 96, 2, 2),
-        ),
-        eps=1e-5,
-    )
+_LITE = (
+    (1, 3, 16, 1, 1), (6, 3, 24, 2, 2), (6, 5, 40, 2, 2), (6, 3, 80, 3, 2),
+    (6, 5, 112, 3, 1), (6, 5, 192, 4, 2), (6, 3, 320, 1, 1),
+)  # fmt: skip
+_TINY = ((1, 3, 12, 1, 1), (4, 3, 20, 2, 2), (4, 3, 32, 3, 2), (4, 3, 64, 3, 2), (4, 3, 96, 2, 2))
+backbone("lite")(lambda: InvertedResidualNet(32, _LITE, eps=1e-3))
+backbone("tiny")(lambda: InvertedResidualNet(16, _TINY, eps=1e-5))

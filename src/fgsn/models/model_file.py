@@ -52,7 +52,7 @@ def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
                 raise ValueError
             return tensors, header
     except SafetensorError:
-        if _is_pickle(path):
+        if is_torch_file(path):
             reason = "it is a pickle, which can run code when loaded; fgsn never loads pickles"
         else:
             reason = "it is not a .safetensors model, or it is truncated"
@@ -73,8 +73,7 @@ def _in_order(data: bytes) -> tuple[bytes, memoryview]:
     return len(text).to_bytes(8, "little") + text, memoryview(data)[end:]
 
 
-def _is_pickle(path: Path) -> bool:
-    """Whether the file looks like what torch.save or pickle writes."""
+def is_torch_file(path: Path) -> bool:
+    """Whether a file is a torch.save archive, or a bare pickle as older versions of torch wrote."""
     with path.open("rb") as file:
-        start = file.read(2)
-    return zipfile.is_zipfile(path) or start[:1] == b"\x80"
+        return file.read(1) == b"\x80" or zipfile.is_zipfile(path)

@@ -1,6 +1,6 @@
 """How pixels become network input; stored with the model, so that the input matches the training."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,13 +32,9 @@ class Normalisation:
         std = pixels.new_tensor(self.std)[:, None, None]
         return (pixels - mean) / std
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Normalisation":
-        """Inverse of `as_dict`.
+        """From the values in a model file, as `dataclasses.asdict` gives them.
 
         Raises:
             FgsnError: not three numbers each, or an unknown order.

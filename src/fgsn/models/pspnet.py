@@ -5,7 +5,7 @@ the authors' for dilated backbones (ResNet), and a light one that merges the str
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -27,13 +27,9 @@ class Architecture:
     feature_dim: int = 512
     aux_dim: int = 256
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Architecture":
-        """Inverse of `as_dict`.
+        """From the values in a model file, as `dataclasses.asdict` gives them.
 
         Raises:
             FgsnError: a value is missing, of another type or out of range.
@@ -99,12 +95,9 @@ class PSPNet(nn.Module):
     def draw_dropout_masks(self, images: int, generator: torch.Generator) -> DropoutMasks:
         """Draw the dropout masks of a batch of images in training, as `nn.Dropout2d` does with that generator."""
         keep = 1.0 - self.dropout.p
-        return DropoutMasks(
-            *(
-                torch.empty(images, dim, 1, 1).bernoulli_(keep, generator=generator).div_(keep)
-                for dim in (self.architecture.feature_dim, self.architecture.aux_dim)
-            )
-        )
+        dims = self.architecture.feature_dim, self.architecture.aux_dim
+        empty = (torch.empty(images, dim, 1, 1) for dim in dims)
+        return DropoutMasks(*(mask.bernoulli_(keep, generator=generator).div_(keep) for mask in empty))
 
     def _dropped(self, features: Tensor, mask: Tensor | None) -> Tensor:
         """The features after their ReLU and, in training, dropout."""

@@ -66,16 +66,8 @@ class DilatedResNet(Backbone):
         return fourth, self.layer5(fourth)
 
 
-@backbone("resnet101")
-def resnet101() -> DilatedResNet:
-    """The backbone of the paper."""
-    return DilatedResNet((3, 4, 23, 3))
-
-
-@backbone("resnet50")
-def resnet50() -> DilatedResNet:
-    """The same with fewer blocks."""
-    return DilatedResNet((3, 4, 6, 3))
+backbone("resnet101")(lambda: DilatedResNet((3, 4, 23, 3)))
+backbone("resnet50")(lambda: DilatedResNet((3, 4, 6, 3)))
 
 
 def _stage(inputs: int, outputs: int, blocks: int, stride: int, dilation: int) -> nn.Sequential:
@@ -142,22 +134,9 @@ class PlainResNet(Backbone):
         return third, self.layer4(third)
 
 
-@backbone("resnet101-plain")
-def plain_resnet101() -> PlainResNet:
-    """The authors' `use_original_base`."""
-    return PlainResNet((3, 4, 23, 3), published=True)
-
-
-@backbone("resnet101-torchvision")
-def torchvision_resnet101() -> PlainResNet:
-    """The network of torchvision's weights."""
-    return PlainResNet((3, 4, 23, 3), published=False)
-
-
-@backbone("resnet50-torchvision")
-def torchvision_resnet50() -> PlainResNet:
-    """The same with fewer blocks."""
-    return PlainResNet((3, 4, 6, 3), published=False)
+backbone("resnet101-plain")(lambda: PlainResNet((3, 4, 23, 3), published=True))
+backbone("resnet101-torchvision")(lambda: PlainResNet((3, 4, 23, 3), published=False))
+backbone("resnet50-torchvision")(lambda: PlainResNet((3, 4, 6, 3), published=False))
 
 
 def _plain_stage(

@@ -53,14 +53,7 @@ class TimmNet(Backbone):
 
 
 def _sampled(values: Tensor, stride: int, first: float, size: tuple[int, int]) -> Tensor:
-    """Sample a map bilinearly at the pixels 0, 8, 16, … of an image.
-
-    Args:
-        values: (B, C, h, w); cell c is at pixel first + stride · c.
-        stride: pixels between neighbouring cells.
-        first: pixel of the first cell.
-        size: (height, width) of the image.
-    """
+    """Sample a map (B, C, h, w), whose cell c is at pixel first + stride · c, bilinearly at the pixels 0, 8, 16, …."""
     down, across = (
         _interpolation(count, cells(pixels), stride, first, values)
         for count, pixels in zip(values.shape[-2:], size, strict=True)
