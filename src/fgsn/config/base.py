@@ -77,17 +77,18 @@ class Settings:
         return {key: _yaml_value(value) for key, value in asdict(self).items()}
 
 
-def check_scale(metres_per_unit: float | None) -> None:
-    """Raise UsageError unless a scale is positive, or unknown."""
-    if metres_per_unit is not None:
-        require(metres_per_unit > 0, f"--metres-per-unit must be above 0, not {metres_per_unit:g}")
-
-
 def at_least(settings: Settings, **limits: int) -> None:
     """Raise UsageError unless each named field is None or at least its limit."""
     for name, limit in limits.items():
         value = getattr(settings, name)
         require(value is None or value >= limit, f"{flag(name)} must be at least {limit}, not {value}")
+
+
+def above_zero(settings: Settings, *names: str) -> None:
+    """Raise UsageError unless each named field is None or above 0."""
+    for name in names:
+        value = getattr(settings, name)
+        require(value is None or value > 0, f"{flag(name)} must be above 0, not {value:g}")
 
 
 def check_window(side: int) -> None:

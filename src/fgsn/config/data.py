@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fgsn.config.base import Positional, Settings, at_least, check_scale, require
+from fgsn.config.base import Positional, Settings, above_zero, at_least, require
 
 CONDITIONS = ("sun", "autumn", "bare", "snow", "rain", "night")
 
@@ -119,8 +119,7 @@ class CorrespondSettings(Settings):
         super().__post_init__()
         _check_validation_share(self)
         at_least(self, per_condition=1, moved_pairs=0, points=20, workers=0, keypoints=100)
-        check_scale(self.metres_per_unit)
-        require(self.depth_unit > 0, f"--depth-unit must be above 0, not {self.depth_unit:g}")
+        above_zero(self, "metres_per_unit", "depth_unit")
         require(not (self.maps and (self.poses or self.depth)), "give either --maps or --poses (with --depth)")
         require(self.depth is None or bool(self.poses), "--depth requires --poses")
         require(
@@ -162,7 +161,7 @@ class StartSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, clusters=2)
-        require(self.minutes > 0, f"--minutes must be above 0, not {self.minutes:g}")
+        above_zero(self, "minutes")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fgsn.config.base import OnBadImage, Positional, Settings, at_least, check_window, flag, require
+from fgsn.config.base import OnBadImage, Positional, Settings, above_zero, at_least, check_window, flag, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class SegmentSettings(Settings):
         unknown = [kind for kind in self.save if kind not in kinds]
         require(not unknown, f"--save must be among {', '.join(kinds)}, not {', '.join(unknown)}")
         at_least(self, short_side=0, batch=0)
-        require(self.memory > 0, f"--memory must be above 0, not {self.memory}")
+        above_zero(self, "memory")
         check_window(self.window)
 
 
@@ -93,8 +93,7 @@ class EvaluateSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, moved_views=0)
-        at_least(self, resamples=0)
+        at_least(self, moved_views=0, resamples=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fgsn.config.base import Positional, Settings, at_least, check_scale, flag, require
+from fgsn.config.base import Positional, Settings, above_zero, at_least, flag, require
 
 AUGMENT_WEIGHT = 0.2
 """Default weight of labels in descriptors; docs/localization.md has the measurements."""
@@ -92,7 +92,7 @@ class LocalizeSettings(Settings):
         )
         require(0 <= self.similarity <= 1, f"--similarity must be between 0 and 1, not {self.similarity:g}")
         require(0 <= self.min_confidence <= 1, f"--min-confidence must be between 0 and 1, not {self.min_confidence:g}")
-        require(self.max_error > 0, f"--max-error must be above 0, not {self.max_error:g}")
+        above_zero(self, "max_error")
         check_weights(augment=self.augment or 0.0, augment_position=self.augment_position)
         require(not self.augment or self.model is not None, "--augment requires --model")
         require(self.retrieval == "local" or self.model is not None, f"--retrieval {self.retrieval} requires --model")
@@ -213,9 +213,8 @@ class TrackSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            len(self.queries) == len(self.odometry) > 0, "--queries and --odometry require one list each per sequence"
-        )
+        paired = len(self.queries) == len(self.odometry) > 0
+        require(paired, "--queries and --odometry require one list each per sequence")
         at_least(self, particles=10, points=10, start_metres=0, start_degrees=0)
 
 
@@ -238,7 +237,7 @@ class ScorePosesSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_scale(self.metres_per_unit)
+        above_zero(self, "metres_per_unit")
 
 
 def check_weights(**weights: float) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from fgsn.config.base import Positional, Settings, check_scale
+from fgsn.config.base import Positional, Settings, above_zero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,4 +26,4 @@ class ReportSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_scale(self.metres_per_unit)
+        above_zero(self, "metres_per_unit")
