@@ -358,8 +358,7 @@ POSITIONS = "a/1.jpg 57.7 11.9\na/2.jpg,57.8,12.0\n# c\na/3.jpg 57.9 12.1\n"
 
 
 def _read_positions(folder: Path) -> None:
-    for geographic in (False, True):
-        read_positions(folder / "p.txt", geographic)
+    read_positions(folder / "p.txt")
 
 
 def _truth(folder: Path) -> None:

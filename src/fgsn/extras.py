@@ -1,5 +1,6 @@
 """Optional packages, imported on first use; the error for a missing one names the extra that installs it."""
 
+import importlib
 import signal
 import threading
 from collections.abc import Iterator
@@ -7,6 +8,23 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from fgsn.errors import FgsnError, MissingExtraError
+
+
+def package(name: str, extra: str, advice: str = "reinstall it") -> Any:
+    """The package of this name from an extra.
+
+    Raises:
+        MissingExtraError: it is not installed.
+        FgsnError: it cannot be imported; `advice` says what to do.
+    """
+    try:
+        return importlib.import_module(name)
+    except (ImportError, RuntimeError, OSError) as error:  # the latter from a torchvision built for another torch
+        known = name.replace("_", "-")
+        if getattr(error, "name", None) == name:
+            raise MissingExtraError(known, extra) from None
+        reason = " ".join(str(error).split())
+        raise FgsnError(f"cannot import the package '{known}' ({reason}); {advice}") from None
 
 
 def pycolmap() -> Any:

@@ -63,15 +63,6 @@ def test_by_position(tmp_path):
         pairs_by_position(["a"], WINTER, positions, 1, 1.0)
 
 
-def test_degrees_become_metres(tmp_path):
-    path = tmp_path / "gps.txt"
-    path.write_text("a 60.0 179.9999 12\nb 60.0 -179.9999 13\nc 60.001 179.9999 12\n")
-    found = read_positions(path, geographic=True)
-    assert found["a"] == pytest.approx([0, 0])
-    assert found["b"] == pytest.approx([11.1, 0], abs=0.1)  # across the date line; half as long as on the equator
-    assert found["c"] == pytest.approx([0, 111.2], abs=0.1)
-
-
 @pytest.mark.parametrize("line", ["a 1", "a x y", "a 1 nan", "a 1 2 3 4", "a"])
 def test_positions_of_another_form(tmp_path, line):
     path = tmp_path / "positions.txt"
@@ -82,6 +73,4 @@ def test_positions_of_another_form(tmp_path, line):
     with pytest.raises(FgsnError, match="some lines have two numbers"):
         read_positions(path)
     path.write_text("a 120 2")
-    with pytest.raises(FgsnError, match="latitude within 90"):
-        read_positions(path, geographic=True)
     assert np.array_equal(read_positions(path)["a"], [120, 2])

@@ -8,7 +8,6 @@ from scipy.spatial.transform import Rotation
 
 from corridor import CAMERA, CONFUSION, corridor, look, straight
 from fgsn.errors import FgsnError
-from fgsn.geometry import rotations
 from fgsn.geometry.pose import Pose
 from fgsn.tracking.particle_filter import FilterSettings, ParticleFilter, PosePrior, Spread, track
 
@@ -116,12 +115,11 @@ SETTINGS = FilterSettings(particles=400, odometry_share=0.03, seed=3)
 ROUGH = Spread((1.0, 1.0, 1.0), 3.0)
 
 
-@pytest.mark.parametrize("mode", [False, True])
-def test_tracks(mode):
+def test_tracks():
     points = corridor()
     frames, truth = drive(points)
     start = Pose.from_centre(np.eye(3), truth[0].centre + np.array([0.6, -0.5, 0.8]))
-    found = track(points, CONFUSION, frames, start, ROUGH, replace(SETTINGS, mode=mode))
+    found = track(points, CONFUSION, frames, start, ROUGH, SETTINGS)
     assert len(found) == len(frames)
     assert not any(estimate.lost for estimate in found)
     errors = np.array([error(estimate.pose, pose) for estimate, pose in zip(found, truth, strict=True)])
@@ -219,17 +217,3 @@ def test_gpu_tracks_too():
     frames, truth = drive(points, 4)
     found = track(points, CONFUSION, frames, truth[0], ROUGH, SETTINGS, torch.device("cuda"))
     assert error(found[-1].pose, truth[-1])[0] < 0.3
-
-
-def test_mode_is_the_higher_of_two_heaps():
-    tracker = ParticleFilter(corridor(), CONFUSION, replace(EXACT, particles=1000, mode=True))
-    tracker.start(straight(0.0), Spread((2.0, 0.01, 0.01), 0.01))
-    tracker.predict(STILL)
-
-    def score(rotation, centre):
-        x = centre[:, 0]
-        return torch.logaddexp(-((x - 1) / 0.2).square() / 2, -((x + 1) / 0.2).square() / 2 - 0.7)
-
-    tracker.update(score)
-    assert tracker.estimate().pose.centre[0] == pytest.approx(1.0, abs=0.2)
-    assert rotations.to_matrix(tracker._quaternions).shape == (1000, 3, 3)

@@ -53,9 +53,6 @@ def metrics(
 
     Args:
         timed: the times of `ours`, of `baseline` if it was measured, and of other methods.
-        shapes: description of the workload.
-        device: where it ran.
-        dtype: arithmetic of ours.
         operations: floating-point operations that one unit needs at least (a multiply-add counts as two).
         moved: bytes that one unit must read and write at least; 0 if that is negligible.
         units: work items per call; all seconds are per unit.

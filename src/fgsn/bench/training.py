@@ -59,13 +59,9 @@ def training_step(
         side: side of the crops in pixels, 8 n + 1.
         batch: pairs per step.
         accumulate: micro-batches per step of ours.
-        clusters: number of labels.
         precision: arithmetic of ours.
-        compiled: whether to compile ours.
         ours_only: skip the baseline, to measure the memory of ours.
         rounds: timed calls of each method.
-        device: where to run.
-        seed: of everything random.
 
     Returns:
         A row of `fgsn.bench.measure.metrics`, per pair. The roofline counts one forward pass for the labels, and one

@@ -23,11 +23,9 @@ _SAMPLE = 20_000  # vectors that a projection is fitted to
 def augmented(
     descriptors: Float32[np.ndarray, "points dim"], *parts: tuple[float, Float[np.ndarray, "points more"]]
 ) -> Float32[np.ndarray, "points augmented"]:
-    """Append weighted parts to descriptors; the rest of the weight is the descriptors'.
+    """Append unit vectors with a weight each to descriptors of length 1; the rest of the weight is the descriptors'.
 
-    Args:
-        descriptors: of length 1.
-        parts: weight (0 to 1) and unit vectors of each part. A part of weight 0 is left out.
+    A part of weight 0 is left out.
     """
     used = [(weight, vectors) for weight, vectors in parts if weight > 0]
     rest = 1.0 - sum(weight for weight, _ in used)
@@ -41,11 +39,7 @@ def position_vectors(
     """Square roots of soft memberships in the cells of a grid: vectors of length 1, similar where positions are.
 
     They say only where in the image a key point is. That finds matches where query and map were taken from like
-    poses, as by a car in its lane, and misleads everywhere else.
-
-    Args:
-        pixels: x, y, pixel centres at integers.
-        size: width and height of the image.
+    poses, as by a car in its lane, and misleads everywhere else. Pixel centres are at integers.
     """
     centres = np.arange(GRID) + 0.5
     place = (np.asarray(pixels, np.float64) + 0.5) / size * GRID
@@ -57,12 +51,7 @@ def position_vectors(
 def fit_projection(
     vectors: Float[np.ndarray, "points labels"], dimensions: int
 ) -> Float32[np.ndarray, "labels dimensions"]:
-    """Orthonormal columns that keep as much of the dot products of these vectors as possible (uncentred PCA).
-
-    Args:
-        vectors: a sample.
-        dimensions: of the projected vectors, fewer than labels.
-    """
+    """Orthonormal columns, fewer than labels, that keep as much of the dot products as possible (uncentred PCA)."""
     sample = vectors[:: max(1, len(vectors) // _SAMPLE)].astype(np.float64)
     _, axes = np.linalg.eigh(sample.T @ sample)  # eigenvalues ascend
     axes = axes[:, ::-1][:, :dimensions]

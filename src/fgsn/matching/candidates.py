@@ -13,8 +13,6 @@ from fgsn.files import natural_order, read_lines
 Pairs = list[tuple[str, str]]
 """Names of a reference and a target image, each pair once."""
 
-_EARTH_RADIUS = 6_371_000.0  # metres
-
 
 def listed_pairs(path: Path, reference: Sequence[str], targets: Sequence[str]) -> Pairs:
     """Read the pairs of a text file, one `reference target` per line; swapped where the target comes first.
@@ -71,14 +69,9 @@ def pairs_by_position(
     count: int,
     farthest: float,
 ) -> Pairs:
-    """Each reference image with the `count` nearest target images.
+    """Each reference image with the `count` nearest target images, those up to `farthest` away, in the positions' unit.
 
-    Args:
-        reference: names.
-        targets: names.
-        positions: of the images, in metres or another unit; an image without one gets no pair.
-        count: maximum number per reference image.
-        farthest: largest distance, in the unit of the positions.
+    Images without a position get no pair.
 
     Raises:
         FgsnError: no image of one side has a position.
@@ -97,16 +90,11 @@ def pairs_by_position(
     ]
 
 
-def read_positions(path: Path, geographic: bool = False) -> dict[str, Float[np.ndarray, " axes"]]:
+def read_positions(path: Path) -> dict[str, Float[np.ndarray, " axes"]]:
     """Read a text file of positions, one `name x y [z]` per line (commas may separate them).
 
-    Args:
-        path: the file.
-        geographic: the numbers are latitude and longitude in degrees (and a height in metres, which is ignored); they
-            are converted to metres east and north of the first position.
-
     Raises:
-        FgsnError: a line has another form, or degrees are out of range.
+        FgsnError: a line has another form.
     """
     positions: dict[str, Float[np.ndarray, " axes"]] = {}
     for line in read_lines(path):
@@ -117,18 +105,7 @@ def read_positions(path: Path, geographic: bool = False) -> dict[str, Float[np.n
             position = np.empty(0)
         if len(position) not in (2, 3) or not np.isfinite(position).all():
             raise FgsnError(f"{path}: '{line}' should be an image name and two or three numbers")
-        if geographic and (abs(position[0]) > 90 or abs(position[1]) > 360):
-            raise FgsnError(f"{path}: '{line}' should be a latitude within 90 and a longitude within 360 degrees")
         positions[name] = position
     if len({len(position) for position in positions.values()}) > 1:
         raise FgsnError(f"{path}: some lines have two numbers, others three")
-    return _metres(positions) if geographic and positions else positions
-
-
-def _metres(positions: dict[str, Float[np.ndarray, " axes"]]) -> dict[str, Float[np.ndarray, " axes"]]:
-    """Convert degrees to metres on the tangent plane at the first position."""
-    first = np.radians(next(iter(positions.values()))[:2])
-    north, east = (np.radians([position[:2] for position in positions.values()]) - first).T
-    east = (east + np.pi) % (2 * np.pi) - np.pi
-    metres = _EARTH_RADIUS * np.stack([east * np.cos(first[0]), north], axis=1)
-    return dict(zip(positions, metres, strict=True))
+    return positions

@@ -32,7 +32,6 @@ def right_matches_by_weight(settings: AugmentSettings, work: Path) -> dict[str, 
     pairs lends its training pairs.
 
     Args:
-        settings: of `fgsn augment`, with --data.
         work: folder for features and label probabilities of the data set.
 
     Returns:

@@ -28,16 +28,10 @@ def largest_good_error(sizes: Sizes) -> float:
 
 
 def smoothed(points_ref: Points, points_tgt: Points, view: TwoView, sizes: Sizes) -> Field:
-    """Refine verified matches: move each to the position predicted from the matches around it and itself.
-
-    Args:
-        points_ref: (N, 2) verified matches in the reference image.
-        points_tgt: (N, 2) the same in the target image.
-        view: their two-view geometry.
-        sizes: width and height of both images.
+    """Refine the verified matches of two images: move each to what the matches around it and itself predict.
 
     Returns:
-        All N matches; the points of the reference image are unchanged. An estimated error above `largest_good_error`
+        All matches; the points of the reference image are unchanged. An estimated error above `largest_good_error`
         marks a match that its neighbours do not confirm: a depth discontinuity, or a wrong match.
     """
     points_ref, points_tgt = np.asarray(points_ref, np.float64), np.asarray(points_tgt, np.float64)
@@ -53,12 +47,6 @@ def densify(points_ref: Points, points_tgt: Points, view: TwoView, sizes: Sizes)
 
     A robust local affine fit predicts each point, and the epipolar line corrects it. A point is kept if close matches
     surround it and its estimated error is below `largest_good_error`.
-
-    Args:
-        points_ref: (N, 2) verified matches in the reference image.
-        points_tgt: (N, 2) the same in the target image.
-        view: their two-view geometry.
-        sizes: width and height of both images.
     """
     if len(points_ref) < _LEAST:
         return np.empty((0, 2)), np.empty((0, 2)), np.empty(0)

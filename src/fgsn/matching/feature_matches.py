@@ -18,16 +18,7 @@ def no_matches() -> FeatureMatches:
 
 
 def write_matches(path: Path, a: str, b: str, count: int, matches: FeatureMatches, stamp: str = "") -> None:
-    """Write the matches of a pair in hloc's layout, atomically.
-
-    Args:
-        path: the h5 file.
-        a: name of the first image.
-        b: name of the second image.
-        count: number of features of the first image.
-        matches: rows in both images, and scores.
-        stamp: stored as an attribute.
-    """
+    """Write the matches of the images `a` and `b` in hloc's layout, atomically; `a` has `count` features."""
     rows, scores = matches
     partners, certainty = np.full(count, -1, np.int32), np.zeros(count, np.float32)
     partners[rows[:, 0]], certainty[rows[:, 0]] = rows[:, 1], scores

@@ -62,11 +62,7 @@ class Features:
         return self._cached(name)
 
     def extract(self, names: Iterable[str], workers: int | None = 0) -> dict[str, str]:
-        """Compute the features of all these images, with progress.
-
-        Args:
-            names: of the images.
-            workers: number of processes; None: one per core; 0: none beside this one.
+        """Compute the features of all these images, with progress, in processes as in `fgsn.processes.processes`.
 
         Returns:
             The damaged images, and what is wrong with each.
@@ -75,11 +71,7 @@ class Features:
         return {name: reason for (name,), reason in failed.items()}
 
     def match_all(self, pairs: Iterable[tuple[str, str]], workers: int | None = 0) -> dict[tuple[str, str], str]:
-        """Match all these pairs, with progress; `match` then reads the files.
-
-        Args:
-            pairs: names of two images each.
-            workers: number of processes; None: one per core; 0: none beside this one.
+        """Match all these pairs, with progress and in processes as `extract`; `match` then reads the files.
 
         Returns:
             The pairs with a damaged image, and what is wrong with each.
@@ -129,7 +121,7 @@ class Features:
 
     def __reduce__(self) -> tuple[Any, ...]:
         matcher = (self.matcher.name, self.matcher.keypoints, self.matcher.device)
-        return _unpickled, (matcher, self.images, self.folder, self.longest, self.augmentation)
+        return _unpickled, (matcher, self.images, (self.folder, self.longest, self.augmentation))
 
     def _to_match(self, name: str) -> Keypoints:
         plain = self[name]
@@ -168,14 +160,8 @@ def _compute(features: Features, name: str, *other: str) -> str:
     return ""
 
 
-def _unpickled(
-    matcher: tuple[str, int, str],
-    images: dict[str, Path],
-    folder: Path,
-    longest: int,
-    augmentation: Augmentation | None,
-) -> Features:
-    return Features(images, _matcher_of_process(*matcher), folder, longest, augmentation)
+def _unpickled(matcher: tuple[str, int, str], images: dict[str, Path], more: tuple[Any, ...]) -> Features:
+    return Features(images, _matcher_of_process(*matcher), *more)
 
 
 @lru_cache(1)

@@ -10,6 +10,8 @@ from jaxtyping import Float32
 from fgsn.errors import FgsnError
 from fgsn.formats.hdf5 import stamped_arrays, written
 
+_KEYS = ("keypoints", "descriptors", "scores", "image_size")
+
 
 @dataclass(frozen=True, eq=False)
 class Keypoints:
@@ -35,10 +37,7 @@ class Keypoints:
 def write_keypoints(path: Path | str, keypoints: Mapping[str, Keypoints], stamp: str = "") -> None:
     """Write features in hloc's layout, one group per image name, pixel centres at integers; atomically.
 
-    Args:
-        path: the h5 file.
-        keypoints: by image name; folders in a name become groups.
-        stamp: stored as an attribute; shows later whether the image has changed since.
+    The stamp is stored as an attribute; it shows later whether the image has changed since.
     """
     with written(path) as file:
         file.attrs["stamp"] = stamp
@@ -53,13 +52,8 @@ def write_keypoints(path: Path | str, keypoints: Mapping[str, Keypoints], stamp:
 def read_keypoints(path: Path | str, name: str, stamp: str | None = None) -> Keypoints | None:
     """Read the features of one image from hloc's features.h5 or a file of `write_keypoints`.
 
-    Args:
-        path: the h5 file.
-        name: image name.
-        stamp: if given, the file must have it.
-
     Returns:
-        The features; None if the file does not exist, has another stamp, or lacks the image.
+        The features; None if the file does not exist, has another stamp than the given one, or lacks the image.
 
     Raises:
         FgsnError: the file is damaged or has another layout.
@@ -76,6 +70,3 @@ def read_keypoints(path: Path | str, name: str, stamp: str | None = None) -> Key
         shapes = ", ".join(f"{key} {array.shape}" for key, array in zip(_KEYS, arrays, strict=True))
         raise FgsnError(f"{path}: the features of '{name}' do not fit together ({shapes})")
     return Keypoints(pixels, np.ascontiguousarray(descriptors.T), scores, (int(size[0]), int(size[1])))
-
-
-_KEYS = ("keypoints", "descriptors", "scores", "image_size")

@@ -53,12 +53,7 @@ class LabelVectors:
     def compute(
         self, images: Mapping[str, Path], points: Mapping[str, Float[np.ndarray, "points 2"]], device: str = "auto"
     ) -> dict[str, str]:
-        """Compute what is missing, with progress.
-
-        Args:
-            images: path of every image by its name.
-            points: x, y of the key points of the images to look at, pixel centres at integers.
-            device: as in --device.
+        """Compute what is missing at the key points of images (x, y, pixel centres at integers), with progress.
 
         Returns:
             The images that cannot be read, and why.

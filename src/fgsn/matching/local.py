@@ -23,11 +23,8 @@ def locally_consistent(
     of both. A wrong match has such neighbours only by chance.
 
     Args:
-        points_ref: (N, 2) pixels in the image in which neighbours are searched.
-        points_tgt: (N, 2) pixels in the other image.
+        points_ref: pixels in the image in which neighbours are searched; `points_tgt` are those in the other image.
         radius: largest distance of a neighbour, in pixels.
-        least: number of neighbours that must support a match.
-        noise: typical error of a correct match, in pixels.
     """
     count = min(NEIGHBOURS, len(points_ref) - 1)
     if count < least:
@@ -54,13 +51,10 @@ class Prediction:
 
 
 def predict(points_ref: Points, points_tgt: Points, at: Points, noise: float) -> Prediction:
-    """Predict points of the target image by a robust affine fit to the matches around each reference point.
+    """Predict points of the target image by a robust affine fit to the matches around each point `at` of the reference.
 
-    Args:
-        points_ref: (M, 2) matches in the reference image, M > 0.
-        points_tgt: (M, 2) the same in the target image.
-        at: (N, 2) points of the reference image.
-        noise: typical error of a correct match, in pixels; neighbours with larger residuals get smaller weights.
+    There is at least one match. `noise` is the typical error of a correct match, in pixels; neighbours with larger
+    residuals get smaller weights.
     """
     rows, distance = _neighbours(points_ref, at, min(NEIGHBOURS, len(points_ref)))
     reach = np.maximum(distance[:, -1:], 1e-6)

@@ -118,13 +118,7 @@ def current_name(name: str) -> str:
 def mutual_nearest(
     a: Float32[np.ndarray, "m dim"], b: Float32[np.ndarray, "n dim"], least: float, device: "torch.device | str" = "cpu"
 ) -> FeatureMatches:
-    """Match unit descriptors that are mutual nearest neighbours.
-
-    Args:
-        a: descriptors of one image.
-        b: descriptors of the other one.
-        least: cosine that a match must exceed.
-        device: where to compute.
+    """Match unit descriptors of two images that are mutual nearest neighbours and have a cosine above `least`.
 
     Returns:
         Rows of `a` and `b`, and the cosine of each match.
@@ -148,10 +142,7 @@ def extract_scaled(matcher: Matcher, image: UInt8[np.ndarray, "height width 3"],
 
     Small images are enlarged: detectors are accurate to a pixel or two of the image that they see.
 
-    Args:
-        matcher: extracts them.
-        image: RGB.
-        longest: length of the longer side after resizing, in pixels, at most three times the original; 0: unchanged.
+    `longest` is the length of the longer side after resizing, in pixels, at most three times the original; 0 keeps it.
     """
     height, width = image.shape[:2]
     scale = min(longest / max(width, height), _MOST_ENLARGED) if longest else 1.0

@@ -27,11 +27,7 @@ def match_images(
     """Find the correspondences of pairs of images, with progress; cached matches are reused.
 
     Args:
-        features: of the images.
-        pairs: names of a reference and a target image.
-        dense: add points between the matches.
-        cameras: known cameras by image name.
-        workers: number of processes that extract and match features; None: one per core; 0: none beside this one.
+        workers: processes that extract and match features, as in `fgsn.processes.processes`.
 
     Yields:
         For every pair, in order, its correspondences with estimated errors, or the reason why it is refused.
@@ -63,9 +59,7 @@ def match_pair(
         return RefusedPair(reference, target, f"only {good.sum()} of {len(good)} verified matches are accurate enough")
     if dense:
         more = densify(points_ref[view.inliers], points_tgt[view.inliers], view, sizes)
-        apart = (
-            KDTree(columns[0]).query(more[0])[0] > _APART * np.hypot(*sizes[0]) if len(more[0]) else np.empty(0, bool)
-        )
+        apart = KDTree(columns[0]).query(more[0])[0] > _APART * np.hypot(*sizes[0])
         columns = [np.concatenate([column, extra[apart]]) for column, extra in zip(columns, more, strict=True)]
     return MatchedPair(reference, target, *columns)
 

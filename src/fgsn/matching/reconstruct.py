@@ -31,13 +31,11 @@ def reconstruct(
     """Match and verify pairs of images, and reconstruct models by incremental mapping, with progress.
 
     Args:
-        features: of all images.
         pairs: names of images to match, within conditions and across them.
         out: new folder of the models, written atomically; `0` is the largest.
         cameras: known cameras by image name, which stay fixed. All other images of the same folder and size share a
             camera whose focal length is read from EXIF or guessed, and refined.
-        workers: processes for matching and threads for mapping; None: one per core; 0: none beside this one.
-        seed: of the mapper.
+        workers: processes for matching, as in `fgsn.processes.processes`, and threads for mapping.
 
     Returns:
         Folders of the models (cameras.bin, images.bin, points3D.bin ...), the one with the most images first.
@@ -46,7 +44,7 @@ def reconstruct(
         FgsnError: no model could be reconstructed, or the folder already exists.
         MissingExtraError: pycolmap or poselib is not installed.
     """
-    pycolmap = extras.pycolmap()
+    extras.pycolmap()  # a missing package is reported before minutes of work
     if out.exists():
         raise FgsnError(f"{out} already exists; remove it, or use the models in it")
     with tempfile.TemporaryDirectory(prefix="fgsn-") as aside:
@@ -56,11 +54,11 @@ def reconstruct(
         pairs = [pair for pair in pairs if not damaged.keys() & set(pair)]
         features.match_all(pairs, workers)
         images = list(dict.fromkeys(name for pair in pairs for name in pair))
-        verified = _write_database(pycolmap, database, features, images, pairs, cameras or {})
+        verified = _write_database(database, features, pairs, cameras or {})
         if not verified:
             raise FgsnError("no pair of images has enough verified matches to reconstruct a model; match more pairs")
         known = bool(cameras) and all(name in cameras for name in images)
-        models = _map(pycolmap, database, Path(aside), len(images), known, workers, seed)
+        models = _map(database, Path(aside), len(images), known, workers, seed)
         if not models:
             raise FgsnError(
                 f"no model could be reconstructed from {len(images)} images and {verified} verified pairs: the camera "
@@ -76,23 +74,18 @@ def reconstruct(
 
 
 def _write_database(
-    pycolmap: Any,
-    path: Path,
-    features: Features,
-    images: Sequence[str],
-    pairs: Sequence[tuple[str, str]],
-    cameras: Mapping[str, Camera],
+    path: Path, features: Features, pairs: Sequence[tuple[str, str]], cameras: Mapping[str, Camera]
 ) -> int:
-    """Write COLMAP's database; returns the number of verified pairs."""
-    verified = 0
-    with pycolmap.Database.open(path) as database:
-        ids = _write_images(pycolmap, database, features, images, cameras)
+    """Write COLMAP's database for the images of these pairs; returns the number of verified pairs."""
+    verified, images = 0, list(dict.fromkeys(name for pair in pairs for name in pair))
+    with extras.pycolmap().Database.open(path) as database:
+        ids = _write_images(database, features, images, cameras)
         with Meter("verifying", len(pairs), unit=" pairs") as meter:
             for a, b in pairs:
                 view, _, _ = verified_matches(features, a, b, cameras)
                 if not view.refusal:
                     rows, _ = features.match(a, b)
-                    geometry = _two_view_geometry(pycolmap, view, rows)
+                    geometry = _two_view_geometry(view, rows)
                     database.write_matches(ids[a], ids[b], rows.astype(np.uint32))
                     database.write_two_view_geometry(ids[a], ids[b], geometry)
                     verified += 1
@@ -101,16 +94,21 @@ def _write_database(
 
 
 def _write_images(
-    pycolmap: Any, database: Any, features: Features, images: Sequence[str], cameras: Mapping[str, Camera]
+    database: Any, features: Features, images: Sequence[str], cameras: Mapping[str, Camera]
 ) -> dict[str, int]:
     """Write cameras, images and keypoints; returns the identifiers of the images."""
+    pycolmap = extras.pycolmap()
     shared: dict[object, int] = {}
     ids = {}
     for name in images:
         found = features[name]
         key = cameras.get(name) or (str(Path(name).parent), found.size)
         if key not in shared:
-            camera = _known_camera(cameras[name]) if name in cameras else _guessed_camera(pycolmap, features, name)
+            if name in cameras:
+                camera = pycolmap_camera(cameras[name])
+                camera.has_prior_focal_length = True
+            else:
+                camera = _guessed_camera(features, name)
             shared[key] = database.write_camera(camera)
             rig = pycolmap.Rig()
             rig.add_ref_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, shared[key]))
@@ -121,14 +119,9 @@ def _write_images(
     return ids
 
 
-def _known_camera(camera: Camera) -> Any:
-    found = pycolmap_camera(camera)
-    found.has_prior_focal_length = True
-    return found
-
-
-def _guessed_camera(pycolmap: Any, features: Features, name: str) -> Any:
+def _guessed_camera(features: Features, name: str) -> Any:
     """A camera with one distortion parameter; its focal length is that of EXIF, if there is one."""
+    pycolmap = extras.pycolmap()
     width, height = features[name].size
     try:
         found = pycolmap.infer_camera_from_image(features.images[name])
@@ -136,14 +129,14 @@ def _guessed_camera(pycolmap: Any, features: Features, name: str) -> Any:
     except (ValueError, RuntimeError):
         focal, known = 0.0, False
     focal = focal if known else _ASSUMED_FOCAL_LENGTH * max(width, height)
-    camera = pycolmap.Camera(
-        model="SIMPLE_RADIAL", width=width, height=height, params=[focal, width / 2, height / 2, 0.0]
-    )
+    parameters = [focal, width / 2, height / 2, 0.0]
+    camera = pycolmap.Camera(model="SIMPLE_RADIAL", width=width, height=height, params=parameters)
     camera.has_prior_focal_length = known
     return camera
 
 
-def _two_view_geometry(pycolmap: Any, view: TwoView, rows: np.ndarray) -> Any:
+def _two_view_geometry(view: TwoView, rows: np.ndarray) -> Any:
+    pycolmap = extras.pycolmap()
     kinds = pycolmap.TwoViewGeometryConfiguration
     kind = {"essential": kinds.CALIBRATED, "fundamental": kinds.UNCALIBRATED, "homography": kinds.PLANAR_OR_PANORAMIC}
     geometry = pycolmap.TwoViewGeometry()
@@ -156,9 +149,8 @@ def _two_view_geometry(pycolmap: Any, view: TwoView, rows: np.ndarray) -> Any:
     return geometry
 
 
-def _map(
-    pycolmap: Any, database: Path, folder: Path, images: int, known: bool, workers: int | None, seed: int
-) -> list[Any]:
+def _map(database: Path, folder: Path, images: int, known: bool, workers: int | None, seed: int) -> list[Any]:
+    pycolmap = extras.pycolmap()
     options = pycolmap.IncrementalPipelineOptions()
     options.num_threads = -1 if workers is None else max(workers, 1)
     options.random_seed = seed

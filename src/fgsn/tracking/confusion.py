@@ -26,11 +26,8 @@ class Confusion:
     ) -> "Confusion":
         """Count at the correspondences of pairs of images; use the training split, so that no ground truth leaks.
 
-        Args:
-            label_of: returns the (H, W) label map of an image at the image's size; called once per image. Labels >=
-                `labels` are ignored (255, for example).
-            pairs: the pairs of images with their points.
-            labels: number of labels K.
+        `label_of` returns the (H, W) label map of an image at the image's size and is called once per image; labels of
+        `labels` and above are ignored (255, for example).
 
         Raises:
             FgsnError: no correspondence has a label in both images.
@@ -53,9 +50,6 @@ class Confusion:
 
         Every row gets `strength` pseudo-counts in the proportions of the target images' labels: a label that never
         occurs in the reference images is uninformative, and no probability is 0.
-
-        Args:
-            strength: pseudo-counts added to every row, above 0.
         """
         counts = self.counts.astype(np.float64)
         target = counts.sum(axis=0) + 1 / self.labels

@@ -70,13 +70,11 @@ class MapTensors:
         """Rows of points that may be visible from around a pose, in random order.
 
         Args:
-            rotation: camera from world.
-            centre: of the camera, relative to the origin.
+            centre: of the camera, whose rotation is from the world, relative to the origin.
             camera: its intrinsics; distortion is ignored.
             metres: largest distance of the camera from `centre`.
             radians: largest deviation of its rotation.
             most: maximum number of points; drawn at random if there are more.
-            generator: random generator on the CPU.
         """
         x, y, depth = ((self.positions - centre) @ rotation.T).unbind(dim=1)
         across = torch.maximum(

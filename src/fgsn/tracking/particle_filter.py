@@ -72,8 +72,6 @@ class FilterSettings:
     """Noise of the gravity prior about each of the axes across it."""
     height_metres: float = 0.3
     """Noise of the height prior."""
-    mode: bool = False
-    """Report the mode of the particles instead of their mean."""
     lost_below: float = 0.15
     """Explained share (see `LabelLikelihood`) below which an image counts as unexplained."""
     patience: int = 3
@@ -125,12 +123,7 @@ class ParticleFilter:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def start(self, pose: Pose, spread: Spread | None = None) -> None:
-        """Initialise around a rough pose (camera from world) of the first image.
-
-        Args:
-            pose: for example that of the most similar map image, or from a GNSS receiver.
-            spread: its standard deviations.
-        """
+        """Initialise around a rough pose (camera from world) of the first image."""
         self._spread = spread or Spread()
         self._generator = torch.Generator().manual_seed(self.settings.seed)
         self._origin = np.array(pose.centre, np.float64)
@@ -148,8 +141,6 @@ class ParticleFilter:
         Args:
             odometry: camera from the previous image's camera; the identity for the first image.
             labels: (H, W) label map, with the labels of the confusion matrix; others are ignored.
-            camera: of the image.
-            prior: gravity and height, if known.
 
         Raises:
             FgsnError: the filter was not started, or the label map does not have the camera's size.
@@ -216,9 +207,9 @@ class ParticleFilter:
         return used, int(scores.argmax())
 
     def estimate(self, lost: bool = False, explained_share: float = 1.0, used: float = 1.0) -> Estimate:
-        """The weighted mean of the particles, or their mode, with their covariance about it."""
+        """The weighted mean of the particles, with their covariance about it."""
         weights = torch.softmax(self._log_weights.double(), dim=0).float()
-        quaternion, centre = self._mode(weights) if self.settings.mode else self._mean(weights)
+        quaternion, centre = self._mean(weights)
         offsets = self._offsets(quaternion, centre)
         covariance = (offsets * weights[:, None]).T @ offsets
         rotation = Pose.from_quaternion(quaternion.cpu().numpy(), np.zeros(3)).rotation
@@ -313,18 +304,6 @@ class ParticleFilter:
         """The weighted mean pose of the particles."""
         return rotations.mean(self._quaternions, weights), weights @ self._centres
 
-    def _mode(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean shift from the particle with the largest weight; bandwidth by Scott's rule."""
-        deviation = (weights @ self._offsets(*self._mean(weights)).square()).sqrt()
-        width = deviation.clamp(min=1e-6) * len(weights) ** (-1 / 10)
-        best = int(weights.argmax())
-        quaternion, centre = self._quaternions[best], self._centres[best]
-        for _ in range(20):
-            distance = (self._offsets(quaternion, centre) / width).square().sum(dim=1)
-            kernel = weights * torch.exp(-distance / 2)
-            quaternion, centre = rotations.mean(self._quaternions, kernel), kernel @ self._centres / kernel.sum()
-        return quaternion, centre
-
     def _normal(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self._generator).to(self.device)
 
@@ -341,16 +320,7 @@ def track(
     settings: FilterSettings | None = None,
     device: torch.device | None = None,
 ) -> list[Estimate]:
-    """Track a camera through a sequence of images.
-
-    Args:
-        points: the map.
-        confusion: its label confusions with such images.
-        frames: of its images, in order.
-        start: rough pose of the first image, camera from world.
-        spread: its standard deviations.
-        settings: of the filter.
-        device: of the particles.
+    """Track a camera through a sequence of images, from a rough pose `start` of the first one, camera from world.
 
     Returns:
         One estimate per image.

@@ -13,12 +13,7 @@ def effective_size(log_weights: Float[Tensor, " particles"]) -> float:
 def systematic(weights: Float[Tensor, " particles"], offset: float) -> Int64[Tensor, " particles"]:
     """Systematic resampling: particle i is drawn floor(N w_i) or ceil(N w_i) times (Kitagawa, 1996).
 
-    Args:
-        weights: sum to 1.
-        offset: a random number in [0, 1).
-
-    Returns:
-        Rows of the drawn particles, ascending.
+    `weights` sum to 1, and `offset` is a random number in [0, 1). Returns the rows of the drawn particles, ascending.
     """
     count = len(weights)
     steps = (torch.arange(count, device=weights.device, dtype=torch.float64) + offset) / count
@@ -31,11 +26,7 @@ def affordable_exponent(
 ) -> float:
     """The largest exponent up to `target` at which weights * exp(exponent * scores) keep the effective sample size.
 
-    Args:
-        log_weights: log-weights of the particles, not normalised.
-        scores: log-likelihoods of the particles.
-        target: the largest exponent to return.
-        effective: smallest effective sample size; if it is smaller from the start, the exponent is nearly 0.
+    It is nearly 0 if the effective sample size is below `effective` from the start.
     """
     if effective_size(log_weights + target * scores) >= effective:
         return target
