@@ -62,6 +62,15 @@ def test_two_by_two(scene, tmp_path, capsys):
     assert scene.matcher.asked == []
 
 
+def test_a_slow_matcher_is_given_promising_pairs_only(scene, tmp_path, capsys):
+    scene.matcher.compares_descriptors = False
+    results = run(tmp_path, capsys, "--per-condition", "1")
+    assert results["pairs"] == 5
+    assert scene.matcher.asked.count("match") == 5 * 2
+    assert results["refused"] == {"skipped: other pairs agree better": 5}
+    assert share_right(scene, tmp_path / "set") > 0.95
+
+
 def test_one_model_over_all_conditions(scene, tmp_path, capsys):
     pytest.importorskip("pycolmap")
     write_intrinsics(tmp_path / "cameras.txt", ["c0"], [CAMERA])

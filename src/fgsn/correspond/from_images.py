@@ -31,6 +31,7 @@ from fgsn.matching.features import Features
 from fgsn.matching.matcher import make_matcher
 from fgsn.matching.pair import MatchedPair, PairResult, RefusedPair
 from fgsn.matching.pairwise import match_images
+from fgsn.matching.promising import promising
 from fgsn.matching.reconstruct import reconstruct
 from fgsn.matching.similar import similar_pairs
 from fgsn.matching.triangulate import triangulate
@@ -127,11 +128,16 @@ def open_features(settings: CorrespondSettings, work: Path, names: Iterable[str]
 
 
 def from_images(images: ImageCollection) -> Iterator[PairResult]:
-    """Match images pair by pair."""
-    settings = images.settings
-    found = match_images(
-        images.features, images.cross_condition_pairs(), settings.densify, images.cameras, images.workers
-    )
+    """Match images pair by pair; of similar images, a slow matcher is given the promising pairs only."""
+    settings, pairs = images.settings, images.cross_condition_pairs()
+    if settings.pairs == "similar" and not images.features.matcher.compares_descriptors:
+        pairs, skipped = promising(images.features, pairs, lambda a, b: (a, condition_of(b)), settings.per_condition)
+        say(
+            f"fgsn: {len(skipped)} of {len(pairs) + len(skipped)} pairs of similar images are skipped: too few of "
+            "their key points agree, or those of other pairs agree better"
+        )
+        yield from skipped
+    found = match_images(images.features, pairs, settings.densify, images.cameras, images.workers)
     yield from best_of_each((_selected(images, pair) for pair in found), settings.per_condition)
 
 

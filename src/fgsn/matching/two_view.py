@@ -62,7 +62,7 @@ def verify(
     nothing = TwoView("none", None, None, np.zeros(count, bool), np.full(count, np.nan), 0.0, "")
     if count < LEAST_MATCHES:
         return replace(nothing, refusal=f"only {count} matches")
-    rows = np.nonzero(_consistent(points_ref, points_tgt, diagonal, tolerance))[0]
+    rows = np.nonzero(consistent(points_ref, points_tgt, diagonal, tolerance))[0]
     if len(rows) < LEAST_MATCHES:
         return replace(nothing, refusal=f"only {len(rows)} of {count} matches agree with their neighbours")
     pinhole_ref, pinhole_tgt = points_ref, points_tgt
@@ -77,7 +77,7 @@ def verify(
         kind, fundamental, errors = "homography", None, plane_errors
         inside = errors[rows] < 2 * tolerance
     rows = rows[inside]
-    rows = rows[_consistent(points_ref[rows], points_tgt[rows], diagonal, tolerance)]
+    rows = rows[consistent(points_ref[rows], points_tgt[rows], diagonal, tolerance)]
     inliers = np.zeros(count, bool)
     inliers[rows] = True
     spread = min(_spread(points[rows], size) for points, size in zip((points_ref, points_tgt), sizes, strict=True))
@@ -116,7 +116,7 @@ def usual_noise(sizes: tuple[tuple[int, int], tuple[int, int]]) -> float:
     return max(1.5, 0.002 * max(float(np.hypot(*size)) for size in sizes))
 
 
-def _consistent(points_ref: Points, points_tgt: Points, diagonal: float, noise: float) -> Bool[np.ndarray, " matches"]:
+def consistent(points_ref: Points, points_tgt: Points, diagonal: float, noise: float) -> Bool[np.ndarray, " matches"]:
     """Matches that are consistent with their neighbours in both images."""
     radius = _RADIUS * diagonal
     forth = locally_consistent(points_ref, points_tgt, radius, _SUPPORT, noise)
