@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fgsn.evaluation import position_control
 from fgsn.evaluation.information import entropy
 from fgsn.evaluation.position_control import (
     blind_grid,
@@ -88,6 +89,18 @@ def test_false_partners_lie_at_the_same_position_of_other_places():
     assert partners.weights().sum() == pytest.approx(len(np.unique(partners.true)))
     again = find_false_partners(target, places, reach=0.01)
     assert np.array_equal(partners.false, again.false)
+
+
+def test_of_very_many_points_some_lend_their_target(monkeypatch):
+    rng = np.random.default_rng(5)
+    reference, target, places = drive(rng)
+    monkeypatch.setattr(position_control, "MOST_CANDIDATES", 20_000)
+    partners = find_false_partners(target, places)
+    assert len(np.unique(partners.false)) <= 20_000 < len(np.unique(partners.true))
+    assert (places[partners.true] != places[partners.false]).all()
+    assert np.linalg.norm(target[partners.true] - target[partners.false], axis=1).max() <= position_control.REACH
+    a, b = (blind_grid(points, 100, HEIGHT) for points in (reference, target))
+    assert abs(position_controlled_metrics(a, b, places, partners)["kappa_position_controlled"]) < 0.02
 
 
 def test_without_other_places_there_is_no_control():

@@ -92,7 +92,8 @@ def test_sums_are_those_of_dense_histograms(points, clusters, window, images, si
     cells, waiting = sizes
     rng = np.random.default_rng(seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_CELLS", cells)  # many blocks, several times added up
+        patch.setattr(module, "_CELLS", cells)
+        patch.setattr(module, "_DENSE", cells)  # many blocks, several times added up
         patch.setattr(module, "_WAITING", waiting)
         sums, dense = HistogramSums(points, clusters, window), np.zeros((points, clusters), np.float32)
         for count in images:

@@ -193,9 +193,9 @@ def moved_for_training(
     joined with the image of a validation place by any of them.
     """
     held_out = {place_of(name) for name in _images(validation)}
-    border = [pair for pair in moved if not held_out.isdisjoint(map(place_of, pair.images))]
-    left_out = _images(border) - _images(training)
-    return [pair for pair in moved if pair not in border and left_out.isdisjoint(pair.images)]
+    border = {pair.file: pair for pair in moved if not held_out.isdisjoint(map(place_of, pair.images))}
+    left_out = _images(border.values()) - _images(training)
+    return [pair for pair in moved if pair.file not in border and left_out.isdisjoint(pair.images)]
 
 
 def write_reference_points(dataset: Dataset, training: Iterable[PairFile]) -> int:

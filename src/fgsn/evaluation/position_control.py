@@ -20,6 +20,8 @@ REACH = 0.005
 """Largest distance of a false partner from the true partner, as a share of the image width."""
 MOST_PARTNERS = 8
 """False partners per correspondence; more change nothing."""
+MOST_CANDIDATES = 500_000
+"""Correspondences from which false partners are taken, at random: the number within reach grows with their density."""
 FEWEST_POINTS = 100
 """Correspondences with a false partner below which nothing is reported."""
 STRENGTHS = 4.0 ** np.arange(-1, 6)
@@ -56,14 +58,18 @@ def find_false_partners(
     Args:
         positions: target points x, y, in image widths.
         places: number of the place of each correspondence.
+        seed: of the choice where there are more than `MOST_PARTNERS` or `MOST_CANDIDATES`.
     """
-    tree, rng = KDTree(positions), np.random.default_rng(seed)
+    rng, pool = np.random.default_rng(seed), np.arange(len(positions))
+    if len(pool) > MOST_CANDIDATES:
+        pool = np.sort(rng.choice(pool, MOST_CANDIDATES, replace=False))
+    tree = KDTree(positions[pool])
     true, false = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for first in range(0, len(positions), 4096):
         near = tree.query_ball_point(positions[first : first + 4096], reach)
         counts = np.array([len(rows) for rows in near])
         rows = np.repeat(np.arange(first, first + len(near)), counts)
-        others = np.concatenate([np.asarray(some, np.int64) for some in near])
+        others = pool[np.concatenate([np.asarray(some, np.int64) for some in near])]
         # A random order, of which the first few of every correspondence are kept.
         order = np.lexsort((rng.random(len(rows)), rows))
         rows, others = rows[order], others[order]

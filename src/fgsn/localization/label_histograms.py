@@ -16,6 +16,7 @@ _CUT = 2.0  # standard deviations at which the window ends
 _SAMPLES = 3  # per standard deviation and axis, at most
 _FAR = 1e9  # where a pixel that is no number is: outside
 _CELLS = 4_000_000  # points x labels that are dense at once
+_DENSE = 250_000  # the same while sums are added up: fits in a cache
 _WAITING = 4_000_000  # shares of labels that wait to be added up
 
 
@@ -91,7 +92,7 @@ class LabelHistograms:
 
 
 class HistogramSums:
-    """Adds up label histograms image by image, in blocks of points: only one block at a time is dense."""
+    """Adds up label histograms image by image; the sums are in memory once, and dense for a few points at a time."""
 
     def __init__(self, points: int, clusters: int, window: float) -> None:
         """Begin with nothing.
@@ -101,10 +102,9 @@ class HistogramSums:
             clusters: number of labels K.
             window: see `LabelHistograms`.
         """
-        self._points, self._clusters, self._window = points, clusters, window
-        self._rows = min(max(1, _CELLS // clusters), points)
-        none = np.zeros(self._rows, np.int32), np.zeros(0, np.uint16), np.zeros(0, np.float32)
-        self._blocks = [none] * -(-points // self._rows)  # labels of each point, labels, sums
+        self._clusters, self._window = clusters, window
+        self._counts = np.zeros(points, np.int64)
+        self._labels, self._sums = np.zeros(0, np.uint16), np.zeros(0, np.float32)
         self._waiting: list[tuple[NDArray[Any], ...]] = []
 
     def add(
@@ -124,41 +124,45 @@ class HistogramSums:
             self._add_up()
 
     def total(self) -> LabelHistograms:
-        """The sums over all images; afterwards there is nothing here any more, so that they are in memory once."""
+        """The sums over all images."""
         self._add_up()
-        blocks, self._blocks = self._blocks[::-1], []
-        entries = sum(len(sums) for _, _, sums in blocks)
-        first, labels, sums = (
-            np.zeros(self._points + 1, np.int64),
-            np.empty(entries, np.uint16),
-            np.empty(entries, "f4"),
-        )
-        counts = np.concatenate([block[0] for block in reversed(blocks)])[: self._points]
-        np.cumsum(counts, out=first[1:])
-        end = 0
-        while blocks:
-            _, own, shares = blocks.pop()
-            begin, end = end, end + len(own)
-            labels[begin:end], sums[begin:end] = own, shares
-        return LabelHistograms(self._window, first, labels, sums)
+        return LabelHistograms(self._window, np.concatenate([[0], np.cumsum(self._counts)]), self._labels, self._sums)
 
     def _add_up(self) -> None:
+        """Merge the sums with what waits, front to back in their own memory, after they have moved to its end."""
         if not self._waiting:
             return
         cells, shares = map(np.concatenate, zip(*self._waiting, strict=True))
         self._waiting = []
-        block, cells = np.divmod(cells, self._rows * self._clusters)
-        order = np.argsort(block, kind="stable")  # the images stay in order, on which rounding depends
-        bounds = np.searchsorted(block[order], np.arange(len(self._blocks) + 1))
-        for number in np.flatnonzero(np.diff(bounds)):
+        at_once = max(1, _DENSE // self._clusters)
+        block = (cells // (at_once * self._clusters)).astype(np.int32)
+        order = np.argsort(block, kind="stable").astype(np.int32)  # images stay in order, on which rounding depends
+        bounds = np.searchsorted(block[order], np.arange(-(-len(self._counts) // at_once) + 1))
+        for array in (self._labels, self._sums):
+            _move_to_end(array, len(cells))
+        read, written = len(cells), 0
+        for number, first in enumerate(range(0, len(self._counts), at_once)):
+            counts = self._counts[first : first + at_once]
+            before = slice(read, read + counts.sum())
             added = order[bounds[number] : bounds[number + 1]]
-            dense = np.zeros((self._rows, self._clusters), np.float32)
-            counts, labels, sums = self._blocks[number]
-            dense[np.repeat(np.arange(self._rows), counts), labels] = sums
-            np.add.at(dense.ravel(), cells[added], shares[added])
+            dense = np.zeros((len(counts), self._clusters), np.float32)
+            dense[np.repeat(np.arange(len(counts)), counts), self._labels[before]] = self._sums[before]
+            np.add.at(dense.ravel(), cells[added] - first * self._clusters, shares[added])
             row, label = dense.nonzero()
-            counts = np.bincount(row, minlength=self._rows).astype(np.int32)
-            self._blocks[number] = counts, label.astype(np.uint16), dense[row, label]
+            after = slice(written, written + len(row))
+            self._labels[after], self._sums[after] = label, dense[row, label]
+            counts[:] = np.bincount(row, minlength=len(counts))
+            read, written = before.stop, after.stop
+        for array in (self._labels, self._sums):
+            array.resize(written, refcheck=False)
+
+
+def _move_to_end(array: NDArray[Any], more: int) -> None:
+    """Lengthen an array by `more` at its front, without a copy of it."""
+    end = len(array)
+    array.resize(end + more, refcheck=False)
+    for begin in reversed(range(0, end, _DENSE)):
+        array[begin + more : min(begin + _DENSE, end) + more] = array[begin : min(begin + _DENSE, end)].copy()
 
 
 def _histograms(

@@ -81,13 +81,15 @@ def make_labelled_map(
     columns = {name: column[order] for name in tracks if (column := getattr(model, name)) is not None}
     track_point, track_image = columns["track_point"], columns["track_image"]
     ordered = replace(model, **columns)
+    # What takes much memory for a moment comes before the histograms, which stay.
+    visibility = visibility_of(model, smallest_half_angle)
+    distances = np.linalg.norm(model.camera_from_world.centre[track_image] - model.points[track_point], axis=1)
     clusters, track_labels, histograms = 0, np.full(len(track_image), NO_LABEL, np.int32), None
     if label_maps is not None:
         clusters, track_labels, histograms = observed_labels(ordered, Path(label_maps), label_window)
     if stationary is not None and len(stationary) != clusters:
         raise FgsnError(f"{len(stationary)} stationary flags do not fit label maps of {clusters} labels")
-    offset = model.camera_from_world.centre[track_image] - model.points[track_point]
-    labels, confidence = vote(track_point, track_labels, np.linalg.norm(offset, axis=1), len(model.points), clusters)
+    labels, confidence = vote(track_point, track_labels, distances, len(model.points), clusters)
     return LabelledMap(
         **vars(ordered),
         clusters=clusters,
@@ -95,7 +97,7 @@ def make_labelled_map(
         confidence=confidence,
         track_labels=track_labels,
         observations=np.bincount(track_point, minlength=len(model.points)).astype(np.int32),
-        visibility=visibility_of(model, smallest_half_angle),
+        visibility=visibility,
         stationary=None if stationary is None else np.asarray(stationary, bool),
         histograms=histograms,
     )
