@@ -27,7 +27,7 @@ from fgsn.data.images import read_image
 from fgsn.demo.demo import demo
 from fgsn.files import write_json
 from fgsn.geometry import rotations
-from fgsn.inference.model import choose_device
+from fgsn.inference.model import prepare_device
 from fgsn.inference.segmenter import Segmenter
 from fgsn.progress import say
 
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--minutes", type=float, default=9.0)
     options = parser.parse_args()
-    device = choose_device(options.device)
+    device = prepare_device(options.device)
     settings = BenchSettings(full=not options.small, rounds=2, device=device.type, out=options.out / "bench.json")
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "parity": lambda: parity(device, options.small, options.out / "parity"),

@@ -18,7 +18,7 @@ from fgsn.clustering.whitening import Whitening
 from fgsn.config import PrepareSettings, PretrainSettings, TrainSettings
 from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
-from fgsn.inference.model import choose_device, load
+from fgsn.inference.model import load, prepare_device
 from fgsn.inference.segmenter import Segmenter
 from fgsn.models.model_file import read_model_file
 from fgsn.training.pretrain import pretrain
@@ -164,7 +164,7 @@ def test_particle_filter(monkeypatch):
 
 def test_float32_means_float32_on_a_gpu(gpu):
     torch.backends.cudnn.allow_tf32 = True
-    assert choose_device("auto").type == "cuda"
+    assert prepare_device("auto").type == "cuda"
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
 
@@ -173,4 +173,4 @@ def test_without_a_gpu_it_is_said_so():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(FgsnError, match="--device cuda: no GPU"):
-        choose_device("cuda")
+        prepare_device("cuda")

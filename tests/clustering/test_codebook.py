@@ -1,5 +1,7 @@
 """The codebook: whitening against float64 and the golden data, clustering, assignment."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +135,33 @@ def test_features_that_are_not_finite_are_refused(broken):
     features[17, 3] = broken
     with pytest.raises(FgsnError, match="NaN or infinite"):
         Codebook.fit(features, 5)
+
+
+BAD_TABLES = """
+import numpy as np, torch
+from fgsn.clustering.codebook import Codebook
+from fgsn.errors import FgsnError
+good = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+codebook = Codebook.fit(good, 2)
+bad = [good[0], good[None], good[:, :0], good + 1j, good.astype(object), good.astype(str), None, [[1], [1, 2]]]
+for use in (lambda table: Codebook.fit(table, 2), codebook.assign):
+    for table in bad:
+        try:
+            print("taken", use(table))
+        except FgsnError as error:
+            assert str(error).startswith("features should be (N, "), error
+for clusters, kept in ((0, 2), (-1, 2), (1.5, 2), (2, 0)):
+    try:
+        print("taken", Codebook.fit(good, clusters, pca_dim=kept))
+    except FgsnError as error:
+        assert "should be positive integers" in str(error)
+"""
+
+
+def test_what_is_no_table_of_numbers_is_refused():
+    """In a process of its own: here, jaxtyping would refuse it before."""
+    done = subprocess.run([sys.executable, "-c", BAD_TABLES], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_no_features_and_too_few_are_refused():

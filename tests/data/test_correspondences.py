@@ -221,6 +221,9 @@ def test_images_may_lie_in_another_folder(root, path, tmp_path_factory):
         {"distances": np.ones((1, 3))},
         {"points_tgt": POINTS * np.nan},
         {"distances": np.array([0.0, -1.0, 0.0])},
+        {"distances": 3.0},
+        {"points_ref": [["a", "b"]] * 3},
+        {"points_ref": [[1.0], [1.0, 2.0]]},
     ],
 )
 def test_nonsense_is_not_written(path, change):
@@ -231,6 +234,8 @@ def test_nonsense_is_not_written(path, change):
         write_correspondences(path, "../a.png", "b.png", POINTS, POINTS, np.zeros(3))
     with pytest.raises(FgsnError, match="control characters"):
         write_correspondences(path, "a\nb.png", "b.png", POINTS, POINTS, np.zeros(3))
+    with pytest.raises(FgsnError, match="control characters"):
+        write_correspondences(path, "a\ud800.png", "b.png", POINTS, POINTS, np.zeros(3))
     assert not path.exists()
 
 

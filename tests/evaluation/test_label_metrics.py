@@ -156,6 +156,8 @@ def test_no_point_at_all_is_an_error():
 def test_labels_that_do_not_fit_are_refused(a, b, message):
     with pytest.raises(FgsnError, match=message):
         label_metrics(np.array(a), np.array(b), 5)
+    with pytest.raises(FgsnError, match=r"should be an integer, not 5\.5"):
+        label_metrics(np.array([0]), np.array([0]), 5.5)
 
 
 def test_thousands_of_labels_take_little_time():

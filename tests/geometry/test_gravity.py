@@ -31,6 +31,12 @@ def test_up_is_found_however_the_camera_is_mounted(seed, yaw, pitch):
     assert np.degrees(np.arccos(up @ turn.apply([0, 0, 1]))) < 1.0
 
 
+def test_poses_that_are_none():
+    for poses in (Pose(np.zeros((0, 3, 3)), np.zeros((0, 3))), Pose(np.full((4, 3, 3), np.nan), np.zeros((4, 3)))):
+        with pytest.raises(FgsnError, match="no cameras, or their poses are not finite"):
+            up_of_cameras(poses)
+
+
 def test_cameras_that_stand_in_one_place_do_not_tell():
     poses = Pose.from_centre(np.tile(LEVEL, (3, 1, 1)), np.zeros((3, 3)))
     with pytest.raises(FgsnError, match="do not determine which direction is up"):

@@ -63,6 +63,8 @@ def test_other_programs_see_a_palette_image_or_16_bits(tmp_path):
         (np.zeros(4, int), 5, "height, width"),
         (np.zeros((0, 4), int), 5, "height, width"),
         (np.zeros((2, 2), int), 65537, "65536"),
+        (np.zeros((2, 2), int), 3.0, "different labels, not 3.0"),
+        (None, 5, "height, width"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path, labels, clusters, message):
@@ -70,6 +72,11 @@ def test_labels_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path, labels
         write_label_map(tmp_path / "map.png", labels, clusters)
     assert "\n" not in str(failure.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_source_is_told(tmp_path):
+    with pytest.raises(FgsnError, match=r"cannot read .*a\.jpg: No such file"):
+        write_label_map(tmp_path / "map.png", np.zeros((2, 2), int), 5, source=tmp_path / "a.jpg")
 
 
 def test_a_palette_of_another_size_is_refused(tmp_path):

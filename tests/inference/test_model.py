@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 import fgsn
 from fgsn import Codebook
 from fgsn.errors import FgsnError
-from fgsn.inference.model import choose_device
+from fgsn.inference.model import prepare_device
 from fgsn.inference.segmenter import Segmenter
 from fgsn.models.model_file import read_model_file, write_model_file
 
@@ -226,9 +226,11 @@ def test_a_broken_image_is_one_line(cluster_model, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_told():
-    assert choose_device("auto") == torch.device("cpu")
+    assert prepare_device("auto") == torch.device("cpu")
     with pytest.raises(FgsnError, match=r"--device cuda: no GPU .* was found; take --device cpu"):
-        choose_device("cuda")
+        prepare_device("cuda")
+    with pytest.raises(FgsnError, match="there is no device 'tpu'; take auto, cpu or cuda"):
+        prepare_device("tpu")
 
 
 @pytest.mark.parametrize(
@@ -236,15 +238,25 @@ def test_a_gpu_that_is_not_there_is_told():
 )
 def test_arrays_that_are_no_images_are_refused(make_model, array):
     model = make_model()
-    for use in (model.segment, model.features, model.scores, model.feature_map):
+    for use in (model.segment, model.features, model.scores, model.feature_map, model.prepared):
         with pytest.raises(FgsnError, match=r"an image should be \(height, width, 3\) uint8"):
             use(array)
+
+
+def test_what_is_neither_path_nor_array_is_refused(make_model):
+    for image in (None, [[[0, 0, 0]]], torch.zeros(8, 8, 3, dtype=torch.uint8), b"a.png"):
+        with pytest.raises(FgsnError, match=f"a path or a NumPy array, not {type(image).__name__}"):
+            make_model().segment(image)
 
 
 def test_features_of_another_width_have_no_cluster(cluster_model):
     for features in (np.zeros((3, 17), np.float32), np.full((3, 16), np.nan, np.float32)):
         with pytest.raises(FgsnError, match=r"features should be \(N, 16\) finite numbers"):
             cluster_model.codebook.assign(features)
+    assert cluster_model.codebook.assign(np.zeros((0, 16), np.float32)).tolist() == []
+    features = np.arange(48, dtype=np.float32).reshape(3, 16)
+    turned = cluster_model.codebook.assign(features[::-1])
+    assert turned.tolist() == cluster_model.codebook.assign(features)[::-1].tolist()
 
 
 def test_a_model_is_shown_in_a_line(make_model, cluster_model):

@@ -28,6 +28,12 @@ def there():
         pytest.skip("timm is not installed")
 
 
+@pytest.mark.parametrize("name", [CONVOLUTIONAL, PATCHES, VIT])
+def test_an_option_that_timm_does_not_know_is_an_error(name):
+    with pytest.raises(FgsnError, match="no_such_option"):
+        timm_net._created(timm_net._timm(), name, no_such_option=1)
+
+
 @pytest.mark.parametrize("name", ["timm/resnet18", PATCHES, VIT, "timm/vit_tiny_patch16_dinov3_qkvb"])
 @pytest.mark.parametrize("place", [(128, 96), (64, 120)])
 def test_a_spot_is_seen_where_it_is(name, place):

@@ -14,7 +14,7 @@ from fgsn.bench.measure import copy_rate, matmul_rate
 from fgsn.config import BenchSettings
 from fgsn.errors import UsageError, nearest
 from fgsn.files import write_json
-from fgsn.inference.model import choose_device
+from fgsn.inference.model import prepare_device
 from fgsn.progress import say
 
 SUBJECTS = {
@@ -55,7 +55,7 @@ def bench(settings: BenchSettings) -> dict[str, Any]:
 
 def machine(settings: BenchSettings) -> dict[str, Any]:
     """The device, library versions, and the measured rates that the rooflines are based on."""
-    device = choose_device(settings.device)
+    device = prepare_device(settings.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     rates = {dtype: matmul_rate(device, getattr(torch, dtype)) / 1e9 for dtype in ("float32", "bfloat16")}
     return {

@@ -9,7 +9,7 @@ from fgsn.bench.measure import alternating, metrics
 from fgsn.clustering.codebook import Codebook
 from fgsn.clustering.kmeans import kmeans
 from fgsn.config import BenchSettings
-from fgsn.inference.model import choose_device
+from fgsn.inference.model import prepare_device
 
 DIM, KEPT, ITERATIONS = 512, 256, 20
 SIDE = 90
@@ -19,7 +19,7 @@ SIDE = 90
 def clustering(settings: BenchSettings) -> dict[str, Any]:
     """k-means; ours starts from k-means++, the baseline from random samples."""
     samples, clusters = (200_000, 1000) if settings.full else (20_000, 100)
-    device = choose_device(settings.device)
+    device = prepare_device(settings.device)
     features = blobs(settings.seed, samples, KEPT, clusters).to(device)
     arrays = features.cpu().numpy()
 
@@ -41,7 +41,7 @@ def clustering(settings: BenchSettings) -> dict[str, Any]:
 def assignment(settings: BenchSettings) -> dict[str, Any]:
     """Assign the cells of feature maps to their nearest centroids."""
     maps, clusters = (16, 1000) if settings.full else (4, 100)
-    device = choose_device(settings.device)
+    device = prepare_device(settings.device)
     codebook = Codebook.fit(blobs(settings.seed, 4 * clusters + 2000, DIM, clusters), clusters, settings.seed, KEPT, 2)
     codebook = codebook.to(device)
     features = blobs(settings.seed + 1, maps * SIDE**2, DIM, clusters).view(maps, SIDE, SIDE, DIM).permute(0, 3, 1, 2)

@@ -15,7 +15,7 @@ from fgsn.bench.measure import alternating, metrics
 from fgsn.bench.street import StreetMatches, StreetQuery, make_map, make_matches, make_query
 from fgsn.config import BenchSettings
 from fgsn.geometry.camera import Camera
-from fgsn.inference.model import choose_device
+from fgsn.inference.model import prepare_device
 from fgsn.localization.circles import Search
 from fgsn.localization.gsmc import gsmc_scores
 from fgsn.localization.voters import VoteCounter, Voters
@@ -63,7 +63,7 @@ def make_street_scene(seed: int, matches: int, voters: int, right: float, device
 def gsmc(settings: BenchSettings) -> dict[str, Any]:
     """Ours and the baseline search one circle per match; `every_circle_s` is for up to four, as in `fgsn localize`."""
     matches, voters = (500, 3000) if settings.full else (100, 1000)
-    device = choose_device(settings.device)
+    device = prepare_device(settings.device)
     scene = make_street_scene(settings.seed, matches, voters, 0.1, device.type)
     ours = scene.gsmc(radii=1)
     methods = {"ours": ours, "baseline": scene.gsmc(radii=1, angles=(1.0,)), "every_circle": scene.gsmc()}

@@ -11,7 +11,7 @@ from fgsn.geometry import rotations
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.visibility import Visibility
-from fgsn.inference.model import choose_device
+from fgsn.inference.model import prepare_device
 from fgsn.tracking.confusion import Confusion
 from fgsn.tracking.likelihood import LabelLikelihood
 from fgsn.tracking.map_points import MapPoints
@@ -26,7 +26,7 @@ OPERATIONS, BYTES = 32, 12
 def pfsl(settings: BenchSettings) -> dict[str, Any]:
     """Score all particles; `step_s` is the time of a complete filter step."""
     particles, points, labels = (1000, 2000, 100) if settings.full else (300, 1000, 100)
-    device = choose_device(settings.device)
+    device = prepare_device(settings.device)
     tracker, shown = make_filter(particles, points, labels, device)
     step = alternating({"step": lambda: tracker.step(STILL, shown, CAMERA)}, settings.rounds, device)
     evidence, middle, _ = tracker._likelihood(shown, CAMERA)

@@ -15,7 +15,7 @@ from fgsn.config import BenchSettings
 from fgsn.data.images import read_image
 from fgsn.data.resize import resized_shape
 from fgsn.inference.label_maps import read_label_map, write_label_map
-from fgsn.inference.model import Model, choose_device
+from fgsn.inference.model import Model, prepare_device
 from fgsn.inference.segment import segment_images
 from fgsn.inference.segmenter import Segmenter, chosen_precision
 from fgsn.inference.tiles import ramp, starts
@@ -81,7 +81,7 @@ def random_model(settings: BenchSettings, backbone: str, window: int, labels: in
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # use the statistics of this batch
     network.train()(patches)
-    return Model(network.eval().to(choose_device(settings.device)), SIGNED, short_side=0, window=window)
+    return Model(network.eval().to(prepare_device(settings.device)), SIGNED, short_side=0, window=window)
 
 
 def textures(folder: Path, size: tuple[int, int], count: int, seed: int) -> list[Path]:

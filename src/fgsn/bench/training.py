@@ -17,7 +17,7 @@ from fgsn.clustering.codebook import Codebook
 from fgsn.config import BenchSettings, TrainSettings
 from fgsn.data.augment import generator
 from fgsn.data.pairs import PairSample
-from fgsn.inference.model import Model, choose_device
+from fgsn.inference.model import Model, prepare_device
 from fgsn.models.layers import cells
 from fgsn.models.normalisation import CAFFE
 from fgsn.models.pspnet import Architecture, PSPNet
@@ -97,7 +97,7 @@ def _model(settings: TrainSettings, backbone: str) -> Model:
     """A cluster model with random weights, frozen batch norms and a codebook of random directions."""
     torch.manual_seed(settings.seed)
     architecture = Architecture(backbone, settings.clusters)
-    network = PSPNet(architecture).to(choose_device(settings.device))
+    network = PSPNet(architecture).to(prepare_device(settings.device))
     network.freeze_norms()
     model = Model(network, CAFFE, short_side=0, window=settings.crop)
     features = torch.randn(4 * settings.clusters + 1000, architecture.feature_dim, device=model.device)

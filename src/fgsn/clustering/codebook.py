@@ -50,9 +50,11 @@ class Codebook:
             whitening: to use instead of a PCA whitening of these features.
 
         Raises:
-            FgsnError: fewer samples than clusters, or values that are not finite.
+            FgsnError: fewer samples than clusters, or features that are no table of finite numbers.
         """
-        features = torch.as_tensor(features)
+        features = _table(features)
+        if not (isinstance(clusters, int) and isinstance(pca_dim, int) and clusters > 0 and pca_dim > 0):
+            raise FgsnError(f"clusters and dimensions should be positive integers, not {clusters} and {pca_dim}")
         whitening = whitening or Whitening.fit(features, pca_dim)
         ranks.same(whitening.mean, whitening.projection)
         generator = torch.Generator().manual_seed(seed)
@@ -72,10 +74,8 @@ class Codebook:
         Raises:
             FgsnError: the features have another number of dimensions than the codebook, or values that are not finite.
         """
-        features, dim = torch.as_tensor(features), len(self.whitening.mean)
-        if features.ndim != 2 or features.shape[1] != dim or not torch.isfinite(features).all():
-            raise FgsnError(f"features should be (N, {dim}) finite numbers, not of shape {tuple(features.shape)}")
-        return self.assign_tensor(features).cpu().numpy()
+        features = _table(features, len(self.whitening.mean))
+        return self.assign_tensor(features).cpu().numpy() if len(features) else np.zeros(0, np.int64)
 
     def assign_tensor(self, features: Float[Tensor, "samples dim"]) -> Int64[Tensor, " samples"]:
         """Cluster index of each feature, on the features' device."""
@@ -105,3 +105,22 @@ class Codebook:
         """Inverse of `tensors`."""
         whitening = Whitening(tensors["mean"], tensors["projection"])
         return cls(whitening, tensors["centroids"], tuple(tensors["objective"].tolist()))
+
+
+def _table(features: Tensor | np.ndarray, dim: int | None = None) -> Tensor:
+    """Features as a tensor (N, dim).
+
+    Raises:
+        FgsnError: they are not finite real numbers, or have another shape.
+    """
+    expected = f"features should be (N, {dim or 'dimensions'}) finite numbers"
+    if not isinstance(features, Tensor):
+        try:
+            features = torch.from_numpy(np.ascontiguousarray(features))
+        except (ValueError, TypeError):
+            raise FgsnError(f"{expected}, not {type(features).__name__}") from None
+    if features.ndim != 2 or features.shape[1] != (dim or features.shape[1]) or not features.shape[1]:
+        raise FgsnError(f"{expected}, not of shape {tuple(features.shape)}")
+    if features.is_complex() or not torch.isfinite(features).all():
+        raise FgsnError(f"{expected}, but contain complex, NaN or infinite ones")
+    return features

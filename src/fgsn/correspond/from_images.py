@@ -17,7 +17,7 @@ from fgsn.errors import FgsnError
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages, camera_key, read_intrinsics
-from fgsn.inference.model import choose_device
+from fgsn.inference.model import prepare_device
 from fgsn.matching.candidates import (
     Pairs,
     all_pairs,
@@ -121,7 +121,7 @@ class ImageCollection:
 
 def open_features(settings: CorrespondSettings, work: Path, names: Iterable[str]) -> tuple[Features, int | None]:
     """The features of images, not computed yet, and the processes that may compute them."""
-    device = choose_device(settings.device).type
+    device = prepare_device(settings.device).type
     matcher = make_matcher(settings.matcher, settings.keypoints, device)
     images = {name: settings.images / name for name in names}
     return Features(images, matcher, work), settings.workers if device == "cpu" else 0

@@ -139,9 +139,12 @@ def write_correspondences(
         FgsnError: shapes do not match, a value is not finite, a path leaves its root, or the file cannot be written.
     """
     path = Path(path)
-    points_ref, points_tgt = np.asarray(points_ref, np.float64), np.asarray(points_tgt, np.float64)
-    distances = np.asarray(distances, np.float64)
-    count = len(distances)
+    try:
+        given = (points_ref, points_tgt, distances)
+        points_ref, points_tgt, distances = (np.asarray(values, np.float64) for values in given)
+    except (TypeError, ValueError) as error:
+        raise FgsnError(f"{path}: the correspondences are not arrays of numbers: {error}") from None
+    count = distances.size
     if distances.ndim != 1 or points_ref.shape != (count, 2) or points_tgt.shape != (count, 2):
         shapes = f"{points_ref.shape}, {points_tgt.shape}, {distances.shape}"
         raise FgsnError(f"{path}: correspondences need shapes (N, 2), (N, 2), (N,), not {shapes}")
@@ -230,8 +233,8 @@ def _distances(file: h5py.File, count: int) -> np.ndarray:
 
 
 def _breaks_lines(name: str) -> bool:
-    """Whether a name contains control characters, which would break lines of lists and errors."""
-    return name.splitlines() != [name] or min(name) < " "
+    """Whether a name contains control characters, which would break lines of lists and errors, or half characters."""
+    return name.splitlines() != [name] or min(name) < " " or name.encode(errors="replace").decode() != name
 
 
 def _require_finite(values: np.ndarray, what: str) -> None:

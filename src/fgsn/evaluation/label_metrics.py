@@ -107,6 +107,8 @@ def _metrics(
 
 def _labels(labels: np.ndarray, clusters: int) -> np.ndarray:
     labels = np.asarray(labels)
+    if not isinstance(clusters, int | np.integer):
+        raise FgsnError(f"the number of labels should be an integer, not {clusters}")
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
         raise FgsnError(f"labels at points should be (N,) integers, not {labels.dtype} {labels.shape}")
     labels = labels.astype(np.int64)

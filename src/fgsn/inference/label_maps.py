@@ -37,6 +37,7 @@ def write_label_map(
     Raises:
         FgsnError: labels or palette are invalid, or the file cannot be written.
     """
+    labels = np.asarray(labels)
     _check(labels, clusters, path)
     colours = np.ascontiguousarray(default_palette(clusters) if palette is None else palette, dtype=np.uint8)
     if colours.shape != (clusters, 3):
@@ -56,11 +57,18 @@ def write_label_map(
 
 
 def file_mark(path: Path) -> str:
-    """A short mark that tells the files of different images apart: the size, and a checksum of the end."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - 4096))
-        return f"{size}-{zlib.crc32(file.read()):08x}"
+    """A short mark that tells the files of different images apart: the size, and a checksum of the end.
+
+    Raises:
+        FgsnError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - 4096))
+            return f"{size}-{zlib.crc32(file.read()):08x}"
+    except OSError as error:
+        raise FgsnError(f"cannot read {path}: {error.strerror}") from None
 
 
 def read_label_map(path: Path | str) -> tuple[np.ndarray, int]:
@@ -111,7 +119,7 @@ def _open(path: Path | str) -> tuple[Image.Image, int]:
 
 
 def _check(labels: np.ndarray, clusters: int, path: Path | str) -> None:
-    if not 1 <= clusters <= LARGEST:
+    if not (isinstance(clusters, int | np.integer) and 1 <= clusters <= LARGEST):
         raise FgsnError(f"{path}: a label map has 1 to {LARGEST} different labels, not {clusters}")
     if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "iu":
         raise FgsnError(f"{path}: labels must be (height, width) integers, not {labels.dtype} {labels.shape}")

@@ -110,7 +110,8 @@ class Model:
     def prepared(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "3 height width"]:
         """The image resized and normalised, on the model's device."""
         # Pixels are copied to the device as bytes, a quarter of the size of floats.
-        image = torch.from_numpy(np.ascontiguousarray(resized(pixels, self.short_side).transpose(2, 0, 1)))
+        image = resized(_pixels(pixels), self.short_side)
+        image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         return self.normalisation.apply(to_device(image, self.device).float())
 
     def describe(self) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def load(path: Path | str, device: str = "auto") -> Model:
         FgsnError: the file is missing, is not an fgsn model, or its contents are inconsistent.
     """
     path = _file(path)
-    place = choose_device(device)
+    place = prepare_device(device)
     tensors, header = read_model_file(path)
     try:
         network = _network(Architecture.from_dict(header["architecture"]), _with_prefix(tensors, "network."))
@@ -261,11 +262,14 @@ def _check(model: Model) -> None:
             raise ValueError("the codebook contains values that are not finite")
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of a --device flag; auto selects a GPU if there is one.
+def prepare_device(name: str) -> torch.device:
+    """The device of a --device flag, set up for this process; auto selects a GPU if there is one.
 
     On a GPU, float32 then means float32: TF32, with which cuDNN computes convolutions by default and which rounds their
-    input to 10 bits, is switched off for this process.
+    input to 10 bits, is switched off.
+
+    Raises:
+        FgsnError: there is no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -273,7 +277,10 @@ def choose_device(name: str) -> torch.device:
         raise FgsnError("--device cuda: no GPU that this installation of torch can use was found; take --device cpu")
     if name == "cuda":
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise FgsnError(f"there is no device '{name}'; take auto, cpu or cuda") from None
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -284,8 +291,10 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def _pixels(image: Path | str | np.ndarray) -> np.ndarray:
+    if isinstance(image, str | Path):
+        return read_image(image)
     if not isinstance(image, np.ndarray):
-        return read_image(Path(image))
+        raise FgsnError(f"an image should be a path or a NumPy array, not {type(image).__name__}; see np.asarray")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise FgsnError(f"an image should be (height, width, 3) uint8, RGB, not {image.dtype} of shape {image.shape}")
     return image

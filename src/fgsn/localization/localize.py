@@ -24,7 +24,7 @@ from fgsn.geometry.colmap import read_model
 from fgsn.geometry.gravity import UP, up_of_cameras
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_lookup import find_label_map, fitting_label_map, labels_at, read_image_labels
-from fgsn.inference.model import choose_device, load
+from fgsn.inference.model import load, prepare_device
 from fgsn.localization.confidence import confidence
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
 from fgsn.localization.hloc_matches import open_hloc_matches
@@ -105,7 +105,7 @@ def match_with_map(settings: LocalizeSettings, queries: list[Query]) -> MatchSou
     Raises:
         FgsnError: an input is missing or broken, or no point of the map can be triangulated.
     """
-    device, names = choose_device(settings.device).type, [query.name for query in queries]
+    device, names = prepare_device(settings.device).type, [query.name for query in queries]
     labels = None if settings.method == "p3p" else settings.map_labels
     flags = load(settings.model, "cpu").stationary if settings.model else None
     stationary = None if flags is None or labels is None else np.array(flags, bool)
@@ -226,7 +226,7 @@ def weigh_matches(query: Query, matches: Matches2D3D, method: MethodContext) -> 
         query.camera, matches.pixels, labelled.points[rows], method.voters, labels, gravity, height,
         gravity_noise=settings.gravity_noise, height_noise=settings.height_noise,
         match_range=(labelled.visibility.nearest[rows], labelled.visibility.farthest[rows]), up=settings.up or UP,
-        device=choose_device(settings.device).type,
+        device=prepare_device(settings.device).type,
     )  # fmt: skip
     return WeightedMatches(matches, sampling_weights(scores), match_votes(scores), to_solve)
 

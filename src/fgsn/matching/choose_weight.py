@@ -10,7 +10,7 @@ from fgsn.config.localization import LARGEST_CHOSEN
 from fgsn.data.correspondences import Correspondences, read_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError
-from fgsn.inference.model import choose_device
+from fgsn.inference.model import prepare_device
 from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.features import Features
 from fgsn.matching.label_vectors import LabelVectors
@@ -49,7 +49,7 @@ def right_matches_by_weight(settings: AugmentSettings, work: Path) -> dict[str, 
     chosen = np.unique(np.linspace(0, len(files) - 1, min(settings.pairs, len(files))).round().astype(int))
     pairs = [read_correspondences(files[row], dataset.images) for row in chosen]
     paths = {dataset.name(path): path for pair in pairs for path in (pair.reference, pair.target)}
-    device = choose_device(settings.device).type
+    device = prepare_device(settings.device).type
     features = Features(paths, make_matcher(settings.matcher, KEYPOINTS, device), work)
     labels = LabelVectors.of_model(settings.model, work)
     baseline = LabelVectors.of_model(settings.baseline, work) if settings.baseline else None

@@ -18,7 +18,7 @@ from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_lookup import find_label_map, read_image_labels
 from fgsn.inference.label_maps import read_label_map
-from fgsn.inference.model import choose_device
+from fgsn.inference.model import prepare_device
 from fgsn.localization.labelled_map import LabelledMap
 from fgsn.localization.map_folder import check_map, open_labelled_map
 from fgsn.progress import Meter
@@ -46,7 +46,7 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     filter_settings = FilterSettings(particles=settings.particles, points=settings.points, seed=settings.seed)
     metres = settings.start_metres
     spread = Spread((metres, metres, metres), settings.start_degrees)
-    device = choose_device(settings.device)
+    device = prepare_device(settings.device)
     names: list[str] = []
     estimates: list[Estimate] = []
     results: dict[str, Any] = {}

@@ -19,7 +19,7 @@ from fgsn.data.resize import resized
 from fgsn.errors import FgsnError
 from fgsn.evaluation.confusion_matrix import confusion_metrics, confusion_of
 from fgsn.files import write_json
-from fgsn.inference.model import Model, choose_device, load, to_device
+from fgsn.inference.model import Model, load, prepare_device, to_device
 from fgsn.models.imagenet import load_imagenet_weights
 from fgsn.models.layers import STRIDE
 from fgsn.models.normalisation import SIGNED
@@ -221,7 +221,7 @@ def _losses(
 
 def _start(settings: PretrainSettings, classes: tuple[str, ...], data: list[str]) -> Model:
     """The model to train, new or from --init, with these classes."""
-    device = choose_device(settings.device)
+    device = prepare_device(settings.device)
     if settings.init:
         start = load(settings.init, settings.device)
         network, normalisation = start.network.requires_grad_(True), start.normalisation
