@@ -442,3 +442,30 @@ def test_a_shell_can_complete_commands_and_flags(capsys):
         main(["--print-completion", "fish"])
     assert stop.value.code == 2
     assert capsys.readouterr().err.strip() == "fgsn: --print-completion takes one of bash, zsh, tcsh"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--bogus", "1"], "fgsn: no option --bogus; fgsn train --help lists them"),
+        (["train", "--clutsers=9"], "fgsn: no option --clutsers; did you mean --clusters? fgsn train --help"),
+        (["train"], "fgsn: missing: --data, --init, --out; fgsn train --help explains every option"),
+        (["start", "p", "--min", "3"], "fgsn: no option --min; did you mean --minutes? "),
+        (["check"], "fgsn: missing: PATH; "),
+        (["check", "a", "b"], "fgsn: too many values: b; "),
+        (["train", "--clusters"], "fgsn: Missing value for argument '--clusters'. Expected 1 values; "),
+        (["start", "p", "--reference", "a", "--out", "o", "--minutes", "x"], "--minutes: not a number: 'x'; "),
+        (["start", "p", "--reference", "a", "--out", "o", "--clusters", "x"], "--clusters: not a whole number: 'x'; "),
+        (
+            ["prepare", "a", "--split", "x"],
+            "invalid choice 'x' for argument '--split'. Expected one of ('",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert message in error
+    assert error.count("\n") == 1

@@ -6,10 +6,12 @@ module is imported only when its command runs, so that `--help` stays fast.
 
 import ast
 import contextlib
+import difflib
 import importlib
 import inspect
 import io
 import os
+import re
 import signal
 import stat
 import sys
@@ -196,15 +198,52 @@ def parse(name: str, arguments: list[str]) -> tuple[config.Settings, Output]:
 
     settings = COMMANDS[name].settings
     arguments = _current_arguments(settings, arguments)
-    invocation = tyro.cli(
-        _invocation(settings, _config_values(settings, arguments)),
-        prog=f"fgsn {name}",
-        description=inspect.cleandoc(settings.__doc__ or ""),
-        args=arguments,
-    )
+    options = _invocation(settings, _config_values(settings, arguments))
+    _require_known(name, [one.name for one in fields(options)], arguments)
+    text = inspect.cleandoc(settings.__doc__ or "")
+    with _one_line(name):
+        invocation = tyro.cli(options, prog=f"fgsn {name}", description=text, args=arguments)
     given = dict(vars(invocation))
     output = Output(**{one.name: given.pop(one.name) for one in fields(Output)})
     return settings(**given), output
+
+
+def _require_known(command: str, names: Sequence[str], arguments: Sequence[str]) -> None:
+    """Raise UsageError for a flag that the command does not have."""
+    known = [form for name in names for form in (flag(name), flag(f"no_{name}"))] + ["--help"]
+    for argument in arguments:
+        word = argument.partition("=")[0].replace("_", "-")
+        if word.startswith("--") and word not in known and not word.startswith("--tyro"):
+            close = [one for one in known if one.startswith(word)] or difflib.get_close_matches(word, known, 1, 0.7)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise UsageError(f"no option {word}; {hint}fgsn {command} --help lists them")
+
+
+@contextlib.contextmanager
+def _one_line(command: str) -> Iterator[None]:
+    """Turn tyro's box about wrong arguments, which spans many lines, into a UsageError."""
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            yield
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        parts = re.split(r"^ *-{9,} *$", box.getvalue(), flags=re.MULTILINE)
+        text = " ".join(parts[1 if len(parts) > 1 else 0].split())
+        if "Missing from" in text:
+            text = "missing: " + ", ".join(re.findall(r"^ {6}(\S+)", parts[1], re.MULTILINE))
+        for python, plain in _PLAIN.items():
+            text = text.replace(python, plain)
+        raise UsageError(f"{text.rstrip('.')}; fgsn {command} --help explains every option") from None
+
+
+_PLAIN = {
+    "Error parsing ": "",
+    "invalid literal for int() with base 10: ": "not a whole number: ",
+    "could not convert string to float: ": "not a number: ",
+    "Unrecognized options: ": "too many values: ",
+}
 
 
 def require_inputs(settings: config.Settings) -> None:
