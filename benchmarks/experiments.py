@@ -308,7 +308,7 @@ The paper asks how many labels to learn, whether the loss across seasons (L_corr
 again, and from which network to start. `configs/paper/` contains its experiments for the real data and a GPU.
 `configs/small/paper.yaml` asks the same on the synthetic town with a network of 0.3 million weights; here are the
 results. `benchmarks/experiments.py` writes it from `docs/results/`; the sweep file explains how to repeat it. All runs
-train as the paper does; what our own defaults change is [measured one by one](method.md#where-we-differ-from-the-paper).
+train as the paper does; what our defaults change is [measured one by one](method.md#where-we-differ-from-the-paper).
 
 ## What can be compared, and what cannot
 

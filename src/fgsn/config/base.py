@@ -88,7 +88,8 @@ def above_zero(settings: Settings, *names: str) -> None:
     """Raise UsageError unless each named field is None or above 0."""
     for name in names:
         value = getattr(settings, name)
-        require(value is None or value > 0, f"{flag(name)} must be above 0, not {value:g}")
+        if value is not None:
+            require(value > 0, f"{flag(name)} must be above 0, not {value:g}")
 
 
 def check_window(side: int) -> None:
