@@ -27,7 +27,7 @@ from fgsn.training.train import train
 CUDA = torch.device("cuda")
 TRAIN = {
     "clusters": 4, "iterations": 2, "batch": 2, "crop": 65, "features_per_image": 24, "pca_dim": 8, "lr": 0.002,
-    "validate_every": 2, "rounds": 1, "scales": (0.7, 1.0),
+    "validate_every": 2, "rounds": 1, "scales": (0.7, 1.0), "precision": "float32",
 }  # fmt: skip
 PAPER = {"scales": (1.0,), "whitening": "pca", "labels_from": "crop", "zoom": 0.0, "shift": 0.0}
 
@@ -138,7 +138,7 @@ def test_training_resumes(data, start, gpu, monkeypatch, tmp_path):
 def test_pretraining(data, write_camvid, gpu, tmp_path, loss):
     settings = PretrainSettings(
         data=(f"camvid:{write_camvid(tmp_path / 'camvid')}",), corr_data=(data,), corr_loss=loss, out=tmp_path / "run",
-        backbone="tiny", iterations=3, batch=2, crop=65, short_side=0, validate_every=2, device="cuda",
+        backbone="tiny", iterations=3, batch=2, crop=65, short_side=0, validate_every=2, device="cuda", precision="float32",
     )  # fmt: skip
     assert pretrain(settings)["pixel_accuracy"] >= 0
     assert pretrain(replace(settings, resume=True))["classes"] == 11

@@ -24,8 +24,7 @@ class WorldSettings(Settings):
     heading: float = 0.0
     """Viewing direction: degrees to the right of the driving direction. CMU Seasons has 45 on either side."""
     stray: float = 0.0
-    """How far images of the conditions stray from the reference's poses, up to 1: up to 3 m ahead or behind, one lane
-    to the left and 20 degrees to either side; 0: by decimetres, as when a car takes the same lane again."""
+    """How far images of the conditions stray from the reference's poses: 1 is up to a lane, 3 m and 20 degrees."""
     points: int = 1500
     """Maximum number of correspondences per image pair."""
     moved_pairs: int = 0

@@ -53,8 +53,7 @@ class LocalizeSettings(Settings):
     matcher: str = "xfeat-lighterglue"
     """xfeat-lighterglue, xfeat (faster), aliked, disk or sift; add -unfiltered for more matches, most of them wrong."""
     augment: float | None = None
-    """Weight of --model's label probabilities when descriptors of queries and map are compared, 0: none; default: 0.2
-    with --model, if the matcher compares descriptors."""
+    """Weight of --model's labels in descriptors; default: 0.2 with --model, if the matcher compares descriptors."""
     augment_position: float = 0.0
     """Weight of the position in the image: only for queries taken from the same poses as the map, as by a car."""
     keypoints: int = 2048
