@@ -138,7 +138,8 @@ def test_training_resumes(data, start, gpu, monkeypatch, tmp_path):
 def test_pretraining(data, write_camvid, gpu, tmp_path, loss):
     settings = PretrainSettings(
         data=(f"camvid:{write_camvid(tmp_path / 'camvid')}",), corr_data=(data,), corr_loss=loss, out=tmp_path / "run",
-        backbone="tiny", iterations=3, batch=2, crop=65, short_side=0, validate_every=2, device="cuda", precision="float32",
+        backbone="tiny", iterations=3, batch=2, crop=65, short_side=0, validate_every=2, device="cuda",
+        precision="float32",
     )  # fmt: skip
     assert pretrain(settings)["pixel_accuracy"] >= 0
     assert pretrain(replace(settings, resume=True))["classes"] == 11
