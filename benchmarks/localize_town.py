@@ -192,13 +192,13 @@ def tracked(town: Town, data: Path) -> Hits:
     return town.hits(out)
 
 
-def difference(hits: Hits, control: Hits) -> list[str]:
-    """By threshold: points of recall above the control, with the interval over places."""
-    by_place = 100.0 * (hits.mean(axis=1) - control.mean(axis=1))
+def difference(hits: Hits, baseline: Hits) -> str:
+    """Points of recall above the baseline within 0.5 m and 5 m, with intervals over places."""
+    by_place = 100.0 * (hits.mean(axis=1) - baseline.mean(axis=1))[:, 1:]
     rows = np.random.default_rng(0).integers(0, len(by_place), (RESAMPLES, len(by_place)))
     low, high = np.percentile(by_place[rows].mean(axis=1), (2.5, 97.5), axis=0)
     values = zip(by_place.mean(axis=0), low, high, strict=True)
-    return [f"{mean:+.0f} ({least:+.0f} to {most:+.0f})" for mean, least, most in values]
+    return " / ".join(f"{mean:+.0f} ({least:+.0f} to {most:+.0f})" for mean, least, most in values)
 
 
 def recall(hits: Hits) -> str:
@@ -212,13 +212,13 @@ def table(results: Mapping[str, Mapping[str, Hits]]) -> str:
     hard = np.argsort(first.mean(axis=0)[:, 1], kind="stable")[:3]
     names = " ".join(CONDITIONS[number] for number in sorted(hard))
     lines = [
-        f"| matcher | row | all | {names} | these, against the control: 0.25 m | 0.5 m | 5 m |",
-        "| --- " * 7 + "|",
+        f"| matcher | row | all | {names} | these, more than p3p: 0.5 m / 5 m | more than {CONTROL}: 0.5 m / 5 m |",
+        "| --- " * 6 + "|",
     ]
     for matcher, rows in results.items():
-        control = rows.get(CONTROL, rows[P3P])
+        baselines = [rows[name][:, hard] if name in rows else None for name in (P3P, CONTROL)]
         for row, hits in rows.items():
-            cells = difference(hits[:, hard], control[:, hard])
+            cells = ["" if other is None else difference(hits[:, hard], other) for other in baselines]
             lines.append(f"| {matcher} | {row} | {recall(hits)} | {recall(hits[:, hard])} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
