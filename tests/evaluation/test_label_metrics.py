@@ -162,9 +162,9 @@ def test_labels_that_do_not_fit_are_refused(a, b, message):
 
 def test_thousands_of_labels_take_little_time():
     a, b = channel(4096, 100_000, 0.5)
-    start = time.perf_counter()
+    start = time.process_time()
     label_metrics(a, b, 4096)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_few_labels_are_told():

@@ -30,9 +30,9 @@ def test_few_labels_lie_far_apart():
 
 def test_many_colours_take_little_time():
     palette.cache_clear()
-    start = time.perf_counter()
+    start = time.process_time()
     palette(4096)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_a_shared_palette_cannot_be_changed_by_accident():
