@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fgsn.config import CONDITIONS, LocalizeSettings, SegmentSettings, TrackSettings, WorldSettings
+from fgsn.config import CONDITIONS, LocalizeSettings, SegmentSettings, WorldSettings
 from fgsn.evaluation.pose_metrics import THRESHOLDS, pose_errors
 from fgsn.files import read_json, write_json
 from fgsn.formats.ground_truth import Truth, read_truth
@@ -36,12 +36,11 @@ from fgsn.inference.segment import segment
 from fgsn.localization.localize import localize, match_with_map
 from fgsn.localization.matches import MatchSource
 from fgsn.localization.robust_pose import estimate_pose
-from fgsn.tracking.track import track_sequences
 from fgsn.world import make_world
 
 SIZE, HEADING = (512, 384), 45.0
 MODELS = {"classes": Path("world:tiny"), "labels": Path("world:labels")}
-P3P, CONTROL, TRACKED = "p3p", "position", "track, labels"
+P3P, CONTROL = "p3p", "position"
 MATCHERS = ("sift-unfiltered", "xfeat-unfiltered", "xfeat-lighterglue")
 RESAMPLES = 2000
 
@@ -172,26 +171,6 @@ def pose_from(source: MatchSource, query: Query, settings: LocalizeSettings, tru
     ).camera_from_world
 
 
-def tracked(town: Town, data: Path) -> Hits:
-    """Hits of the particle filter; each track starts at the first pose that the control's matches give."""
-    settings = town.settings(MATCHERS[1], P3P)
-    found = read_results(settings.out)
-    queries = [[query.name for query in read_queries(path)] for path in town.lists("queries")]
-    rows = [found.names.index(next(name for name in names if name in found.names)) for names in queries]
-    start, out = town.out / "start.txt", town.out / "track.txt"
-    if not out.exists():
-        write_results(start, [names[0] for names in queries], found.camera_from_world[np.array(rows)])
-        labels = town.labels("labels")
-        track_sequences(
-            TrackSettings(
-                map=town.root / "sparse", map_labels=labels, queries=town.lists("queries"), query_labels=labels,
-                odometry=town.lists("odometry"), start=start, data=data,
-                data_labels=Town(data, town.model, 0.0).labels("labels"), out=out, priors=town.lists("priors"),
-            )
-        )  # fmt: skip
-    return town.hits(out)
-
-
 def difference(hits: Hits, baseline: Hits) -> str:
     """Points of recall above the baseline within 0.5 m and 5 m, with intervals over places."""
     by_place = 100.0 * (hits.mean(axis=1) - baseline.mean(axis=1))[:, 1:]
@@ -233,7 +212,6 @@ def main() -> None:
     parser.add_argument("--matchers", nargs="+", default=MATCHERS)
     parser.add_argument("--model", type=Path, default=MODELS["labels"], help="of the labels; not trained on the towns")
     parser.add_argument("--weight", type=float, default=0.2, help="of what is appended to descriptors")
-    parser.add_argument("--data", type=Path, help="prepared data set for the particle filter; without it, no such row")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     results: dict[str, dict[str, list[Hits]]] = {}
@@ -249,21 +227,16 @@ def main() -> None:
         town = Town(root, options.model, options.weight)
         for matcher in options.matchers:
             rows = estimated(town, matcher)
-            if options.data and matcher == MATCHERS[1]:
-                rows[TRACKED] = tracked(town, options.data)
             for row, hits in rows.items():
                 results.setdefault(matcher, {}).setdefault(row, []).append(hits)
             joined = {m: {row: np.concatenate(hits) for row, hits in rows.items()} for m, rows in results.items()}
             print(table(joined), flush=True)
     if options.json:
-        settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
         stored: dict[str, Any] = read_json(options.json) if options.json.exists() else {}
-        stored[f"stray {options.stray:g}"] = {
-            "settings": settings,
-            "recall": {
-                m: {row: hits.mean(axis=0).tolist() for row, hits in rows.items()} for m, rows in joined.items()
-            },
-        }
+        common = {name: getattr(options, name) for name in ("seeds", "places", "size", "stray", "weight")}
+        for matcher, rows in joined.items():
+            recall_of = {row: hits.mean(axis=0).round(4).tolist() for row, hits in rows.items()}
+            stored[matcher] = {**common, "model": str(options.model), "conditions": CONDITIONS, "recall": recall_of}
         write_json(options.json, stored)
 
 
