@@ -1,6 +1,7 @@
 """The command line: quick help, one line when something is wrong, exit codes, JSON."""
 
 import dataclasses
+import io
 import json
 import os
 import re
@@ -444,6 +445,7 @@ def test_a_shell_can_complete_commands_and_flags(capsys):
     assert capsys.readouterr().err.strip() == "fgsn: --print-completion takes one of bash, zsh, tcsh"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])  # of the terminal, by which tyro draws its boxes
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -462,7 +464,8 @@ def test_a_shell_can_complete_commands_and_flags(capsys):
         ),
     ],
 )
-def test_wrong_usage_is_one_line(capsys, arguments, message):
+def test_wrong_usage_is_one_line(capsys, monkeypatch, arguments, message, encoding):
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     error = capsys.readouterr().err

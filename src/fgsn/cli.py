@@ -229,13 +229,17 @@ def _one_line(command: str) -> Iterator[None]:
     except SystemExit as stop:
         if not stop.code:
             raise
-        parts = re.split(r"^ *-{9,} *$", box.getvalue(), flags=re.MULTILINE)
+        plain_box = re.sub(
+            r"^╭─ (.*?) ─*╮$", rf"\1\n{'-' * 9}", box.getvalue(), flags=re.MULTILINE
+        )  # of a UTF-8 terminal
+        plain_box = plain_box.translate(str.maketrans("│─╰╯", " ---"))
+        parts = re.split(r"^ *-{9,} *$", plain_box, flags=re.MULTILINE)
         text = " ".join(parts[1 if len(parts) > 1 else 0].split())
         if "Missing from" in text:
             text = "missing: " + ", ".join(re.findall(r"^ {6}(\S+)", parts[1], re.MULTILINE))
         for python, plain in _PLAIN.items():
             text = text.replace(python, plain)
-        raise UsageError(f"{text.rstrip('.')}; fgsn {command} --help explains every option") from None
+        raise UsageError(f"{text.rstrip('. ')}; fgsn {command} --help explains every option") from None
 
 
 _PLAIN = {
