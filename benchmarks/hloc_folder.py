@@ -37,7 +37,7 @@ def make_hloc_folder(
         map=model, queries=(queries,), out=out / "poses.txt", method="p3p", images=images, work=work, matcher=matcher,
         keypoints=keypoints, retrieved=retrieved, workers=0,
     )  # fmt: skip
-    matched = extract_and_match(map_images, asked, settings, "cpu")
+    matched = extract_and_match(map_images, [asked], settings, "cpu")
     write_model(out / "sfm", triangulated_map(map_images, matched))
     features = matched.features
     write_keypoints(out / "features.h5", {name: features[name] for name in [*map_images.names, *names]})

@@ -19,6 +19,7 @@ Seeds from 10,000 on are for final results: choose nothing by them. Existing fil
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from fgsn.evaluation.pose_metrics import THRESHOLDS, pose_errors
 from fgsn.files import read_json, write_json
 from fgsn.formats.ground_truth import Truth, read_truth
 from fgsn.formats.poses import read_results, write_results
-from fgsn.formats.queries import Query, read_queries
+from fgsn.formats.queries import Query, read_query_lists
 from fgsn.geometry.pose import Pose
 from fgsn.inference.segment import segment
 from fgsn.localization.localize import localize, match_with_map
@@ -55,6 +56,8 @@ class Town:
     root: Path
     model: Path
     weight: float
+    conditions: tuple[str, ...] = CONDITIONS
+    """Of the queries."""
 
     @property
     def out(self) -> Path:
@@ -62,7 +65,7 @@ class Town:
 
     def lists(self, kind: str) -> tuple[Path, ...]:
         """The lists of one kind, by condition."""
-        return tuple(self.root / kind / f"{condition}.txt" for condition in CONDITIONS)
+        return tuple(self.root / kind / f"{condition}.txt" for condition in self.conditions)
 
     def labels(self, kind: str) -> Path:
         """Label maps of all images."""
@@ -98,12 +101,17 @@ class Town:
         """Whether the pose of every query is within each threshold."""
         found, true = read_results(poses), read_truth(self.root / "truth")
         row = {name: number for number, name in enumerate(found.names)}
-        names = [query.name for path in self.lists("queries") for query in read_queries(path)]
+        names = [query.name for query in chain(*read_query_lists(self.lists("queries")))]
         errors = np.full((len(names), 2), np.inf)
         at = [number for number, name in enumerate(names) if name in row]
         estimated = found.camera_from_world[np.array([row[names[number]] for number in at])]
         errors[at] = np.transpose(pose_errors(estimated, pose_of(true, [names[number] for number in at])))
-        return (errors[:, None] <= THRESHOLDS).all(axis=2).reshape(len(CONDITIONS), -1, len(THRESHOLDS)).swapaxes(0, 1)
+        return (
+            (errors[:, None] <= THRESHOLDS)
+            .all(axis=2)
+            .reshape(len(self.conditions), -1, len(THRESHOLDS))
+            .swapaxes(0, 1)
+        )
 
 
 def pose_of(truth: Truth, names: Sequence[str]) -> Pose:
@@ -147,8 +155,8 @@ def estimated(town: Town, matcher: str) -> dict[str, Hits]:
 
 def without_labels(settings: LocalizeSettings, town: Town, perfect: bool) -> None:
     """Poses by the estimator of gsmc with equal weights, of all matches or of those that the true pose confirms."""
-    queries = [query for path in settings.queries for query in read_queries(path)]
-    source, truth = match_with_map(settings, queries), read_truth(town.root / "truth")
+    lists, truth = read_query_lists(settings.queries), read_truth(town.root / "truth")
+    queries, source = list(chain(*lists)), match_with_map(settings, lists)
     found = {
         query.name: pose
         for query in queries
@@ -185,11 +193,11 @@ def recall(hits: Hits) -> str:
     return " / ".join(f"{100 * value:.0f}" for value in hits.mean(axis=(0, 1)))
 
 
-def table(results: Mapping[str, Mapping[str, Hits]]) -> str:
+def table(results: Mapping[str, Mapping[str, Hits]], conditions: Sequence[str]) -> str:
     """The table of docs/localization.md; hard are the conditions that p3p with the first matcher fails most on."""
     first = next(iter(results.values()))[P3P]
     hard = np.argsort(first.mean(axis=0)[:, 1], kind="stable")[:3]
-    names = " ".join(CONDITIONS[number] for number in sorted(hard))
+    names = " ".join(conditions[number] for number in sorted(hard))
     lines = [
         f"| matcher | row | all | {names} | these, more than p3p: 0.5 m / 5 m | more than {CONTROL}: 0.5 m / 5 m |",
         "| --- " * 6 + "|",
@@ -210,6 +218,7 @@ def main() -> None:
     parser.add_argument("--places", type=int, default=36)
     parser.add_argument("--size", type=int, nargs=2, default=SIZE)
     parser.add_argument("--matchers", nargs="+", default=MATCHERS)
+    parser.add_argument("--conditions", nargs="+", default=CONDITIONS, help="of the queries")
     parser.add_argument("--model", type=Path, default=MODELS["labels"], help="of the labels; not trained on the towns")
     parser.add_argument("--weight", type=float, default=0.2, help="of what is appended to descriptors")
     parser.add_argument("--json", type=Path)
@@ -224,19 +233,19 @@ def main() -> None:
                 stray=options.stray,
             )
         )  # fmt: skip
-        town = Town(root, options.model, options.weight)
+        town = Town(root, options.model, options.weight, tuple(options.conditions))
         for matcher in options.matchers:
             rows = estimated(town, matcher)
             for row, hits in rows.items():
                 results.setdefault(matcher, {}).setdefault(row, []).append(hits)
             joined = {m: {row: np.concatenate(hits) for row, hits in rows.items()} for m, rows in results.items()}
-            print(table(joined), flush=True)
+            print(table(joined, options.conditions), flush=True)
     if options.json:
         stored: dict[str, Any] = read_json(options.json) if options.json.exists() else {}
-        common = {name: getattr(options, name) for name in ("seeds", "places", "size", "stray", "weight")}
+        common = {name: getattr(options, name) for name in ("seeds", "places", "size", "stray", "weight", "conditions")}
         for matcher, rows in joined.items():
             recall_of = {row: hits.mean(axis=0).round(4).tolist() for row, hits in rows.items()}
-            stored[matcher] = {**common, "model": str(options.model), "conditions": CONDITIONS, "recall": recall_of}
+            stored[matcher] = {**common, "model": str(options.model), "recall": recall_of}
         write_json(options.json, stored)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from fgsn.errors import FgsnError
-from fgsn.formats.queries import Query, read_queries
+from fgsn.formats.queries import Query, read_queries, read_query_lists
 from fgsn.geometry.camera import Camera
 
 OPENCV = "868.99 866.06 525.94 420.04 -0.399431 0.188924 0.000153 0.000571"
@@ -52,3 +52,14 @@ def test_broken_lines_are_said_with_file_and_line(tmp_path, line, says):
 def test_spaces_in_names_are_kept(tmp_path):
     (tmp_path / "q.txt").write_text("a  b/1.jpg\tPINHOLE 64  48 50 51 32 24\n")
     assert [query.name for query in read_queries(tmp_path / "q.txt")] == ["a  b/1.jpg"]
+
+
+def test_lists_stay_apart_and_share_no_name(tmp_path):
+    for condition in ("night", "snow"):
+        (tmp_path / f"{condition}.txt").write_text(f"{condition}/1.jpg PINHOLE 64 48 50 50 32 24\n")
+    lists = read_query_lists([tmp_path])
+    assert [[query.name for query in some] for some in lists] == [["night/1.jpg"], ["snow/1.jpg"]]
+    assert read_query_lists([tmp_path / "night.txt", tmp_path / "snow.txt"]) == lists
+    (tmp_path / "more.txt").write_text("snow/1.jpg PINHOLE 64 48 50 50 32 24\n")
+    with pytest.raises(FgsnError, match=r"'snow/1.jpg' is in .*more.txt and in .*snow.txt; keep one"):
+        read_query_lists([tmp_path])

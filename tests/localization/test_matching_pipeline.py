@@ -29,7 +29,7 @@ def matched(scene, tmp_path, queries=(QUERY,), **given):
         matcher="sift", workers=0, **given,
     )  # fmt: skip
     images = PosedImages(MAP, [CAMERA], np.zeros(3, np.int64), scene.poses[np.arange(3)])
-    return extract_and_match(images, [Query(name, CAMERA) for name in queries], settings, "cpu")
+    return extract_and_match(images, [[Query(name, CAMERA) for name in queries]], settings, "cpu")
 
 
 def test_only_queries_are_matched_by_labels(scene, tmp_path, make_model):

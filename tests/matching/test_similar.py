@@ -6,7 +6,13 @@ from fgsn.clustering.kmeans import kmeans
 from fgsn.matching import similar
 from fgsn.matching.features import Features
 from fgsn.matching.keypoints import Keypoints
-from fgsn.matching.similar import centred_similarity, global_descriptors, most_similar, similar_pairs
+from fgsn.matching.similar import (
+    centred_similarity,
+    global_descriptors,
+    most_similar,
+    similar_pairs,
+    similarity_by_condition,
+)
 from matched_scene import KnowingMatcher, make_scene
 
 
@@ -97,3 +103,17 @@ def test_the_most_similar_come_first():
     similarity = np.array([[0.1, 0.9, 0.5], [0.3, 0.2, 0.3]])
     found = most_similar(similarity, ["a", "b"], ["x", "y", "z"], 2)
     assert found == [("a", "y"), ("a", "z"), ("b", "x"), ("b", "z")]
+
+
+def test_each_condition_loses_what_its_images_have_in_common():
+    """Snow makes all images of a winter alike, and lists that are too short for a mean share one."""
+    rng = np.random.default_rng(0)
+    places, offsets = rng.normal(size=(10, 64)), 20 * rng.normal(size=(3, 64))
+    there = places.astype(np.float32)
+    here = np.concatenate([places + offsets[0], places + offsets[1], places[:4] + offsets[2], places[4:] + offsets[2]])
+    here = (here / np.linalg.norm(here, axis=1, keepdims=True)).astype(np.float32)
+    place = np.concatenate([np.arange(10)] * 3)
+    found = similarity_by_condition(here, [10, 10, 4, 6], there)
+    assert np.array_equal(found.argmax(axis=1), place)
+    assert (centred_similarity(here, there).argmax(axis=1) == place).mean() < 0.7
+    assert np.array_equal(found[:10], centred_similarity(here[:10], there))

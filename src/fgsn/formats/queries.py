@@ -1,10 +1,11 @@
 """hloc's query lists: the images to localize, each with its camera."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fgsn.errors import FgsnError, nearest
-from fgsn.formats.lists import is_number, read_list, shortened
+from fgsn.formats.lists import is_number, list_files, read_list, shortened
 from fgsn.geometry.camera import PARAMETER_COUNTS, Camera
 
 FORM = "name MODEL width height parameters..."
@@ -29,6 +30,25 @@ def read_queries(path: Path | str) -> list[Query]:
         FgsnError: a line has missing or malformed intrinsics, an unknown camera model, or a repeated name.
     """
     return [Query(name, camera) for name, camera in read_list(path, _parse).items()]
+
+
+def read_query_lists(paths: Sequence[Path]) -> list[list[Query]]:
+    """The queries of every list, see `read_queries`; a list is best of one condition, whose images are then compared.
+
+    Args:
+        paths: lists, or folders of lists.
+
+    Raises:
+        FgsnError: as `read_queries`, also if two lists contain the same name.
+    """
+    lists: dict[Path, list[Query]] = {}
+    first: dict[str, Path] = {}
+    for file in (file for path in paths for file in list_files(path)):
+        lists[file] = [Query(name, camera) for name, camera in read_list(file, _parse).items()]
+        for query in lists[file]:
+            if first.setdefault(query.name, file) != file:
+                raise FgsnError(f"'{query.name}' is in {first[query.name]} and in {file}; keep one")
+    return list(lists.values())
 
 
 def _parse(line: str) -> tuple[str, Camera]:

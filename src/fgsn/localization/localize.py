@@ -6,8 +6,10 @@ priors.
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +21,7 @@ from fgsn.files import write_json, write_yaml
 from fgsn.formats.hloc import find_hloc_files
 from fgsn.formats.poses import write_results
 from fgsn.formats.priors import priors_like, read_priors
-from fgsn.formats.queries import Query, read_queries
+from fgsn.formats.queries import Query, read_query_lists
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.gravity import UP, up_of_cameras
 from fgsn.geometry.pose import Pose
@@ -55,10 +57,11 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
         FgsnError: an input is missing or broken, or no query has a pose.
     """
     check_map(settings)
-    queries = [query for path in settings.queries for query in read_queries(path)]
+    lists = read_query_lists(settings.queries)
+    queries = list(chain(*lists))
     check_label_maps(settings, queries)
     priors = priors_by_name(settings, queries)
-    source = match_with_map(settings, queries)
+    source = match_with_map(settings, lists)
     method = prepare_method(settings, queries, source, priors)
     rows = [localize_query(query, source, method) for query in tracked(queries, "localize", len(queries))]
     return write_poses(method.settings, source, rows)
@@ -97,15 +100,15 @@ def _needs_priors(settings: LocalizeSettings) -> bool:
     return settings.method == "gsmc" or settings.solver == "gravity"
 
 
-def match_with_map(settings: LocalizeSettings, queries: list[Query]) -> MatchSource:
-    """Match the queries with the map, by hloc's files or here, and label the map.
+def match_with_map(settings: LocalizeSettings, lists: Sequence[Sequence[Query]]) -> MatchSource:
+    """Match the queries, given by list, with the map, by hloc's files or here, and label the map.
 
     Features and matches that the work folder already contains are not computed again.
 
     Raises:
         FgsnError: an input is missing or broken, or no point of the map can be triangulated.
     """
-    device, names = prepare_device(settings.device).type, [query.name for query in queries]
+    device, names = prepare_device(settings.device).type, [query.name for query in chain(*lists)]
     labels = None if settings.method == "p3p" else settings.map_labels
     flags = load(settings.model, "cpu").stationary if settings.model else None
     stationary = None if flags is None or labels is None else np.array(flags, bool)
@@ -114,7 +117,7 @@ def match_with_map(settings: LocalizeSettings, queries: list[Query]) -> MatchSou
         labelled = open_labelled_map(settings.map, labels, stationary, window)
         return open_hloc_matches(labelled, *find_hloc_files(settings.hloc, names))
     map_images = read_model(settings.map, points_needed=False)
-    matched = extract_and_match(map_images, queries, settings, device)
+    matched = extract_and_match(map_images, lists, settings, device)
     model = triangulated_map(map_images, matched)
     return PipelineMatches(make_labelled_map(model, labels, stationary, label_window=window), matched)
 

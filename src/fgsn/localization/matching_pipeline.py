@@ -6,6 +6,7 @@ triangulated from them (as hloc does), and queries are matched with those.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
 import numpy as np
@@ -51,13 +52,14 @@ class MatchedImages:
 
 
 def extract_and_match(
-    map_images: PosedImages, queries: Sequence[Query], settings: LocalizeSettings, device: str
+    map_images: PosedImages, lists: Sequence[Sequence[Query]], settings: LocalizeSettings, device: str
 ) -> MatchedImages:
     """Find features of all images, and match map images with their neighbours and queries with similar map images.
 
     Args:
         map_images: the map's images.
-        queries: names and cameras of the queries.
+        lists: names and cameras of the queries, best a list per condition: similar map images are found without what
+            all images of a list have in common, such as snow.
         settings: matcher, its limits and folders. What the work folder already contains is not computed again.
         device: `cpu` or `cuda`.
 
@@ -68,7 +70,7 @@ def extract_and_match(
     work, matcher = settings.work or settings.out.parent / "work", current_name(settings.matcher)
     workers = settings.workers if device == "cpu" else 0
     assert settings.images is not None
-    found = images_of(settings.images, map_images, {query.name: query.camera for query in queries})
+    found = images_of(settings.images, map_images, {query.name: query.camera for query in chain(*lists)})
     files = found.files
     # The map needs reliable matches; unfiltered and augmented ones are for its queries.
     filtered = make_matcher(matcher.removesuffix(UNFILTERED), settings.keypoints, device)
@@ -89,26 +91,30 @@ def extract_and_match(
     features = Features(files, filtered, work)
     query_features = Features(files, for_queries, work, augmentation=augmentation)
     broken = found.broken | features.extract(files, workers)
-    asked = [query.name for query in queries]
+    asked = [[query.name for query in some] for some in lists]
 
-    def unbroken(names: Sequence[str]) -> list[str]:
-        if all(name in broken for name in names):
-            raise FgsnError(f"none of {len(names)} images can be read, first: {broken[names[0]]}")
-        return [name for name in names if name not in broken]
+    def unbroken(conditions: Sequence[Sequence[str]]) -> list[list[str]]:
+        left = [[name for name in names if name not in broken] for names in conditions]
+        if not any(left):
+            raise FgsnError(
+                f"none of {sum(map(len, conditions))} images can be read, first: {broken[conditions[0][0]]}"
+            )
+        return left
 
     def compute_labels(of: LabelVectors, names: Iterable[str]) -> None:  # an image may break after its features
         points = {name: features[name].pixels for name in names}
         broken.update(of.compute(files, points, settings.device))
 
-    names, wanted = unbroken(map_images.names), unbroken(asked)
+    (names,), conditions = unbroken([map_images.names]), unbroken(asked)
     similarity = 0.0
     if labels and settings.retrieval != "local":
-        compute_labels(labels, [*names, *wanted])
-        names, wanted = unbroken(names), unbroken(wanted)
-        points = {name: features[name].pixels for name in [*names, *wanted]}
-        similarity = label_similarity(labels, files, points, wanted, names)
+        compute_labels(labels, chain(names, *conditions))
+        (names,), conditions = unbroken([names]), unbroken(conditions)
+        points = {name: features[name].pixels for name in chain(names, *conditions)}
+        similarity = label_similarity(labels, files, points, conditions, names)
     if settings.retrieval != "labels":
-        similarity = similarity + local_similarity(features, wanted, names, settings.seed)
+        similarity = similarity + local_similarity(features, conditions, names, settings.seed)
+    wanted = list(chain(*conditions))
     query_pairs = most_similar(np.asarray(similarity), wanted, names, settings.retrieved)
     if labels and augmentation:  # of the images that are compared only
         compute_labels(labels, dict.fromkeys(name for pair in query_pairs for name in pair))

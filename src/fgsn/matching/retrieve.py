@@ -11,10 +11,10 @@ from fgsn.config import RetrieveSettings
 from fgsn.data.camera_images import images_of
 from fgsn.errors import FgsnError
 from fgsn.files import write_json, write_text, write_yaml
-from fgsn.formats.queries import read_queries
+from fgsn.formats.queries import read_query_lists
 from fgsn.geometry.colmap import read_model
 from fgsn.matching.label_vectors import LabelVectors
-from fgsn.matching.similar import centred_similarity, most_similar
+from fgsn.matching.similar import most_similar, similarity_by_condition
 
 NO_POINTS = np.zeros((0, 2), np.float32)
 
@@ -26,7 +26,7 @@ def retrieve(settings: RetrieveSettings) -> dict[str, Any]:
         FgsnError: the map, a query list or the model is missing or broken, or no image of a side can be used.
     """
     map_images = read_model(settings.map, points_needed=False)
-    asked = [list(read_queries(path)) for path in settings.queries]
+    asked = read_query_lists(settings.queries)
     found = images_of(settings.images, map_images, {query.name: query.camera for some in asked for query in some})
     # A folder of its own: localize keeps the labels at its key points under the same names.
     work = (settings.work or settings.out.parent / "work") / "retrieval"
@@ -41,10 +41,8 @@ def retrieve(settings: RetrieveSettings) -> dict[str, Any]:
         raise FgsnError(
             f"no image of the {'queries' if map_names else 'map'} can be used, as {next(iter(failed.values()))}"
         )
-    pairs = []
-    for names in filter(None, conditions):
-        similarity = label_similarity(labels, images, points, names, map_names)
-        pairs += most_similar(similarity, names, map_names, settings.count)
+    similarity = label_similarity(labels, images, points, conditions, map_names)
+    pairs = most_similar(similarity, queries, map_names, settings.count)
     write_text(settings.out, "".join(f"{query} {name}\n" for query, name in pairs))
     results = {
         "queries": len(queries),
@@ -62,9 +60,10 @@ def label_similarity(
     labels: LabelVectors,
     images: Mapping[str, Path],
     points: Mapping[str, Float[np.ndarray, "points 2"]],
-    queries: Sequence[str],
+    conditions: Sequence[Sequence[str]],
     names: Sequence[str],
 ) -> Float[np.ndarray, "queries images"]:
-    """Similarity of queries and map images by what `labels` has computed for these key points."""
-    sides = [np.stack([labels.pyramid(n, images[n], points[n]) for n in side]) for side in (queries, names)]
-    return centred_similarity(*sides)
+    """Similarity of queries, by condition, and map images by what `labels` has computed for these key points."""
+    queries = [name for some in conditions for name in some]
+    here, there = (np.stack([labels.pyramid(n, images[n], points[n]) for n in side]) for side in (queries, names))
+    return similarity_by_condition(here, [*map(len, conditions)], there)

@@ -64,22 +64,43 @@ def similar_pairs(
     features: Features, reference: Sequence[str], targets: Sequence[str], count: int, seed: int = 0
 ) -> list[tuple[str, str]]:
     """Each reference image with the `count` most similar target images, by local features; see `local_similarity`."""
-    return most_similar(local_similarity(features, reference, targets, seed), reference, targets, count)
+    return most_similar(local_similarity(features, [reference], targets, seed), reference, targets, count)
 
 
 def local_similarity(
-    features: Features, reference: Sequence[str], targets: Sequence[str], seed: int = 0
+    features: Features, conditions: Sequence[Sequence[str]], targets: Sequence[str], seed: int = 0
 ) -> Float32[np.ndarray, "images others"]:
     """Similarity of images by their local features (VLAD).
 
     Args:
         features: local features of the images.
-        reference: names of images of the reference condition.
-        targets: names of images of one other condition; the mean of each condition is subtracted.
+        conditions: names of images, by condition.
+        targets: names of images of another condition.
         seed: of the clustering.
+
+    Returns:
+        A row per image, in the order of the conditions.
     """
-    described = global_descriptors(features, [*reference, *targets], seed)
-    return centred_similarity(described[: len(reference)], described[len(reference) :])
+    names = [name for some in conditions for name in some]
+    described = global_descriptors(features, [*names, *targets], seed)
+    return similarity_by_condition(described[: len(names)], [*map(len, conditions)], described[len(names) :])
+
+
+def similarity_by_condition(
+    here: Float32[np.ndarray, "images dim"], sizes: Sequence[int], there: Float32[np.ndarray, "others dim"]
+) -> Float32[np.ndarray, "images others"]:
+    """`centred_similarity` of images of several conditions to those of another.
+
+    Args:
+        here: descriptors, one condition after the other.
+        sizes: number of images of each condition. Those too small for a mean of their own share one.
+        there: descriptors of the other condition.
+    """
+    group = np.repeat([number if size >= _LEAST_TO_CENTRE else -1 for number, size in enumerate(sizes)], sizes)
+    similarity = np.empty((len(here), len(there)), np.float32)
+    for number in np.unique(group):
+        similarity[group == number] = centred_similarity(here[group == number], there)
+    return similarity
 
 
 def centred_similarity(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fgsn.config import LocalizeSettings, from_yaml_values
 from fgsn.errors import FgsnError, NoMatchesError
 from fgsn.files import read_yaml
-from fgsn.formats.queries import Query, read_queries
+from fgsn.formats.queries import Query, read_query_lists
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.localization.localize import (
@@ -82,8 +83,9 @@ def match_pictures(sources: ReportSources, found: list[ScoredPoses]) -> MatchPic
         work = settings.work or settings.out.parent / "work"
         if settings.hloc is None and not any(work.glob("matches*")):
             raise FgsnError(f"{work} no longer contains matches; run fgsn localize again")
-        queries = [query for path in settings.queries for query in read_queries(path)]
-        source = match_with_map(settings, queries)
+        lists = read_query_lists(settings.queries)
+        queries = list(chain(*lists))
+        source = match_with_map(settings, lists)
         contexts = {
             method: prepare_method(settings_of[method], queries, source, priors_by_name(settings_of[method], queries))
             for method in same

@@ -1,0 +1,110 @@
+"""How often the most similar map images of a query contain the nearest one, in the towns of localize_town.py.
+
+    python benchmarks/retrieve_town.py --out OUT --seeds 30001 30002 --stray 1 [--json FILE]
+
+Rows: VLAD of local features, the classes of the base network world:tiny, the labels of --model, and sums with VLAD. The
+descriptors of each condition lose their mean; in the rows `all together`, those of all conditions lose one mean. The
+control is a blind draw. Seeds from 10,000 on are for final results: choose nothing by them.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from localize_town import HEADING, MODELS, SIZE, Town, pose_of
+from numpy.typing import NDArray
+
+from fgsn.config import CONDITIONS, WorldSettings
+from fgsn.files import write_json
+from fgsn.formats.ground_truth import read_truth
+from fgsn.formats.queries import read_query_lists
+from fgsn.geometry.colmap import read_model
+from fgsn.matching.features import Features
+from fgsn.matching.label_vectors import LabelVectors
+from fgsn.matching.matcher import make_matcher
+from fgsn.matching.retrieve import NO_POINTS, label_similarity
+from fgsn.matching.similar import local_similarity
+from fgsn.world import make_world
+
+COUNTS = (1, 5, 10)
+FEATURES = ("sift", "xfeat")
+Similarity = NDArray[np.floating]
+
+
+def similarities(
+    town: Town, conditions: Sequence[Sequence[str]], names: Sequence[str]
+) -> Iterator[tuple[str, Similarity]]:
+    """Rows of the table: similarity (queries, map images)."""
+    files = {name: town.root / "images" / name for name in chain(names, *conditions)}
+    points, work = dict.fromkeys(files, NO_POINTS), town.out / "work"
+    by_labels: dict[str, Similarity] = {}
+    for kind in MODELS:
+        labels = LabelVectors.of_model(town.network(kind), work / "retrieval")
+        labels.compute(files, points)
+        by_labels[kind] = label_similarity(labels, files, points, conditions, names)
+        yield kind, by_labels[kind]
+    for kind in FEATURES:
+        features = Features(files, make_matcher(kind, 2048, "cpu"), work)
+        features.extract(files, 0)
+        local = local_similarity(features, conditions, names)
+        yield f"{kind}, all together", local_similarity(features, [list(chain(*conditions))], names)
+        yield kind, local
+        for other, similarity in by_labels.items():
+            yield f"{kind} and {other}", local + similarity
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="of the towns")
+    parser.add_argument("--stray", type=float, default=1.0)
+    parser.add_argument("--places", type=int, default=36)
+    parser.add_argument("--size", type=int, nargs=2, default=SIZE)
+    parser.add_argument("--model", type=Path, default=MODELS["labels"], help="of the labels; not trained on the towns")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    found: dict[str, list[NDArray[np.bool_]]] = {}
+    for seed in options.seeds:
+        root = options.out / f"town_{seed}_{options.stray:g}"
+        make_world(
+            WorldSettings(
+                out=root, seed=seed, places=options.places, size=tuple(options.size), heading=HEADING,
+                stray=options.stray,
+            )
+        )  # fmt: skip
+        town = Town(root, options.model, 0.0)
+        model, truth = read_model(root / "sparse", points_needed=False), read_truth(root / "truth")
+        conditions = [[query.name for query in some] for some in read_query_lists(town.lists("queries"))]
+        queries = pose_of(truth, list(chain(*conditions))).centre
+        distances = np.linalg.norm(queries[:, None] - model.camera_from_world.centre, axis=2)
+        rows, nearest = np.arange(len(distances)), distances.argmin(axis=1)
+        blind = np.random.default_rng(seed).random(distances.shape)
+        for row, similarity in chain([("blind draw", blind)], similarities(town, conditions, model.names)):
+            rank = (similarity > similarity[rows, nearest][:, None]).sum(axis=1)
+            hits = (rank[:, None] < COUNTS).reshape(len(CONDITIONS), -1, len(COUNTS))
+            found.setdefault(row, []).append(hits)
+    joined = {row: np.concatenate(hits, axis=1).mean(axis=1) for row, hits in found.items()}
+    hard = np.argsort(joined[FEATURES[0]][:, 1], kind="stable")[:3]
+    names = " ".join(CONDITIONS[number] for number in sorted(hard))
+    print(f"| compared by | first, in five, in ten | {names} |\n| --- | --- | --- |")
+    for row, hits in joined.items():
+        cells = (" / ".join(f"{100 * value:.0f}" for value in part.mean(axis=0)) for part in (hits, hits[hard]))
+        print(f"| {row} | {' | '.join(cells)} |")
+    if options.json:
+        common: dict[str, Any] = {name: getattr(options, name) for name in ("seeds", "places", "size", "stray")}
+        write_json(
+            options.json,
+            common
+            | {
+                "conditions": CONDITIONS,
+                "counts": COUNTS,
+                "found": {k: v.round(4).tolist() for k, v in joined.items()},
+            },
+        )
+
+
+if __name__ == "__main__":
+    main()
