@@ -197,7 +197,7 @@ def table(results: Mapping[str, Mapping[str, Hits]], conditions: Sequence[str]) 
     """The table of docs/localization.md; hard are the conditions that p3p with the first matcher fails most on."""
     first = next(iter(results.values()))[P3P]
     hard = np.argsort(first.mean(axis=0)[:, 1], kind="stable")[:3]
-    names = " ".join(conditions[number] for number in sorted(hard.tolist()))
+    names = " ".join(np.take(conditions, np.sort(hard)).tolist())
     lines = [
         f"| matcher | row | all | {names} | these, more than p3p: 0.5 m / 5 m | more than {CONTROL}: 0.5 m / 5 m |",
         "| --- " * 6 + "|",

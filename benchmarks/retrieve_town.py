@@ -88,7 +88,7 @@ def main() -> None:
             found.setdefault(row, []).append(hits)
     joined = {row: np.concatenate(hits, axis=1).mean(axis=1) for row, hits in found.items()}
     hard = np.argsort(joined[FEATURES[0]][:, 1], kind="stable")[:3]
-    names = " ".join(CONDITIONS[number] for number in sorted(hard.tolist()))
+    names = " ".join(np.take(CONDITIONS, np.sort(hard)).tolist())
     print(f"| compared by | first, in five, in ten | {names} |\n| --- | --- | --- |")
     for row, hits in joined.items():
         cells = (" / ".join(f"{100 * value:.0f}" for value in part.mean(axis=0)) for part in (hits, hits[hard]))
