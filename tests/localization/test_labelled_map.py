@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fgsn.errors import FgsnError
 from fgsn.inference.label_lookup import find_label_map, labels_at
 from fgsn.inference.label_maps import write_label_map
+from fgsn.localization import labelled_map
 from fgsn.localization.labelled_map import make_labelled_map, vote
 from localization.toy import CAMERA, observed, toy_model
 
@@ -132,3 +133,14 @@ def test_a_name_that_leaves_the_folder_of_label_maps_is_refused(tmp_path):
     for name in ("../secret.jpg", str(tmp_path / "secret.jpg")):
         with pytest.raises(FgsnError, match="leaves its root folder"):
             find_label_map(tmp_path / "labels", name)
+
+
+def test_points_vote_alike_in_blocks(monkeypatch):
+    rng = np.random.default_rng(0)
+    points, labels = rng.integers(0, 50, 300), rng.integers(-1, 5, 300).astype(np.int32)
+    distances = rng.integers(1, 5, 300).astype(np.float64)
+    whole = vote(points, labels, distances, 50, 5)
+    assert (whole[0] >= 0).sum() > 40
+    monkeypatch.setattr(labelled_map, "_POINTS_AT_ONCE", 7)
+    for block, all_at_once in zip(vote(points, labels, distances, 50, 5), whole, strict=True):
+        assert np.array_equal(block, all_at_once)

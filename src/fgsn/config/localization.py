@@ -23,7 +23,7 @@ class LocalizeSettings(Settings):
     map: Path
     """COLMAP model of the reference images; with --hloc also a map folder (fgsn export --format map)."""
     queries: tuple[Path, ...]
-    """Query lists `name MODEL width height parameters…`, as in hloc."""
+    """Query lists `name MODEL width height parameters…`, as in hloc; best one list per condition."""
     out: Path
     """Result file to write: lines `name qw qx qy qz tx ty tz`, from the world to the camera."""
     method: Literal["p3p", "ssmc", "gsmc"] = "ssmc"

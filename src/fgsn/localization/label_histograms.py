@@ -17,7 +17,7 @@ _SAMPLES = 3  # per standard deviation and axis, at most
 _FAR = 1e9  # where a pixel that is no number is: outside
 _CELLS = 4_000_000  # points x labels that are dense at once
 _DENSE = 250_000  # the same while sums are added up: fits in a cache
-_WAITING = 4_000_000  # shares of labels that wait to be added up
+_WAITING = 2_000_000  # shares of labels that wait to be added up
 
 
 def label_histograms(
@@ -132,8 +132,8 @@ class HistogramSums:
         """Merge the sums with what waits, front to back in their own memory, after they have moved to its end."""
         if not self._waiting:
             return
-        cells, shares = map(np.concatenate, zip(*self._waiting, strict=True))
-        self._waiting = []
+        waiting, self._waiting = [*zip(*self._waiting, strict=True)], []
+        shares, cells = np.concatenate(waiting.pop()), np.concatenate(waiting.pop())
         at_once = max(1, _DENSE // self._clusters)
         block = (cells // (at_once * self._clusters)).astype(np.int32)
         order = np.argsort(block, kind="stable").astype(np.int32)  # images stay in order, on which rounding depends

@@ -19,6 +19,7 @@ from fgsn.localization.label_histograms import HistogramSums, LabelHistograms
 from fgsn.progress import say, tracked
 
 SMALLEST_HALF_ANGLE = 10.0
+_POINTS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +77,10 @@ def make_labelled_map(
     """
     if not len(model.points):
         raise FgsnError("the map has no points; triangulate them first")
-    order = np.lexsort((model.track_point, model.track_image))
-    tracks = ("track_point", "track_image", "track_pixels", "track_keypoint")
-    columns = {name: column[order] for name in tracks if (column := getattr(model, name)) is not None}
-    track_point, track_image = columns["track_point"], columns["track_image"]
-    ordered = replace(model, **columns)
     # What takes much memory for a moment comes before the histograms, which stay.
     visibility = visibility_of(model, smallest_half_angle)
+    ordered = _by_image(model)
+    track_point, track_image = ordered.track_point, ordered.track_image
     distances = np.linalg.norm(model.camera_from_world.centre[track_image] - model.points[track_point], axis=1)
     clusters, track_labels, histograms = 0, np.full(len(track_image), NO_LABEL, np.int32), None
     if label_maps is not None:
@@ -101,6 +99,13 @@ def make_labelled_map(
         stationary=None if stationary is None else np.asarray(stationary, bool),
         histograms=histograms,
     )
+
+
+def _by_image(model: Reconstruction) -> Reconstruction:
+    """The same map, its observations in the order of the images."""
+    order = np.lexsort((model.track_point, model.track_image)).astype(np.int32)
+    tracks = ("track_point", "track_image", "track_pixels", "track_keypoint")
+    return replace(model, **{name: column[order] for name in tracks if (column := getattr(model, name)) is not None})
 
 
 def vote(
@@ -125,19 +130,18 @@ def vote(
         (M,) labels, -1 without a vote, and (M,) shares, 0 without one.
     """
     labels, confidence = np.full(points, NO_LABEL, np.int32), np.zeros(points, np.float32)
-    valid = track_labels >= 0
-    if not valid.any():
-        return labels, confidence
-    cell = track_point[valid] * clusters + track_labels[valid]
-    order = np.lexsort((distances[valid], cell))
-    cells, first, counts = np.unique(cell[order], return_index=True, return_counts=True)
-    nearest = distances[valid][order][first]
-    point, label = np.divmod(cells, clusters)
-    ranked = np.lexsort((label, nearest, -counts, point))
-    winners = ranked[np.unique(point[ranked], return_index=True)[1]]
-    totals = np.bincount(track_point[valid], minlength=points)
-    labels[point[winners]] = label[winners]
-    confidence[point[winners]] = counts[winners] / totals[point[winners]]
+    block = np.where(track_labels >= 0, track_point // _POINTS_AT_ONCE, -1).astype(np.int32)
+    for number in range(-(-points // _POINTS_AT_ONCE)):
+        rows = np.flatnonzero(block == number)
+        cell = track_point[rows] * clusters + track_labels[rows]
+        rows = rows[order := np.lexsort((distances[rows], cell))]
+        cells, first, counts = np.unique(cell[order], return_index=True, return_counts=True)
+        point, label = np.divmod(cells, max(clusters, 1))
+        ranked = np.lexsort((label, distances[rows[first]], -counts, point))
+        winners = ranked[np.unique(point[ranked], return_index=True)[1]]
+        totals = np.bincount(track_point[rows] - number * _POINTS_AT_ONCE)
+        labels[point[winners]] = label[winners]
+        confidence[point[winners]] = counts[winners] / totals[point[winners] - number * _POINTS_AT_ONCE]
     return labels, confidence
 
 
