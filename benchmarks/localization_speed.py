@@ -1,4 +1,4 @@
-"""Time of localization per query: SSMC, GSMC (coarse-to-fine and exhaustive search), and the pose estimator.
+"""Time of localization per query: SSMC, GSMC (coarse-to-fine and exhaustive search), pose estimator, and matching.
 
     OMP_NUM_THREADS=2 python benchmarks/localization_speed.py [--matches 500] [--voters 3000]
         [--rounds 5] [--right 0.1] [--device cpu|cuda] [--json FILE]
@@ -10,10 +10,13 @@ alternate within each round; `processor` is CPU time, which other programs on th
 import argparse
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.profiler import ProfilerActivity, profile
 
 from fgsn.bench.gsmc import CAMERA, make_street_scene
@@ -22,6 +25,25 @@ from fgsn.inference.label_lookup import labels_at
 from fgsn.localization.gsmc import match_votes, sampling_weights
 from fgsn.localization.robust_pose import estimate_pose
 from fgsn.localization.ssmc import consistent
+from fgsn.matching.augmentation import augmented
+from fgsn.matching.matcher import mutual_nearest
+
+
+def matching(labels: int, images: int = 10, points: tuple[int, int] = (2048, 2000)) -> Callable[[], Any]:
+    """Append label vectors to the random descriptors of a query and match them with those of map images."""
+    rng = np.random.default_rng(0)
+
+    def unit(count: int, dimensions: int) -> NDArray[np.float32]:
+        rows = rng.standard_normal((count, dimensions), np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    sides = [(unit(count, 64), unit(count, max(labels, 1))) for count in (points[0], *[points[1]] * images)]
+
+    def match() -> Any:
+        query, *others = (augmented(one, (0.2 if labels else 0.0, vectors)) for one, vectors in sides)
+        return [mutual_nearest(query, other, -1.0) for other in others]
+
+    return match
 
 
 def main() -> None:
@@ -52,6 +74,7 @@ def main() -> None:
         "pose from all matches": lambda: estimate_pose(CAMERA, pixels, points),
         "pose from the matches that ssmc keeps": lambda: estimate_pose(CAMERA, pixels[keep], points[keep]),
         "pose by gsmc": lambda: estimate_pose(CAMERA, pixels, points, weights, votes=votes),
+        **{f"matching with 10 map images, {labels} labels appended": matching(labels) for labels in (0, 100, 200)},
     }
     results: dict[str, dict[str, float]] = {}
     for name, times in alternating(methods, options.rounds, torch.device(options.device)).items():
