@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fgsn.config import ReportSettings
+from fgsn.config import LocalizeSettings, ReportSettings, from_yaml_values
+from fgsn.files import read_yaml
 from fgsn.inference.label_maps import read_label_map, write_label_map
+from fgsn.localization.localize import localize
 from fgsn.report import matches as module
 from fgsn.report.clusters import _patches, clusters, point_labels
 from fgsn.report.confusion import by_similarity, confusion
@@ -19,6 +22,8 @@ from fgsn.report.pictures import hexadecimal, label_picture
 from fgsn.report.places import DISTANCES, _one_of_each, places, three_distances
 from fgsn.report.poses import map_view, recall_bars, scored
 from fgsn.report.sources import open_sources
+
+METHODS_OF_THE_RUN = ["SSMC, fine-grained", "P3P, all matches"]
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +183,7 @@ def test_recall_comes_from_the_results_where_there_are_no_files(sources):
 def test_matches_that_are_rejected_are_mostly_wrong(sources):
     shown = match_pictures(sources, scored(sources))
     assert shown is not None
-    assert shown.methods == ["SSMC, fine-grained", "P3P, all matches"]
+    assert shown.methods == METHODS_OF_THE_RUN
     assert len(shown.queries) == shown.of == 5
     for pair in shown.queries:
         assert pair.condition == "snow"
@@ -191,6 +196,26 @@ def test_matches_that_are_rejected_are_mostly_wrong(sources):
             assert all(0 <= value <= 100 for value in ends)
             assert right in (0, 1)
         assert {accepting for *_, accepting in pair.lines} >= {0, 0b11}
+
+
+def test_methods_with_other_labels_filter_the_same_matches(sources, street_run, tmp_path):
+    """As in a demo, where the classes of the base network filter as well."""
+    classes = 2
+    for file in (street_run / "labels").rglob("*.png"):
+        labels, _ = read_label_map(file)
+        write_label_map(tmp_path / "labels" / file.relative_to(street_run / "labels"), labels % classes, classes)
+    shutil.copytree(street_run / "run" / "localization", tmp_path / "found")
+    settings = read_yaml(tmp_path / "found" / "ssmc_fgsn.config.yaml")
+    settings |= {"map_labels": str(tmp_path / "labels"), "query_labels": str(tmp_path / "labels")}
+    settings |= {"out": str(tmp_path / "found" / "ssmc_base.txt")}
+    localize(LocalizeSettings(**from_yaml_values(LocalizeSettings, settings, "")))
+    both = replace(sources, localization=tmp_path / "found", left_out=[])
+    shown = match_pictures(both, scored(both))
+    assert (both.left_out, shown is not None) == ([], True)
+    assert len(shown.methods) == 3
+    base = next(number for number, name in enumerate(shown.methods) if name not in METHODS_OF_THE_RUN)
+    for pair in shown.queries:
+        assert pair.counts[base][0] > pair.counts[0][0]  # two classes reject less than five labels
 
 
 def test_the_queries_shown_fit_the_page_and_lie_all_along_the_drive(sources, monkeypatch):

@@ -23,7 +23,7 @@ from fgsn.localization.matches import Floats, MatchSource, Rows
 from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.features import Features
 from fgsn.matching.label_vectors import LabelVectors
-from fgsn.matching.matcher import UNFILTERED, current_name, make_matcher
+from fgsn.matching.matcher import UNFILTERED, Matcher, current_name, make_matcher
 from fgsn.matching.retrieve import label_similarity
 from fgsn.matching.similar import local_similarity, most_similar
 from fgsn.matching.triangulate import triangulate
@@ -75,9 +75,7 @@ def extract_and_match(
     # The map needs reliable matches; unfiltered and augmented ones are for its queries.
     filtered = make_matcher(matcher.removesuffix(UNFILTERED), settings.keypoints, device)
     for_queries = make_matcher(matcher, settings.keypoints, device) if matcher.endswith(UNFILTERED) else filtered
-    weight = settings.augment
-    if weight is None:
-        weight = AUGMENT_WEIGHT if settings.model and for_queries.compares_descriptors else 0.0
+    weight = label_weight(settings, for_queries)
     labels = augmentation = None
     if settings.model and (weight or settings.retrieval != "local"):
         labels = LabelVectors.of_model(settings.model, work)
@@ -126,6 +124,13 @@ def extract_and_match(
     for query, name in query_pairs:
         partners[query].append(name)
     return MatchedImages(features, query_features, broken, map_pairs, partners)
+
+
+def label_weight(settings: LocalizeSettings, matcher: Matcher) -> float:
+    """The weight of the labels in the descriptors of queries that are matched by `matcher`."""
+    if settings.augment is not None:
+        return settings.augment
+    return AUGMENT_WEIGHT if settings.model and matcher.compares_descriptors else 0.0
 
 
 def triangulated_map(map_images: PosedImages, matched: MatchedImages) -> Reconstruction:

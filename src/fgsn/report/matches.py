@@ -23,6 +23,8 @@ from fgsn.localization.localize import (
     weigh_matches,
 )
 from fgsn.localization.matches import Matches2D3D, MatchSource
+from fgsn.localization.matching_pipeline import label_weight
+from fgsn.matching.matcher import make_matcher
 from fgsn.report.pictures import image_uri
 from fgsn.report.poses import ScoredPoses
 from fgsn.report.sources import ReportSources
@@ -86,11 +88,11 @@ def match_pictures(sources: ReportSources, found: list[ScoredPoses]) -> MatchPic
         lists = read_query_lists(settings.queries)
         queries = list(chain(*lists))
         source = match_with_map(settings, lists)
-        contexts = {
-            method: prepare_method(settings_of[method], queries, source, priors_by_name(settings_of[method], queries))
-            for method in same
-            if settings_of[method].method == "ssmc"
-        }
+        contexts: dict[ScoredPoses, MethodContext] = {}
+        for method in (one for one in same if settings_of[one].method == "ssmc"):
+            mine = settings_of[method]
+            labelled = source if mine.map_labels == settings.map_labels else match_with_map(mine, lists)
+            contexts[method] = prepare_method(mine, queries, labelled, priors_by_name(mine, queries))
         return _pictures(sources, [main, *(method for method in same if method is not main)], contexts, queries, source)
     except FgsnError as error:  # the files lie elsewhere now
         sources.left_out.append(f"matches on images: {error}")
@@ -99,8 +101,12 @@ def match_pictures(sources: ReportSources, found: list[ScoredPoses]) -> MatchPic
 
 def _matches_from(settings: LocalizeSettings) -> tuple[Any, ...]:
     """What decides which matches a method is given."""
-    augmented = settings.augment, settings.augment_position, settings.retrieval, settings.retrieved
-    return (settings.map, settings.hloc, settings.work, settings.matcher, settings.keypoints, *augmented)
+    common = settings.map, settings.hloc, settings.work, settings.matcher, settings.keypoints, settings.retrieved
+    if settings.hloc:
+        return common
+    weight = label_weight(settings, make_matcher(settings.matcher, settings.keypoints, "cpu"))
+    model = settings.model if weight or settings.retrieval != "local" else None
+    return *common, settings.retrieval, weight, settings.augment_position, model
 
 
 def _pictures(
