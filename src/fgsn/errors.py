@@ -53,8 +53,8 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def reason(error: BaseException, longest: int = LONGEST) -> str:
-    """What an error of a library says, in one line; its type where it says nothing."""
+def reason(error: BaseException, longest: int | None = None) -> str:
+    """What an error of a library says, in one line of at most `longest` characters; its type where it says nothing."""
     return " ".join(str(error).split())[:longest] or type(error).__name__
 
 

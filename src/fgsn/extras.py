@@ -48,7 +48,7 @@ def poselib() -> Any:
 
 
 def poselib_options(kind: Literal["RansacOptions", "BundleOptions"], **options: Any) -> dict[str, Any]:
-    """Options of an estimator of PoseLib, which ignores names that it does not know: FgsnError if it does not.
+    """Options of an estimator of PoseLib, which ignores names that it does not know; here they are a FgsnError.
 
     Raises MissingExtraError if it is not installed.
     """

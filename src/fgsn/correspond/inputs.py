@@ -66,7 +66,7 @@ def read_poses(paths: Sequence[Path], intrinsics: Sequence[Path], known: Collect
 
 
 def require_sizes(images: PosedImages, sizes: Mapping[str, tuple[int, int]], source: str) -> None:
-    """Require that cameras from `source` have the width and height of their images, and that one image is known."""
+    """Require (FgsnError) that cameras from `source` have the size of their images, of which one at least is known."""
     known = [row for row, name in enumerate(images.names) if name in sizes]
     if not known:
         raise FgsnError(

@@ -128,7 +128,7 @@ class Camera:
 
 
 def require_size(name: str, camera: Camera, size: tuple[int, int]) -> None:
-    """Require that a camera has the size (width, height) of its image; raises FgsnError."""
+    """Require (FgsnError) that a camera has the size (width, height) of its image."""
     if camera.size != size:
         raise FgsnError(
             f"the camera of '{name}' is {camera.width} x {camera.height} pixels, but the image is "
