@@ -155,17 +155,14 @@ def main() -> None:
     make_world(settings)
     truth, results = Truth(settings), {}
 
-    def condition_of(name: str) -> str:
-        return name.split("/")[0]
-
     if "depth" in options.sources:
         maps = DepthMaps(settings.out / "depth", 0.01)
-        results["depth"] = report("depth", from_depth(truth.images(truth.drives), maps, REFERENCE, condition_of), truth)
+        results["depth"] = report("depth", from_depth(truth.images(truth.drives), maps, REFERENCE), truth)
     if "position" in options.sources:
         models = {drive: truth.model((drive,)) for drive in truth.drives}
         results["position"] = report("position", by_position(models, REFERENCE), truth)
     if "model" in options.sources:
-        results["model"] = report("model", from_model(truth.model(truth.drives), REFERENCE, condition_of), truth)
+        results["model"] = report("model", from_model(truth.model(truth.drives), REFERENCE), truth)
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -35,7 +35,8 @@ def main() -> None:
     dataset = Dataset.open(options.data)
     pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs("train")]
     images = sorted({image for pair in pairs for image in (pair.reference, pair.target)})
-    measure_norms(network, torch.stack([base.normalisation(read_image(image)) for image in images]))
+    pixels = torch.stack([torch.from_numpy(read_image(image)) for image in images]).permute(0, 3, 1, 2).float()
+    measure_norms(network, base.normalisation.apply(pixels))
     replace(base, network=network, facts={"kind": "random weights"}).save(options.out / "scratch.safetensors")
 
 

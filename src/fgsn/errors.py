@@ -53,6 +53,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def reason(error: BaseException, longest: int | None = None) -> str:
+    """What an error of a library says, in one line of at most `longest` characters; its type where it says nothing."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """End of a message about an unknown word: suggests the nearest known word, or lists all of them.
 

@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from fgsn.errors import FgsnError, MissingExtraError
+from fgsn.errors import FgsnError, MissingExtraError, reason
 
 
 def package(name: str, extra: str, advice: str = "reinstall it") -> Any:
-    """The package of this name from an extra.
+    """The package of this name from an extra; MissingExtraError if it is not installed.
 
-    Raises:
-        MissingExtraError: it is not installed.
-        FgsnError: it cannot be imported; `advice` says what to do.
+    Raises FgsnError if it cannot be imported; `advice` says what to do.
     """
     try:
         return importlib.import_module(name)
@@ -23,16 +21,11 @@ def package(name: str, extra: str, advice: str = "reinstall it") -> Any:
         known = name.replace("_", "-")
         if getattr(error, "name", None) == name:
             raise MissingExtraError(known, extra) from None
-        reason = " ".join(str(error).split())
-        raise FgsnError(f"cannot import the package '{known}' ({reason}); {advice}") from None
+        raise FgsnError(f"cannot import the package '{known}' ({reason(error)}); {advice}") from None
 
 
 def pycolmap() -> Any:
-    """The package pycolmap.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
+    """The package pycolmap; MissingExtraError if it is not installed."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         import pycolmap
@@ -46,11 +39,7 @@ def pycolmap() -> Any:
 
 
 def poselib() -> Any:
-    """The package poselib.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
+    """The package poselib; MissingExtraError if it is not installed."""
     try:
         import poselib
     except ImportError:
@@ -59,11 +48,9 @@ def poselib() -> Any:
 
 
 def poselib_options(kind: Literal["RansacOptions", "BundleOptions"], **options: Any) -> dict[str, Any]:
-    """Options of an estimator of PoseLib, which ignores names that it does not know.
+    """Options of an estimator of PoseLib, which ignores names that it does not know; here they are a FgsnError.
 
-    Raises:
-        FgsnError: the installed PoseLib does not know an option.
-        MissingExtraError: it is not installed.
+    Raises MissingExtraError if it is not installed.
     """
     package = poselib()
     unknown = sorted(options.keys() - getattr(package, kind)().keys())

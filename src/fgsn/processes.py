@@ -17,8 +17,7 @@ Result = TypeVar("Result")
 def processes(workers: int | None) -> Iterator[Callable[..., Iterator[Any]]]:
     """Yield `run(function, list of argument tuples)`, which yields the results in order.
 
-    Args:
-        workers: number of processes; None: one per core; 0: none beside this process, which then does the work.
+    `workers` is the number of processes; None: one per core; 0: none beside this process, which then does the work.
     """
     if workers is None:
         cores = os.cpu_count() or 1

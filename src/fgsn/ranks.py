@@ -40,13 +40,9 @@ def rank() -> int:
 
 @contextmanager
 def joined(device: str) -> Iterator[None]:
-    """Connect this process to the others of its job; with GPUs, each process uses one of its own.
+    """Connect this process to the others of its job; with GPUs (setting --device), each process uses one of its own.
 
-    Args:
-        device: the setting --device.
-
-    Raises:
-        UsageError: this machine has fewer GPUs than processes.
+    Raises UsageError if this machine has fewer GPUs than processes.
     """
     import torch
     from torch import distributed

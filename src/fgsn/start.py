@@ -167,8 +167,7 @@ def _iterations(run: Path, model: Model, minutes: float) -> int:
 def seconds_per_step(model: Model) -> float:
     """Time of the forward and backward passes of a training step on this machine, the faster of two.
 
-    Args:
-        model: a start model, which is of no other use afterwards.
+    The start model is of no other use afterwards.
     """
     network = model.network.requires_grad_(True)
     network.freeze_norms()

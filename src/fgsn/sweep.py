@@ -11,8 +11,6 @@ The list is a YAML file:
       bright: {colour_jitter: 0.8}
 """
 
-import csv
-import io
 import itertools
 import re
 import time
@@ -26,6 +24,7 @@ from fgsn.errors import FgsnError, UsageError, nearest
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.files import read_json, read_yaml, write_json, write_text, write_yaml
 from fgsn.progress import say
+from fgsn.tables import as_csv
 from fgsn.training.run import changed_settings
 from fgsn.training.train import train
 
@@ -91,11 +90,7 @@ def sweep(settings: SweepSettings) -> dict[str, Any]:
 
 
 def read_experiments(settings: SweepSettings) -> list[Experiment]:
-    """Read the runs of a list and check their settings.
-
-    Raises:
-        FgsnError: the list is missing, or a setting in it is unknown or out of range.
-    """
+    """Read the runs of a list; FgsnError if it is missing, or a setting in it is unknown or out of range."""
     where = settings.experiments
     sections = read_yaml(where)
     for section, content in sections.items():
@@ -169,11 +164,7 @@ def _settings(kind: type[Any], values: Mapping[str, Any], where: str, **chosen: 
 
 
 def _finished(experiment: Experiment) -> dict[str, Any]:
-    """The row of an experiment: read if it is finished, computed otherwise.
-
-    Raises:
-        FgsnError: it was finished with other settings, or one of its steps fails.
-    """
+    """The row of an experiment: read if it is finished (FgsnError if with other settings), computed otherwise."""
     done = experiment.folder / "results.json"
     if done.exists():
         before, now = read_yaml(experiment.train.out / "config.yaml"), experiment.train.as_dict()
@@ -208,11 +199,7 @@ def write_tables(out: Path, rows: Mapping[str, Mapping[str, Any]], failed: list[
     write_json(out / "results.json", {"runs": rows, "failed": failed})
     columns = ["run", *dict.fromkeys(key for row in rows.values() for key in row)]
     cells = [{"run": name, **row} for name, row in rows.items()]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(cells)
-    write_text(out / "results.csv", text.getvalue())
+    write_text(out / "results.csv", as_csv(columns, cells))
     write_text(out / "results.md", markdown(columns, cells) + "".join(f"\nfailed: {line}\n" for line in failed))
 
 

@@ -19,10 +19,6 @@ SUMMER, WINTER = (
 BOTH = join([SUMMER, WINTER])
 
 
-def condition_of(name: str) -> str:
-    return name.split("/")[0]
-
-
 def write_depth(folder, images: PosedImages, unit: float = 0.01) -> DepthMaps:
     for row, name in enumerate(images.names):
         path = (folder / name).with_suffix(".npy")
@@ -37,7 +33,7 @@ def depth(tmp_path_factory):
 
 
 def test_correspondences_are_exact_and_what_is_hidden_is_left_out(depth):
-    found = list(from_depth(BOTH, depth, "summer", condition_of, points=400))
+    found = list(from_depth(BOTH, depth, "summer", points=400))
     assert len(found) == 4
     truth = scene.truth(BOTH)
     for pair in found:
@@ -49,7 +45,7 @@ def test_correspondences_are_exact_and_what_is_hidden_is_left_out(depth):
         right, seen = scene.share_right(pair, truth, 0.1)
         assert right == 1
         assert seen > 0.99
-    again = list(from_depth(BOTH, depth, "summer", condition_of, points=400))
+    again = list(from_depth(BOTH, depth, "summer", points=400))
     assert all((one.points_ref == other.points_ref).all() for one, other in zip(found, again, strict=True))
 
 
@@ -57,7 +53,7 @@ def test_distorted_cameras(tmp_path):
     pytest.importorskip("pycolmap")
     lens = Camera.from_parameters(96, 72, (70, 72, 48, 36, -0.2, 0.03, 0.001, -0.001), "OPENCV")
     images = join([scene.images("summer", scene.drive(2, 0.0), lens), scene.images("winter", scene.drive(2, 0.5))])
-    pair = next(from_depth(images, write_depth(tmp_path, images), "summer", condition_of, points=300))
+    pair = next(from_depth(images, write_depth(tmp_path, images), "summer", points=300))
     assert len(pair.errors) == 300
     assert scene.share_right(pair, scene.truth(images), 0.1) > (0.999, 0.98)
 
@@ -65,7 +61,7 @@ def test_distorted_cameras(tmp_path):
 @pytest.mark.parametrize("factor", [0.001, 0.1, 0.5, 3.937, 10.0, 1000.0])
 def test_depth_in_the_wrong_unit_is_refused(depth, factor):
     with pytest.raises(FgsnError, match="different units") as error:
-        next(from_depth(BOTH, DepthMaps(depth.folder, 0.01 * factor), "summer", condition_of))
+        next(from_depth(BOTH, DepthMaps(depth.folder, 0.01 * factor), "summer"))
     message = re.search(r"multiplied by (\S+); give --depth-unit (\S+) instead of", str(error.value))
     assert float(message[1]) == pytest.approx(1 / factor, rel=0.02)
     assert float(message[2]) == pytest.approx(0.01, rel=0.02)
@@ -74,7 +70,7 @@ def test_depth_in_the_wrong_unit_is_refused(depth, factor):
 def test_inverted_poses_are_refused(depth):
     inverted = PosedImages(BOTH.names, BOTH.cameras, BOTH.camera_of, BOTH.camera_from_world.inverse())
     with pytest.raises(FgsnError, match="the poses contain poses from the camera to the world"):
-        next(from_depth(inverted, depth, "summer", condition_of))
+        next(from_depth(inverted, depth, "summer"))
 
 
 def test_poses_that_do_not_fit_are_refused(depth):
@@ -83,13 +79,13 @@ def test_poses_that_do_not_fit_are_refused(depth):
         BOTH.names, BOTH.cameras, BOTH.camera_of, Pose.from_centre(turned, BOTH.camera_from_world.centre)
     )
     with pytest.raises(FgsnError, match=r"do not match|different units"):
-        next(from_depth(wrong, depth, "summer", condition_of))
+        next(from_depth(wrong, depth, "summer"))
 
 
 def test_images_of_another_place_are_refused(tmp_path):
     away = scene.images("winter", scene.drive(4, 0.0, shift=30.0))
     images = join([SUMMER, away])
-    found = list(from_depth(images, write_depth(tmp_path, images), "summer", condition_of))
+    found = list(from_depth(images, write_depth(tmp_path, images), "summer"))
     assert len(found) == 4
     assert all(isinstance(one, RefusedPair) and one.target == "winter" for one in found)
     assert "no image of this condition" in found[0].reason
@@ -97,8 +93,8 @@ def test_images_of_another_place_are_refused(tmp_path):
 
 def test_wrong_input_is_reported_in_one_line(depth, tmp_path):
     with pytest.raises(FgsnError, match="one condition"):
-        next(from_depth(SUMMER, depth, "summer", condition_of))
+        next(from_depth(SUMMER, depth, "summer"))
     with pytest.raises(FgsnError, match="no image has the reference condition 'spring'"):
-        next(from_depth(BOTH, depth, "spring", condition_of))
+        next(from_depth(BOTH, depth, "spring"))
     with pytest.raises(FgsnError, match="has no depth map"):
-        next(from_depth(BOTH, DepthMaps(tmp_path, 0.01), "summer", condition_of))
+        next(from_depth(BOTH, DepthMaps(tmp_path, 0.01), "summer"))

@@ -36,7 +36,7 @@ def forget(model: Reconstruction, condition: str, share: float) -> Reconstructio
 
 
 def test_what_both_observe_corresponds_where_the_map_has_it(model):
-    found = list(from_model(model, "summer", condition_of, by_projection=False))
+    found = list(from_model(model, "summer", by_projection=False))
     assert len(found) == 5
     both = [set(model.track_point[model.track_image == row].tolist()) for row in range(len(model.names))]
     for pair in found:
@@ -53,7 +53,7 @@ def test_what_both_observe_corresponds_where_the_map_has_it(model):
 def test_the_map_is_less_noisy_than_its_observations():
     noisy = scene.reconstruct(BOTH, 3, points=300, noise=1.0)
     shifts = []
-    for pair in from_model(noisy, "summer", condition_of, by_projection=False, largest_error=9.0):
+    for pair in from_model(noisy, "summer", by_projection=False, largest_error=9.0):
         assert isinstance(pair, MatchedPair)
         camera, pose = TRUTH[pair.reference]
         other, other_pose = TRUTH[pair.target]
@@ -64,15 +64,15 @@ def test_the_map_is_less_noisy_than_its_observations():
 
 
 def test_points_and_pairs_are_limited(model):
-    few = list(from_model(model, "summer", condition_of, points=30, per_condition=2))
+    few = list(from_model(model, "summer", points=30, per_condition=2))
     assert len(few) == 10
     assert all(len(pair.errors) == 30 for pair in few)
 
 
 def test_projection_gives_back_what_the_target_does_not_observe(model):
     sparse = forget(model, "winter", 0.7)
-    observed = list(from_model(sparse, "summer", condition_of, by_projection=False))
-    projected = list(from_model(sparse, "summer", condition_of))
+    observed = list(from_model(sparse, "summer", by_projection=False))
+    projected = list(from_model(sparse, "summer"))
     for some, more in zip(observed, projected, strict=True):
         assert isinstance(more, MatchedPair)
         assert len(more.errors) > 1.5 * (len(some.errors) if isinstance(some, MatchedPair) else 20)
@@ -83,7 +83,7 @@ def test_projection_gives_back_what_the_target_does_not_observe(model):
 
 
 def test_images_that_were_localized_later_observe_nothing(model):
-    found = list(from_model(forget(model, "winter", 1.0), "summer", condition_of))
+    found = list(from_model(forget(model, "winter", 1.0), "summer"))
     assert len(found) == 5
     for pair in found:
         assert isinstance(pair, MatchedPair)
@@ -93,12 +93,13 @@ def test_images_that_were_localized_later_observe_nothing(model):
 
 
 def test_wrong_input_is_reported_in_one_line(model):
+    one = replace(model, names=[f"all/{name}" for name in model.names])
     with pytest.raises(FgsnError, match="all images have one condition, 'all'"):
-        next(from_model(model, "all", lambda name: "all"))
+        next(from_model(one, "all"))
     with pytest.raises(
         FgsnError, match="no image has the reference condition 'spring'; the conditions are: summer, winter"
     ):
-        next(from_model(model, "spring", condition_of))
-    refused = list(from_model(forget(model, "summer", 1.0), "summer", condition_of))
+        next(from_model(model, "spring"))
+    refused = list(from_model(forget(model, "summer", 1.0), "summer"))
     assert all(isinstance(one, RefusedPair) for one in refused)
     assert len(refused) == 5

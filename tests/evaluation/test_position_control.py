@@ -78,16 +78,17 @@ def test_labels_of_the_scene_score_what_they_share(labels, keep):
     assert low <= metrics["kappa_position_controlled"] <= high
 
 
-def test_false_partners_lie_at_the_same_position_of_other_places():
+def test_false_partners_lie_at_the_same_position_of_other_places(monkeypatch):
+    monkeypatch.setattr(position_control, "REACH", 0.01)
     rng = np.random.default_rng(3)
     _, target, places = drive(rng, per_place=500)
-    partners = find_false_partners(target, places, reach=0.01)
+    partners = find_false_partners(target, places)
     assert len(partners.true) > 1000
     assert (places[partners.true] != places[partners.false]).all()
     assert np.linalg.norm(target[partners.true] - target[partners.false], axis=1).max() <= 0.01
     assert np.bincount(partners.true).max() <= 8
     assert partners.weights().sum() == pytest.approx(len(np.unique(partners.true)))
-    again = find_false_partners(target, places, reach=0.01)
+    again = find_false_partners(target, places)
     assert np.array_equal(partners.false, again.false)
 
 

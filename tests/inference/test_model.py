@@ -194,7 +194,7 @@ def test_images_of_any_size(make_model, height, width, short_side):
 def test_scores_and_features_are_those_of_the_network(make_model):
     model = make_model(window=105)
     pixels = picture()
-    output = model.network(model.normalisation(pixels)[None])
+    output = model.network(model.normalisation.apply(torch.from_numpy(pixels).permute(2, 0, 1).float())[None])
     torch.testing.assert_close(model.scores(pixels), output.logits[0])
     np.testing.assert_allclose(model.features(pixels), output.features[0], rtol=1e-5, atol=1e-5)
     assert model.segment(pixels)[8, 16] == output.logits[0, :, 1, 2].argmax()

@@ -12,10 +12,11 @@ from PIL import Image
 
 from fgsn.config import LocalizeSettings, ReportSettings, from_yaml_values
 from fgsn.files import read_yaml
+from fgsn.inference.correspondence_labels import correspondence_labels
 from fgsn.inference.label_maps import read_label_map, write_label_map
 from fgsn.localization.localize import localize
 from fgsn.report import matches as module
-from fgsn.report.clusters import _patches, clusters, point_labels
+from fgsn.report.clusters import _patches, clusters
 from fgsn.report.confusion import by_similarity, confusion
 from fgsn.report.matches import match_pictures
 from fgsn.report.pictures import hexadecimal, label_picture
@@ -51,7 +52,7 @@ def test_a_label_has_one_colour_on_all_of_the_page(sources):
         for view in place.images:
             seen = {hexadecimal(np.array(c, np.uint8)) for _, c in picture(view.labels[0]).getcolors()}
             assert seen <= colours
-    points = point_labels(sources)
+    points = correspondence_labels(sources.labels, sources.pairs)
     gallery = {cluster.name: cluster.colour for cluster in clusters(sources, points)}
     table = confusion(sources, points)
     for name, colour in zip(table["names"], table["colours"], strict=True):
@@ -81,7 +82,7 @@ def test_many_places_stay_within_the_budget(sources):
 
 
 def test_clusters_agree_with_the_label_maps(sources, street_run):
-    points = point_labels(sources)
+    points = correspondence_labels(sources.labels, sources.pairs)
     found = clusters(sources, points)
     maps = [read_label_map(path)[0] for path in sorted((street_run / "labels").rglob("*.png"))]
     for cluster in found:
@@ -101,7 +102,7 @@ def test_clusters_agree_with_the_label_maps(sources, street_run):
 def test_patches_of_a_label_come_from_different_places(sources):
     dataset = sources.dataset
     images = sorted({pair.reference for pair in sources.pairs})
-    labels = [int(cluster.name) for cluster in clusters(sources, point_labels(sources))]
+    labels = [int(cluster.name) for cluster in clusters(sources, correspondence_labels(sources.labels, sources.pairs))]
     apart = _patches(sources.model, [(image, "summer", dataset.place(image)) for image in images], labels)
     together = _patches(sources.model, [(image, "summer", "here") for image in images], labels)
     assert all(len(patches) <= 1 for patches in together.values())
@@ -119,7 +120,7 @@ def test_every_condition_is_shown(sources, tmp_path):
 
 
 def test_the_confusion_matrix_agrees_with_the_points(sources):
-    points = point_labels(sources)
+    points = correspondence_labels(sources.labels, sources.pairs)
     table = confusion(sources, points)
     assert set(table["tables"]) == {"all"}  # there is one condition only
     shares = np.frombuffer(base64.b64decode(table["tables"]["all"]), np.uint8).reshape(2 * [len(table["names"])])
@@ -169,7 +170,8 @@ def test_lengths_are_metres_where_the_scale_is_known(sources):
     assert 400 * metric.bar / metric.length == pytest.approx(steps.mean(), rel=0.05)
     for one, other in zip(plain.found, metric.found, strict=True):
         assert other["distance"] == pytest.approx(100 * one["distance"])
-    assert scored(scaled)[0].metrics()["all"]["recall"][0] < scored(sources)[0].metrics()["all"]["recall"][0]
+    in_metres, in_units = (recall_bars(one, scored(one))["all"][0].recall[0] for one in (scaled, sources))
+    assert in_metres < in_units
 
 
 def test_recall_comes_from_the_results_where_there_are_no_files(sources):

@@ -72,7 +72,9 @@ def test_features_are_taken_at_their_cells_of_all_reference_images(make_model, d
 def test_crops_are_normalised_as_single_images_are(make_model):
     model = make_model()
     crops = [np.random.default_rng(n).integers(0, 256, (65, 65, 3), dtype=np.uint8) for n in range(3)]
-    expected = torch.stack([model.normalisation(crop) for crop in crops])
+    expected = torch.stack(
+        [model.normalisation.apply(torch.from_numpy(crop).permute(2, 0, 1).float()) for crop in crops]
+    )
     torch.testing.assert_close(stacked(model, crops), expected)
 
 

@@ -314,7 +314,7 @@ class Numbers(Dataset):
 def test_samples_come_in_order_and_errors_in_one_line(workers):
     found = []
     with pytest.raises(FgsnError) as error:  # noqa: PT012
-        for item in loaded(Numbers(), workers):
+        for item in loaded(Numbers(), workers, torch.device("cpu")):
             found.append(item)
     assert str(error.value) == "image 7.png is broken"
     assert [index for index, _ in found] == list(range(7))

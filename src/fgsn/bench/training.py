@@ -57,8 +57,7 @@ def training_step(
     Args:
         backbone: backbone of the network; the weights are random.
         side: side of the crops in pixels, 8 n + 1.
-        batch: pairs per step.
-        accumulate: micro-batches per step of ours.
+        batch: pairs per step, in `accumulate` micro-batches per step of ours.
         precision: arithmetic of ours.
         ours_only: skip the baseline, to measure the memory of ours.
         rounds: timed calls of each method.

@@ -10,9 +10,9 @@ from PIL import Image
 
 from fgsn.data.correspondences import Correspondences, read_correspondences
 from fgsn.data.dataset import Dataset
-from fgsn.data.images import image_size
+from fgsn.data.images import image_size, read_image
 from fgsn.data.pair_consistency import outlier_mask, prediction_errors
-from fgsn.data.pair_picture import coverage_picture, read_pair_picture
+from fgsn.data.pair_picture import coverage_picture, pair_picture
 from fgsn.errors import FgsnError
 from fgsn.files import atomic_write
 from fgsn.progress import tracked
@@ -49,14 +49,8 @@ def check_correspondences(
 ) -> tuple[dict[str, Any], list[str]]:
     """Estimate the errors of a data set's correspondences, report pairs with many outliers, and draw pairs.
 
-    Args:
-        dataset: the data set.
-        pictures: folder for the pictures; None draws nothing.
-        drawn: number of pairs to draw, half of them those with the most outliers.
-        seed: selects the other half.
-
-    Returns:
-        Metrics, and a line for each pair with many outliers.
+    Into the folder `pictures`, `drawn` pairs are drawn: half of them those with the most outliers, the others by the
+    seed. None draws nothing. Returns metrics, and a line for each pair with many outliers.
     """
     checked = _checked_pairs(dataset)
     suspects = sorted(checked, key=lambda one: -one.wrong_share)
@@ -121,9 +115,9 @@ def _draw(
                 f"{dataset.name(one.pair.reference)}  |  {dataset.name(one.pair.target)}   {len(one.wrong)} points, "
                 f"disagreement {one.error:.1f} px, {one.wrong_share:.0%} outliers"
             )
-            images = (str(one.pair.reference), str(one.pair.target))
+            images = [read_image(file) for file in (one.pair.reference, one.pair.target)]
             points = (one.pair.points_ref, one.pair.points_tgt)
-            _save(out / f"{kind}_{number:02d}.png", read_pair_picture(images, points, one.wrong, title))
+            _save(out / f"{kind}_{number:02d}.png", pair_picture(images, points, one.wrong, title))
     _save(out / "coverage.png", coverage_picture(shares, ("reference images", "target images")))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,10 @@ def check_dataset(dataset: Dataset, settings: CheckSettings) -> dict[str, Any]:
     files = walk_images(dataset.images)
     sizes, problems = _image_sizes(dataset, files)
     problems += limited(_broken_images([file for file in files if dataset.name(file) in sizes], settings.decode))
-    problems += limited(_equal_images(dataset, files))
+    problems += limited(
+        f"these images are the same file: {', '.join(dataset.name(file) for file in same)}"
+        for same in equal_files(files)
+    )
     motion = PointMotion()
     pairs, pair_problems = _check_pairs(dataset, sizes, motion)
     problems += pair_problems
@@ -76,29 +79,23 @@ def _broken_images(files: list[Path], decode: int) -> Iterator[str]:
             yield problem
 
 
-def _equal_images(dataset: Dataset, files: list[Path]) -> Iterator[str]:
-    """Files that are identical under two names."""
-    for same in equal_files(files):
-        yield f"these images are the same file: {', '.join(dataset.name(file) for file in same)}"
-
-
 def _check_pairs(
     dataset: Dataset, sizes: dict[str, tuple[int, int]], motion: PointMotion
 ) -> tuple[list[PairFile], list[str]]:
-    pairs, missing, broken, doubtful, contents = [], [], [], [], []
+    pairs, missing, broken, doubtful = [], [], [], []
+    files: dict[tuple[tuple[str, str], str], list[str]] = defaultdict(list)  # by images and content
     for pair, found in read_pair_files(dataset, missing, broken):
         path = dataset.correspondence_data / pair.file
         doubtful += [f"{path}: {problem}" for problem in _pair_problems(found, pair.images, sizes)]
         if set(pair.images) <= sizes.keys():
             motion.add(found.points_ref, found.points_tgt, (sizes[pair.reference], sizes[pair.target]))
-        contents.append(hashlib.sha256(found.points_ref.tobytes() + found.points_tgt.tobytes()).hexdigest())
+        content = hashlib.sha256(found.points_ref.tobytes() + found.points_tgt.tobytes()).hexdigest()
+        files[pair.images, content].append(pair.file)
         pairs.append(pair)
     if not dataset.correspondence_files():
         broken.append(f"{dataset.correspondence_data} contains no .mat files")
-    repeated = _groups(zip(pairs, contents, strict=True), lambda item: (item[0].images, item[1]))
-    lines = [
-        f"these files contain the same correspondences: {', '.join(pair.file for pair, _ in same)}" for same in repeated
-    ]
+    repeated = [same for same in files.values() if len(same) > 1]
+    lines = [f"these files contain the same correspondences: {', '.join(same)}" for same in repeated]
     return pairs, [line for kind in (missing, broken, doubtful, lines) for line in limited(kind)]
 
 
@@ -186,11 +183,3 @@ def _annotation_problems(dataset: Dataset) -> Iterator[str]:
 def _places(dataset: Dataset, pairs: list[PairFile]) -> set[str]:
     """The places that pairs show."""
     return {dataset.place(image) for pair in pairs for image in pair.images}
-
-
-def _groups(items: Iterable[Any], key: Callable[[Any], Any]) -> list[list[Any]]:
-    """Groups of two or more items with equal keys."""
-    groups = defaultdict(list)
-    for item in items:
-        groups[key(item)].append(item)
-    return [group for group in groups.values() if len(group) > 1]

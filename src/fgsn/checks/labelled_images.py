@@ -12,15 +12,10 @@ from fgsn.progress import tracked
 
 
 def check_labelled(spec: str, decode: int) -> dict[str, Any]:
-    """Check the labelled set FORMAT:PATH.
+    """Check the labelled set FORMAT:PATH: counts, and under `problems` one line per problem.
 
-    Args:
-        spec: the set, as given to `fgsn pretrain`.
-        decode: number of samples, spread evenly, to decode in search of broken files and unknown label ids; 0 decodes
-            all. Of the others only the sizes are compared.
-
-    Returns:
-        Counts, and under `problems` one line per problem.
+    `decode` samples, spread evenly, are decoded in search of broken files and unknown label ids; 0 decodes all. Of the
+    others only the sizes are compared.
     """
     try:
         labelled = open_labelled(spec)

@@ -108,11 +108,7 @@ class Codebook:
 
 
 def _table(features: Tensor | np.ndarray, dim: int | None = None) -> Tensor:
-    """Features as a tensor (N, dim).
-
-    Raises:
-        FgsnError: they are not finite real numbers, or have another shape.
-    """
+    """Features as a tensor (N, dim); FgsnError if they are not finite real numbers, or have another shape."""
     expected = f"features should be (N, {dim or 'dimensions'}) finite numbers"
     if not isinstance(features, Tensor):
         try:

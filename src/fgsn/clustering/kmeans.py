@@ -39,11 +39,7 @@ class Clustering:
 def kmeans(
     samples: Float[Tensor, "samples dim"], clusters: int, iterations: int, generator: torch.Generator
 ) -> Clustering:
-    """Cluster the samples.
-
-    Raises:
-        FgsnError: fewer samples than clusters.
-    """
+    """Cluster the samples; FgsnError if there are fewer than clusters."""
     count = samples.shape[0]
     if count < clusters:
         raise FgsnError(

@@ -29,10 +29,8 @@ class Whitening:
     def fit(cls, features: Float[Tensor, "samples dim"], keep: int) -> "Whitening":
         """Principal directions of the features, each scaled to equal variance.
 
-        At most `keep` directions are used, fewer if the features vary in fewer.
-
-        Raises:
-            FgsnError: no features, or values that are not finite.
+        At most `keep` directions are used, fewer if the features vary in fewer. Raises FgsnError without features, or
+        if values are not finite.
         """
         if features.shape[0] == 0:
             raise FgsnError("there are no features to cluster")
@@ -61,16 +59,13 @@ class Whitening:
     ) -> "Whitening":
         """Directions in which different scene points differ most, relative to how much one point varies (LDA).
 
-        The generalised eigenvectors of both scatters (Fisher, 1936), scaled so that a point varies equally in all.
+        The generalised eigenvectors of both scatters (Fisher, 1936), at most `keep`, scaled so that a point varies
+        equally in all. Raises FgsnError if values are not finite.
 
         Args:
             mean: of the features.
             same: differences of the features of one scene point in two images.
             different: differences of the features of two scene points at the same position in two images.
-            keep: directions to keep, at most.
-
-        Raises:
-            FgsnError: values that are not finite.
         """
         if not (torch.isfinite(same).all() and torch.isfinite(different).all()):
             raise FgsnError("the features contain NaN or infinite values; the network is broken")

@@ -34,7 +34,6 @@ def by_position(
 
     Args:
         models: a model of every condition, all in one frame.
-        reference: the reference condition.
         points: maximum number per pair.
         per_condition: maximum number of target images per reference image and condition.
         moved_pairs: maximum number of further target images from before and behind, per reference image and condition;
@@ -69,14 +68,7 @@ def by_position(
 
 
 def _matched(ours: PointMap, image: int, theirs: PointMap, target: int, displaced: float) -> tuple[Array, Array, Array]:
-    """Match points of the reference's map to points of the target's map.
-
-    Args:
-        ours: the reference's map.
-        image: the reference image.
-        theirs: the target's map.
-        target: the target image.
-        displaced: displacement of the two maps in pixels.
+    """Match points of the reference's map to points of the target's, which are `displaced` by some pixels.
 
     Returns:
         Pixels (N, 2) in both images and expected errors (N,).

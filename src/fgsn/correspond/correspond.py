@@ -12,8 +12,8 @@ from fgsn.correspond.from_depth import from_depth
 from fgsn.correspond.from_model import from_model
 from fgsn.correspond.inputs import only, read_map, read_poses, require_sizes
 from fgsn.correspond.same_frame import check_frames, check_reading
-from fgsn.correspond.views import require_conditions, rows_by_condition
-from fgsn.correspond.write import PAIRS, REFUSED, PairWriter, condition_of, link_images
+from fgsn.correspond.views import condition_of, require_conditions, rows_by_condition
+from fgsn.correspond.write import PAIRS, REFUSED, PairWriter, link_images
 from fgsn.correspond.write_map import DatasetMap, write_map
 from fgsn.data.completed import completed_results
 from fgsn.data.dataset import MOVED_LIST, metres_per_unit, named_condition
@@ -28,14 +28,8 @@ from fgsn.progress import say, tracked
 WORK = "work"
 """Folder in the data set that keeps features and matches, so that an interrupted run resumes."""
 GIVEN = "as given by the user"
-_FREE = (
-    "out",
-    "device",
-    "workers",
-    "validation_share",
-    "split",
-    "metres_per_unit",
-)  # settings that do not change the correspondences
+_FREE = ("out", "device", "workers", "validation_share", "split", "metres_per_unit")
+"""Settings that do not change the correspondences."""
 
 
 def correspond(settings: CorrespondSettings) -> dict[str, Any]:
@@ -102,7 +96,7 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
         )
     link_images(settings.images, settings.out, conditions)
     if found_map:
-        write_map(settings.out, found_map, settings.reference, condition_of)
+        write_map(settings.out, found_map, settings.reference)
     description = {
         "name": settings.out.resolve().name,
         "reference": settings.reference,
@@ -117,11 +111,7 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
 
 
 def image_names(root: Path) -> list[str]:
-    """Names of the images in the subfolders of `root`, relative to it.
-
-    Raises:
-        FgsnError: it is not a folder, or has no subfolders with images.
-    """
+    """Names of the images in the subfolders of `root`, relative to it; FgsnError if there are none."""
     if not root.is_dir():
         raise FgsnError(f"{root} is not a folder; give a folder with a subfolder of images per condition")
     files = [file for file in walk_images(root) if file.parent != root]
@@ -131,16 +121,10 @@ def image_names(root: Path) -> list[str]:
 
 
 def require_two_conditions(root: Path, names: Iterable[str], reference: str, failed: Sequence[str] = ()) -> list[str]:
-    """The conditions of images, in order.
+    """The conditions of images, given by their names relative to `root`, in order.
 
-    Args:
-        root: their folder, for messages.
-        names: relative to it.
-        reference: the condition that must be there beside another one.
-        failed: errors of images that cannot be read and are not among the names.
-
-    Raises:
-        FgsnError: the reference is not among them, or is the only one.
+    `failed` are errors of images that cannot be read and are not among the names. Raises FgsnError if the reference is
+    not among the conditions, or is the only one.
     """
     conditions = sorted({condition_of(name) for name in names})
     if reference not in conditions:
@@ -194,7 +178,7 @@ def _find_pairs(
     each = (settings.per_condition, settings.moved_pairs)
     if len(settings.maps) == 1 and "=" not in settings.maps[0]:
         model = read_map(Path(settings.maps[0]), sizes)
-        return DatasetMap(model, model, GIVEN), from_model(model, reference, condition_of, points, *each)
+        return DatasetMap(model, model, GIVEN), from_model(model, reference, points, *each)
     if settings.maps:
         from fgsn.correspond.from_images import open_features
 
@@ -212,14 +196,14 @@ def _find_pairs(
         require_sizes(posed, sizes, source)
         if settings.depth:
             depth_maps = DepthMaps(settings.depth, settings.depth_unit)
-            return DatasetMap(posed, None, GIVEN), from_depth(posed, depth_maps, reference, condition_of, points, *each)
+            return DatasetMap(posed, None, GIVEN), from_depth(posed, depth_maps, reference, points, *each)
 
     from fgsn.correspond.from_images import ImageCollection, from_images, from_reconstruction  # imports torch
 
     images = ImageCollection(settings, settings.out / WORK, sizes, failed)
     if posed:
         known = only(posed, [row for row, name in enumerate(posed.names) if name in images.names])
-        rows = rows_by_condition([condition_of(name) for name in known.names])
+        rows = rows_by_condition(known.names)
         require_conditions(rows, reference)
         neighbours = images.same_condition_pairs(known.names)
         images.features.match_all(neighbours, images.workers)
@@ -230,7 +214,6 @@ def _find_pairs(
         return DatasetMap(posed, maps[reference], GIVEN), by_position(maps, reference, points, *each, displaced)
     if settings.reconstruct:
         models, found = from_reconstruction(images)
-        return DatasetMap(
-            models[0], models[0], "from one model of all images, so they are not independent ground truth"
-        ), found
+        origin = "from one model of all images, so they are not independent ground truth"
+        return DatasetMap(models[0], models[0], origin), found
     return None, from_images(images)

@@ -96,8 +96,7 @@ class DepthMaps:
     def view(self, images: PosedImages, image: int) -> DepthView:
         """The depth of an image, given by its row, with camera and pose.
 
-        Raises:
-            FgsnError: the file is missing or broken, or its aspect ratio differs from the image.
+        Raises FgsnError if the file is missing or broken, or its aspect ratio differs from the image.
         """
         path = self.file(images.names[image])
         depth, camera = read_depth(path, self.unit), images.camera(image)
@@ -110,11 +109,7 @@ class DepthMaps:
         return DepthView(camera, images.camera_from_world[image], depth)
 
     def file(self, name: str) -> Path:
-        """The depth map of an image.
-
-        Raises:
-            FgsnError: there is none.
-        """
+        """The depth map of an image; FgsnError if there is none."""
         path = inside(self.folder, name)
         candidates = [path.with_suffix(suffix) for suffix in SUFFIXES]
         for candidate in candidates + [path.with_name(path.name + suffix) for suffix in SUFFIXES]:
@@ -124,11 +119,7 @@ class DepthMaps:
 
 
 def read_depth(path: Path, unit: float) -> NDArray[np.float32]:
-    """Read a depth map: 16-bit or floating-point image, or NumPy array.
-
-    Args:
-        path: the file.
-        unit: value of a stored 1.
+    """Read a depth map: 16-bit or floating-point image, or NumPy array, in which a stored 1 has the value `unit`.
 
     Returns:
         (height, width), NaN where the file has 0, a negative or non-finite value, or (in 16 bits) the largest value.

@@ -26,7 +26,6 @@ def check_unit(
     """Require that depth maps agree with each other as given, and not only after scaling or with another meaning.
 
     Args:
-        images: all images.
         conditions: rows of the images of every condition; images are compared within a condition.
         view: gives the depth of an image.
         unit: the assumed value of a stored 1.

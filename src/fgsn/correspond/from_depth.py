@@ -4,7 +4,7 @@ A point is kept if the depth map of the target confirms it and it returns to its
 both ways, and the images themselves are never read.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
@@ -29,7 +29,6 @@ def from_depth(
     images: PosedImages,
     depth_maps: DepthMaps,
     reference: str,
-    condition_of: Callable[[str], str],
     points: int = POINTS,
     per_condition: int = 1,
     moved_pairs: int = 0,
@@ -38,9 +37,6 @@ def from_depth(
 
     Args:
         images: all images, of all conditions, in one frame.
-        depth_maps: their depth maps.
-        reference: the reference condition.
-        condition_of: the condition of an image, by its name.
         points: maximum number per pair.
         per_condition: maximum number of target images per reference image and condition.
         moved_pairs: maximum number of further target images from before and behind, per reference image and condition,
@@ -49,7 +45,7 @@ def from_depth(
     Raises:
         FgsnError: there is only one condition, or depth is missing, broken or in another unit than the poses.
     """
-    rows = rows_by_condition([condition_of(name) for name in images.names])
+    rows = rows_by_condition(images.names)
     require_conditions(rows, reference)
     view = lru_cache(maxsize=16)(lambda image: depth_maps.view(images, image))
     check_unit(images, rows, view, depth_maps.unit)
@@ -73,13 +69,7 @@ def from_depth(
 
 
 def transfer(here: DepthView, there: DepthView, start: Array, world: Array) -> tuple[Array, Array]:
-    """Transfer pixels of one image to another where they are visible.
-
-    Args:
-        here: the source image.
-        there: the destination image.
-        start: (N, 2) pixels in the source image.
-        world: (N, 3) their world points.
+    """Transfer pixels (N, 2) of one image, with their world points (N, 3), to another where they are visible.
 
     Returns:
         Pixels (N, 2) in the destination. Errors (N,): distance in pixels from the start after the way back through the

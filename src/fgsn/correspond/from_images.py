@@ -12,9 +12,8 @@ from fgsn.config import CorrespondSettings
 from fgsn.correspond.from_model import from_model
 from fgsn.correspond.inputs import read_map
 from fgsn.correspond.select_points import select_points
-from fgsn.correspond.write import condition_of
+from fgsn.correspond.views import condition_of
 from fgsn.errors import FgsnError
-from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages, camera_key, read_intrinsics
 from fgsn.inference.model import prepare_device
@@ -50,13 +49,9 @@ class ImageCollection:
     def __init__(
         self, settings: CorrespondSettings, work: Path, sizes: Mapping[str, tuple[int, int]], failed: list[str]
     ) -> None:
-        """Extract the features of all images; broken ones are left out and reported in `failed`.
+        """Extract the features of all images; broken ones are left out, with a line each in `failed`.
 
-        Args:
-            settings: of the command.
-            work: folder for features, matches and models.
-            sizes: width and height of every image, by name.
-            failed: receives a line for each broken image.
+        `sizes` are width and height by name; `work` keeps features, matches and models.
         """
         self.settings, self.work, self.sizes, names = settings, work, sizes, list(sizes)
         self.features, self.workers = open_features(settings, work, names)
@@ -66,19 +61,11 @@ class ImageCollection:
         self.by_condition: dict[str, list[str]] = defaultdict(list)
         for name in self.names:
             self.by_condition[condition_of(name)].append(name)
-        self.cameras = self._cameras()
-
-    def _cameras(self) -> dict[str, Camera]:
-        known = read_intrinsics(self.settings.intrinsics)
-        keys = {name: camera_key(known, name) for name in self.names} if known else {}
-        return {name: known[key] for name, key in keys.items() if key is not None}
+        known = read_intrinsics(settings.intrinsics)
+        self.cameras = {name: known[key] for name in self.names if (key := camera_key(known, name)) is not None}
 
     def cross_condition_pairs(self) -> Pairs:
-        """The pairs of a reference and a target image that --pairs selects.
-
-        Raises:
-            FgsnError: a list of pairs or of positions is missing or broken.
-        """
+        """The pairs of a reference and a target image that --pairs selects; FgsnError if its list is broken."""
         reference = self.by_condition[self.settings.reference]
         pairs: Pairs = []
         for condition, targets in self.by_condition.items():
@@ -107,11 +94,7 @@ class ImageCollection:
         return [pair for some in by_camera.values() for pair in neighbours_in_order(some, NEIGHBOURS)]
 
     def triangulate(self, images: PosedImages) -> Reconstruction:
-        """Triangulate points from posed images of one condition.
-
-        Raises:
-            FgsnError: no point can be triangulated.
-        """
+        """Triangulate points from posed images of one condition; FgsnError if there is none."""
         row = {name: number for number, name in enumerate(images.names)}
         key_points = [self.features[name].pixels.astype(np.float64) for name in images.names]
         pairs = self.same_condition_pairs(images.names)
@@ -144,11 +127,8 @@ def from_images(images: ImageCollection) -> Iterator[PairResult]:
 def from_reconstruction(images: ImageCollection) -> tuple[list[Reconstruction], Iterator[PairResult]]:
     """Build models over all conditions, and derive the correspondences from them.
 
-    Returns:
-        The models, largest first, and the pairs.
-
-    Raises:
-        FgsnError: no model contains images of the reference and of another condition.
+    Returns the models, largest first, and the pairs; FgsnError if no model has images of the reference and another
+    condition.
     """
     settings = images.settings
     features, workers = images.features, images.workers
@@ -170,14 +150,7 @@ def from_reconstruction(images: ImageCollection) -> tuple[list[Reconstruction], 
     by_model = [
         pair
         for model in useful
-        for pair in from_model(
-            model,
-            settings.reference,
-            condition_of,
-            settings.points,
-            settings.per_condition,
-            settings.moved_pairs,
-        )
+        for pair in from_model(model, settings.reference, settings.points, settings.per_condition, settings.moved_pairs)
     ]
     return useful, _with_two_views(images, by_model)
 

@@ -6,7 +6,7 @@ a point is kept if the target's condition has a point close to it and none in fr
 small.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +23,6 @@ from fgsn.progress import tracked
 def from_model(
     model: Reconstruction,
     reference: str,
-    condition_of: Callable[[str], str],
     points: int = POINTS,
     per_condition: int = 1,
     moved_pairs: int = 0,
@@ -34,8 +33,6 @@ def from_model(
 
     Args:
         model: a model with images of all conditions.
-        reference: the reference condition.
-        condition_of: the condition of an image, by its name.
         points: maximum number per pair.
         per_condition: maximum number of target images per reference image and condition.
         moved_pairs: maximum number of further target images from before and behind, per reference image and condition,
@@ -46,7 +43,7 @@ def from_model(
     Raises:
         FgsnError: all images are of one condition, or none is of the reference condition.
     """
-    rows = rows_by_condition([condition_of(name) for name in model.names])
+    rows = rows_by_condition(model.names)
     require_conditions(rows, reference)
     point_map = PointMap(model)
     views = {condition: ConditionViews(model, those) for condition, those in rows.items()}
@@ -73,16 +70,10 @@ def match_in_map(
     points: int = POINTS,
     largest_error: float = LARGEST_ERROR,
 ) -> PairResult:
-    """Match two images of one map by its points.
+    """Match two images of one map by at most `points` of its points, with expected errors below `largest_error` pixels.
 
-    Args:
-        point_map: the map.
-        image: the reference image.
-        target: the target image.
-        seen: the points that the target's condition observes, to also use points that the target does not observe; None
-            to use observed points only.
-        points: maximum number.
-        largest_error: largest expected error of a point, in pixels.
+    `seen` are the points that the target's condition observes, which are also used where the target does not observe
+    them; None uses observed points only.
     """
     model = point_map.model
     parts = [_observed(point_map, image, target)]
@@ -114,12 +105,8 @@ def _observed(point_map: PointMap, image: int, target: int) -> tuple[Array, Arra
 def _projected(point_map: PointMap, image: int, target: int, seen: Rows) -> tuple[Array, Array, Array]:
     """Pixels and errors, as `_observed`, of points that the reference observes and the target does not.
 
-    Args:
-        point_map: the map.
-        image: the reference image.
-        target: the target image.
-        seen: points that the target's condition observes: one of them must lie close to a projected point, none in
-            front of it. If there are none, as for images localized later, all points of the model may occlude.
+    Of the points `seen` by the target's condition, one must lie close to a projected point, none in front of it. If
+    there are none, as for images localized later, all points of the model may occlude.
     """
     model, camera = point_map.model, point_map.model.camera(target)
     here, pixels = point_map.seen_in(image)

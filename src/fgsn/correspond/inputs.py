@@ -16,7 +16,6 @@ def read_map(path: Path, sizes: Mapping[str, tuple[int, int]], condition: str = 
     """Read a COLMAP model of the given images.
 
     Args:
-        path: folder of the model.
         sizes: width and height of all images by name, whose first folder is the condition.
         condition: of a model of one condition, whose image names may omit it.
 
@@ -32,10 +31,7 @@ def read_map(path: Path, sizes: Mapping[str, tuple[int, int]], condition: str = 
 def names_on_disk(names: Sequence[str], known: Collection[str], condition: str = "") -> list[str]:
     """Names of a model or list as they are on the disk, where images may have another ending, such as .jpg for .png.
 
-    Args:
-        names: of the model or list.
-        known: names of the images on the disk.
-        condition: first folder, which the names may omit.
+    `known` are the names on the disk; names may omit their first folder, the `condition`.
     """
     ending = {name.rpartition(".")[0]: name for name in known}
     found = []
@@ -70,16 +66,7 @@ def read_poses(paths: Sequence[Path], intrinsics: Sequence[Path], known: Collect
 
 
 def require_sizes(images: PosedImages, sizes: Mapping[str, tuple[int, int]], source: str) -> None:
-    """Require that cameras have the size of their images.
-
-    Args:
-        images: images with cameras.
-        sizes: width and height of the known images, by name.
-        source: of the cameras, for error messages.
-
-    Raises:
-        FgsnError: a size differs, or no image is known.
-    """
+    """Require (FgsnError) that cameras from `source` have the size of their images, of which one at least is known."""
     known = [row for row, name in enumerate(images.names) if name in sizes]
     if not known:
         raise FgsnError(

@@ -97,14 +97,9 @@ class PointMap:
 
 
 def occluded(pixels: Array, depth: Array, others: Array, others_depth: Array, width: int) -> NDArray[np.bool_]:
-    """Which points lie behind an observed point near them in the image.
+    """Which points (N,) lie behind an observed point near them in the image.
 
-    Args:
-        pixels: (N, 2) of the points in an image.
-        depth: (N,) depths of the points.
-        others: (K, 2) pixels of observed points.
-        others_depth: (K,) their depths.
-        width: of the image.
+    Given are pixels (N, 2) and depths (N,) of the points, those of K observed points, and the image's width.
     """
     if not len(others) or not len(pixels):
         return np.zeros(len(pixels), bool)

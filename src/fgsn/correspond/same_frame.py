@@ -14,7 +14,7 @@ from fgsn.correspond.point_map import LARGEST_ERROR
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.pose import Pose
-from fgsn.geometry.posed import PosedImages
+from fgsn.geometry.posed import PosedImages, join
 from fgsn.geometry.readings import EXPECTED, other_readings
 from fgsn.matching.features import Features
 from fgsn.matching.pairwise import verified_matches
@@ -52,10 +52,8 @@ def check_reading(images: PosedImages, features: Features, pairs: Sequence[tuple
     """Require that no other meaning of the poses explains the matches of neighbouring images far better.
 
     Args:
-        images: images with poses, as they were read.
-        features: of these images.
+        images: images with poses, as they were read from `source`.
         pairs: names of images that were taken one after another.
-        source: of the poses, for the message.
 
     Raises:
         FgsnError: another meaning does: camera centres, inverted poses, quaternions with w last.
@@ -89,7 +87,6 @@ def check_frames(
     Args:
         maps: a map of every condition.
         features: of the images, by the names in the maps; they need not be computed yet.
-        reference: the reference condition.
         trusted: report differences instead of refusing the maps (--trust-poses).
         workers: processes for features and matches, as in `Features.extract`.
 
@@ -129,13 +126,8 @@ def _displacements(
     """How far pairs of images are from where verified matches with the other's map put them, in pixels."""
     pairs = _pairs(ours, theirs, features, workers)
     features.match_all(pairs, workers)
-    cameras = PosedImages(
-        ours.names + theirs.names, ours.cameras + theirs.cameras,
-        np.concatenate([ours.camera_of, theirs.camera_of + len(ours.cameras)]),
-        Pose.concatenate([ours.camera_from_world, theirs.camera_from_world]),
-    )  # fmt: skip
     shifts = []
-    for one, other, here, there in verified(features, cameras, pairs):
+    for one, other, here, there in verified(features, join([ours, theirs]), pairs):
         row, target = ours.names.index(one), theirs.names.index(other)
         both = _shift(ours, row, here, theirs, target, there), _shift(theirs, target, there, ours, row, here)
         shifts.append(max((shift for shift in both if shift is not None), default=None))

@@ -1,6 +1,7 @@
 """Choose pairs by pose: the target images that see the same points from nearby and in the same direction."""
 
 from collections.abc import Collection, Iterable
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,15 +50,9 @@ class ConditionViews:
         return float(np.mean(np.where(seen, similarity, 0.0))) if len(points) else 0.0
 
     def most_overlapping(self, points: Array, camera_from_world: Pose, count: int) -> list[int]:
-        """The images that overlap most with a camera.
+        """Rows of at most `count` images that overlap most with a camera, by the world points (N, 3) that it sees.
 
-        Args:
-            points: (N, 3) world points that the camera sees.
-            camera_from_world: its pose.
-            count: maximum number of images.
-
-        Returns:
-            Rows of the images, largest overlap first; none below LEAST_OVERLAP.
+        The largest overlap comes first; there is none below LEAST_OVERLAP.
         """
         points = points[:: max(1, len(points) // _POINTS)]
         candidates = self._nearest(camera_from_world, _CANDIDATES)
@@ -72,9 +67,7 @@ class ConditionViews:
 
         Args:
             points: (N, 3) world points that the reference image sees.
-            camera_from_world: its pose.
-            per_condition: maximum number of images that overlap most.
-            moved_pairs: maximum number of moved images.
+            per_condition: maximum number of images that overlap most; `moved_pairs`: of moved images.
             own: row of the reference image if it is of this condition, where only moved images are of use.
         """
         same_place = [] if own is not None else self.most_overlapping(points, camera_from_world, per_condition)
@@ -82,19 +75,11 @@ class ConditionViews:
         return [(row, False) for row in same_place] + [(row, True) for row in moved]
 
     def moved(self, points: Array, camera_from_world: Pose, count: int, others: Collection[int]) -> list[int]:
-        """Images that show the same points from before and from behind.
+        """Rows of at most `count` images that show the same points from before and from behind, without the `others`.
 
-        Poses may have any unit, so the least distance of such an image depends on that of the points that the camera
-        sees: in a street it is 3 to 5 m. The largest follows from LEAST_MOVED_OVERLAP.
-
-        Args:
-            points: (N, 3) world points that a camera sees.
-            camera_from_world: its pose.
-            count: maximum number of images, from before and from behind together.
-            others: rows of images to leave out.
-
-        Returns:
-            Rows of images, from either side at different distances, the most overlapping included.
+        Poses may have any unit, so the least distance of such an image depends on that of the points (N, 3) that the
+        camera sees: in a street it is 3 to 5 m. The largest follows from LEAST_MOVED_OVERLAP. From either side there
+        are images at different distances, the most overlapping included.
         """
         if not count or not len(points):
             return []
@@ -122,18 +107,19 @@ class ConditionViews:
         return self.rows[np.atleast_1d(nearest)]
 
 
-def rows_by_condition(conditions: list[str]) -> dict[str, NDArray[np.int64]]:
+def condition_of(name: str) -> str:
+    """The condition of an image: the first folder of its name."""
+    return PurePosixPath(name).parts[0]
+
+
+def rows_by_condition(names: Iterable[str]) -> dict[str, NDArray[np.int64]]:
     """Rows of the images of every condition, in the order of first appearance."""
-    names = np.array(conditions)
-    return {condition: np.nonzero(names == condition)[0] for condition in dict.fromkeys(conditions)}
+    conditions = [condition_of(name) for name in names]
+    return {condition: np.nonzero(np.array(conditions) == condition)[0] for condition in dict.fromkeys(conditions)}
 
 
 def require_conditions(conditions: Iterable[str], reference: str) -> None:
-    """Require the reference condition and at least one other.
-
-    Raises:
-        FgsnError: one of them is missing.
-    """
+    """Require the reference condition and at least one other; raises FgsnError if one of them is missing."""
     known = list(conditions)
     names = ", ".join(known)
     if reference not in known:

@@ -1,8 +1,6 @@
 """Write matched pairs as a data set in the authors' layout, with metrics of their quality."""
 
-import csv
 import hashlib
-import io
 import os
 import re
 from collections import Counter, defaultdict
@@ -12,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from fgsn.correspond.views import condition_of
 from fgsn.data.correspondences import centre_distance, spread, write_correspondences
 from fgsn.data.dataset import MOVED_LIST
 from fgsn.data.motion import PointMotion
 from fgsn.errors import FgsnError
 from fgsn.files import write_text
 from fgsn.matching.pair import MatchedPair, PairResult, RefusedPair
+from fgsn.tables import as_csv
 
 FEW_POINTS = 50
 SMALL_SPREAD = 0.4
@@ -28,11 +28,7 @@ PAIRS, REFUSED = "pairs.csv", "refused.csv"
 
 
 def link_images(images: Path, out: Path, conditions: Sequence[str]) -> None:
-    """Link images/<condition> of the data set to the user's folders.
-
-    Raises:
-        FgsnError: something else is in the way, or the file system does not support links.
-    """
+    """Link images/<condition> of the data set to the user's folders; FgsnError if something is in the way."""
     for condition in conditions:
         link, folder = out / "images" / condition, (images / condition).resolve()
         if link.is_symlink() and link.resolve() == folder:
@@ -56,11 +52,7 @@ class PairWriter:
         self._stems: set[str] = set()
 
     def write(self, found: Iterable[PairResult]) -> None:
-        """Write every matched pair to its own file, and the lists of matched and refused pairs.
-
-        Raises:
-            FgsnError: a file cannot be written.
-        """
+        """Write every matched pair to its own file, and the lists of matched and refused pairs."""
         for pair in found:
             if isinstance(pair, RefusedPair):
                 self.refused.append(pair)
@@ -69,9 +61,8 @@ class PairWriter:
             else:
                 self._write(pair)
         columns = ("reference", "target", "points", "error_px", "spread_reference", "spread_target")
-        columns = (*columns, "motion_percent", "moved", "file")
-        _write_table(self.out / PAIRS, columns, self.rows)
-        _write_table(self.out / REFUSED, ("reference", "target", "reason"), [vars(pair) for pair in self.refused])
+        write_text(self.out / PAIRS, as_csv((*columns, "motion_percent", "moved", "file"), self.rows))
+        write_text(self.out / REFUSED, as_csv(("reference", "target", "reason"), map(vars, self.refused)))
         moved = sorted(row["file"] for row in self.rows if row["moved"])
         if moved:
             write_text(self.out / MOVED_LIST, "".join(f"{file}\n" for file in moved))
@@ -120,8 +111,7 @@ class PairWriter:
     def results(self, references: int) -> dict[str, Any]:
         """Counts, how far points move, metrics of the same-place pairs per condition, and warnings under `doubts`.
 
-        Args:
-            references: number of images of the reference condition.
+        `references` is the number of images of the reference condition.
         """
         by_condition: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in self.rows:
@@ -141,14 +131,6 @@ class PairWriter:
             "by_condition": conditions,
             "doubts": doubts,
         }
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    text = io.StringIO()
-    table = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_text(path, text.getvalue())
 
 
 def _metrics(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -172,8 +154,3 @@ def _doubts(name: str, metrics: dict[str, Any], references: int) -> list[str]:
     if metrics["reference_images"] < FEW_REFERENCES * references:
         found.append(f"{name}: only {metrics['reference_images']} of {references} reference images have a partner")
     return found
-
-
-def condition_of(name: str) -> str:
-    """The condition of an image: the first folder of its name."""
-    return PurePosixPath(name).parts[0]

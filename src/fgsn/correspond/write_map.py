@@ -1,11 +1,11 @@
 """Write the map of a data set for localization: points of the reference, and cameras and poses of other conditions."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fgsn.correspond.views import rows_by_condition
 from fgsn.geometry.colmap import Reconstruction, write_model
 from fgsn.geometry.posed import PosedImages, write_intrinsics, write_poses
 
@@ -22,24 +22,17 @@ class DatasetMap:
     """Where the poses come from, for a comment in the files."""
 
 
-def write_map(out: Path, dataset_map: DatasetMap, reference: str, condition_of: Callable[[str], str]) -> None:
-    """Write sparse/ (the model of the reference's images), queries/ and truth/ of every other condition.
-
-    Args:
-        out: the data set.
-        dataset_map: the map.
-        reference: the reference condition.
-        condition_of: the condition of an image, by its name.
-    """
+def write_map(out: Path, dataset_map: DatasetMap, reference: str) -> None:
+    """Write sparse/ (the model of the reference's images), queries/ and truth/ of every other condition into `out`."""
     if dataset_map.points is not None:
-        mine = [row for row, name in enumerate(dataset_map.points.names) if condition_of(name) == reference]
-        model = model_of(dataset_map.points, np.array(mine, np.int64))
+        mine = rows_by_condition(dataset_map.points.names).get(reference, np.zeros(0, np.int64))
+        model = model_of(dataset_map.points, mine)
         if len(model.points):
             write_model(out / "sparse", model)
     images = dataset_map.images
-    conditions = np.array([condition_of(name) for name in images.names])
-    for condition in sorted(set(conditions) - {reference}):
-        rows = np.nonzero(conditions == condition)[0]
+    for condition, rows in sorted(rows_by_condition(images.names).items()):
+        if condition == reference:
+            continue
         names = [images.names[row] for row in rows]
         write_intrinsics(out / "queries" / f"{condition}.txt", names, [images.camera(int(row)) for row in rows])
         comment = f"name qw qx qy qz tx ty tz, from the world to the camera; {dataset_map.origin}"

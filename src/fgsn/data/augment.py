@@ -15,12 +15,9 @@ def generator(seed: int, *keys: int) -> np.random.Generator:
 def jittered(
     image: UInt8[np.ndarray, "height width 3"], strength: float, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Random gain per channel, brightness, contrast, saturation and gamma.
+    """Random gain per channel, brightness, contrast, saturation and gamma of an RGB image.
 
-    Args:
-        image: RGB.
-        strength: 0 none, 1 strong (gains of about 0.6 to 1.6).
-        rng: random generator.
+    A strength of 0 changes nothing, 1 is strong (gains of about 0.6 to 1.6).
     """
     if strength == 0:
         return image

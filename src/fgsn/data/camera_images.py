@@ -21,15 +21,12 @@ class FoundImages:
 
 
 def find_images(folder: Path, cameras: Mapping[str, Camera], of: str) -> FoundImages:
-    """Find the images of cameras, before any work.
+    """Find the images of cameras, before any work; raises FgsnError if none of them can be used.
 
     Args:
         folder: that the names are relative to; an image may have another ending (.png in a model, .jpg on disk).
         cameras: by name of the image.
         of: whose images they are, for messages.
-
-    Raises:
-        FgsnError: none of them can be used.
     """
     found = FoundImages({}, {})
     missing = 0
@@ -56,15 +53,9 @@ def find_images(folder: Path, cameras: Mapping[str, Camera], of: str) -> FoundIm
 
 
 def images_of(folder: Path, map_images: PosedImages, queries: Mapping[str, Camera]) -> FoundImages:
-    """Find the images of a map and of queries, before any work; see `find_images`.
+    """Find the images of a map and of queries, given their cameras by name; see `find_images`.
 
-    Args:
-        folder: that the names are relative to.
-        map_images: the map's images.
-        queries: cameras by name.
-
-    Raises:
-        FgsnError: none of the map's images, or none of the queries', can be used.
+    Raises FgsnError if none of the map's images, or none of the queries', can be used.
     """
     cameras = {name: map_images.camera(row) for row, name in enumerate(map_images.names)}
     ours, theirs = find_images(folder, cameras, "map"), find_images(folder, queries, "queries")

@@ -19,7 +19,6 @@ def completed_results(
     """The results of a data set that was completed with the same settings; None if work remains.
 
     Args:
-        root: the output folder.
         made_with: the settings that determine the data set, as YAML values; dataset.yaml records them.
         kind: what the data set is, for error messages.
         spare: names of files in the folder to ignore.

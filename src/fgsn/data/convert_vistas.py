@@ -80,13 +80,9 @@ def convert_vistas(settings: ConvertVistasSettings) -> dict[str, Any]:
 
 
 def convert_label_map(source: Path, target: Path, lane_markings: bool) -> str | None:
-    """Convert one label map, atomically.
+    """Convert one label map, atomically; returns None, or a line that explains what is wrong with it.
 
-    Returns:
-        None, or a line that explains what is wrong with the label map.
-
-    Raises:
-        FgsnError: the converted label map cannot be written.
+    Raises FgsnError if the converted label map cannot be written.
     """
     try:
         size, pixels = _read(source)
@@ -114,8 +110,7 @@ def _read(source: Path) -> tuple[tuple[int, int], bytes]:
 def conversion_table(lane_markings: bool) -> bytes:
     """256 bytes: the Cityscapes labelId of every Vistas v1.2 label id, 255 for void.
 
-    Args:
-        lane_markings: give lane markings their own labelId (50) instead of road (7).
+    With `lane_markings`, those have their own labelId (50) instead of road (7).
     """
     ids = [CITYSCAPES_ID.get(name, VOID) for name in VISTAS_CLASSES]
     if lane_markings:

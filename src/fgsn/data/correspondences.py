@@ -69,8 +69,7 @@ def read_correspondences(path: Path | str, images: Path | str | None = None) -> 
 def stored_paths(path: Path | str) -> tuple[str, str]:
     """The stored image paths of a correspondence file, reference and target, without reading its points.
 
-    Raises:
-        FgsnError: the file is missing, broken or not of this format.
+    Raises FgsnError if the file is missing, broken or not of this format.
     """
     with opened(path, KIND) as file:
         return _name(file, "im_i_path"), _name(file, "im_j_path")
@@ -79,9 +78,7 @@ def stored_paths(path: Path | str) -> tuple[str, str]:
 def missing_images(files: Iterable[Path], images: Path) -> list[str]:
     """Report which folders of images/ are incomplete: one line for each folder that lacks images of the pairs.
 
-    Args:
-        files: all correspondence files; unreadable ones are skipped.
-        images: the folder that the stored image paths are relative to.
+    Of all correspondence `files`, unreadable ones are skipped; `images` is what the stored paths are relative to.
     """
     named: dict[str, set[str]] = defaultdict(set)
     lacking: dict[str, set[str]] = defaultdict(set)

@@ -49,8 +49,7 @@ class Dataset:
     def open(cls, root: Path | str) -> "Dataset":
         """Open a data set folder.
 
-        Raises:
-            FgsnError: the folder or its images/ or correspondence_data/ is missing, or dataset.yaml is broken.
+        Raises FgsnError if it or its images/ or correspondence_data/ is missing, or dataset.yaml is broken.
         """
         root = Path(root)
         if not root.is_dir():
@@ -86,14 +85,9 @@ class Dataset:
         return frozenset(read_lines(path)) if path.is_file() else frozenset()
 
     def pairs(self, split: Split, moved: bool = True) -> list[Path]:
-        """The correspondence files of one split; 'all' is both.
+        """The correspondence files of one split ('all' is both), with the pairs of `moved_pairs` or without.
 
-        Args:
-            split: the split.
-            moved: include the pairs of `moved_pairs`; only training has some.
-
-        Raises:
-            FgsnError: the data set is not prepared, or a list names a file that does not exist.
+        Raises FgsnError if the data set is not prepared, or a list names a file that does not exist.
         """
         lists = {"train": [TRAIN_LIST], "validation": [VALIDATION_LIST], "all": [TRAIN_LIST, VALIDATION_LIST]}
         files = [inside(self.correspondence_data, name) for part in lists[split] for name in self._list(part)]
@@ -105,8 +99,7 @@ class Dataset:
     def reference_images(self, split: Split) -> list[Path]:
         """The reference images of the pairs of one split, each once, sorted by name.
 
-        Raises:
-            FgsnError: the data set is not prepared, or a correspondence file or image is broken or missing.
+        Raises FgsnError if the data set is not prepared, or a correspondence file or image is broken or missing.
         """
         names = set(self._list(REFERENCE_LIST)) if split != "validation" else set()
         if split != "train":
@@ -115,13 +108,10 @@ class Dataset:
         return [inside(self.images, name) for name in sorted(names)]
 
     def reference_points(self, image: Path | str) -> np.ndarray:
-        """Key points of a reference image: the points of *all* training pairs with this reference.
+        """Key points of a reference image: the points of *all* training pairs with this reference, each once.
 
-        Returns:
-            (M, 2) float64, x then y, pixels of the original image; each point once.
-
-        Raises:
-            FgsnError: the data set is not prepared, or the image is not a reference image of a training pair.
+        Returns (M, 2) float64, x then y, pixels of the original image. Raises FgsnError if the data set is not
+        prepared, or the image is not a reference image of a training pair.
         """
         path, name = self.root / REFERENCE_POINTS, self.name(image)
         if not path.is_file():
@@ -135,11 +125,7 @@ class Dataset:
             return points
 
     def name(self, image: Path | str) -> str:
-        """The name of an image of this data set: its path relative to images/.
-
-        Raises:
-            FgsnError: the path leaves images/.
-        """
+        """The name of an image of this data set: its path relative to images/; FgsnError if the path leaves it."""
         path = Path(image)
         if path.is_absolute() or path.is_relative_to(self.images):
             absolute, root = path.absolute(), self.images.absolute()
@@ -180,8 +166,7 @@ class Dataset:
 def metres_per_unit(root: Path) -> float | None:
     """The scale of the poses of a data set, as its dataset.yaml states it; None if unknown.
 
-    Raises:
-        FgsnError: dataset.yaml is broken, or states something else than a positive number.
+    Raises FgsnError if dataset.yaml is broken, or states something else than a positive number.
     """
     described = root / "dataset.yaml"
     scale = read_yaml(described).get("metres_per_unit") if described.is_file() else None

@@ -17,11 +17,9 @@ class MissingImageError(FgsnError):
 
 
 def find_image(images: Path, name: str) -> Path:
-    """The image at `name`, else the one with its base name that shares the longest path ending with it.
+    """The image at `name`, else the one below `images` with its base name that shares the longest path ending with it.
 
-    Args:
-        images: the folder that `name` is relative to, searched recursively.
-        name: a relative path with forward slashes.
+    `name` is relative to `images`, with forward slashes.
 
     Raises:
         MissingImageError: there is none, or several match equally well.
@@ -44,8 +42,7 @@ def find_image(images: Path, name: str) -> Path:
 def image_at(images: Path, name: str) -> Path | None:
     """The image at `name`, or beside it with another ending: RobotCar's are .png in some lists and .jpg on disk.
 
-    Raises:
-        FgsnError: the name leaves the folder.
+    Raises FgsnError if the name leaves the folder.
     """
     expected = inside(images, name)
     others = (expected.with_suffix(case(suffix)) for suffix in IMAGE_SUFFIXES for case in (str.lower, str.upper))
@@ -80,6 +77,5 @@ def _named(images: Path, base: str) -> list[Path]:
 
 def _shared_ending(one: tuple[str, ...], other: tuple[str, ...]) -> int:
     """Number of equal parts at the end of two paths."""
-    return sum(
-        1 for _ in takewhile(lambda parts: parts[0] == parts[1], zip(reversed(one), reversed(other), strict=False))
-    )
+    both = zip(reversed(one), reversed(other), strict=False)
+    return len(list(takewhile(lambda parts: parts[0] == parts[1], both)))

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from fgsn.config.base import OnBadImage
 from fgsn.data.resize import check_resized
-from fgsn.errors import FgsnError
+from fgsn.errors import FgsnError, reason
 from fgsn.files import inside, is_file, read_lines
 from fgsn.progress import say
 
@@ -32,14 +32,9 @@ UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", 
 
 @contextmanager
 def open_image(path: Path | str, formats: Sequence[str] = FORMATS) -> Iterator[Image.Image]:
-    """Open an image file with Pillow; every way in which it can be broken becomes a one-line error.
+    """Open an image file with Pillow, of one of the `formats` that it knows by these names.
 
-    Args:
-        path: the file.
-        formats: Pillow's names of the accepted formats.
-
-    Raises:
-        FgsnError: the file is missing, not an image, truncated, broken or far too large.
+    Every way in which it can be broken becomes a one-line FgsnError: missing, not an image, truncated, far too large.
     """
     if Path(path).exists() and not Path(path).is_file():  # reading a pipe would wait forever
         raise FgsnError(f"image {path} is not a file")
@@ -58,8 +53,7 @@ def open_image(path: Path | str, formats: Sequence[str] = FORMATS) -> Iterator[I
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise FgsnError(f"image {path} has more than {limit} million pixels; make it smaller") from None
     except Exception as error:  # Pillow's decoders raise almost anything on broken files
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise FgsnError(f"image {path} is broken or cut off: {why}") from None
+        raise FgsnError(f"image {path} is broken or cut off: {reason(error)}") from None
 
 
 @contextmanager
@@ -105,11 +99,7 @@ def read_image(path: Path | str, short_side: int = 0) -> np.ndarray:
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Width and height of an image in pixels, without decoding it.
-
-    Raises:
-        FgsnError: the file is missing or not an image.
-    """
+    """Width and height of an image in pixels, without decoding it; FgsnError if it is missing or not an image."""
     with open_image(path) as image:
         return image.size
 

@@ -21,15 +21,9 @@ class PointMotion:
     def add(
         self, points_ref: np.ndarray, points_tgt: np.ndarray, sizes: tuple[tuple[int, int], tuple[int, int]]
     ) -> float:
-        """Add the points of one pair.
+        """Add the points of one pair: pixels (N, 2) of both images, and the width and height of each.
 
-        Args:
-            points_ref: (N, 2) pixels of the reference.
-            points_tgt: (N, 2) pixels of the target.
-            sizes: width and height of both images.
-
-        Returns:
-            The median of this pair, in percent of the image width; NaN without points.
+        Returns the median of this pair, in percent of the image width; NaN without points.
         """
         moved = 100 * np.linalg.norm(_in_widths(points_tgt, sizes[1]) - _in_widths(points_ref, sizes[0]), axis=1)
         rows = np.minimum(np.rint(moved / _STEP), len(self._counts) - 1).astype(np.int64)

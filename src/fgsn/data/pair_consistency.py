@@ -22,11 +22,9 @@ def prediction_errors(
 ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
     """Distance of every point from where its neighbours predict it in the target image.
 
-    Correct points at depth edges can disagree too: single large errors mean little, many mean trouble.
-
-    Returns:
-        The distance of each point from its prediction, and the median distance of its neighbours from the same fit, in
-        pixels of the target image; all NaN below `FEWEST` points.
+    Correct points at depth edges can disagree too: single large errors mean little, many mean trouble. Returns also the
+    median distance of its neighbours from the same fit; both in pixels of the target image, all NaN below `FEWEST`
+    points.
     """
     count = len(points_ref)
     if count < FEWEST:
@@ -48,14 +46,9 @@ def prediction_errors(
 def outlier_mask(
     points_ref: Float[np.ndarray, "points 2"], points_tgt: Float[np.ndarray, "points 2"], size: tuple[int, int]
 ) -> Bool[np.ndarray, " points"]:
-    """Which points lie far from where their neighbours predict them.
+    """Which points lie far from where their neighbours predict them in a target image of `size` (width, height).
 
     Either the neighbours agree with each other, or they disagree by as much, so nothing there can be right.
-
-    Args:
-        points_ref: x, y in the reference image.
-        points_tgt: x, y in the target image.
-        size: width and height of the target image.
     """
     errors, around = prediction_errors(points_ref, points_tgt)
     far = FARTHEST * np.hypot(*size)

@@ -30,10 +30,7 @@ def read_pair_files(
 ) -> Iterator[tuple[PairFile, Correspondences]]:
     """Read every correspondence file once, with progress; skip those that cannot be used.
 
-    Args:
-        dataset: the data set.
-        missing: receives one line for each folder of images/ that lacks images.
-        broken: receives one line for each broken file.
+    `missing` receives one line for each folder of images/ that lacks images, `broken` one for each broken file.
     """
     files, waiting = dataset.correspondence_files(), False
     for path in tracked(files, "reading correspondences", len(files), unit=" files"):

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
 
 HEIGHT = 420
@@ -31,9 +30,6 @@ def pair_picture(
         points: (N, 2) x, y in each; row n of both is one correspondence.
         wrong: (N,) which points look wrong; drawn in red, each with a line.
         title: one line of text above.
-
-    Raises:
-        FgsnError: the numbers of points differ.
     """
     count = len(points[0])
     if len(points[1]) != count:
@@ -66,21 +62,12 @@ def pair_picture(
     return np.asarray(canvas)
 
 
-def read_pair_picture(
-    files: Sequence[str], points: Sequence[np.ndarray], wrong: np.ndarray | None = None, title: str = ""
-) -> UInt8[np.ndarray, "height width 3"]:
-    """`pair_picture` of image files."""
-    return pair_picture([read_image(file) for file in files], points, wrong, title)
-
-
 def coverage_picture(
     shares: Sequence[Float[np.ndarray, "rows columns"]], names: Sequence[str]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Coverage maps side by side, dark where an image has no correspondences.
 
-    Args:
-        shares: per map, the share of the points in every cell of the image.
-        names: title of each map.
+    Each is the share of the points in every cell of the image, with a name as its title.
     """
     cell, gap = 24, 12
     rows, columns = shares[0].shape

@@ -58,12 +58,10 @@ def pair_sample(
     """Crop both images of a pair around one random correspondence, each at a random scale and offset of its own.
 
     Args:
-        path: correspondence file.
-        images: folder that its image names are relative to.
+        path: correspondence file; its image names are relative to `images`.
         side: side of the crops in pixels, 8 n + 1; smaller images are padded.
         short_side: resize images so that the shorter side has this many pixels; 0 keeps the size.
         jitter: strength of the random colour changes.
-        rng: random generator.
         zoom: crops are zoomed by a random factor of 2^-zoom to 2^zoom; 0 for none (as in the paper).
         shift: crops are moved by up to this share of their side along each axis; 0 centres them on the correspondence.
     """

@@ -105,13 +105,10 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
 
 
 def find_places(dataset: Dataset, pairs: Sequence[PairFile]) -> tuple[Callable[[str], str], str]:
-    """The place that each image shows.
+    """The place that each image shows, as a function of its name; and where that comes from.
 
     dataset.yaml may define it; otherwise images connected by pairs show one place. Where that connects everything (the
     frames of a drive, each matched to its neighbours), every reference image is a place of its own.
-
-    Returns:
-        A function from the name of an image to the name of its place, and the source of the places.
     """
     if "places" in dataset.yaml:
         return dataset.place, "dataset.yaml"
@@ -136,19 +133,11 @@ def connected_images(pairs: Sequence[PairFile]) -> dict[str, str]:
 
 
 def split_places(places: Iterable[str], share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Split places into training and validation, without replacement.
+    """Split places into training and validation, without replacement; repeated names count once.
 
     A pure function of the set of names, the share and the seed, on every machine; a larger share only adds places to
-    the validation side.
-
-    Args:
-        places: names of places; repeated names count once.
-        share: share of the places for validation, between 0 and 1.
-        seed: selects the split.
-
-    Returns:
-        Names of training and of validation places, each sorted. Each side has at least one place if there are two; a
-        single place is for training.
+    the validation side. Returns names of training and of validation places, each sorted. Each side has at least one
+    place if there are two; a single place is for training.
     """
     ranked = sorted(set(places), key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))
     count = _validation_count(len(ranked), share)
@@ -199,11 +188,7 @@ def moved_for_training(
 
 
 def write_reference_points(dataset: Dataset, training: Iterable[PairFile]) -> int:
-    """Write the key points of every reference image: the points of all its training pairs, each point once.
-
-    Returns:
-        Number of points written.
-    """
+    """Write the key points of every reference image: those of all its training pairs, each once; returns how many."""
     files: Mapping[str, list[str]] = defaultdict(list)
     for pair in training:
         files[pair.reference].append(pair.file)

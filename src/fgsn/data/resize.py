@@ -14,8 +14,7 @@ def resized(
 ) -> UInt8[np.ndarray, "new_height new_width 3"]:
     """The image with its shorter side resized to `short_side` pixels (bilinear, antialiased); 0 keeps the size.
 
-    Raises:
-        FgsnError: as `check_resized`.
+    Raises FgsnError as `check_resized`.
     """
     check_resized(pixels.shape, short_side)
     height, width = resized_shape(pixels.shape, short_side)
@@ -34,11 +33,7 @@ def resized_shape(shape: Sequence[int], short_side: int) -> tuple[int, int]:
 
 
 def check_resized(shape: Sequence[int], short_side: int) -> None:
-    """Refuse an image of shape (height, width, …) that `resized` would make too large, such as a thin strip.
-
-    Raises:
-        FgsnError: it would have more pixels than an image may have.
-    """
+    """Refuse (FgsnError) an image of shape (height, width, …) that `resized` would make too large: a thin strip."""
     height, width = resized_shape(shape, short_side)
     limit = Image.MAX_IMAGE_PIXELS or height * width
     if height * width > limit:

@@ -38,12 +38,10 @@ _IDENTITY = "1 0 0 0 0 0 0"
 def demo_poses(
     out: Path, world: Path, conditions: Sequence[str], labels: Mapping[str, Path], model: Path, **common: Any
 ) -> dict[str, dict[str, list[float]]]:
-    """Localize the validation places of the synthetic town in every condition, by every method.
+    """Localize the validation places of the prepared synthetic town in every condition, by every method.
 
     Args:
         out: folder for poses, lists and matches.
-        world: folder of the prepared town.
-        conditions: its conditions.
         labels: folders with label maps of all images, by the networks `base` and `fgsn`.
         model: the network `fgsn`, whose labels are appended to descriptors.
         common: seed and device.

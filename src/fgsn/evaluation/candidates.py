@@ -46,11 +46,7 @@ class Candidates(NamedTuple):
 
 
 def candidate_matcher(name: str, device: str) -> Matcher:
-    """A matcher by its name, unfiltered: all mutual nearest neighbours.
-
-    Raises:
-        FgsnError: the matcher is unknown, or its package is missing.
-    """
+    """A matcher by its name, unfiltered: all mutual nearest neighbours; FgsnError if it or its package is missing."""
     return make_matcher(name.removesuffix(UNFILTERED) + UNFILTERED, device=device)
 
 
@@ -59,11 +55,9 @@ def candidate_metrics(
 ) -> dict[str, dict[str, Any]]:
     """How well label probabilities tell right from wrong candidates of a matcher.
 
-    Candidates are mutual nearest neighbours of local features, unfiltered. The evidence of a candidate is
-    log sum_k p(k | key point) p(k | partner) / p(k), with the softmax of the scores and p(k) its mean.
-
-    Args:
-        pairs: image pairs with correspondences, which tell right from wrong near them.
+    Candidates are mutual nearest neighbours of local features, unfiltered, in pairs whose correspondences tell right
+    from wrong near them. The evidence of a candidate is log sum_k p(k | key point) p(k | partner) / p(k), with the
+    softmax of the scores and p(k) its mean.
 
     Returns:
         For each model `candidates_auc`, the probability that a right candidate has more evidence than a wrong one

@@ -102,10 +102,8 @@ def half_interval(
 ) -> list[float] | None:
     """A 95 % interval from the spread of an estimate over random halves of the places (delete-half jackknife).
 
-    Halves, not draws with replacement: a place drawn twice would be in both the training and the test fold.
-
-    Args:
-        statistic: the estimate from the points of a mask (N,); None if it cannot be made from them.
+    Halves, not draws with replacement: a place drawn twice would be in both the training and the test fold. `statistic`
+    gives the estimate from the points of a mask (N,), None if it cannot be made from them.
 
     Returns:
         [low, high], or None with fewer than two resamples or `FEWEST_PLACES` places.

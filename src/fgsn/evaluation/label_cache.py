@@ -36,13 +36,9 @@ class LabelCache:
         self.clusters = 0
 
     def fill(self, model: Model, images: Iterable[Path]) -> dict[Path, str]:
-        """Segment the images without a label map.
+        """Segment the images without a label map; returns those that could not be read, with the reason.
 
-        Returns:
-            The images that could not be read, with the reason.
-
-        Raises:
-            FgsnError: another process works in the folder, or its label maps are of unknown origin.
+        Raises FgsnError if another process works in the folder, or its label maps are of unknown origin.
         """
         self.clusters = model.clusters
         self._lock = FolderLock(self.out).require()  # held while labels are read and metrics written
@@ -66,8 +62,7 @@ class LabelCache:
     def labels(self, image: Path) -> np.ndarray:
         """The (H, W) labels of an image that `fill` has seen.
 
-        Raises:
-            FgsnError: the label map is missing or broken, or was made by a model with another number of labels.
+        Raises FgsnError if the label map is missing or broken, or a model with another number of labels made it.
         """
         labels, clusters = read_label_map(self.path(image))
         if clusters != self.clusters:
@@ -90,8 +85,7 @@ def open_inputs(
 ) -> tuple[Dataset, list[Correspondences], Model, LabelCache]:
     """Open a data set and a model: the pairs of the split, and the cache of label maps, which is still to be filled.
 
-    Raises:
-        FgsnError: model or data set are broken, or the split has no pairs.
+    Raises FgsnError if model or data set are broken, or the split has no pairs.
     """
     dataset = Dataset.open(settings.data)
     pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs(settings.split, moved=False)]

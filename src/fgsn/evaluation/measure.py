@@ -26,7 +26,7 @@ def measure(
     label_of: Callable[[Path], np.ndarray],
     pairs: Sequence[Correspondences],
     clusters: int,
-    place_of: Callable[[Path], str] | None = None,
+    place_of: Callable[[Path], str] = str,
     condition_of: Callable[[Path], str] | None = None,
     resamples: int = 0,
     seed: int = 0,
@@ -35,8 +35,7 @@ def measure(
 
     Args:
         label_of: returns the (H, W) label map of an image at its original size; called once per image.
-        place_of: returns the place that a reference image shows (`Dataset.place`); None takes each reference image for
-            a place of its own.
+        place_of: returns the place that a reference image shows (`Dataset.place`); by default, each is one of its own.
         condition_of: returns the condition of a target image (`Dataset.condition`); the metrics are repeated for each.
         resamples: random halves of the places to draw for intervals; 0 for none.
 
@@ -50,19 +49,17 @@ def measure(
     found = correspondence_labels(label_of, pairs)
     if len(found.pair) == 0:
         raise FgsnError(f"the {len(pairs)} pairs of images have no correspondences to measure labels at")
-    place = np.array([str(pair.reference) if place_of is None else place_of(pair.reference) for pair in pairs])
+    place = np.array([place_of(pair.reference) for pair in pairs])
     places = np.unique(place[found.pair], return_inverse=True)[1]
     conditions = None if condition_of is None else np.array([condition_of(pair.target) for pair in pairs])[found.pair]
 
     def all_metrics(a: NDArray[np.int64], b: NDArray[np.int64], resamples: int) -> dict[str, Any]:
-        known = None if place_of is None else places
-        same_view = label_metrics(a, b, clusters, known, conditions, resamples, seed)
+        same_view = label_metrics(a, b, clusters, places, conditions, resamples, seed)
         by_condition = same_view.pop("conditions", {})
         for name, metrics in by_condition.items():
             here = conditions == name
             by_condition[name] = _controlled(found, a, b, places, here, 0, seed) | metrics
-        every = np.ones(len(a), bool)
-        metrics = _controlled(found, a, b, places, every, resamples, seed) | same_view
+        metrics = _controlled(found, a, b, places, np.ones(len(a), bool), resamples, seed) | same_view
         return metrics | ({"conditions": by_condition} if by_condition else {})
 
     grid_reference = blind_grid(found.position_reference, clusters, found.height)

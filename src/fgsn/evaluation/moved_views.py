@@ -90,9 +90,7 @@ def moved_view_metrics(
 ) -> dict[str, Any]:
     """Metrics with the target seen through moved views, and of images against their enlarged crops.
 
-    Args:
-        segment: labels the pixels of a view.
-        images: number of target images to look at, at most, spread evenly.
+    `segment` labels the pixels of a view, of at most `images` target images, spread evenly.
 
     Returns:
         `agreement_moved_view`, `kappa_moved_view`, `information_bits_moved_view`: labels of the reference images

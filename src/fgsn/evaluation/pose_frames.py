@@ -17,8 +17,7 @@ _COMPARED = 300
 def explain(estimated: Pose, truth: Pose, files: tuple[Path, Path]) -> str:
     """Explain large errors by a wrong meaning of the numbers or by a similarity between two frames.
 
-    Returns:
-        A sentence that names the two files, or "" if no explanation reduces the errors by `CLEARLY`.
+    Returns a sentence that names the two files, or "" if no explanation reduces the errors by `CLEARLY`.
     """
     rows = np.nonzero(np.isfinite(pose_errors(estimated, truth)[0]))[0]
     if len(rows) < _FEWEST:

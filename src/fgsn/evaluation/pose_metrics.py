@@ -3,6 +3,7 @@
 A query without a pose counts as a failure, as on visuallocalization.net (Sattler et al., CVPR 2018, section 6).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,9 @@ THRESHOLDS = ((0.25, 2.0), (0.5, 5.0), (5.0, 10.0))
 
 
 def pose_errors(estimated: Pose, truth: Pose) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Errors of N poses `camera_from_world`.
+    """Errors of N poses `camera_from_world`: distances (N,) of the centres, and angles (N,) of rotation in degrees.
 
-    Returns:
-        (N,) distances of the camera centres in the unit of the world, and (N,) angles of rotation in degrees, both
-        infinite where the estimate is not finite.
+    Distances are in the unit of the world; both are infinite where the estimate is not finite.
     """
     distances = np.linalg.norm(estimated.centre - truth.centre, axis=-1)
     # |R1 - R2| (Frobenius) = 2 sqrt(2) sin(angle / 2), which stays exact for small angles where the trace does not.
@@ -56,6 +55,15 @@ def pose_metrics(distances: NDArray[np.float64], angles: NDArray[np.float64], un
         f"median_{unit}_localized": _median(distances[found]),
         "median_degrees_localized": _median(angles[found]),
     }
+
+
+def metrics_by_condition(
+    distances: NDArray[np.float64], angles: NDArray[np.float64], conditions: Sequence[str], unit: str = "metres"
+) -> dict[str, dict[str, Any]]:
+    """`pose_metrics` of all queries (`all`) and of each condition by its name; a query may have none, ''."""
+    names = np.array(conditions)
+    groups = {"all": np.ones(len(names), bool)} | {name: names == name for name in sorted(set(conditions)) if name}
+    return {name: pose_metrics(distances[mine], angles[mine], unit) for name, mine in groups.items()}
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:

@@ -48,17 +48,11 @@ class FalsePartners:
 
 
 def find_false_partners(
-    positions: Float[np.ndarray, "points 2"],
-    places: Integer[np.ndarray, " points"],
-    seed: int = 0,
-    reach: float = REACH,
+    positions: Float[np.ndarray, "points 2"], places: Integer[np.ndarray, " points"], seed: int = 0
 ) -> FalsePartners:
-    """Find false partners: target points of other places at the same image position.
+    """Find false partners: target points (x, y in image widths) of other places at the same image position.
 
-    Args:
-        positions: target points x, y, in image widths.
-        places: number of the place of each correspondence.
-        seed: of the choice where there are more than `MOST_PARTNERS` or `MOST_CANDIDATES`.
+    Where there are more than `MOST_PARTNERS` or `MOST_CANDIDATES`, the choice depends on the seed.
     """
     rng, pool = np.random.default_rng(seed), np.arange(len(positions))
     if len(pool) > MOST_CANDIDATES:
@@ -66,7 +60,7 @@ def find_false_partners(
     tree = KDTree(positions[pool])
     true, false = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for first in range(0, len(positions), 4096):
-        near = tree.query_ball_point(positions[first : first + 4096], reach)
+        near = tree.query_ball_point(positions[first : first + 4096], REACH)
         counts = np.array([len(rows) for rows in near])
         rows = np.repeat(np.arange(first, first + len(near)), counts)
         others = pool[np.concatenate([np.asarray(some, np.int64) for some in near])]

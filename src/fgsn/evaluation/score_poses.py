@@ -9,7 +9,7 @@ from fgsn.config import ScorePosesSettings
 from fgsn.data.dataset import metres_per_unit
 from fgsn.errors import FgsnError
 from fgsn.evaluation.pose_frames import explain
-from fgsn.evaluation.pose_metrics import pose_errors, pose_metrics
+from fgsn.evaluation.pose_metrics import metrics_by_condition, pose_errors
 from fgsn.formats.ground_truth import Truth, read_truth
 from fgsn.formats.poses import PoseList, SuffixLookup, read_results
 from fgsn.formats.queries import read_queries
@@ -41,11 +41,7 @@ def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
     distances, angles = pose_errors(estimated, truth.camera_from_world)
     if explanation := explain(estimated, truth.camera_from_world, (settings.poses, settings.truth)):
         say(explanation)
-    conditions = np.array(truth.conditions)
-    groups = {"all": np.ones(len(truth.names), bool)}
-    groups |= {name: conditions == name for name in sorted(set(truth.conditions)) if name}
-    distances *= scale or 1.0
-    return {name: pose_metrics(distances[mine], angles[mine], unit=unit) for name, mine in groups.items()}
+    return metrics_by_condition(distances * (scale or 1.0), angles, truth.conditions, unit)
 
 
 def _known_scale(truth: Path) -> float | None:

@@ -21,11 +21,7 @@ SPLITS = {
 
 
 def annotated_images(root: Path, split: Literal["train", "validation", "all"]) -> LabelledSet | None:
-    """The annotated images for a split; testing if there is no validation.
-
-    Raises:
-        FgsnError: an image has no label map, or the other way round.
-    """
+    """The annotated images for a split; testing if there is no validation. FgsnError if a file has no counterpart."""
     for choice in SPLITS[split]:
         found = [name for name in choice if (root / "segmented_images" / name).is_dir()]
         if found:
@@ -34,10 +30,7 @@ def annotated_images(root: Path, split: Literal["train", "validation", "all"]) -
 
 
 def semantic_metrics(model: Model, annotated: LabelledSet | None) -> tuple[dict[str, Any], list[str]]:
-    """Agreement of labels with the 19 classes of Cityscapes, over all annotated pixels.
-
-    Args:
-        annotated: None or none of them readable gives no metrics.
+    """Agreement of labels with the 19 classes of Cityscapes, over all annotated pixels, if any can be read.
 
     Returns:
         `semantic_images`, and `semantic_nmi`: mutual information of labels and classes over the mean of their

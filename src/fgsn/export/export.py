@@ -20,8 +20,7 @@ from fgsn.localization.map_folder import map_facts, save_map
 def export(settings: ExportSettings) -> dict[str, Any]:
     """Write every requested format; returns what was written.
 
-    Raises:
-        FgsnError: the model or an input of a format is missing or broken, or the inputs do not match.
+    Raises FgsnError if the model or an input of a format is missing or broken, or the inputs do not match.
     """
     formats = set(settings.format)
     model = load(settings.model, "cpu" if formats & {"onnx", "torch"} else settings.device)

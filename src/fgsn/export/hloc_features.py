@@ -25,19 +25,11 @@ from fgsn.progress import tracked
 
 
 def write_hloc_features(model: Model, images: Path, keypoints: Path, out: Path) -> dict[str, Any]:
-    """Write a group for every image of a keypoint file.
+    """Write a group for every image of a keypoint file, hloc's features.h5 with any local features.
 
     Each group contains keypoints (N, 2) and scores (N,), unchanged, descriptors (D, N) of length 1, labels (N,), -1 for
-    keypoints outside the image, and image_size (width, height).
-
-    Args:
-        model: the model.
-        images: folder that the names in the file are relative to.
-        keypoints: hloc's features.h5 with any local features.
-        out: file to write.
-
-    Raises:
-        FgsnError: the file or an image is missing or broken.
+    keypoints outside the image, and image_size (width, height). Names in the file are relative to `images`. Raises
+    FgsnError if the file or an image is missing or broken.
     """
     if keypoints.resolve() == out.resolve():
         raise FgsnError(f"{out} would replace the input keypoints; choose another --out")

@@ -16,7 +16,7 @@ import torch
 
 from fgsn.config import ExportSettings
 from fgsn.data.images import list_images, read_image
-from fgsn.errors import FgsnError, MissingExtraError
+from fgsn.errors import FgsnError, MissingExtraError, reason
 from fgsn.export.portable import Portable
 from fgsn.files import atomic_write
 from fgsn.inference.model import Model
@@ -82,7 +82,7 @@ def _program(
             program = torch.export.export(network, (image,), **words)
     except Exception as error:  # torch's compiler raises many types
         hint = "" if size else "; specify the --size of the images"
-        raise FgsnError(f"torch cannot export this network: {_line(error)}{hint}") from None
+        raise FgsnError(f"torch cannot export this network: {reason(error, 200)}{hint}") from None
     return program, image
 
 
@@ -100,7 +100,7 @@ def _write_onnx(
                 verbose=False,
             )
     except Exception as error:  # as above
-        raise FgsnError(f"the network cannot be written as ONNX: {_line(error)}") from None
+        raise FgsnError(f"the network cannot be written as ONNX: {reason(error, 200)}") from None
     assert written is not None
     written.model.metadata_props.update(_metadata(model, settings))
     with atomic_write(path) as aside:
@@ -175,7 +175,3 @@ def _silent() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

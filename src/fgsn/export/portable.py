@@ -30,15 +30,11 @@ class Portable(nn.Module):
     """
 
     def __init__(self, model: Model, outputs: Sequence[str], size: tuple[int, int] | None) -> None:
-        """Wrap a model.
+        """Wrap a model on the CPU.
 
-        Args:
-            model: on the CPU.
-            outputs: some of labels, scores, features, in the order in which they are returned.
-            size: (height, width) of the images, None for any size larger than the model's window.
-
-        Raises:
-            UsageError: `size` is None, but the model resizes its images.
+        `outputs` are some of labels, scores, features, in the order in which they are returned; `size` is the (height,
+        width) of the images, None for any size larger than the model's window: UsageError if the model resizes its
+        images.
         """
         super().__init__()
         self.network, self.normalisation = model.network, model.normalisation
@@ -106,9 +102,8 @@ class Portable(nn.Module):
 def _windows(pixels: int, side: int, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Windows along one side of the image, as in `fgsn.inference.tiles`; their cells are weighted by `weights`.
 
-    Returns:
-        Pixels (windows, side) of each, and the weight (cells, windows · window's cells) of their cells in each cell
-        of the image.
+    Returns pixels (windows, side) of each, and the weight (cells, windows · window's cells) of their cells in each cell
+    of the image.
     """
     last = cells(pixels) - cells(side)
     step = max(1, cells(side) * 2 // 3)

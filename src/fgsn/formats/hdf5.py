@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fgsn.errors import FgsnError
+from fgsn.errors import FgsnError, reason
 from fgsn.files import atomic_write
 
 MOST_VALUES = 50_000_000
@@ -25,15 +25,9 @@ _SMALL = 1_000_000
 
 @contextmanager
 def opened(path: Path | str, kind: str = "HDF5 file", advice: str = "") -> Iterator[h5py.File]:
-    """Open a file for reading; every error in the body becomes one line that names the file.
+    """Open a file for reading; every error in the body becomes one line (FgsnError) that names the file.
 
-    Args:
-        path: the file.
-        kind: what it should be, for messages.
-        advice: what to do if it is not.
-
-    Raises:
-        FgsnError: the file is missing or damaged.
+    `kind` is what the file should be, for messages, and `advice` what to do if it is not.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,20 +39,15 @@ def opened(path: Path | str, kind: str = "HDF5 file", advice: str = "") -> Itera
     except FgsnError as error:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     except _H5PY_ERRORS as error:
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = reason(error)
         raise FgsnError(f"{path} is not a readable {kind}, or is damaged: {why}{advice and f'; {advice}'}") from None
 
 
 @contextmanager
 def written(path: Path | str, header: bytes = b"") -> Iterator[h5py.File]:
-    """Open a new file for writing, atomically; equal content gives equal bytes.
+    """Open a new file for writing, atomically; equal content gives equal bytes. FgsnError if it cannot be written.
 
-    Args:
-        path: the file.
-        header: up to 512 bytes before the HDF5 content.
-
-    Raises:
-        FgsnError: it cannot be written.
+    `header` are up to 512 bytes before the HDF5 content.
     """
     with atomic_write(path) as aside:
         try:
@@ -70,14 +59,13 @@ def written(path: Path | str, header: bytes = b"") -> Iterator[h5py.File]:
                 with aside.open("r+b") as raw:
                     raw.write(header)
         except RuntimeError as error:  # h5py's form of a full disk
-            raise FgsnError(f"cannot write {path}: {' '.join(str(error).split())}") from None
+            raise FgsnError(f"cannot write {path}: {reason(error)}") from None
 
 
 def member(file: h5py.File, key: str) -> h5py.Group | h5py.Dataset | None:
     """The group or array stored under `key`, a path of names; None if there is none.
 
-    Raises:
-        FgsnError: it is a link, which would make one file read another.
+    Raises FgsnError if it is a link, which would make one file read another.
     """
     stored: Any = file
     for part in key.split("/"):
@@ -93,12 +81,7 @@ def member(file: h5py.File, key: str) -> h5py.Group | h5py.Dataset | None:
 
 
 def stored_array(file: h5py.File, key: str, most: int = MOST_VALUES) -> np.ndarray[Any, Any]:
-    """The numbers stored under `key`; an empty MATLAB array is returned with size 0.
-
-    Args:
-        file: the file, from `opened`.
-        key: path of the array in the file.
-        most: largest number of values; a larger array is not read.
+    """The numbers, at most `most`, stored under the path `key`; an empty MATLAB array is returned with size 0.
 
     Raises:
         FgsnError: it is missing, is not an array of numbers, is stored in another file, or claims to be larger than the
@@ -135,17 +118,8 @@ def stamped_arrays(
 ) -> list[np.ndarray[Any, Any]] | None:
     """The arrays of one group of a file that may be missing or out of date.
 
-    Args:
-        path: the h5 file.
-        group: name of the group.
-        keys: names of its arrays.
-        stamp: the file's attribute of this name must equal it; None accepts any.
-
-    Returns:
-        One array per key; None if the file does not exist, has another stamp, or lacks the group.
-
-    Raises:
-        FgsnError: the file is damaged, or an array is missing or refused (see `stored_array`).
+    Returns one array per key; None if the file does not exist, lacks the group, or has another stamp (its attribute of
+    this name; None accepts any). Raises FgsnError if it is damaged, or an array is missing or refused.
     """
     if not Path(path).exists():
         return None

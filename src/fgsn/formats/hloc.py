@@ -33,14 +33,7 @@ def find_hloc_files(folder: Path, queries: Sequence[str]) -> HlocFiles:
     """Find the pairs of the queries, their key points and their matches in hloc's output folder.
 
     hloc names files after its settings. A file called pairs.txt, features.h5 or matches.h5 is taken as such; otherwise
-    the file is chosen by its content.
-
-    Args:
-        folder: hloc's outputs.
-        queries: their names.
-
-    Raises:
-        FgsnError: the folder or a file is missing, or several files fit.
+    the file is chosen by its content. Raises FgsnError if the folder or a file is missing, or several files fit.
     """
     if not folder.is_dir():
         raise FgsnError(f"{folder} is not a folder; --hloc requires the folder with hloc's outputs")
@@ -101,8 +94,7 @@ def read_key_points(path: Path, name: str) -> Floats:
 def read_image_size(path: Path, name: str) -> tuple[int, int] | None:
     """Width and height of the image that key points were found in; None if the file does not say.
 
-    Raises:
-        FgsnError: the file is missing or damaged.
+    Raises FgsnError if the file is missing or damaged.
     """
     with opened(path) as file:
         if member(file, f"{name}/image_size") is None:
@@ -114,14 +106,7 @@ def read_image_size(path: Path, name: str) -> tuple[int, int] | None:
 def read_pair_matches(
     path: Path, query: str, database: str, in_query: int, in_database: int
 ) -> tuple[Rows, Rows, Floats]:
-    """Read the matches of a query with a database image.
-
-    Args:
-        path: matches.h5.
-        query: name of the query.
-        database: name of the database image.
-        in_query: number of key points of the query.
-        in_database: number of key points of the database image.
+    """Read the matches of a query with a database image, of which the numbers of key points are given.
 
     Returns:
         Matched key points of the query (n,), of the database image (n,), and their scores (n,).

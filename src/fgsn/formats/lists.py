@@ -21,11 +21,7 @@ UNIT_TOLERANCE = 0.01
 
 
 def list_files(path: Path | str) -> list[Path]:
-    """The list itself, or the .txt files of a folder, sorted.
-
-    Raises:
-        FgsnError: there is none.
-    """
+    """The list itself, or the .txt files of a folder, sorted; FgsnError if there is none."""
     path = Path(path)
     if not path.is_dir():
         return [path]
@@ -41,7 +37,6 @@ def read_list(
     """Read a list, or every list of a folder, with one line per image.
 
     Args:
-        path: a file or a folder of .txt files.
         parse: converts a line to the image's name and value; raises FgsnError or ValueError if it is malformed.
         may_be_empty: accept a list without images.
 
@@ -70,14 +65,9 @@ def read_list(
 
 
 def numbers_after_name(line: str, form: str) -> tuple[str, NDArray[np.float64]]:
-    """Split a line into a name, which may contain spaces, and the finite numbers after it.
+    """Split a line into a name, which may contain spaces, and the finite numbers after it; else raise FgsnError.
 
-    Args:
-        line: the line.
-        form: the expected format, such as `name gx gy gz height`; one number per word after the first.
-
-    Raises:
-        FgsnError: the line has another form.
+    The expected `form`, such as `name gx gy gz height`, has one number per word after the first.
     """
     count = len(form.split()) - 1
     fields = line.rsplit(maxsplit=count)
@@ -94,11 +84,7 @@ def numbers_after_name(line: str, form: str) -> tuple[str, NDArray[np.float64]]:
 
 
 def unit_quaternion(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Normalise a quaternion (4,) that is a unit quaternion except for rounding.
-
-    Raises:
-        FgsnError: its length is not 1.
-    """
+    """Normalise a quaternion (4,) that has length 1 except for rounding; FgsnError if it has not."""
     length = float(np.linalg.norm(numbers))
     if not abs(length - 1) <= UNIT_TOLERANCE:
         raise FgsnError(f"the quaternion {' '.join(f'{n:g}' for n in numbers)} has length {length:.4g}, not 1")
@@ -108,8 +94,7 @@ def unit_quaternion(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
 def pose_numbers(line: str, form: str = POSE_FORM) -> tuple[str, NDArray[np.float64]]:
     """Name and numbers (7,) of a line that starts with `name qw qx qy qz`, with the quaternion normalised.
 
-    Raises:
-        FgsnError: the line has another form, or the quaternion's length is not 1.
+    Raises FgsnError if the line has another form, or the quaternion's length is not 1.
     """
     name, numbers = numbers_after_name(line, form)
     numbers[:4] = unit_quaternion(numbers[:4])

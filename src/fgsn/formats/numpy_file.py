@@ -8,7 +8,7 @@ from zipfile import ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from fgsn.errors import FgsnError
+from fgsn.errors import FgsnError, reason
 
 MOST_NUMBERS = 100_000_000
 
@@ -16,8 +16,7 @@ MOST_NUMBERS = 100_000_000
 def read_array(path: Path) -> NDArray[np.generic]:
     """The array of a .npy file, or the only one of a .npz file.
 
-    Raises:
-        FgsnError: the file is missing or damaged, or contains objects, several arrays or too many numbers.
+    Raises FgsnError if the file is missing or damaged, or contains objects, several arrays or too many numbers.
     """
     try:
         if path.suffix != ".npz":
@@ -34,8 +33,7 @@ def read_array(path: Path) -> NDArray[np.generic]:
     except OSError as error:
         raise FgsnError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # the parsers of zip files and of NumPy's headers raise almost anything on broken ones
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise FgsnError(f"{path} is not a readable NumPy file: {why}") from None
+        raise FgsnError(f"{path} is not a readable NumPy file: {reason(error)}") from None
 
 
 def is_whole(path: Path) -> bool:

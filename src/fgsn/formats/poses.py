@@ -111,11 +111,7 @@ class SuffixLookup:
             self._paths.setdefault(parts[-1], []).append((parts, name))
 
     def find(self, name: str) -> str:
-        """The only path that is `name`, ends with it, or is its end.
-
-        Raises:
-            FgsnError: there is none, or there are several.
-        """
+        """The only path that is `name`, ends with it, or is its end; FgsnError if there is none or several."""
         if name in self.names:
             return name
         parts = PurePosixPath(name).with_suffix("").parts if PurePosixPath(name).name else ("",)

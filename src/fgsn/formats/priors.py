@@ -30,11 +30,7 @@ class Priors:
     """(N,) height of the camera centre along the world's upward direction, in the world's unit."""
 
     def of(self, names: Sequence[str]) -> "Priors":
-        """The priors of these images, in their order.
-
-        Raises:
-            FgsnError: an image has none.
-        """
+        """The priors of these images, in their order; FgsnError if an image has none."""
         row_of = {name: row for row, name in enumerate(self.names)}
         missing = [name for name in names if name not in row_of]
         if missing:
@@ -55,19 +51,18 @@ class Odometry:
 def read_priors(path: Path | str) -> Priors:
     """Read `name gx gy gz height` per line, from a file or a folder of files.
 
-    Raises:
-        FgsnError: a line is malformed, gravity is not a unit vector, or a name occurs twice.
+    Raises FgsnError if a line is malformed, gravity is not a unit vector, or a name occurs twice.
     """
     table = read_list(path, _prior)
     values = np.array(list(table.values()))
     return Priors(list(table), values[:, :3], values[:, 3])
 
 
-def write_priors(path: Path | str, priors: Priors) -> None:
-    """Write priors in the format of `read_priors`."""
+def write_priors(path: Path | str, priors: Priors, comments: Sequence[str] = (PRIOR_FORM,)) -> None:
+    """Write priors in the format of `read_priors`, after comment lines."""
     rows = np.concatenate([priors.gravity, priors.heights[:, None]], axis=1)
     lines = (" ".join([name, *(f"{value:.9f}" for value in row)]) for name, row in zip(priors.names, rows, strict=True))
-    write_text(Path(path), "".join(f"{line}\n" for line in [f"# {PRIOR_FORM}", *lines]))
+    write_text(Path(path), "".join(f"{line}\n" for line in [*(f"# {comment}" for comment in comments), *lines]))
 
 
 def priors_like(map_images: PosedImages, up: ArrayLike, retrieved: Mapping[str, Sequence[str]]) -> Priors:
@@ -94,13 +89,9 @@ def priors_like(map_images: PosedImages, up: ArrayLike, retrieved: Mapping[str, 
 
 
 def read_odometry(path: Path | str) -> Odometry:
-    """Read `name qw qx qy qz tx ty tz` per line: from the previous image's camera frame to this one.
+    """Read `name qw qx qy qz tx ty tz` per line of one drive: from the previous image's camera frame to this one.
 
-    Args:
-        path: the file of one drive.
-
-    Raises:
-        FgsnError: a line is malformed, or a name occurs twice.
+    Raises FgsnError if a line is malformed, or a name occurs twice.
     """
     if Path(path).is_dir():
         raise FgsnError(f"{path} is a folder; odometry is one file per drive")

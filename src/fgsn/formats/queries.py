@@ -23,11 +23,8 @@ class Query:
 def read_queries(path: Path | str) -> list[Query]:
     """Read `name MODEL width height parameters...` per line, with COLMAP's camera models and pixel centres at +0.5.
 
-    Args:
-        path: a list, or a folder of lists (`queries/<condition>.txt`).
-
-    Raises:
-        FgsnError: a line has missing or malformed intrinsics, an unknown camera model, or a repeated name.
+    From a list, or a folder of lists (`queries/<condition>.txt`). Raises FgsnError if a line has missing or malformed
+    intrinsics, an unknown camera model, or a repeated name.
     """
     return [Query(name, camera) for name, camera in read_list(path, _parse).items()]
 
@@ -35,16 +32,12 @@ def read_queries(path: Path | str) -> list[Query]:
 def read_query_lists(paths: Sequence[Path]) -> list[list[Query]]:
     """The queries of every list, see `read_queries`; a list is best of one condition, whose images are then compared.
 
-    Args:
-        paths: lists, or folders of lists.
-
-    Raises:
-        FgsnError: as `read_queries`, also if two lists contain the same name.
+    Raises FgsnError as `read_queries`, also if two lists contain the same name.
     """
     lists: dict[Path, list[Query]] = {}
     first: dict[str, Path] = {}
     for file in (file for path in paths for file in list_files(path)):
-        lists[file] = [Query(name, camera) for name, camera in read_list(file, _parse).items()]
+        lists[file] = read_queries(file)
         for query in lists[file]:
             if first.setdefault(query.name, file) != file:
                 raise FgsnError(f"'{query.name}' is in {first[query.name]} and in {file}; keep one")

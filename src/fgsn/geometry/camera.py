@@ -51,11 +51,7 @@ class Camera:
 
     @classmethod
     def from_parameters(cls, width: int, height: int, parameters: ArrayLike, model: str = "PINHOLE") -> "Camera":
-        """Inverse of `parameters`, with pixel centres at +0.5.
-
-        Raises:
-            FgsnError: the model is unknown, or the size or the parameters are invalid.
-        """
+        """Inverse of `parameters`, with pixel centres at +0.5; FgsnError if the model or a value is invalid."""
         values = [float(value) for value in np.asarray(parameters, np.float64).ravel()]
         if model not in PARAMETER_COUNTS:
             raise FgsnError(f"unknown camera model '{model}'; {nearest(model, PARAMETER_COUNTS)}")
@@ -107,8 +103,7 @@ class Camera:
     def rays(self, pixels: ArrayLike) -> Array:
         """Directions (..., 3) in the camera frame with z = 1 through pixels (..., 2): undistorted points.
 
-        Raises:
-            MissingExtraError: the camera is distorted, and pycolmap is not installed.
+        Raises MissingExtraError if the camera is distorted, and pycolmap is not installed.
         """
         pixels = np.asarray(pixels, np.float64)
         if self.is_pinhole:
@@ -133,11 +128,7 @@ class Camera:
 
 
 def require_size(name: str, camera: Camera, size: tuple[int, int]) -> None:
-    """Require that a camera has the size (width, height) of its image.
-
-    Raises:
-        FgsnError: it has not.
-    """
+    """Require (FgsnError) that a camera has the size (width, height) of its image."""
     if camera.size != size:
         raise FgsnError(
             f"the camera of '{name}' is {camera.width} x {camera.height} pixels, but the image is "
@@ -146,11 +137,7 @@ def require_size(name: str, camera: Camera, size: tuple[int, int]) -> None:
 
 
 def pycolmap_camera(camera: Camera) -> Any:
-    """The camera as an object of pycolmap.
-
-    Raises:
-        MissingExtraError: pycolmap is not installed.
-    """
+    """The camera as an object of pycolmap; MissingExtraError if that is not installed."""
     size = {"width": camera.width, "height": camera.height}
     return pycolmap().Camera(model=camera.model, params=list(camera.parameters), **size)
 

@@ -133,11 +133,7 @@ def _warn_of_errors(folder: Path, model: Reconstruction) -> None:
 
 
 def _frame_poses(folder: Path, kind: str, files: ModelFiles) -> Pose:
-    """Poses (N) `camera_from_world` of the images: of their frames where there are any, else their own.
-
-    Raises:
-        FgsnError: a rotation is not a unit quaternion.
-    """
+    """Poses (N) `camera_from_world` of the images: of their frames where there are any, else their own."""
     own = Pose.from_quaternion(files.poses[:, :4], files.poses[:, 4:])
     frames = read_frames(folder, kind)
     rows = [row for row, number in enumerate(files.image_ids.tolist()) if number in frames]

@@ -96,11 +96,7 @@ def _opened(path: Path) -> Iterator[_Bytes]:
 
 
 def read_binary(folder: Path) -> ModelFiles:
-    """Read cameras.bin, images.bin and points3D.bin.
-
-    Raises:
-        FgsnError: a file is missing or damaged.
-    """
+    """Read cameras.bin, images.bin and points3D.bin; FgsnError if a file is missing or damaged."""
     cameras, models = {}, list(PARAMETER_COUNTS)
     images, names, seen = [], [], []
     with _opened(folder / "images.bin") as file:
@@ -136,11 +132,7 @@ def read_binary(folder: Path) -> ModelFiles:
 
 
 def read_text_model(folder: Path) -> ModelFiles:
-    """Read cameras.txt, images.txt and points3D.txt.
-
-    Raises:
-        FgsnError: a file is missing or damaged.
-    """
+    """Read cameras.txt, images.txt and points3D.txt; FgsnError if a file is missing or damaged."""
     cameras: dict[int, Camera] = {}
 
     def camera(line: str, _: Iterator[tuple[int, str]]) -> None:
@@ -183,15 +175,8 @@ def read_text_model(folder: Path) -> ModelFiles:
 def read_frames(folder: Path, kind: str) -> dict[int, tuple[Floats, Floats]]:
     """The poses `sensor_from_rig` and `rig_from_world` of every image, as qw qx qy qz tx ty tz, by its identifier.
 
-    Args:
-        folder: the model.
-        kind: `bin` or `txt`.
-
-    Returns:
-        Poses; empty for models without rigs and frames, and without images whose camera has no pose in its rig.
-
-    Raises:
-        FgsnError: a file is damaged.
+    `kind` is `bin` or `txt`. Empty for models without rigs and frames, and without images whose camera has no pose in
+    its rig. Raises FgsnError if a file is damaged.
     """
     rigs, frames = folder / f"rigs.{kind}", folder / f"frames.{kind}"
     if not (rigs.is_file() and frames.is_file()):

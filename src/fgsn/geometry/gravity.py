@@ -14,8 +14,7 @@ UP = (0.0, 0.0, 1.0)
 def upright_rotation(gravity: ArrayLike) -> NDArray[np.float64]:
     """The smallest rotation (3, 3) that maps the direction of gravity (3,) to +y, the downward axis of level cameras.
 
-    Raises:
-        FgsnError: gravity is not a direction.
+    Raises FgsnError if gravity is not a direction.
     """
     gravity = np.asarray(gravity, np.float64)
     if gravity.shape != (3,) or not 1e-9 < np.linalg.norm(gravity) < np.inf:

@@ -36,11 +36,7 @@ class PosedImages:
 
 
 def join(parts: Sequence[PosedImages]) -> PosedImages:
-    """Concatenate sets of images that share one world frame.
-
-    Raises:
-        FgsnError: there are no images, or two have the same name.
-    """
+    """Concatenate sets of images that share one world frame; FgsnError if two have the same name, or there are none."""
     names = [name for part in parts for name in part.names]
     if not names:
         raise FgsnError("there are no images with poses")
@@ -112,8 +108,7 @@ def write_intrinsics(path: Path, names: Sequence[str], cameras: Sequence[Camera]
 def read_intrinsics(paths: Path | Sequence[Path]) -> dict[str, Camera]:
     """Read the cameras of lists `name MODEL width height parameters...`, by image or folder name.
 
-    Raises:
-        FgsnError: a file is missing or a line is malformed.
+    Raises FgsnError if a file is missing or a line is malformed.
     """
     return dict(row for path in ([paths] if isinstance(paths, Path) else paths) for row in _intrinsics(path))
 

@@ -11,13 +11,9 @@ EXPECTED = "give poses from the world to the camera, as qw qx qy qz tx ty tz"
 
 
 def other_readings(poses: Pose) -> dict[str, Pose]:
-    """The poses under every other common meaning of the seven numbers `qw qx qy qz tx ty tz`.
+    """N poses `camera_from_world` under every other common meaning of their seven numbers `qw qx qy qz tx ty tz`.
 
-    Args:
-        poses: N poses, read as `camera_from_world`.
-
-    Returns:
-        N poses `camera_from_world` for each combination of CENTRES or INVERTED with W_LAST, if a list contains those.
+    There are N for each combination of CENTRES or INVERTED with W_LAST.
     """
     w_last = Pose.from_quaternion(np.roll(poses.quaternion, 1, axis=-1), poses.translation)
     found = {}

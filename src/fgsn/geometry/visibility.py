@@ -25,12 +25,10 @@ class Visibility:
 
 
 def visibility_of(model: Reconstruction, smallest_half_angle: float) -> Visibility:
-    """Distances and viewing cones of every point.
+    """Distances and viewing cones of every point of a map.
 
-    Args:
-        model: the map, T observations of M points.
-        smallest_half_angle: minimum in degrees; without it, points observed once, or twice from nearly the same place,
-            would be visible from nowhere else.
+    `smallest_half_angle` is the minimum in degrees; without it, points observed once, or twice from nearly the same
+    place, would be visible from nowhere else.
     """
     count = len(model.points)
     order = np.argsort(model.track_point, kind="stable")

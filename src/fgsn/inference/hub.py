@@ -17,9 +17,8 @@ def on_hub(path: Path | str) -> bool:
 def downloaded(address: Path | str) -> Path:
     """The model file of a repository, downloaded unless it is in the Hub's local cache.
 
-    Raises:
-        FgsnError: the address is malformed, or the file cannot be downloaded.
-        MissingExtraError: huggingface_hub is not installed.
+    Raises FgsnError if the address is malformed or the file cannot be downloaded, MissingExtraError without
+    huggingface_hub.
     """
     found = _ADDRESS.fullmatch(str(address))
     if found is None:

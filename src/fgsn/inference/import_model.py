@@ -26,8 +26,7 @@ START_CLASSES = 2
 def import_model(settings: ImportSettings) -> dict[str, Any]:
     """Convert a checkpoint into a model file; returns a description of it.
 
-    Raises:
-        FgsnError: the checkpoint is missing, broken or unsafe, or its network is unknown.
+    Raises FgsnError if the checkpoint is missing, broken or unsafe, or its network is unknown.
     """
     torch.manual_seed(settings.seed)  # for heads that are not in the checkpoint
     if is_packaged(settings.checkpoint):

@@ -24,14 +24,9 @@ def labels_at(label_map: NDArray[np.integer], pixels: NDArray[np.float64]) -> ND
 
 
 def find_label_map(folder: Path | str, name: str) -> Path | None:
-    """The label map of an image in an output folder of `fgsn segment`, or None.
+    """The label map of an image in the --out of `fgsn segment`, or in its subfolder labels/; None without one.
 
-    Args:
-        folder: the --out of `fgsn segment`, or its subfolder labels/.
-        name: path of the image, relative to the folder that was segmented.
-
-    Raises:
-        FgsnError: the name leaves the folder.
+    `name` is relative to the folder that was segmented; FgsnError if it leaves that folder.
     """
     stems = (f"{name}.png", str(Path(name).with_suffix(".png")))  # the first form only if two images share a stem
     found = (inside(Path(folder) / below, stem) for below in ("", "labels") for stem in stems)
@@ -39,11 +34,7 @@ def find_label_map(folder: Path | str, name: str) -> Path | None:
 
 
 def fitting_label_map(folder: Path, name: str, size: tuple[int, int]) -> Path:
-    """The path of the label map of an image; its header must state the camera's size (width, height).
-
-    Raises:
-        FgsnError: the label map is missing, not a PNG, or of another size.
-    """
+    """The path of the label map of an image; FgsnError unless its header states the camera's size (width, height)."""
     file = find_label_map(folder, name)
     if file is None:
         raise FgsnError(f"{folder} has no label map of '{name}'; run fgsn segment on it")
@@ -57,8 +48,7 @@ def fitting_label_map(folder: Path, name: str, size: tuple[int, int]) -> Path:
 def read_image_labels(folder: Path, name: str, size: tuple[int, int], clusters: int) -> NDArray[np.int64]:
     """Read the label map of an image, which must have the size of its camera and the map's number of labels.
 
-    Raises:
-        FgsnError: the label map is missing, or has another size or number of labels.
+    Raises FgsnError if it is missing or has others.
     """
     file = fitting_label_map(folder, name, size)
     labels, found = read_label_map(file)

@@ -59,8 +59,7 @@ def write_label_map(
 def file_mark(path: Path) -> str:
     """A short mark that tells the files of different images apart: the size, and a checksum of the end.
 
-    Raises:
-        FgsnError: the file cannot be read.
+    Raises FgsnError if the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -84,11 +83,7 @@ def read_label_map(path: Path | str) -> tuple[np.ndarray, int]:
 
 
 def read_palette(path: Path | str) -> np.ndarray:
-    """Read the (K, 3) uint8 colours stored in a label map.
-
-    Raises:
-        FgsnError: as `read_label_map`.
-    """
+    """Read the (K, 3) uint8 colours stored in a label map; FgsnError as `read_label_map`."""
     image, clusters = _open(path)
     if clusters <= 256:
         data = bytes(image.getpalette("RGB") or ())

@@ -36,8 +36,7 @@ def origin_of(segmenter: Segmenter, model_path: Path) -> dict[str, Any]:
 def other_origin(out: Path, now: dict[str, Any]) -> str:
     """How the label maps in a folder were made, as far as that differs from `now`; '' if there are none of others.
 
-    Raises:
-        FgsnError: the record is damaged.
+    Raises FgsnError if the record is damaged.
     """
     if not (out / MADE_FROM).exists():
         return "label maps of unknown origin" if any((out / "labels").glob("**/*.png")) else ""

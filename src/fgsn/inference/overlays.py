@@ -7,31 +7,24 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fgsn.errors import FgsnError
 
+ALPHA = 0.55
+"""Weight of the colours: 0 shows only the image, 1 only the labels."""
+LEGEND = 8
+"""Labels in the legend, at most: the most frequent ones, and fewer if the width is too small."""
 SMALLEST_LEGEND = 11
 MARGIN = 4
 
 
 def overlay(
-    image: np.ndarray,
-    labels: np.ndarray,
-    palette: np.ndarray,
-    alpha: float = 0.55,
-    classes: Sequence[str] | None = None,
-    legend: int = 8,
+    image: np.ndarray, labels: np.ndarray, palette: np.ndarray, classes: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Blend the colours of the labels over an image.
+    """Blend the colours of labels (H, W) over an image (H, W, 3), with a legend in a strip at the bottom.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        labels: (H, W) integers in [0, K).
+        image: uint8 RGB.
+        labels: integers in [0, K).
         palette: (K, 3) uint8 colours.
-        alpha: weight of the colours: 0 shows only the image, 1 only the labels.
         classes: names of the labels for the legend; default: their numbers.
-        legend: maximum number of the most frequent labels in a strip at the bottom, with their share of the image;
-            fewer if the width is too small, 0 for no strip.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
 
     Raises:
         FgsnError: shapes do not match, or a label has no colour.
@@ -40,13 +33,14 @@ def overlay(
         raise FgsnError(f"an image of shape {image.shape} does not match labels of shape {labels.shape}")
     if labels.min() < 0 or labels.max() >= len(palette):
         raise FgsnError(f"label {labels.max()} has no colour in a palette of {len(palette)}")
-    picture = np.round((1 - alpha) * image + alpha * palette[labels]).astype(np.uint8)
-    return _with_legend(picture, labels, palette, classes, legend) if legend else picture
+    picture = np.round((1 - ALPHA) * image + ALPHA * palette[labels]).astype(np.uint8)
+    return _with_legend(picture, labels, palette, classes)
 
 
 def _with_legend(
-    picture: np.ndarray, labels: np.ndarray, palette: np.ndarray, classes: Sequence[str] | None, most: int
+    picture: np.ndarray, labels: np.ndarray, palette: np.ndarray, classes: Sequence[str] | None
 ) -> np.ndarray:
+    """The picture with the most frequent labels, and their shares of the image, unless it is too small for that."""
     height, width = labels.shape
     size = max(SMALLEST_LEGEND, height // 32)
     strip = size + 2 * MARGIN
@@ -58,7 +52,7 @@ def _with_legend(
     draw = ImageDraw.Draw(canvas)
     top, left = height - strip, MARGIN
     draw.rectangle((0, top, width, height), fill=(24, 24, 27))
-    for label in np.argsort(-counts, kind="stable")[: min(most, np.count_nonzero(counts))].tolist():
+    for label in np.argsort(-counts, kind="stable")[: min(LEGEND, np.count_nonzero(counts))].tolist():
         name = classes[label] if classes else str(label)
         text = f"{name}: {100 * counts[label] / labels.size:.0f} %"
         right = left + size + MARGIN + draw.textlength(text, font=font)

@@ -17,11 +17,7 @@ def is_packaged(name: Path | str) -> bool:
 
 
 def packaged(name: Path | str) -> Path:
-    """The file of a packaged model.
-
-    Raises:
-        FgsnError: there is no such model, or the installation is incomplete.
-    """
+    """The file of a packaged model; FgsnError if there is no such model, or the installation is incomplete."""
     if str(name) not in FILES:
         raise FgsnError(f"{name} does not come with fgsn; there are {' and '.join(FILES)}")
     path = Path(str(resources.files("fgsn") / "assets" / FILES[str(name)]))

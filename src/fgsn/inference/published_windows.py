@@ -42,12 +42,10 @@ def published_labels(
     batch: int,
     size: Sequence[int],
 ) -> Int64[Tensor, "height width"]:
-    """The label of every pixel.
+    """The label (height, width) of every pixel, by scores of windows that `predict` gives at cells or at pixels.
 
-    Args:
-        predict: scores of windows, at feature cells or at pixels.
-        side: side of the windows; smaller images are padded with zeros (the mean colour) at the right and below.
-        size: (height, width) of the label map.
+    Smaller images than the `side` of a window are padded with zeros (the mean colour) at the right and below. `size` is
+    the (height, width) of the label map.
     """
     bands = published_scores(predict, image, side, batch)
     labels = torch.cat([argmax(scores.permute(1, 2, 0).contiguous()) for scores in bands])

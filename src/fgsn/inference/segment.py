@@ -35,8 +35,7 @@ WAITING_BYTES = 1 << 28
 def segment(settings: SegmentSettings) -> dict[str, Any]:
     """Write the outputs selected by `--save` for every image; returns counts, speed and the images that failed.
 
-    Raises:
-        FgsnError: model or images are missing, or the output folder contains label maps of another model.
+    Raises FgsnError if model or images are missing, or the folder contains label maps of another model.
     """
     with ranks.joined(settings.device):
         return _segment(settings)
@@ -79,7 +78,6 @@ def segment_images(
     """Write label maps and other outputs of many images; several ranks share the images.
 
     Args:
-        segmenter: the model, its precision and batch size.
         images: image files and their names: relative paths, mirrored in the output.
         out: folder; each kind has a subfolder of its own: labels/, overlay/, features/, scores/.
         save: kinds to write: labels (PNG), overlay (JPEG), features and scores (NumPy, float16, at feature cells).
@@ -162,7 +160,7 @@ def _write(model: Model, image: Prediction, file: Path, paths: Mapping[str, Path
         if kind == "labels":
             write_label_map(path, labels, model.clusters, model.palette, file)
         elif kind == "overlay":
-            picture = overlay(image.pixels, labels, model.palette, classes=model.classes)
+            picture = overlay(image.pixels, labels, model.palette, model.classes)
             with atomic_write(path) as aside:
                 Image.fromarray(picture).save(aside, format="JPEG", quality=90)
         else:

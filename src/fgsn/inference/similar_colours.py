@@ -20,17 +20,11 @@ EFFORT = 1e10
 
 
 def similar_palette(features: ArrayLike) -> NDArray[np.uint8]:
-    """Assign the colours of `palette(K)` to K clusters so that distances of colours follow those of the features.
+    """Assign the colours of `palette(K)` to K clusters so that distances of colours follow those of features (K, D).
 
     Both sets are halved recursively along their principal axes, and corresponding parts are matched; then pairs of
     clusters exchange their colours as long as that increases the correlation between distances in OKLab and in feature
-    space.
-
-    Args:
-        features: (K, D) one row per cluster, such as its centroid.
-
-    Returns:
-        (K, 3) uint8, all distinct. For K above 1024, where nobody can tell the colours apart, it is `palette(K)`.
+    space. Returns (K, 3) uint8, all distinct: for K above 1024, where nobody can tell the colours apart, `palette(K)`.
     """
     features = np.asarray(features, np.float64)
     count = len(features)

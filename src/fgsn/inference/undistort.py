@@ -13,9 +13,8 @@ from fgsn.inference.label_lookup import NO_LABEL
 def undistorted(labels: NDArray[np.integer], camera: Camera) -> tuple[NDArray[np.integer], Camera]:
     """The label map of a pinhole camera with the same focal lengths; -1 outside the field of view of the lens.
 
-    Raises:
-        FgsnError: the size of the label map is not that of the camera.
-        MissingExtraError: the camera has lens distortion, and pycolmap is not installed.
+    Raises FgsnError if the label map has not the size of the camera, MissingExtraError if that has lens distortion, and
+    pycolmap is not installed.
     """
     if labels.shape != (camera.height, camera.width):
         raise FgsnError(

@@ -19,15 +19,11 @@ GPU_BAND_VALUES = 1 << 26
 def labels_at_pixels(
     scores: Float[Tensor, "classes h w"], size: Sequence[int], resized: Sequence[int] | None = None
 ) -> Int64[Tensor, "height width"]:
-    """Interpolate the scores bilinearly to every pixel and take the largest.
+    """Interpolate scores, a cell every 8 pixels of the network's input, bilinearly to every pixel and take the largest.
 
     If the four cells around a pixel have the same best label, so has every interpolation between them; only the other
     pixels are interpolated, in bands of rows, which bounds the memory for any number of classes and any image size.
-
-    Args:
-        scores: a cell every 8 pixels of the network's input.
-        size: (height, width) of the label map.
-        resized: (height, width) of the network's input; default: `size`.
+    `size` is the (height, width) of the label map, `resized` that of the network's input, `size` by default.
     """
     classes, cells_y, cells_x = scores.shape
     resized = size if resized is None else resized
@@ -68,13 +64,10 @@ def values_at_points(
     size: Sequence[int],
     resized: Sequence[int] | None = None,
 ) -> Float[Tensor, "points channels"]:
-    """Interpolate a map bilinearly at points of the image; points outside take the value at the border.
+    """Interpolate a map, a cell every 8 pixels of the network's input, bilinearly at points (N, 2) of the image.
 
-    Args:
-        cells: a cell every 8 pixels of the network's input.
-        points: (N, 2) x, y in pixels of the image, pixel centres at integers.
-        size: (height, width) of the image.
-        resized: (height, width) of the network's input; default: `size`.
+    Points are x, y in pixels, with pixel centres at integers; outside they take the value at the border. `size` is the
+    (height, width) of the image, `resized` that of the network's input, `size` by default.
     """
     place = torch.from_numpy(scaled_points(points, size, resized or size) / STRIDE).to(cells)
     last = torch.tensor([cells.shape[2] - 1, cells.shape[1] - 1]).to(cells).clamp(min=1)

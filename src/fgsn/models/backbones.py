@@ -37,9 +37,7 @@ def backbone(name: str) -> Callable[[Builder], Builder]:
 def build_backbone(name: str) -> Backbone:
     """Build a backbone with random weights.
 
-    Raises:
-        UsageError: no backbone has this name.
-        MissingExtraError: the backbone comes from timm, which is not installed.
+    Raises UsageError if none has this name, MissingExtraError if it comes from timm, which is not installed.
     """
     if name.startswith("timm/"):
         from fgsn.models.timm_net import timm_backbone

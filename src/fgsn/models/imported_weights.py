@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fgsn.clustering.codebook import Codebook
 from fgsn.clustering.whitening import Whitening
-from fgsn.errors import FgsnError
+from fgsn.errors import FgsnError, reason
 from fgsn.formats.hdf5 import opened, stored_array
 from fgsn.models.backbones import backbone_names
 from fgsn.models.model_file import is_torch_file
@@ -108,8 +108,7 @@ def _loaded(path: Path) -> Mapping[Any, Any]:
             "if you trust it, save it again as a plain state dict, torch.save(network.state_dict(), ...)"
         ) from None
     except Exception as error:  # torch's unpickler raises almost any exception for a broken file
-        why = (" ".join(str(error).split()) or type(error).__name__)[:160]
-        raise FgsnError(f"{path} is a broken or truncated checkpoint: {why}") from None
+        raise FgsnError(f"{path} is a broken or truncated checkpoint: {reason(error, 160)}") from None
     if not isinstance(content, Mapping):
         raise FgsnError(f"{path} contains a {type(content).__name__}, not the state dict of a network")
     return content
@@ -125,8 +124,7 @@ def published_name(ours: str) -> str:
 def published_network(weights: Mapping[str, Tensor], path: Path) -> PSPNet:
     """The authors' network with these weights; their names and shapes decide which of the two base variants it is.
 
-    Raises:
-        FgsnError: the weights fit no network known to fgsn; lists missing and unexpected weights and wrong shapes.
+    Raises FgsnError if they fit no network known to fgsn: which are missing, unexpected, or of wrong shape.
     """
     renamed = {next((new + key[len(old):] for old, new in OLD_CLASSIFIERS.items() if key.startswith(old)), key): value
                for key, value in weights.items()}  # fmt: skip
@@ -140,8 +138,7 @@ def published_network(weights: Mapping[str, Tensor], path: Path) -> PSPNet:
 def torchvision_backbone(weights: Mapping[str, Tensor], path: Path, classes: int) -> PSPNet:
     """A network with untrained heads on torchvision's ResNet weights; torchvision's last layer `fc` is dropped.
 
-    Raises:
-        FgsnError: as `published_network`.
+    Raises FgsnError as `published_network`.
     """
     body = {key: value for key, value in weights.items() if not key.startswith("fc.")}
     candidates = [Architecture(name, classes) for name in _resnets(published=False)]
@@ -189,8 +186,7 @@ def _some(keys: Any) -> str:
 def read_published_codebook(path: Path | str) -> Codebook:
     """The authors' `centroids_N.h5`: projection (512, 256) and offset of the whitening, centroids (K, 256).
 
-    Raises:
-        FgsnError: the file is missing, broken, or its arrays do not fit together.
+    Raises FgsnError if the file is missing, broken, or its arrays do not fit together.
     """
     path = Path(path)
     with opened(path, "codebook of the authors (centroids_N.h5)") as file:

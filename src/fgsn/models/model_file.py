@@ -32,8 +32,7 @@ def write_model_file(path: Path | str, tensors: Mapping[str, Tensor], header: Ma
 def read_model_file(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read back what `write_model_file` wrote.
 
-    Raises:
-        FgsnError: the file is missing, not a safetensors file, not written by fgsn, or written by a newer fgsn.
+    Raises FgsnError if the file is missing, not a safetensors file, not written by fgsn, or by a newer fgsn.
     """
     path = Path(path)
     if not path.is_file():

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from fgsn.errors import FgsnError
@@ -19,11 +18,6 @@ class Normalisation:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
-    def __call__(self, image: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "3 height width"]:
-        """Normalise one RGB image."""
-        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
-        return self.apply(pixels)
-
     def apply(self, pixels: Float[Tensor, "*batch 3 height width"]) -> Float[Tensor, "*batch 3 height width"]:
         """Normalise RGB values 0 to 255."""
         if self.order == "bgr":
@@ -34,11 +28,7 @@ class Normalisation:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Normalisation":
-        """From the values in a model file, as `dataclasses.asdict` gives them.
-
-        Raises:
-            FgsnError: not three numbers each, or an unknown order.
-        """
+        """From the values in a model file, as `dataclasses.asdict` gives them; FgsnError if they make no sense."""
         try:
             mean, std = (tuple(float(x) for x in values[key]) for key in ("mean", "std"))
             order = values["order"]

@@ -15,10 +15,9 @@ from fgsn.models.pspnet import Output, PSPNet
 class Predictor(nn.Module):
     """A copy of a network without its training parts: the same output up to rounding, faster.
 
-    Args:
-        network: the network; it is not changed, and its later training does not affect the copy.
-        dtype: precision of the computation. The classifier always computes in float32: it costs next to nothing, and
-            close scores would often become equal in 16 bits.
+    The network is not changed, and its later training does not affect the copy. `dtype` is the precision of the
+    computation, except that the classifier always computes in float32: it costs next to nothing, and close scores would
+    often become equal in 16 bits.
     """
 
     def __init__(self, network: PSPNet, dtype: torch.dtype = torch.float32) -> None:

@@ -29,11 +29,7 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Architecture":
-        """From the values in a model file, as `dataclasses.asdict` gives them.
-
-        Raises:
-            FgsnError: a value is missing, of another type or out of range.
-        """
+        """From the values in a model file, as `dataclasses.asdict` gives them; FgsnError if they make no sense."""
         try:
             made = cls(**values)
         except TypeError:
@@ -80,9 +76,7 @@ class PSPNet(nn.Module):
     def forward(self, images: Float[Tensor, "batch 3 height width"], masks: DropoutMasks | None = None) -> Output:
         """Logits and features of normalised images; the auxiliary ones only in training mode.
 
-        Args:
-            images: the batch.
-            masks: rows of `draw_dropout_masks` for these images, used in training; None draws new ones.
+        There, `masks` are rows of `draw_dropout_masks` for these images; None draws new ones.
         """
         maps = self.backbone(images)
         features = self.head(maps)

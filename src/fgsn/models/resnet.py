@@ -105,11 +105,9 @@ class PlainBottleneck(nn.Module):
 class PlainResNet(Backbone):
     """The original ResNet, dilated: the strides of the last two stages are replaced by dilations 2 and 4.
 
-    Args:
-        blocks: blocks of each stage.
-        published: the authors' variant (stride in the 1x1, a stage dilated from its first block on) or torchvision's
-            (stride in the 3x3; the first block of a stage keeps the dilation of the previous stage, so that features
-            equal those of the strided network).
+    `published` is the authors' variant (stride in the 1x1, a stage dilated from its first block on), else it is
+    torchvision's (stride in the 3x3; the first block of a stage keeps the dilation of the previous stage, so that
+    features equal those of the strided network).
     """
 
     channels = (1024, 2048)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgsn.errors import FgsnError, MissingExtraError, UsageError, nearest
+from fgsn.errors import FgsnError, MissingExtraError, UsageError, nearest, reason
 from fgsn.models.backbones import Backbone
 from fgsn.models.layers import STRIDE, cells
 from fgsn.models.normalisation import Normalisation
@@ -77,11 +77,9 @@ def _cuts_patches(body: nn.Module) -> bool:
 
 
 def timm_backbone(name: str, pretrained: bool = False) -> TimmNet:
-    """Build the backbone `timm/NAME`.
+    """Build the backbone `timm/NAME`, optionally with timm's tag of the pretrained weights: `timm/NAME.TAG`.
 
-    Args:
-        name: with the prefix, and optionally timm's tag of the pretrained weights: `timm/NAME.TAG`.
-        pretrained: download timm's weights; otherwise they are random, and nothing is downloaded.
+    `pretrained` downloads timm's weights; otherwise they are random, and nothing is downloaded.
 
     Raises:
         UsageError: timm has no network of this name.
@@ -136,7 +134,7 @@ def _check_maps(body: Any, name: str) -> None:
     try:
         maps = body.eval()(torch.empty(1, 3, *size))
     except (AssertionError, RuntimeError, ValueError, IndexError) as error:
-        raise FgsnError(f"{name} does not accept images of any size: {_line(error)}") from None
+        raise FgsnError(f"{name} does not accept images of any size: {reason(error, 200)}") from None
     for values, stride in zip(maps, body.feature_info.reduction(), strict=True):
         if values.shape[-2:] != (size[0] // stride, size[1] // stride):
             raise FgsnError(f"the maps of {name} do not cover the image; choose another network")
@@ -148,25 +146,17 @@ def _created(timm: Any, name: str, **words: Any) -> Any:
         try:
             return timm.create_model(name.removeprefix(PREFIX), **size, **words)
         except TypeError as error:
-            refused = _line(error)
+            refused = reason(error, 200)
         except OSError as error:  # of the connection, or of the download cache
-            raise FgsnError(f"the weights of {name} cannot be downloaded: {_line(error)}") from None
+            raise FgsnError(f"the weights of {name} cannot be downloaded: {reason(error, 200)}") from None
         except (RuntimeError, ValueError, AssertionError, AttributeError, NotImplementedError) as error:
-            raise FgsnError(f"{name} cannot be a backbone: {_line(error)}") from None
+            raise FgsnError(f"{name} cannot be a backbone: {reason(error, 200)}") from None
     raise FgsnError(f"{name} cannot be a backbone: {refused}")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @cache
 def _timm() -> Any:
-    """The package timm, even if the installed torchvision does not work.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
+    """The package timm, even if the installed torchvision does not work; MissingExtraError if it is not installed."""
     try:
         with warnings.catch_warnings(action="ignore"):
             _import_torchvision()
@@ -188,7 +178,9 @@ def _import_torchvision() -> None:
         import torchvision
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
-            raise FgsnError(f"torchvision, which timm imports, does not match this torch: {_line(error)}") from None
+            raise FgsnError(
+                f"torchvision, which timm imports, does not match this torch: {reason(error, 200)}"
+            ) from None
         library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

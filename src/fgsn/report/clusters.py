@@ -12,7 +12,7 @@ from PIL import Image
 
 from fgsn.data.images import read_image
 from fgsn.evaluation.stationary import count_pixels, stationary_threshold
-from fgsn.inference.correspondence_labels import PointLabels, correspondence_labels
+from fgsn.inference.correspondence_labels import PointLabels
 from fgsn.inference.model import Model
 from fgsn.models.layers import STRIDE
 from fgsn.progress import tracked
@@ -71,21 +71,8 @@ class Cluster:
     """Where the network assigns it the highest probability."""
 
 
-def point_labels(sources: ReportSources) -> PointLabels:
-    """Labels of the main model at both points of every correspondence.
-
-    Raises:
-        FgsnError: a label map is missing or broken.
-    """
-    return correspondence_labels(sources.labels, sources.pairs)
-
-
 def clusters(sources: ReportSources, points: PointLabels) -> list[Cluster]:
-    """The largest clusters, the largest first.
-
-    Raises:
-        FgsnError: an image or label map is missing or broken.
-    """
+    """The largest clusters, the largest first; FgsnError if an image or label map is missing or broken."""
     model, dataset = sources.model, sources.dataset
     assert model is not None
     assert dataset is not None
@@ -137,10 +124,7 @@ def _selected_images(sources: ReportSources, images: Sequence[Path]) -> list[Pat
 def _patches(model: Model, images: Sequence[tuple[Path, str, str]], labels: Sequence[int]) -> dict[int, list[Patch]]:
     """For each label, the patches where its probability is highest, equally many per condition, of different places.
 
-    Args:
-        model: whose labels they are.
-        images: image, condition and place of each.
-        labels: the labels to find patches of.
+    `images` are paths with their conditions and places.
     """
     conditions = list(dict.fromkeys(condition for _, condition, _ in images))
     place_of = {image: place for image, _, place in images}

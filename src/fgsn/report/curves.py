@@ -80,12 +80,9 @@ def thinned(line: Line, points: int = POINTS) -> Line:
 
 
 def draw(chart: Chart, runs: Sequence[str], marks: Sequence[float] = ()) -> str:
-    """The chart as SVG; the position of a run in `runs` determines its line style on all charts.
+    """The chart as SVG; the position of a run in `runs`, those of all charts, determines its line style.
 
-    Args:
-        chart: the chart.
-        runs: names of all runs of the page.
-        marks: steps to mark, at which features were clustered.
+    At the steps `marks` features were clustered.
     """
     steps = [step for line in chart.lines.values() for step, _ in line]
     values = [value for line in chart.lines.values() for _, value in line]

@@ -10,8 +10,9 @@ from fgsn.config import ReportSettings
 from fgsn.errors import MissingExtraError
 from fgsn.evaluation.measure import HEADLINE
 from fgsn.files import write_text
+from fgsn.inference.correspondence_labels import correspondence_labels
 from fgsn.report import curves
-from fgsn.report.clusters import clusters, point_labels
+from fgsn.report.clusters import clusters
 from fgsn.report.confusion import confusion
 from fgsn.report.matches import match_pictures
 from fgsn.report.pictures import hexadecimal
@@ -66,7 +67,7 @@ def report(settings: ReportSettings) -> dict[str, Any]:
 
 def gathered(sources: ReportSources) -> dict[str, Any]:
     """The sections of the page; empty if there is nothing to show."""
-    points = point_labels(sources) if sources.main else None
+    points = correspondence_labels(sources.labels, sources.pairs) if sources.main else None
     poses = scored(sources)
     matches = match_pictures(sources, poses)
     return {
@@ -186,11 +187,7 @@ def best_rows(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def same_view_note(metrics: Mapping[str, Any]) -> str:
-    """What it means that a blind grid has the higher same-view kappa; empty where it has not.
-
-    Args:
-        metrics: results of `fgsn evaluate`.
-    """
+    """What it means that a blind grid has the higher same-view kappa by `fgsn evaluate`; empty where it has not."""
     kappa, grid = metrics.get("kappa"), metrics.get("controls", {}).get("grid", {}).get("kappa")
     if kappa is None or grid is None or grid < kappa:
         return ""

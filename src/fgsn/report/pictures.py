@@ -15,11 +15,7 @@ JPEG_QUALITY = 80
 
 
 def image_uri(path: Path, width: int) -> str:
-    """An image as a JPEG data URI, at most `width` pixels wide.
-
-    Raises:
-        FgsnError: the file is missing or broken.
-    """
+    """An image as a JPEG data URI, at most `width` pixels wide; FgsnError if the file is missing or broken."""
     image = Image.fromarray(read_image(path))
     if image.width > width:
         image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
@@ -27,15 +23,9 @@ def image_uri(path: Path, width: int) -> str:
 
 
 def label_picture(path: Path, width: int, colours: NDArray[np.uint8] | None = None) -> str:
-    """A label map as a PNG data URI, at most `width` pixels wide.
+    """A label map as a PNG data URI, at most `width` pixels wide; FgsnError if it is missing or broken.
 
-    Args:
-        path: the label map.
-        width: in pixels.
-        colours: (K, 3) colours of the labels; default: the palette of the label map.
-
-    Raises:
-        FgsnError: the label map is missing or broken.
+    `colours` (K, 3) are those of the labels; default: the palette of the label map.
     """
     labels, _ = read_label_map(path)
     colours = read_palette(path) if colours is None else colours

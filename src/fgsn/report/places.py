@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from fgsn.data.dataset import REFERENCE_LIST
 from fgsn.report.pictures import image_uri, label_picture
-from fgsn.report.sources import ReportSources
+from fgsn.report.sources import ModelLabels, ReportSources
 
 PLACES = 4
 STRIP_WIDTH = 640
@@ -32,11 +32,7 @@ class Place:
 
 
 def places(sources: ReportSources, budget: int) -> list[Place]:
-    """PLACES places, evenly spaced along the drive, at the largest width that fits into `budget` bytes.
-
-    Raises:
-        FgsnError: an image or label map is broken.
-    """
+    """PLACES places, evenly spaced along the drive, at the largest width that fits into `budget` bytes."""
     dataset = sources.dataset
     if dataset is None or not sources.labelled:
         return []
@@ -50,7 +46,7 @@ def places(sources: ReportSources, budget: int) -> list[Place]:
     found: list[Place] = []
     for width in WIDTHS:
         found = [
-            Place(dataset.place(images[0]), [_place_image(sources, image, width) for image in images])
+            Place(dataset.place(images[0]), [_place_image(sources, image, sources.labelled, width) for image in images])
             for images in chosen
         ]
         pictures = (uri for place in found for one in place.images for uri in (one.image, *one.labels) if uri)
@@ -64,9 +60,6 @@ def three_distances(sources: ReportSources) -> list[PlaceImage]:
 
     The reference images of three consecutive places along the drive, then their target images in one other condition.
     Empty without three consecutive validation places that share another condition.
-
-    Raises:
-        FgsnError: an image or label map is broken.
     """
     dataset = sources.dataset
     if dataset is None or sources.main is None:
@@ -83,19 +76,11 @@ def three_distances(sources: ReportSources) -> list[PlaceImage]:
         if different and shared:
             other = [targets[image][min(shared)] for image in three]
             return [
-                _strip_image(sources, image, where)
+                _place_image(sources, image, sources.labelled[-1:], STRIP_WIDTH, f"{where}, ")
                 for images in (three, other)
                 for image, where in zip(images, DISTANCES, strict=True)
             ]
     return []
-
-
-def _strip_image(sources: ReportSources, image: Path, where: str) -> PlaceImage:
-    assert sources.dataset is not None
-    assert sources.main is not None
-    file = sources.label_map(sources.main, image)
-    labels = None if file is None else label_picture(file, STRIP_WIDTH, sources.main.palette)
-    return PlaceImage(f"{where}, {sources.dataset.condition(image)}", image_uri(image, STRIP_WIDTH), [labels])
 
 
 def _one_of_each(sources: ReportSources, images: list[Path]) -> list[Path]:
@@ -107,8 +92,10 @@ def _one_of_each(sources: ReportSources, images: list[Path]) -> list[Path]:
     return list(first.values())
 
 
-def _place_image(sources: ReportSources, image: Path, width: int) -> PlaceImage:
+def _place_image(
+    sources: ReportSources, image: Path, models: list[ModelLabels], width: int, where: str = ""
+) -> PlaceImage:
     assert sources.dataset is not None
-    files = [(labelled, sources.label_map(labelled, image)) for labelled in sources.labelled]
+    files = [(labelled, sources.label_map(labelled, image)) for labelled in models]
     labels = [None if file is None else label_picture(file, width, labelled.palette) for labelled, file in files]
-    return PlaceImage(sources.dataset.condition(image), image_uri(image, width), labels)
+    return PlaceImage(f"{where}{sources.dataset.condition(image)}", image_uri(image, width), labels)

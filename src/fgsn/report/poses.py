@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fgsn.config import ScorePosesSettings
 from fgsn.errors import FgsnError
-from fgsn.evaluation.pose_metrics import THRESHOLDS, pose_errors, pose_metrics
+from fgsn.evaluation.pose_metrics import THRESHOLDS, metrics_by_condition, pose_errors
 from fgsn.evaluation.score_poses import in_order, only_queries
 from fgsn.files import read_yaml
 from fgsn.formats.ground_truth import Truth, read_truth
@@ -62,13 +62,6 @@ class ScoredPoses:
     angles: NDArray[np.float64]
     """(N,) rotation errors in degrees."""
 
-    def metrics(self) -> dict[str, dict[str, Any]]:
-        """Pose metrics of all queries (`all`) and per condition."""
-        conditions = np.array(self.truth.conditions)
-        groups = {"all": np.ones(len(conditions), bool)}
-        groups |= {name: conditions == name for name in sorted(set(self.truth.conditions)) if name}
-        return {name: pose_metrics(self.distances[mine], self.angles[mine]) for name, mine in groups.items()}
-
 
 @dataclass(frozen=True)
 class MapView:
@@ -89,8 +82,7 @@ class MapView:
 def scored(sources: ReportSources) -> list[ScoredPoses]:
     """Compare every result file of the folder with the ground truth of the data set.
 
-    Raises:
-        FgsnError: a file is broken, or contains poses of unknown queries.
+    Raises FgsnError if a file is broken, or contains poses of unknown queries.
     """
     folder, dataset = sources.localization, sources.dataset
     if folder is None or dataset is None:
@@ -123,7 +115,8 @@ def recall_bars(sources: ReportSources, found: list[ScoredPoses]) -> dict[str, l
     bars: dict[str, list[Bar]] = {}
     if found:
         for method in found:
-            for condition, row in method.metrics().items():
+            metrics = metrics_by_condition(method.distances, method.angles, method.truth.conditions)
+            for condition, row in metrics.items():
                 bars.setdefault(condition, []).append(Bar(method.name, row["recall"], row["interval"], row["queries"]))
         return {"all": bars["all"]} if len(bars) == 2 else bars  # with one condition, it equals 'all'
     stored = sources.results.get("localization")

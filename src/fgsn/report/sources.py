@@ -92,11 +92,7 @@ class ReportSources:
         return None if self.dataset is None else find_label_map(labelled.folder, self.dataset.name(image))
 
     def labels(self, image: Path) -> NDArray[np.int32]:
-        """The label map of an image by the main model.
-
-        Raises:
-            FgsnError: the file is missing, or belongs to another image or model.
-        """
+        """The label map of an image by the main model; FgsnError if it is missing or of another image or model."""
         assert self.main is not None
         file = self.label_map(self.main, image)
         if file is None:
@@ -114,8 +110,7 @@ class ReportSources:
 def open_sources(settings: ReportSettings) -> ReportSources:
     """Find the files of a run or demo.
 
-    Raises:
-        FgsnError: the folder is neither, a file named in the settings is missing, or a file is broken.
+    Raises FgsnError if the folder is neither, a file named in the settings is missing, or a file is broken.
     """
     run = settings.run
     if not run.is_dir():
@@ -135,11 +130,7 @@ def open_sources(settings: ReportSettings) -> ReportSources:
 
 
 def read_report_results(path: Path) -> dict[str, Any]:
-    """The contents of results.json, of which the sections of a demo are checked.
-
-    Raises:
-        FgsnError: the file is damaged, or a section does not contain what `fgsn demo` writes.
-    """
+    """The contents of results.json; FgsnError if it is damaged, or a section is not as `fgsn demo` writes it."""
     results = read_json(path)
     labels, poses, seconds = (results.get(key, {}) for key in ("labels", "localization", "seconds"))
     if not (_maps(labels, dict) and _maps(poses, dict) and _maps(seconds, (int, float))):

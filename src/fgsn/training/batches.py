@@ -57,10 +57,8 @@ def first_readable(
 ) -> Readable[Item, Value]:
     """Apply `make` to the item at `position`, or to the next item whose files can be read.
 
-    A sample therefore depends only on its number and on the files.
-
-    Raises:
-        FgsnError: the item cannot be read and `on_bad_image` is stop, or too many items in a row cannot.
+    A sample therefore depends only on its number and on the files. Raises FgsnError if the item cannot be read and
+    `on_bad_image` is stop, or if too many items in a row cannot.
     """
     problems: list[str] = []
     for shift in range(len(items)):
@@ -90,11 +88,8 @@ def pair_samples(
 
     Args:
         pairs: correspondence files, each with its data set.
-        settings: seed, crop, short side, zoom, shift and colour jitter.
-        batch: pairs per step.
-        step: the step.
+        batch: pairs per step, of which `slots` are cropped; None for all.
         purposes: random streams for the order of the pairs and for the crops.
-        slots: which pairs of the batch to crop; None for all.
     """
     samples = []
     chosen = shuffled(len(pairs), step, batch, settings.seed, purposes[0])

@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,7 +23,7 @@ from fgsn.data.images import image_size, read_image, skip_bad_image
 from fgsn.data.pairs import PairSample, cells_of
 from fgsn.data.resize import resized, resized_shape, scaled_points
 from fgsn.errors import FgsnError
-from fgsn.evaluation.moved_views import moved_view
+from fgsn.evaluation.moved_views import View, moved_view
 from fgsn.evaluation.position_control import find_false_partners
 from fgsn.inference.model import Model
 from fgsn.inference.upsample import values_at_points
@@ -49,16 +48,14 @@ LabelSamples = Callable[[Sequence[PairSample]], Labels]
 """Gives the cluster index of every feature cell of the reference crops of some samples."""
 
 
-class Clusters(NamedTuple):
-    """What a clustering gives."""
+def cluster_features(
+    model: Model, sets: list[Dataset], settings: TrainSettings, step: int
+) -> tuple[Codebook, dict[Path, Tensor]]:
+    """Sample features of all reference images of the training pairs, whiten and cluster them; label the images.
 
-    codebook: Codebook
-    maps: dict[Path, Tensor]
-    """Cluster index of every `FINE` cell of every reference image, where labels are looked up in whole images."""
-
-
-def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings, step: int) -> Clusters:
-    """Sample features of all reference images of the training pairs, whiten and cluster them; label the images."""
+    Returns:
+        The codebook, and the cluster index of every `FINE` cell of every image, where labels are looked up in those.
+    """
     images = [(data, image) for data in sets for image in data.reference_images("train")]
     rows: dict[int, Tensor] = {}
     mine = ranks.share(range(len(images)))
@@ -86,7 +83,7 @@ def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings,
         sampled, settings.clusters, settings.seed + step, settings.pca_dim, settings.kmeans_iterations, whitening
     )
     if settings.labels_from == "crop":
-        return Clusters(codebook, {})
+        return codebook, {}
     # The features of all images would not fit into memory, so they are computed again.
     labelled: dict[int, Tensor] = {}
     for index in tracked(list(rows), "labels of reference images", len(rows)):
@@ -94,22 +91,14 @@ def cluster_features(model: Model, sets: list[Dataset], settings: TrainSettings,
         if (features := scene_features(model, image, settings)) is not None:
             labelled[index] = _fine_labels(codebook, features)
     every = {index: labels for share in ranks.gathered(labelled) for index, labels in share.items()}
-    return Clusters(codebook, {images[index][1]: every[index] for index in sorted(every)})
+    return codebook, {images[index][1]: every[index] for index in sorted(every)}
 
 
 def scene_features(model: Model, image: Path, settings: TrainSettings) -> Float[Tensor, "dim height width"] | None:
-    """Features of an image that belong to the scene rather than to the frame: averaged over views at several scales.
+    """Features (cells of the image) that belong to the scene rather than to the frame: averaged over several scales.
 
     Views are mirrored at the border of the image, so that features there do not see the border. With the one scale 1
-    these are the features of the image itself, as in the paper.
-
-    Args:
-        model: the model.
-        image: the image.
-        settings: scales, precision, and what to do with an image that cannot be read.
-
-    Returns:
-        The features at the cells of the image; None if it cannot be read and the settings say skip.
+    these are the features of the image itself, as in the paper. None if it cannot be read and the settings say skip.
     """
     pixels = None
     with skip_bad_image(settings.on_bad_image):
@@ -157,15 +146,14 @@ def _discriminative(
                 _moved(pair.reference, pair.points_ref, model.short_side, f"{index} reference", settings.seed),
                 _moved(pair.target, pair.points_tgt, model.short_side, f"{index} target", settings.seed),
             ]
-            seen = np.flatnonzero(np.logical_and(*(end.seen for end in ends)))
+            seen = np.flatnonzero(np.logical_and(*(view.contains(points) for view, points in ends)))
             if not len(seen):
                 continue
             rows = generator(settings.seed, 8, index).permutation(seen)[:POINTS]
             vectors = []
-            for view, points, _ in ends:
-                size = view.shape[:2]
-                features = values_at_points(_over_scales(model, view, settings), points[rows], size, size)
-                vectors.append(features.cpu().numpy())
+            for view, points in ends:
+                size, features = view.pixels.shape[:2], _over_scales(model, view.pixels, settings)
+                vectors.append(values_at_points(features, view.points(points[rows]), size, size).cpu().numpy())
             positions = pair.points_tgt[rows] / image_size(pair.target)[0]
             place = zlib.crc32(f"{data.root}/{data.place(pair.reference)}".encode())
             found.append((np.full(len(rows), index), *vectors, positions, np.full(len(rows), place)))
@@ -186,26 +174,16 @@ def _discriminative(
     return Whitening.fit_discriminative(mean, same, different, settings.pca_dim)
 
 
-class _Moved(NamedTuple):
-    """An image through a moved view."""
+def _moved(
+    image: Path, points: Float[np.ndarray, "points 2"], short_side: int, name: str, seed: int
+) -> tuple[View, Float[np.ndarray, "points 2"]]:
+    """A moved view of an image, resized, by the name of the view; and the points of the resized image.
 
-    pixels: UInt8[np.ndarray, "height width 3"]
-    points: Float[np.ndarray, "points 2"]
-    """Points of the image in the pixels of the view."""
-    seen: Bool[np.ndarray, " points"]
-    """Which of them lie inside the view."""
-
-
-def _moved(image: Path, points: Float[np.ndarray, "points 2"], short_side: int, name: str, seed: int) -> _Moved:
-    """A random window of an image at another scale, the same for the same name and seed, and points of the image in it.
-
-    Images of several places may have the same file name, so the name is that of the view, not of the file.
+    Images of several places may have the same file name, so that is not the name.
     """
     original = read_image(image, short_side)
     pixels = resized(original, short_side)
-    points = scaled_points(points, original.shape, pixels.shape)
-    view = moved_view(pixels, name, seed)
-    return _Moved(view.pixels, view.points(points), view.contains(points))
+    return moved_view(pixels, name, seed), scaled_points(points, original.shape, pixels.shape)
 
 
 def _fine_labels(codebook: Codebook, features: Float[Tensor, "dim height width"]) -> Tensor:
@@ -251,11 +229,7 @@ def label_map_names(maps: Mapping[Path, Tensor], sets: Sequence[Dataset]) -> dic
 
 
 def read_label_maps(path: Path, sets: Sequence[Dataset]) -> dict[Path, Tensor]:
-    """Read the label maps that a run folder stores.
-
-    Raises:
-        FgsnError: the file is missing or damaged, or not of these data sets.
-    """
+    """Read the label maps that a run folder stores; FgsnError if the file is damaged or not of these data sets."""
     maps: dict[Path, Tensor] = {}
     for name, labels in read_model_file(path)[0].items():
         number, _, image = name.partition("/")

@@ -45,13 +45,13 @@ class CorrespondenceTerm:
         pairs = [(data, path) for data in sets for path in data.pairs("train")]
         if not pairs:
             raise FgsnError("the data sets of --corr-data have no training pairs; run fgsn prepare on them")
-        if settings.corr_ignore is None:
-            ignored = [index for index, name in enumerate(classes) if name.lower() in MOVING_CLASSES]
-            return cls(settings, pairs, ignored)
-        for name in settings.corr_ignore:
+        ignored = settings.corr_ignore
+        if ignored is None:
+            ignored = [name for name in classes if name.lower() in MOVING_CLASSES]
+        for name in ignored:
             if name not in classes:
                 raise UsageError(f"--corr-ignore: there is no class '{name}'; {nearest(name, classes)}")
-        return cls(settings, pairs, [classes.index(name) for name in settings.corr_ignore])
+        return cls(settings, pairs, [classes.index(name) for name in ignored])
 
     @property
     def weight(self) -> float:

@@ -108,8 +108,7 @@ def feature_loss(
 
     Args:
         kind: a key of `MEASURES`.
-        reference: feature maps, or class scores, of the reference images.
-        target: those of the target images.
+        reference: feature maps, or class scores, of the reference images; `target`: those of the target images.
         matches: matched cells, weighted by their weights.
         negatives: pairs whose features should differ; None for none.
         among: for a micro-batch, the number of pairs with matches in the whole batch.
@@ -143,7 +142,6 @@ def draw_negatives(
     Unlike in the published code, distances are Euclidean and no match is its own negative.
 
     Args:
-        matches: the matches.
         count: negatives per match, drawn with replacement; a match without a candidate has none. 0 gives None.
         stride: pixels between cells.
         size: rows and columns of the feature maps.

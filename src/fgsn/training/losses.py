@@ -41,9 +41,7 @@ class MatchedCells:
     def shares(self, pairs: int, among: int | None = None) -> Float[Tensor, " matches"]:
         """Weight of each match such that every pair with matches counts equally and all weights sum to 1.
 
-        Args:
-            pairs: number of pairs in this micro-batch.
-            among: number of pairs with matches in the whole batch, over which the weights then sum to 1.
+        Of a micro-batch of `pairs` pairs, the sum is over the whole batch with its `among` pairs with matches.
         """
         counts = torch.bincount(self.pair, minlength=pairs)
         return 1.0 / (counts[self.pair] * ((counts > 0).sum() if among is None else among))
@@ -105,11 +103,8 @@ def class_correspondence_loss(
 ) -> Float[Tensor, ""]:
     """Cross-entropy in the target image against the class predicted in the reference (CVPR 2019, "class").
 
-    Args:
-        reference: class scores of the reference images; they get no gradient.
-        target: class scores of the target images.
-        matches: matched cells. A target cell with several matches learns from the first.
-        ignored: dynamic classes; matches whose reference shows one are skipped.
+    Scores of the reference get no gradient. A target cell with several matches learns from the first. Matches whose
+    reference shows an `ignored` (dynamic) class are skipped.
     """
     seen = at_cells(reference.argmax(dim=1), matches.pair, matches.reference)
     keep = ~torch.isin(seen, torch.as_tensor(ignored, device=seen.device, dtype=seen.dtype))

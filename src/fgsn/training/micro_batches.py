@@ -19,11 +19,7 @@ from fgsn.models.pspnet import PSPNet
 
 
 def slots_of_rank(settings: TrainSettings) -> list[range]:
-    """The micro-batches of this rank, each a range of pairs of the batch.
-
-    Raises:
-        UsageError: the batch does not divide evenly.
-    """
+    """The micro-batches of this rank, each a range of pairs of the batch; UsageError if it does not divide evenly."""
     total = ranks.world() * settings.accumulate
     size, remainder = divmod(settings.batch, total)
     if remainder:
@@ -63,14 +59,6 @@ class BatchPlan:
     def crops(self) -> int:
         """Number of images with a gradient."""
         return len(self.reference) + len(self.target)
-
-    def of_reference(self, slots: range) -> list[int]:
-        """The given slots whose reference image gets a gradient."""
-        return [slot for slot in slots if slot in self.reference]
-
-    def of_target(self, slots: range) -> list[int]:
-        """The given slots whose target image gets a gradient."""
-        return [slot for slot in slots if slot in self.target]
 
     def rows(self, reference: Sequence[int], target: Sequence[int]) -> list[int]:
         """Rows of images in the batch: reference images first, then target images."""

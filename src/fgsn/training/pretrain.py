@@ -27,12 +27,12 @@ from fgsn.models.pspnet import Architecture, PSPNet
 from fgsn.models.timm_net import timm_backbone, timm_normalisation
 from fgsn.progress import Meter
 from fgsn.training.batches import first_readable, shuffled, stacked
-from fgsn.training.correspondence_term import CorrespondenceTerm
+from fgsn.training.clusters import autocast
+from fgsn.training.correspondence_term import AUX_WEIGHT, CorrespondenceTerm
 from fgsn.training.run import (
     LOG_EVERY,
     Run,
     finite_step,
-    fitting_workers,
     fixed_shapes,
     loaded,
     note_of,
@@ -43,7 +43,6 @@ from fgsn.training.run import (
 )
 
 Labelled = tuple[LabelledSet, Sample]
-AUX_WEIGHT = 0.4
 SCALES = (0.7, 1.5)
 FEATURE_DIM = {"tiny": 128}
 AUX_DIM = {"tiny": 64}
@@ -58,7 +57,10 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
     """
     torch.manual_seed(settings.seed)
     sets = [open_labelled(spec) for spec in settings.data]
-    classes = _common_classes(sets)
+    classes = sets[0].classes
+    for other in sets[1:]:
+        if other.classes != classes:
+            raise FgsnError(f"{sets[0].name} and {other.name} have different classes and cannot be trained together")
     training = [(labelled, sample) for labelled in sets for sample in labelled.training]
     validation = [(labelled, sample) for labelled in sets for sample in labelled.validation]
     across = CorrespondenceTerm.of(settings, classes)
@@ -80,7 +82,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
 
     fixed_shapes()
     steps = _Steps(training, across, settings, step)
-    loader = loaded(steps, fitting_workers(settings.workers, model.device))
+    loader = loaded(steps, settings.workers, model.device)
     stopping = False
     with stop_requests() as stop, Meter("pretrain", settings.iterations, step, unit=" steps") as meter:
         while step < settings.iterations and not stopping:
@@ -204,7 +206,7 @@ def _losses(
 ) -> dict[str, Tensor]:
     """The loss of one batch and its terms; labelled crops and pairs pass through the network together."""
     crops = batch.images + [pair.reference for pair in batch.pairs] + [pair.target for pair in batch.pairs]
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+    with autocast(model.device, settings.precision):
         output = model.network(stacked(model, crops))
     labels, count = to_device(batch.labels, model.device), len(batch.images)
     assert output.aux_logits is not None
@@ -255,11 +257,3 @@ def _network(settings: PretrainSettings, classes: int) -> PSPNet:
             raise FgsnError("--weights timm works with --backbone timm/NAME only")
         network.backbone = timm_backbone(settings.backbone, pretrained=True)
     return network
-
-
-def _common_classes(sets: Sequence[LabelledSet]) -> tuple[str, ...]:
-    classes = sets[0].classes
-    for other in sets[1:]:
-        if other.classes != classes:
-            raise FgsnError(f"{sets[0].name} and {other.name} have different classes and cannot be trained together")
-    return classes

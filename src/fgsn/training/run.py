@@ -82,11 +82,7 @@ class Run:
                 board.add_scalar(name, value, row["step"])
 
     def skip(self, step: int, losses: Mapping[str, Tensor], files: Sequence[Path]) -> None:
-        """Record a batch that was skipped because its losses or gradients are not finite.
-
-        Raises:
-            FgsnError: too many batches were skipped.
-        """
+        """Record a batch whose losses or gradients are not finite, and was skipped; FgsnError if too many were."""
         self._skipped += 1
         named = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
         self.log({"step": step, "skipped": {"losses": named, "files": [str(file) for file in files]}})
@@ -113,8 +109,7 @@ class Run:
     ) -> None:
         """Write the state after `step` steps, with the plain data `extra`.
 
-        Raises:
-            FgsnError: a weight is not finite, or the disk is full; the previous checkpoint stays.
+        Raises FgsnError if a weight is not finite or the disk is full; the previous checkpoint stays.
         """
         if ranks.rank() > 0:
             return
@@ -142,12 +137,9 @@ class Run:
     def resume(
         self, network: nn.Module, optimiser: torch.optim.Optimizer, iterations: int, kinds: Mapping[str, type]
     ) -> tuple[int, list[Any]] | None:
-        """Continue from the last checkpoint, if any; later rows of the log are dropped.
+        """Continue from the last checkpoint, if any: weights, momentum, log; later rows of the log are dropped.
 
         Args:
-            network: gets the weights.
-            optimiser: gets the momentum.
-            iterations: steps of the run.
             kinds: names and types of the plain data that the checkpoint must contain.
 
         Returns:
@@ -178,11 +170,7 @@ class Run:
         return stored["step"], [stored[name] for name in list(kinds)[4:]]
 
     def require_steps(self, steps: int) -> None:
-        """Refuse to finish a run that has learnt nothing.
-
-        Raises:
-            FgsnError: every step was skipped.
-        """
+        """Refuse to finish a run that has learnt nothing: FgsnError if every step was skipped."""
         if self._skipped >= steps:
             raise FgsnError(f"all {steps} steps were skipped, since their losses are not finite: choose a smaller --lr")
 
@@ -234,23 +222,19 @@ def settled(settings: Training, device: torch.device) -> Training:
 
 
 def fitting_workers(workers: int | None, device: torch.device) -> int:
-    """Processes that load images, by the setting --workers; on a CPU, they would take the cores from the training."""
+    """Processes that load images (0: this one), by --workers; on a CPU they would take the cores of the training."""
     if workers is not None:
         return workers
     cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return min(MOST_WORKERS, max(0, cores - 1)) if device.type == "cuda" else 0
 
 
-def loaded(samples: Dataset[Item], workers: int) -> Iterator[Item]:
-    """Yield the samples in order, loaded by `workers` processes (0: in this process).
-
-    Raises:
-        FgsnError: a sample cannot be loaded, whichever process it was in.
-    """
+def loaded(samples: Dataset[Item], workers: int | None, device: torch.device) -> Iterator[Item]:
+    """Yield the samples in order, loaded by `fitting_workers`; a FgsnError of a worker is raised here."""
     loader = DataLoader(
         _ErrorsAsValues(samples),
         batch_size=None,
-        num_workers=workers,
+        num_workers=fitting_workers(workers, device),
         worker_init_fn=_leave_signals,
         generator=torch.Generator(),  # keep the loader from drawing from torch's global generator
     )
@@ -301,11 +285,7 @@ def restore(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mappi
 def sgd(network: nn.Module, lr: float, weight_decay: float, relative: Callable[[str], float]) -> torch.optim.SGD:
     """SGD with Nesterov momentum 0.9; biases get twice the learning rate and no decay, as in the authors' code.
 
-    Args:
-        network: the network.
-        lr: learning rate of parameters for which `relative` is 1.
-        weight_decay: weight decay of everything but biases.
-        relative: learning rate of a parameter, by its name, relative to `lr`.
+    `relative` gives the learning rate of a parameter, by its name, relative to `lr`.
     """
     # One group per rate and decay: few groups let torch update many tensors at once.
     found: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -335,11 +315,7 @@ def note_of(losses: Mapping[str, Tensor]) -> Callable[[], str]:
 def finite_step(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor, clip: float = 0.0) -> bool:
     """Take one optimiser step unless the loss or its gradient is not finite; returns whether it was taken.
 
-    Args:
-        network: the network, whose gradients are computed already.
-        optimiser: its optimiser.
-        loss: the loss.
-        clip: maximum gradient norm; 0 does not clip.
+    The gradient's norm is clipped to `clip`; 0 does not clip.
     """
     length = torch.nn.utils.clip_grad_norm_(network.parameters(), clip or math.inf)
     finite = bool(torch.isfinite(loss) & torch.isfinite(length))

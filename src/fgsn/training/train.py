@@ -47,7 +47,6 @@ from fgsn.training.run import (
     LOG_EVERY,
     Run,
     finite_step,
-    fitting_workers,
     fixed_shapes,
     loaded,
     note_of,
@@ -107,7 +106,7 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
     fixed_shapes()
     learner = wrap_for_training(network, settings)
     steps = _Steps(training, settings, step, [slot for slots in micro_batches for slot in slots])
-    loader = loaded(steps, fitting_workers(settings.workers, model.device))
+    loader = loaded(steps, settings.workers, model.device)
     stopping = False
     with stop_requests() as stop, Meter("train", settings.iterations, step, unit=" steps") as meter:
         while step < settings.iterations and not stopping:
@@ -275,7 +274,7 @@ def _losses(
     masks: DropoutMasks,
 ) -> dict[str, Tensor]:
     """The share of a micro-batch in the losses of its batch; only images with a gradient pass through the network."""
-    slots_ref, slots_tgt = plan.of_reference(slots), plan.of_target(slots)
+    slots_ref, slots_tgt = ([slot for slot in slots if slot in some] for some in (plan.reference, plan.target))
     rows_ref, rows_tgt = ([slot - slots.start for slot in some] for some in (slots_ref, slots_tgt))
     sizes = [len(rows_ref), len(rows_tgt)]
     labels = label(samples)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from fgsn.files import write_text
+from fgsn.formats.priors import Priors, write_priors
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import write_intrinsics, write_poses
@@ -29,14 +29,11 @@ def write_lists(
     motion = noisy_motion(poses, rng)
     write_poses(root / "odometry" / f"{condition}.txt", names, motion, odometry)
     priors = [
-        "# name gx gy gz height: direction of gravity (down) in the camera frame, camera height above the road (m).",
-        f"# Noise (standard deviations): gravity {GRAVITY_DEGREES} degree about each of the two axes across it,",
-        f"# height {HEIGHT_METRES} m.",
+        "name gx gy gz height: direction of gravity (down) in the camera frame, camera height above the road (m).",
+        f"Noise (standard deviations): gravity {GRAVITY_DEGREES} degree about each of the two axes across it,",
+        f"height {HEIGHT_METRES} m.",
     ]
-    gravity, height = noisy_priors(poses, rng)
-    table = np.concatenate([gravity, height[:, None]], axis=1)
-    rows = [" ".join([name, *(f"{value:.9f}" for value in row)]) for name, row in zip(names, table, strict=True)]
-    write_text(root / "priors" / f"{condition}.txt", "\n".join(priors + rows) + "\n")
+    write_priors(root / "priors" / f"{condition}.txt", Priors(names, *noisy_priors(poses, rng)), priors)
 
 
 def noisy_motion(poses: Pose, rng: np.random.Generator) -> Pose:

@@ -124,8 +124,7 @@ def moved_places(place: int, places: int, count: int) -> list[int]:
 def make_moved_pairs(world: WorldSettings, drive: str, place: int) -> list[str]:
     """Write correspondences of a reference image with the images of a drive at `world.moved_pairs` other places.
 
-    Returns:
-        Names of the files: those of pairs that share enough points.
+    Returns the names of the files of pairs that share enough points.
     """
     written = []
     reference = camera_at(world, REFERENCE, place)

@@ -45,8 +45,7 @@ def open_world(root: Path) -> LabelledSet:
 def annotated_set(root: Path, splits: Iterable[str]) -> LabelledSet:
     """The annotated images of a data set in these folders of segmented_images/, as a validation set.
 
-    Raises:
-        FgsnError: a folder is missing or empty, a file has no counterpart, or the labels are not those of Cityscapes.
+    Raises FgsnError if a folder is missing or empty, a file has no counterpart, or labels are not those of Cityscapes.
     """
     samples = [sample for split in splits for sample in _annotated(root, split)]
     labelled = LabelledSet("segmented", CITYSCAPES_CLASSES, [], samples, cityscapes_train_ids())

@@ -46,13 +46,9 @@ class LabelledSet:
     """Train id of every valid stored id; 255 for pixels to ignore."""
 
     def read_label(self, sample: Sample) -> np.ndarray:
-        """Read a label map.
+        """Read a label map: (H, W) uint8 train ids at the size of the image; 255 = ignore.
 
-        Returns:
-            (H, W) uint8 train ids at the size of the image; 255 = ignore.
-
-        Raises:
-            FgsnError: the label map is missing or broken, contains an unknown id, or differs in size from the image.
+        Raises FgsnError if it is missing or broken, contains an unknown id, or differs in size from the image.
         """
         with open_image(sample.label) as image:
             if image.mode not in ("L", "P", "1"):
@@ -73,8 +69,7 @@ class LabelledSet:
     def require_labels(self) -> None:
         """Look at some label maps of both splits: they must not contain train ids in the place of label ids.
 
-        Raises:
-            FgsnError: nothing in them is a class, or they contain only train ids and 255.
+        Raises FgsnError if nothing in them is a class, or they contain only train ids and 255.
         """
         for samples in filter(None, (self.training, self.validation)):
             seen = np.zeros(256, bool)
@@ -135,14 +130,9 @@ def open_labelled(spec: str) -> LabelledSet:
 def paired(images: Path, labels: Path, ends: tuple[str, str], advice: str) -> list[Sample]:
     """Pair images and label maps of two folders (and subfolders) by relative name.
 
-    Args:
-        images: folder of the images.
-        labels: folder of the label maps.
-        ends: name endings of images and of label maps; one without a suffix such as `.jpg` allows any image suffix.
-        advice: what to do if a folder or file is missing; the error ends with it.
-
-    Raises:
-        FgsnError: a folder is missing or empty, or files have no counterpart; the message says how many.
+    `ends` are the name endings of images and of label maps; one without a suffix such as `.jpg` allows any image
+    suffix. Raises FgsnError if a folder is missing or empty, or files have no counterpart: how many, and at the end
+    `advice`.
     """
     found = [_by_key(folder, end, advice) for folder, end in zip((images, labels), ends, strict=True)]
     keys = sorted(found[0].keys() | found[1].keys())
