@@ -1,6 +1,7 @@
 """Errors that are reported to the user in one line: what is wrong, where, and what to do."""
 
 import difflib
+import operator
 from collections.abc import Iterable
 
 LONGEST = 1000
@@ -51,6 +52,18 @@ def printable(text: str) -> str:
     '\\x1b[31m'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def whole_number(name: str, value: object, least: int, most: int = 2**63 - 1) -> int:
+    """A value from a caller as an int.
+
+    Raises:
+        FgsnError: it is no whole number, or outside `least` to `most`; the message has its name.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= operator.index(value) <= most:
+        limit = f" to {most}" if most < 2**63 - 1 else " or more"
+        raise FgsnError(f"{name} should be a whole number, {least}{limit}, not {value!r}")
+    return operator.index(value)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write
+from fgsn.files import as_path, atomic_write
 
 MOST_VALUES = 50_000_000
 BEST_COMPRESSION = 1100
@@ -35,7 +35,7 @@ def opened(path: Path | str, kind: str = "HDF5 file", advice: str = "") -> Itera
     Raises:
         FgsnError: the file is missing or damaged.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FgsnError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
     try:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError
-from fgsn.files import numbered_lines
+from fgsn.files import as_path, numbered_lines
 from fgsn.geometry.pose import Pose
 
 Value = TypeVar("Value")
@@ -26,7 +26,7 @@ def list_files(path: Path | str) -> list[Path]:
     Raises:
         FgsnError: there is none.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.glob("*.txt") if not file.name.startswith("."))
