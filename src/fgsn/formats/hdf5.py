@@ -73,6 +73,18 @@ def written(path: Path | str, header: bytes = b"") -> Iterator[h5py.File]:
             raise FgsnError(f"cannot write {path}: {' '.join(str(error).split())}") from None
 
 
+def write_stamp(file: h5py.File, stamp: str) -> None:
+    """Store what the content was made from."""
+    file.attrs["stamp"] = np.bytes_(stamp.encode() or b"\0")
+
+
+def stamp_of(file: h5py.File) -> str:
+    """What `write_stamp` stored, '' if nothing; a text of variable length is not read, as HDF5 may never return."""
+    found = file.attrs.get_id("stamp") if "stamp" in file.attrs else None
+    fixed = found is not None and found.shape == () and found.dtype.kind == "S"
+    return file.attrs["stamp"].decode(errors="replace") if fixed else ""
+
+
 def member(file: h5py.File, key: str) -> h5py.Group | h5py.Dataset | None:
     """The group or array stored under `key`, a path of names; None if there is none.
 
@@ -139,7 +151,7 @@ def stamped_arrays(
         path: the h5 file.
         group: name of the group.
         keys: names of its arrays.
-        stamp: the file's attribute of this name must equal it; None accepts any.
+        stamp: the file's must equal it; None accepts any.
 
     Returns:
         One array per key; None if the file does not exist, has another stamp, or lacks the group.
@@ -150,6 +162,6 @@ def stamped_arrays(
     if not Path(path).exists():
         return None
     with opened(path) as file:
-        if (stamp is not None and file.attrs.get("stamp") != stamp) or member(file, group) is None:
+        if (stamp is not None and stamp_of(file) != stamp) or member(file, group) is None:
             return None
         return [stored_array(file, f"{group}/{key}") for key in keys]
