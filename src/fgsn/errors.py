@@ -3,6 +3,7 @@
 import difflib
 import operator
 from collections.abc import Iterable
+from typing import Any
 
 LONGEST = 1000
 """Maximum number of characters of a message."""
@@ -54,7 +55,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def whole_number(name: str, value: object, least: int, most: int = 2**63 - 1) -> int:
+def whole_number(name: str, value: Any, least: int, most: int = 2**63 - 1) -> int:
     """A value from a caller as an int.
 
     Raises:

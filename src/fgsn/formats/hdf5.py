@@ -82,7 +82,8 @@ def stamp_of(file: h5py.File) -> str:
     """What `write_stamp` stored, '' if nothing; a text of variable length is not read, as HDF5 may never return."""
     found = file.attrs.get_id("stamp") if "stamp" in file.attrs else None
     fixed = found is not None and found.shape == () and found.dtype.kind == "S"
-    return file.attrs["stamp"].decode(errors="replace") if fixed else ""
+    text: Any = file.attrs["stamp"] if fixed else b""
+    return text.decode(errors="replace")
 
 
 def member(file: h5py.File, key: str) -> h5py.Group | h5py.Dataset | None:
