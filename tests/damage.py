@@ -33,7 +33,7 @@ from fgsn.data.prepare import prepare
 from fgsn.errors import FgsnError
 from fgsn.files import read_yaml, write_yaml
 from fgsn.formats.ground_truth import read_truth
-from fgsn.formats.hdf5 import stamped_arrays
+from fgsn.formats.hdf5 import stamped_arrays, write_stamp
 from fgsn.formats.hloc import read_image_size
 from fgsn.formats.poses import read_results
 from fgsn.formats.priors import read_odometry, read_priors
@@ -181,7 +181,7 @@ def _label_vectors(folder: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = {"label_vectors": rng.random((9, 5)), "label_pyramid": rng.random(80)}
     with h5py.File(folder / "vectors.h5", "w") as file:
-        file.attrs["stamp"] = "stamp"
+        write_stamp(file, "stamp")
         for key, values in arrays.items():
             file[f"a/1.png/{key}"] = values.astype(np.float16)
 

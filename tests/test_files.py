@@ -14,6 +14,7 @@ import pytest
 from fgsn.errors import FgsnError
 from fgsn.files import (
     FolderLock,
+    as_path,
     atomic_write,
     inside,
     natural_order,
@@ -245,6 +246,37 @@ def test_long_names_are_written(tmp_path):
     for name in ("x" * 250, "雪" * 80):
         write_text(tmp_path / name, "new")
         assert (tmp_path / name).read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("", "it is empty"),
+        ("a" * 300, "it is too long"),
+        ("a/" * 3000, "it is too long"),
+        ("a\0b", "embedded null byte"),
+        (None, "NoneType"),
+        (3, "int"),
+    ],
+)
+def test_what_is_not_the_path_of_a_file_is_refused_by_all_that_reads_or_writes(path, why):
+    for use in (as_path, read_text, read_json, read_yaml, lambda path: write_text(path, "")):
+        with pytest.raises(FgsnError, match=f"is not the path of a file: .*{why}"):
+            use(path)
+
+
+def test_a_folder_is_no_name_to_write_to(tmp_path):
+    for path in (Path(), tmp_path):
+        with pytest.raises(FgsnError, match="cannot write"):
+            write_text(path, "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_of_files_that_are_not_utf8_are_told(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    with pytest.raises(FgsnError, match=r"cannot write .*list.txt: '.*caf.*' is not a name in UTF-8; rename the file"):
+        write_text(tmp_path / "list.txt", f"a.jpg\n{name}\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_text_of_other_editors(tmp_path):

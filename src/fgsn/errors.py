@@ -1,7 +1,9 @@
 """Errors that are reported to the user in one line: what is wrong, where, and what to do."""
 
 import difflib
+import operator
 from collections.abc import Iterable
+from typing import Any
 
 LONGEST = 1000
 """Maximum number of characters of a message."""
@@ -56,6 +58,18 @@ def printable(text: str) -> str:
 def reason(error: BaseException, longest: int | None = None) -> str:
     """What an error of a library says, in one line of at most `longest` characters; its type where it says nothing."""
     return " ".join(str(error).split())[:longest] or type(error).__name__
+
+
+def whole_number(name: str, value: Any, least: int, most: int = 2**63 - 1) -> int:
+    """A value from a caller as an int.
+
+    Raises:
+        FgsnError: it is no whole number, or outside `least` to `most`; the message has its name.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= operator.index(value) <= most:
+        limit = f" to {most}" if most < 2**63 - 1 else " or more"
+        raise FgsnError(f"{name} should be a whole number, {least}{limit}, not {value!r}")
+    return operator.index(value)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

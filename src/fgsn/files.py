@@ -43,7 +43,9 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     A reader sees either the old file or the complete new one. If the body fails, nothing is left behind; what a killed
     process left behind is removed when the same file is written again.
     """
-    path = Path(path)
+    path = as_path(path)
+    if not path.name:
+        raise FgsnError(f"cannot write {path}: the name of a file is missing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -173,10 +175,36 @@ class FolderLock:
         return True
 
 
+def as_path(path: Path | str) -> Path:
+    """A path from a caller, whether or not there is a file.
+
+    Raises:
+        FgsnError: it cannot be the path of a file: empty, too long, or with characters that the system does not allow.
+    """
+    why = "" if path != "" else "it is empty"
+    try:
+        Path(path).stat()
+    except (TypeError, ValueError) as error:
+        why = str(error)
+    except OSError as error:
+        why = "it is too long" if error.errno == errno.ENAMETOOLONG else why
+    if why:
+        raise FgsnError(f"'{path}' is not the path of a file: {why}")
+    return Path(path)
+
+
 def write_text(path: Path | str, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
-    with atomic_write(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    """Write a UTF-8 text file atomically.
+
+    Raises:
+        FgsnError: it cannot be written, or the text has the name of a file that is not UTF-8.
+    """
+    try:
+        with atomic_write(path) as aside:
+            aside.write_text(text, encoding="utf-8")
+    except UnicodeEncodeError as error:
+        odd = text[max(0, error.start - 20) : error.end + 20]
+        raise FgsnError(f"cannot write {path}: '{odd}' is not a name in UTF-8; rename the file") from None
 
 
 def write_json(path: Path | str, data: Mapping[str, Any]) -> None:
@@ -196,7 +224,7 @@ def read_text(path: Path | str) -> str:
         FgsnError: the file is missing, unreadable or not UTF-8 text.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return as_path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FgsnError(f"{path} does not exist") from None
     except UnicodeDecodeError as error:

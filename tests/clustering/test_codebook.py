@@ -144,7 +144,7 @@ from fgsn.errors import FgsnError
 good = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
 codebook = Codebook.fit(good, 2)
 bad = [good[0], good[None], good[:, :0], good + 1j, good.astype(object), good.astype(str), None, [[1], [1, 2]]]
-for use in (lambda table: Codebook.fit(table, 2), codebook.assign):
+for use in (lambda table: Codebook.fit(table, 2), codebook.assign, codebook.assign_tensor):
     for table in bad:
         try:
             print("taken", use(table))
@@ -154,7 +154,11 @@ for clusters, kept in ((0, 2), (-1, 2), (1.5, 2), (2, 0)):
     try:
         print("taken", Codebook.fit(good, clusters, pca_dim=kept))
     except FgsnError as error:
-        assert "should be positive integers" in str(error)
+        assert "should be a whole number, 1 or more" in str(error)
+try:
+    print("taken", codebook.assign_map(torch.from_numpy(good)))
+except FgsnError as error:
+    assert "should be (batch, dim, height, width), not (9, 3)" in str(error)
 """
 
 
@@ -241,3 +245,29 @@ def test_discriminative_whitening_finds_what_tells_points_apart():
     pca = Codebook.fit(one, 20, pca_dim=3)
     same = [np.mean(book.assign(one) == book.assign(other)) for book in (codebook, pca)]
     assert same[0] > 0.8 > same[1]
+
+
+def test_features_that_are_not_finite_or_of_another_width_are_refused_by_all_that_assigns():
+    codebook = Codebook.fit(features_of(), 4)
+    good = torch.from_numpy(features_of())
+    holed = good.clone()
+    holed[1, 2] = torch.nan
+    for features in (holed, good[:, :3], good.double() * 1e300):
+        for assign in (
+            codebook.assign,
+            codebook.assign_tensor,
+            lambda rows: codebook.assign_map(rows.T[None, :, :, None]),
+        ):
+            with pytest.raises(FgsnError, match=r"features should be \(N, 24\) finite numbers"):
+                assign(features)
+    with pytest.raises(FgsnError, match=r"feature maps should be \(batch, dim, height, width\)"):
+        codebook.assign_map(good.T[None, :, :, None][:0])
+    assert codebook.assign_tensor(good[:0]).tolist() == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"clusters": 0}, {"clusters": True}, {"pca_dim": 0}, {"iterations": -1}, {"seed": -1}]
+)
+def test_settings_of_a_codebook_are_whole_numbers(wrong):
+    with pytest.raises(FgsnError, match=f"{next(iter(wrong))} should be a whole number"):
+        Codebook.fit(features_of(), **{"clusters": 4} | wrong)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, jaccard_score
 
+from fgsn.errors import FgsnError
 from fgsn.evaluation.confusion_matrix import confusion_metrics, confusion_of
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_overlap.json").read_text())
@@ -51,3 +52,9 @@ def test_nothing_labelled_is_zero_and_not_nan():
     metrics = confusion_metrics(np.zeros((5, 5), np.int64), NAMES)
     assert metrics["mean_iou"] == metrics["pixel_accuracy"] == 0.0
     assert metrics["iou"] == {}
+
+
+@pytest.mark.parametrize("predicted", [[0, 1], [0, 1, 3], [0, -1, 2], [0.0, 1.0, 2.0]])
+def test_labels_that_do_not_fit_are_refused(predicted):
+    with pytest.raises(FgsnError, match="labels"):
+        confusion_of(np.array([0, 1, 2]), np.array(predicted), 3, 3)

@@ -156,8 +156,21 @@ def test_no_point_at_all_is_an_error():
 def test_labels_that_do_not_fit_are_refused(a, b, message):
     with pytest.raises(FgsnError, match=message):
         label_metrics(np.array(a), np.array(b), 5)
-    with pytest.raises(FgsnError, match=r"should be an integer, not 5\.5"):
-        label_metrics(np.array([0]), np.array([0]), 5.5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"clusters": 5.5}, r"the number of labels should be a whole number, 1 to 65536, not 5\.5"),
+        ({"clusters": 10**12}, "the number of labels should be"),
+        ({"resamples": -1}, "resamples should be a whole number, 0 or more, not -1"),
+        ({"seed": -1}, "seed should be"),
+        ({"places": np.array(["a", None], object)}, "places of label metrics should be values of one type"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(wrong, message):
+    with pytest.raises(FgsnError, match=message):
+        label_metrics(np.array([0, 1]), np.array([0, 1]), **{"clusters": 5} | wrong)
 
 
 def test_thousands_of_labels_take_little_time():

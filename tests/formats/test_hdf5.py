@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fgsn.errors import FgsnError
-from fgsn.formats.hdf5 import member, opened, stored_array, written
+from fgsn.formats.hdf5 import member, opened, stamp_of, stamped_arrays, stored_array, write_stamp, written
 
 
 def external_link(file, other):
@@ -116,3 +116,26 @@ def test_equal_content_gives_equal_bytes_after_the_header(tmp_path):
             file.create_dataset("x", data=np.arange(3), track_times=False)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "a").read_bytes().startswith(b"header")
+
+
+@pytest.mark.parametrize("stamp", ["", "3-5", "ü" * 300])
+def test_a_stamp_comes_back(tmp_path, stamp):
+    with written(tmp_path / "a.h5") as file:
+        write_stamp(file, stamp)
+        file["a/b"] = np.arange(3)
+    with opened(tmp_path / "a.h5") as file:
+        assert stamp_of(file) == stamp
+    (values,) = stamped_arrays(tmp_path / "a.h5", "a", ("b",), stamp) or ()
+    assert values.tolist() == [0, 1, 2]
+    assert stamped_arrays(tmp_path / "a.h5", "a", ("b",), "other") is None
+
+
+@pytest.mark.parametrize("stamp", ["3-5", 3, [b"3-5"]])
+def test_a_stamp_of_variable_length_is_not_read(tmp_path, stamp):
+    """HDF5 reads a damaged one for ever."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["stamp"] = stamp
+        file["a/b"] = np.arange(3)
+    with opened(tmp_path / "a.h5") as file:
+        assert stamp_of(file) == ""
+    assert stamped_arrays(tmp_path / "a.h5", "a", ("b",), "3-5") is None

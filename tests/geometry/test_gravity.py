@@ -33,7 +33,7 @@ def test_up_is_found_however_the_camera_is_mounted(seed, yaw, pitch):
 
 def test_poses_that_are_none():
     for poses in (Pose(np.zeros((0, 3, 3)), np.zeros((0, 3))), Pose(np.full((4, 3, 3), np.nan), np.zeros((4, 3)))):
-        with pytest.raises(FgsnError, match="no cameras, or their poses are not finite"):
+        with pytest.raises(FgsnError, match="no list of cameras, or their poses are not finite"):
             up_of_cameras(poses)
 
 

@@ -63,7 +63,7 @@ def test_other_programs_see_a_palette_image_or_16_bits(tmp_path):
         (np.zeros(4, int), 5, "height, width"),
         (np.zeros((0, 4), int), 5, "height, width"),
         (np.zeros((2, 2), int), 65537, "65536"),
-        (np.zeros((2, 2), int), 3.0, "different labels, not 3.0"),
+        (np.zeros((2, 2), int), 3.0, "a whole number, 1 to 65536, not 3.0"),
         (None, 5, "height, width"),
     ],
 )
@@ -79,9 +79,10 @@ def test_a_missing_source_is_told(tmp_path):
         write_label_map(tmp_path / "map.png", np.zeros((2, 2), int), 5, source=tmp_path / "a.jpg")
 
 
-def test_a_palette_of_another_size_is_refused(tmp_path):
-    with pytest.raises(FgsnError, match="palette"):
-        write_label_map(tmp_path / "map.png", np.zeros((2, 2), int), 5, palette(4))
+@pytest.mark.parametrize("colours", [palette(4), palette(5) / 255, palette(5).astype(int)])
+def test_a_palette_of_another_size_or_kind_is_refused(tmp_path, colours):
+    with pytest.raises(FgsnError, match=r"palette of shape \(5, 3\), uint8"):
+        write_label_map(tmp_path / "map.png", np.zeros((2, 2), int), 5, colours)
 
 
 def test_a_file_that_is_no_label_map_says_so(tmp_path):

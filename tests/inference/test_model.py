@@ -12,7 +12,10 @@ from safetensors.torch import save_file
 import fgsn
 from fgsn import Codebook
 from fgsn.errors import FgsnError
-from fgsn.inference.model import prepare_device
+from fgsn.formats.poses import read_results
+from fgsn.geometry.colmap import read_model
+from fgsn.inference.label_maps import read_label_map
+from fgsn.inference.model import fingerprint, prepare_device
 from fgsn.inference.segmenter import Segmenter
 from fgsn.models.model_file import read_model_file, write_model_file
 
@@ -231,6 +234,18 @@ def test_a_gpu_that_is_not_there_is_told():
         prepare_device("cuda")
     with pytest.raises(FgsnError, match="there is no device 'tpu'; take auto, cpu or cuda"):
         prepare_device("tpu")
+    with pytest.raises(FgsnError, match=r"--device cuda:7: no GPU"):
+        prepare_device("cuda:7")
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [("", "it is empty"), ("a" * 5000, "it is too long"), ("none", "none"), (None, "NoneType")],
+)
+def test_what_is_no_path_of_a_model_is_told(path, says):
+    for use in (fgsn.load, fingerprint, fgsn.read_correspondences, read_model, read_label_map, read_results):
+        with pytest.raises(FgsnError, match=says):
+            use(path)
 
 
 @pytest.mark.parametrize(

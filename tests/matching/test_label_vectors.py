@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
+from fgsn.formats.hdf5 import stamp_of
 from fgsn.inference.model import load
 from fgsn.matching.label_vectors import LabelVectors
 
@@ -77,7 +78,7 @@ def test_computed_once_and_again_when_image_or_points_change(given, monkeypatch)
     with h5py.File(file, "a") as opened:
         del opened["a/1.png/label_vectors"]
         opened["a/1.png/label_vectors"] = np.zeros((1, 7))
-        stamp = opened.attrs["stamp"]
+        stamp = stamp_of(opened)
     monkeypatch.setattr("fgsn.matching.label_vectors._stamp", lambda *_: stamp)
     with pytest.raises(FgsnError, match=r"1\.png\.h5 is damaged"):
         labels.at("a/1.png", images["a/1.png"], moved["a/1.png"])
@@ -85,7 +86,7 @@ def test_computed_once_and_again_when_image_or_points_change(given, monkeypatch)
 
 def test_what_cannot_be_read_is_named(given, tmp_path):
     labels, images = given
-    with pytest.raises(FgsnError, match=r"cannot read the model .*none"):
+    with pytest.raises(FgsnError, match=r"cannot read .*none"):
         LabelVectors.of_model(tmp_path / "none.safetensors", tmp_path)
     images["a/1.png"].unlink()
     broken = labels.compute(images, POINTS, "cpu")

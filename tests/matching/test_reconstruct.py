@@ -26,8 +26,13 @@ def test_one_model_over_two_conditions(tmp_path, known, capfd):
     features = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
     cameras = dict.fromkeys(scene.images, CAMERA) if known else None
     pairs = pairs_of(SUMMER, WINTER)
+    left = tmp_path / ".models.part" / "7" / "cameras.bin"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of a killed run")
     (folder, *others) = reconstruct(features, pairs, tmp_path / "models", cameras, workers=0, seed=1)
     assert not others
+    assert not left.parents[1].exists()
+    assert [model.name for model in (tmp_path / "models").iterdir()] == ["0"]
     assert folder == tmp_path / "models" / "0"
     output = capfd.readouterr()
     assert output.out == ""

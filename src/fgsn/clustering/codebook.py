@@ -10,7 +10,7 @@ from torch import Tensor
 from fgsn import ranks
 from fgsn.clustering.kmeans import kmeans, nearest
 from fgsn.clustering.whitening import Whitening
-from fgsn.errors import FgsnError
+from fgsn.errors import FgsnError, whole_number
 
 CHUNK = 4096
 """Maximum number of features assigned at once."""
@@ -52,10 +52,10 @@ class Codebook:
         Raises:
             FgsnError: fewer samples than clusters, or features that are no table of finite numbers.
         """
-        features = _table(features)
-        if not (isinstance(clusters, int) and isinstance(pca_dim, int) and clusters > 0 and pca_dim > 0):
-            raise FgsnError(f"clusters and dimensions should be positive integers, not {clusters} and {pca_dim}")
-        whitening = whitening or Whitening.fit(features, pca_dim)
+        features = _table(features, whitening and len(whitening.mean))
+        clusters, iterations = whole_number("clusters", clusters, 1), whole_number("iterations", iterations, 0)
+        seed = whole_number("seed", seed, 0)
+        whitening = whitening or Whitening.fit(features, whole_number("pca_dim", pca_dim, 1))
         ranks.same(whitening.mean, whitening.projection)
         generator = torch.Generator().manual_seed(seed)
         found = kmeans(whitening(features), clusters, iterations, generator)
@@ -74,16 +74,28 @@ class Codebook:
         Raises:
             FgsnError: the features have another number of dimensions than the codebook, or values that are not finite.
         """
-        features = _table(features, len(self.whitening.mean))
-        return self.assign_tensor(features).cpu().numpy() if len(features) else np.zeros(0, np.int64)
+        return self.assign_tensor(_table(features, len(self.whitening.mean))).cpu().numpy()
 
     def assign_tensor(self, features: Float[Tensor, "samples dim"]) -> Int64[Tensor, " samples"]:
-        """Cluster index of each feature, on the features' device."""
+        """Cluster index of each feature, on the features' device.
+
+        Raises:
+            FgsnError: as `assign`.
+        """
+        features = _table(features, len(self.whitening.mean))
+        if not len(features):
+            return torch.zeros(0, dtype=torch.int64, device=features.device)
         parts = features.split(CHUNK)  # small enough to stay in the processor's cache
         return torch.cat([nearest(self.whitening(part), self.centroids)[0] for part in parts])
 
     def assign_map(self, features: Float[Tensor, "batch dim height width"]) -> Int64[Tensor, "batch height width"]:
-        """Cluster index of each cell of feature maps."""
+        """Cluster index of each cell of feature maps.
+
+        Raises:
+            FgsnError: as `assign`, or the features are no maps.
+        """
+        if features.ndim != 4 or not len(features):
+            raise FgsnError(f"feature maps should be (batch, dim, height, width), not {tuple(features.shape)}")
         return torch.stack([self.assign_tensor(one.flatten(1).T).view(one.shape[1:]) for one in features])
 
     def to(self, device: torch.device | str) -> "Codebook":
@@ -117,6 +129,6 @@ def _table(features: Tensor | np.ndarray, dim: int | None = None) -> Tensor:
             raise FgsnError(f"{expected}, not {type(features).__name__}") from None
     if features.ndim != 2 or features.shape[1] != (dim or features.shape[1]) or not features.shape[1]:
         raise FgsnError(f"{expected}, not of shape {tuple(features.shape)}")
-    if features.is_complex() or not torch.isfinite(features).all():
+    if features.is_complex() or not torch.isfinite(features.float()).all():
         raise FgsnError(f"{expected}, but contain complex, NaN or infinite ones")
     return features

@@ -14,7 +14,7 @@ import numpy as np
 
 from fgsn.data.find_image import MissingImageError, find_image
 from fgsn.errors import FgsnError
-from fgsn.files import inside
+from fgsn.files import as_path, inside
 from fgsn.formats.hdf5 import member, opened, stored_array, written
 
 KIND = "correspondence file (MATLAB v7.3, HDF5)"
@@ -51,7 +51,7 @@ def read_correspondences(path: Path | str, images: Path | str | None = None) -> 
         FgsnError: the file is missing, broken or not of this format, or an image cannot be found; the
             message names the file and the key.
     """
-    path = Path(path)
+    path = as_path(path)
     images = path.parent.parent / "images" if images is None else Path(images)
     with opened(path, KIND) as file:
         names = _name(file, "im_i_path"), _name(file, "im_j_path")
@@ -135,7 +135,7 @@ def write_correspondences(
     Raises:
         FgsnError: shapes do not match, a value is not finite, a path leaves its root, or the file cannot be written.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         given = (points_ref, points_tgt, distances)
         points_ref, points_tgt, distances = (np.asarray(values, np.float64) for values in given)

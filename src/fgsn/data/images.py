@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from fgsn.config.base import OnBadImage
 from fgsn.data.resize import check_resized
 from fgsn.errors import FgsnError, reason
-from fgsn.files import inside, is_file, read_lines
+from fgsn.files import as_path, inside, is_file, read_lines
 from fgsn.progress import say
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
@@ -36,7 +36,8 @@ def open_image(path: Path | str, formats: Sequence[str] = FORMATS) -> Iterator[I
 
     Every way in which it can be broken becomes a one-line FgsnError: missing, not an image, truncated, far too large.
     """
-    if Path(path).exists() and not Path(path).is_file():  # reading a pipe would wait forever
+    path = as_path(path)
+    if path.exists() and not path.is_file():  # reading a pipe would wait forever
         raise FgsnError(f"image {path} is not a file")
     try:
         with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):

@@ -5,9 +5,20 @@ from typing import Any
 
 import numpy as np
 
+from fgsn.errors import FgsnError
+
 
 def confusion_of(truth: np.ndarray, predicted: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Counts (rows, columns) of true classes and predicted labels over pixels; other true values (255) are left out."""
+    """Counts (rows, columns) of true classes and predicted labels over pixels; other true values (255) are left out.
+
+    Raises:
+        FgsnError: the arrays are not integers of one shape, or a predicted label is outside [0, columns).
+    """
+    if truth.shape != predicted.shape or truth.dtype.kind not in "iu" or predicted.dtype.kind not in "iu":
+        kinds = f"{truth.dtype} {truth.shape} and {predicted.dtype} {predicted.shape}"
+        raise FgsnError(f"true and predicted labels should be integers of one shape, not {kinds}")
+    if predicted.size and not 0 <= predicted.min() <= predicted.max() < columns:
+        raise FgsnError(f"predicted labels range from {predicted.min()} to {predicted.max()}, not below {columns}")
     known = (truth >= 0) & (truth < rows)
     cells = truth[known].astype(np.int64) * columns + predicted[known]
     return np.bincount(cells, minlength=rows * columns).reshape(rows, columns)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fgsn.errors import FgsnError
+from fgsn.errors import FgsnError, whole_number
 from fgsn.evaluation import information
+from fgsn.inference.label_maps import LARGEST
 
 
 def label_metrics(
@@ -40,9 +41,14 @@ def label_metrics(
     Raises:
         FgsnError: there is no point, or the labels do not fit.
     """
+    clusters = whole_number("the number of labels", clusters, 1, LARGEST)
+    resamples, seed = whole_number("resamples", resamples, 0), whole_number("seed", seed, 0)
     a, b = _labels(a, clusters), _labels(b, clusters)
-    groups = None if places is None else np.unique(np.asarray(places), return_inverse=True)[1]
-    names = None if conditions is None else np.asarray(conditions)
+    try:
+        groups = None if places is None else np.unique(np.asarray(places), return_inverse=True)[1]
+    except TypeError:
+        raise FgsnError("the places of label metrics should be values of one type") from None
+    names = None if conditions is None else np.asarray(conditions, str)
     for other in (b, groups, names):
         if other is not None and other.shape != a.shape:
             raise FgsnError(f"label metrics need one value per point: {a.shape} and {other.shape} differ")
@@ -107,8 +113,6 @@ def _metrics(
 
 def _labels(labels: np.ndarray, clusters: int) -> np.ndarray:
     labels = np.asarray(labels)
-    if not isinstance(clusters, int | np.integer):
-        raise FgsnError(f"the number of labels should be an integer, not {clusters}")
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
         raise FgsnError(f"labels at points should be (N,) integers, not {labels.dtype} {labels.shape}")
     labels = labels.astype(np.int64)

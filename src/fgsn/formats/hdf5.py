@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from fgsn.errors import FgsnError, reason
-from fgsn.files import atomic_write
+from fgsn.files import as_path, atomic_write
 
 MOST_VALUES = 50_000_000
 BEST_COMPRESSION = 1100
@@ -29,7 +29,7 @@ def opened(path: Path | str, kind: str = "HDF5 file", advice: str = "") -> Itera
 
     `kind` is what the file should be, for messages, and `advice` what to do if it is not.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FgsnError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
     try:
@@ -60,6 +60,19 @@ def written(path: Path | str, header: bytes = b"") -> Iterator[h5py.File]:
                     raw.write(header)
         except RuntimeError as error:  # h5py's form of a full disk
             raise FgsnError(f"cannot write {path}: {reason(error)}") from None
+
+
+def write_stamp(file: h5py.File, stamp: str) -> None:
+    """Store what the content was made from."""
+    file.attrs["stamp"] = np.bytes_(stamp.encode() or b"\0")
+
+
+def stamp_of(file: h5py.File) -> str:
+    """What `write_stamp` stored, '' if nothing; a text of variable length is not read, as HDF5 may never return."""
+    found = file.attrs.get_id("stamp") if "stamp" in file.attrs else None
+    fixed = found is not None and found.shape == () and found.dtype.kind == "S"
+    text: Any = file.attrs["stamp"] if fixed else b""
+    return text.decode(errors="replace")
 
 
 def member(file: h5py.File, key: str) -> h5py.Group | h5py.Dataset | None:
@@ -118,12 +131,12 @@ def stamped_arrays(
 ) -> list[np.ndarray[Any, Any]] | None:
     """The arrays of one group of a file that may be missing or out of date.
 
-    Returns one array per key; None if the file does not exist, lacks the group, or has another stamp (its attribute of
-    this name; None accepts any). Raises FgsnError if it is damaged, or an array is missing or refused.
+    from fgsn.errors import FgsnError, reason
+    from fgsn.files import as_path, atomic_write
     """
     if not Path(path).exists():
         return None
     with opened(path) as file:
-        if (stamp is not None and file.attrs.get("stamp") != stamp) or member(file, group) is None:
+        if (stamp is not None and stamp_of(file) != stamp) or member(file, group) is None:
             return None
         return [stored_array(file, f"{group}/{key}") for key in keys]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError
-from fgsn.files import numbered_lines
+from fgsn.files import as_path, numbered_lines
 from fgsn.geometry.pose import Pose
 
 Value = TypeVar("Value")
@@ -22,7 +22,7 @@ UNIT_TOLERANCE = 0.01
 
 def list_files(path: Path | str) -> list[Path]:
     """The list itself, or the .txt files of a folder, sorted; FgsnError if there is none."""
-    path = Path(path)
+    path = as_path(path)
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.glob("*.txt") if not file.name.startswith("."))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.errors import FgsnError, MissingExtraError
-from fgsn.files import write_text
+from fgsn.files import as_path, write_text
 from fgsn.geometry.colmap_files import ModelFiles, read_binary, read_frames, read_text_model
 from fgsn.geometry.pose import Pose
 from fgsn.geometry.posed import PosedImages
@@ -109,7 +109,7 @@ def read_model(folder: Path, points_needed: bool = True, all_key_points: bool = 
     Raises:
         FgsnError: the model is missing, damaged or empty, or its files do not belong together.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     for kind, read in (("bin", read_binary), ("txt", read_text_model)):
         if (folder / f"cameras.{kind}").is_file():
             model = _assemble(folder, kind, read(folder), points_needed, all_key_points)

@@ -37,9 +37,10 @@ def up_of_cameras(camera_from_world: Pose) -> NDArray[np.float64]:
     Raises:
         FgsnError: the cameras do not determine it: they stand at one place, or all move along their x axes.
     """
-    x, down, centres = camera_from_world.rotation[:, 0], camera_from_world.rotation[:, 1], camera_from_world.centre
-    if not (len(x) and np.isfinite(camera_from_world.rotation).all() and np.isfinite(centres).all()):
-        raise FgsnError("there are no cameras, or their poses are not finite")
+    x, down = camera_from_world.rotation[..., 0, :], camera_from_world.rotation[..., 1, :]
+    centres = camera_from_world.centre
+    if not (x.ndim == 2 and len(x) and np.isfinite(camera_from_world.rotation).all() and np.isfinite(centres).all()):
+        raise FgsnError("there is no list of cameras, or their poses are not finite")
     steps = np.diff(centres, axis=0)
     lengths = np.linalg.norm(steps, axis=1, keepdims=True)
     steps = steps[lengths[:, 0] > 1e-9] / lengths[lengths[:, 0] > 1e-9]

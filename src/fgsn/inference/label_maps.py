@@ -14,8 +14,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from fgsn.data.images import open_image
-from fgsn.errors import FgsnError
-from fgsn.files import atomic_write
+from fgsn.errors import FgsnError, whole_number
+from fgsn.files import as_path, atomic_write
 from fgsn.inference.colours import palette as default_palette
 
 LARGEST = 65536
@@ -39,9 +39,10 @@ def write_label_map(
     """
     labels = np.asarray(labels)
     _check(labels, clusters, path)
-    colours = np.ascontiguousarray(default_palette(clusters) if palette is None else palette, dtype=np.uint8)
-    if colours.shape != (clusters, 3):
-        raise FgsnError(f"{path}: {clusters} labels require a palette of shape ({clusters}, 3), not {colours.shape}")
+    colours = np.ascontiguousarray(default_palette(clusters) if palette is None else palette)
+    if colours.shape != (clusters, 3) or colours.dtype != np.uint8:
+        wrong = f"{colours.dtype} {colours.shape}"
+        raise FgsnError(f"{path}: {clusters} labels require a palette of shape ({clusters}, 3), uint8, not {wrong}")
     info = PngInfo()
     info.add_text(COUNT_KEY, str(clusters))
     if source is not None:
@@ -98,11 +99,12 @@ def read_palette(path: Path | str) -> np.ndarray:
 
 
 def _open(path: Path | str) -> tuple[Image.Image, int]:
+    path = as_path(path)
     try:
         with open_image(path, ["PNG"]) as image:
             image.load()
     except FgsnError as error:
-        if not Path(path).exists():
+        if not path.exists():
             raise FgsnError(f"{path} does not exist") from None
         raise FgsnError(f"{path} is not a readable PNG; run fgsn segment again ({error})") from None
     count = image.info.get(COUNT_KEY, "")
@@ -114,8 +116,7 @@ def _open(path: Path | str) -> tuple[Image.Image, int]:
 
 
 def _check(labels: np.ndarray, clusters: int, path: Path | str) -> None:
-    if not (isinstance(clusters, int | np.integer) and 1 <= clusters <= LARGEST):
-        raise FgsnError(f"{path}: a label map has 1 to {LARGEST} different labels, not {clusters}")
+    whole_number(f"{path}: the number of labels", clusters, 1, LARGEST)
     if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "iu":
         raise FgsnError(f"{path}: labels must be (height, width) integers, not {labels.dtype} {labels.shape}")
     if labels.min() < 0 or labels.max() >= clusters:

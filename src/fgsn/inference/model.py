@@ -16,7 +16,7 @@ from fgsn.config.base import LARGEST_SIDE
 from fgsn.data.images import read_image
 from fgsn.data.resize import resized
 from fgsn.errors import FgsnError, MissingExtraError
-from fgsn.files import write_text
+from fgsn.files import as_path, write_text
 from fgsn.inference.colours import class_palette, palette, published_palette
 from fgsn.inference.hub import MODEL_FILE, downloaded, on_hub
 from fgsn.inference.model_card import model_card
@@ -197,9 +197,17 @@ def load(path: Path | str, device: str = "auto") -> Model:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a model file, or of the model file of a run folder; identifies the model."""
-    with _file(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a model file, or of the model file of a run folder; identifies the model.
+
+    Raises:
+        FgsnError: there is no such file.
+    """
+    path = _file(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FgsnError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _file(path: Path | str) -> Path:
@@ -207,7 +215,7 @@ def _file(path: Path | str) -> Path:
         return downloaded(path)
     if is_packaged(path):
         return packaged(path)
-    path = Path(path)
+    path = as_path(path)
     if not path.is_dir():
         return path
     if not (path / MODEL_FILE).exists():
@@ -273,14 +281,15 @@ def prepare_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise FgsnError("--device cuda: no GPU that this installation of torch can use was found; take --device cpu")
-    if name == "cuda":
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:
-        return torch.device(name)
-    except RuntimeError:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
         raise FgsnError(f"there is no device '{name}'; take auto, cpu or cuda") from None
+    if device.type == "cuda" and torch.cuda.device_count() <= (device.index or 0):
+        raise FgsnError(f"--device {name}: no GPU that this installation of torch can use was found; take --device cpu")
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    return device
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

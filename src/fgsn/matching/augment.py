@@ -160,5 +160,7 @@ def _write(settings: AugmentSettings, images: Mapping[str, Path], augmentation: 
                     source = f"{name}/{key}"
                     augmented = key == "descriptors"
                     file[source] = descriptors.T.astype(np.float16) if augmented else stored_array(given, source)
-                    file[source].attrs.update(group[key].attrs)  # such as the uncertainty of key points
+                    given_attributes = group[key].attrs  # such as the uncertainty of key points
+                    plain = [one for one in given_attributes if given_attributes.get_id(one).dtype.kind in "fiuS"]
+                    file[source].attrs.update({one: given_attributes[one] for one in plain})
     return dimensions

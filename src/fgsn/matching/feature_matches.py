@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from fgsn.errors import FgsnError
-from fgsn.formats.hdf5 import stamped_arrays, written
+from fgsn.formats.hdf5 import stamped_arrays, write_stamp, written
 
 FeatureMatches = tuple[Int64[np.ndarray, "matches 2"], Float32[np.ndarray, " matches"]]
 """Rows of the matched features in both images, and the score of each match, 0 to 1."""
@@ -23,7 +23,7 @@ def write_matches(path: Path, a: str, b: str, count: int, matches: FeatureMatche
     partners, certainty = np.full(count, -1, np.int32), np.zeros(count, np.float32)
     partners[rows[:, 0]], certainty[rows[:, 0]] = rows[:, 1], scores
     with written(path) as file:
-        file.attrs["stamp"] = stamp
+        write_stamp(file, stamp)
         group = file.create_group(_group(a, b))
         group["matches0"], group["matching_scores0"] = partners, certainty
 

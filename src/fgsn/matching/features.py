@@ -8,7 +8,7 @@ from typing import Any
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
 from fgsn.files import file_stamp, inside
-from fgsn.formats.hdf5 import opened
+from fgsn.formats.hdf5 import opened, stamp_of
 from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.feature_matches import FeatureMatches, read_matches, write_matches
 from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints
@@ -110,7 +110,7 @@ class Features:
         try:
             path, stamp = self._file(*names)
             with opened(path) as file:
-                return file.attrs.get("stamp") == stamp
+                return stamp_of(file) == stamp
         except FgsnError:
             return False  # computing it reports what is wrong
 

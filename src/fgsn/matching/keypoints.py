@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from fgsn.errors import FgsnError
-from fgsn.formats.hdf5 import stamped_arrays, written
+from fgsn.formats.hdf5 import stamped_arrays, write_stamp, written
 
 _KEYS = ("keypoints", "descriptors", "scores", "image_size")
 
@@ -40,7 +40,7 @@ def write_keypoints(path: Path | str, keypoints: Mapping[str, Keypoints], stamp:
     The stamp is stored as an attribute; it shows later whether the image has changed since.
     """
     with written(path) as file:
-        file.attrs["stamp"] = stamp
+        write_stamp(file, stamp)
         for name, found in keypoints.items():
             group = file.create_group(name)
             group["keypoints"] = found.pixels

@@ -13,7 +13,7 @@ from torch.nn import functional
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
 from fgsn.files import file_stamp, inside
-from fgsn.formats.hdf5 import stamped_arrays, written
+from fgsn.formats.hdf5 import stamped_arrays, write_stamp, written
 from fgsn.inference.model import fingerprint, load
 from fgsn.inference.segmenter import Segmenter
 from fgsn.inference.upsample import values_at_points
@@ -45,10 +45,7 @@ class LabelVectors:
         Raises:
             FgsnError: there is no such model.
         """
-        try:
-            return cls(model, work / f"labels-{fingerprint(model)[:16]}")
-        except OSError as error:
-            raise FgsnError(f"cannot read the model {model}: {error.strerror}") from None
+        return cls(model, work / f"labels-{fingerprint(model)[:16]}")
 
     def compute(
         self, images: Mapping[str, Path], points: Mapping[str, Float[np.ndarray, "points 2"]], device: str = "auto"
@@ -87,7 +84,7 @@ class LabelVectors:
                 histograms = functional.adaptive_avg_pool2d(torch.softmax(image.scores, dim=0), PYRAMID)
                 arrays = torch.softmax(scores, dim=1).sqrt(), histograms.sqrt().flatten() / PYRAMID
                 with written(self._file(image.name)) as file:
-                    file.attrs["stamp"] = stamps[image.name]
+                    write_stamp(file, stamps[image.name])
                     for key, values in zip(_KEYS, arrays, strict=True):
                         file[f"{image.name}/{key}"] = values.half().cpu().numpy()
                 meter.step()

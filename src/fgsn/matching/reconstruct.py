@@ -1,5 +1,6 @@
 """COLMAP models over the images of all conditions, from our own keypoints and verified matches."""
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from fgsn import extras
 from fgsn.errors import FgsnError
+from fgsn.files import PART
 from fgsn.geometry.camera import Camera, pycolmap_camera
 from fgsn.matching.features import Features
 from fgsn.matching.pairwise import verified_matches
@@ -64,12 +66,15 @@ def reconstruct(
                 f"no model could be reconstructed from {len(images)} images and {verified} verified pairs: the camera "
                 "hardly moves between them, or too few images overlap; match more pairs, or do without a model"
             )
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
+        beside = out.with_name(f".{out.name}{PART}")
+        shutil.rmtree(beside, ignore_errors=True)  # what a killed process left behind; one process writes the folder
+        try:
             for rank, model in enumerate(models):
-                (Path(beside) / out.name / str(rank)).mkdir(parents=True)
-                model.write_binary(Path(beside) / out.name / str(rank))
-            (Path(beside) / out.name).replace(out)
+                (beside / str(rank)).mkdir(parents=True)
+                model.write_binary(beside / str(rank))
+            beside.replace(out)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
         return [out / str(rank) for rank in range(len(models))]
 
 
