@@ -109,6 +109,7 @@ def _check_devices(func: Any, name: str, args: Any, kwargs: Any) -> None:
 def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """While the body runs, this machine seems to have a GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (8, 0))
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # the weights of a network become `OnGpu`
