@@ -90,7 +90,8 @@ def test_imports_follow_the_order_of_the_page():
 
 def test_only_registries_are_circles():
     names = list(FILES)
-    graph = np.array([[other in imports(name) - type_imports(name) for other in names] for name in names])
+    imported = [imports(name) - type_imports(name) for name in names]
+    graph = np.array([[other in mine for other in names] for mine in imported])
     _, group = connected_components(graph, directed=True, connection="strong")
     groups = [{names[i] for i in np.flatnonzero(group == number)} for number in np.unique(group)]
     circles = [members for members in groups if len(members) > 1]

@@ -39,10 +39,11 @@ def write_label_map(
     """
     labels = np.asarray(labels)
     _check(labels, clusters, path)
-    colours = np.ascontiguousarray(default_palette(clusters) if palette is None else palette)
-    if colours.shape != (clusters, 3) or colours.dtype != np.uint8:
+    colours = np.asarray(default_palette(clusters) if palette is None else palette)
+    if colours.shape != (clusters, 3) or colours.dtype.kind not in "iu" or not ((colours >= 0) & (colours < 256)).all():
         wrong = f"{colours.dtype} {colours.shape}"
-        raise FgsnError(f"{path}: {clusters} labels require a palette of shape ({clusters}, 3), uint8, not {wrong}")
+        raise FgsnError(f"{path}: {clusters} labels require a palette of ({clusters}, 3) values 0 to 255, not {wrong}")
+    colours = np.ascontiguousarray(colours, np.uint8)
     info = PngInfo()
     info.add_text(COUNT_KEY, str(clusters))
     if source is not None:

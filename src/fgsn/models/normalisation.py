@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from fgsn.errors import FgsnError
@@ -17,6 +18,10 @@ class Normalisation:
     order: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+    def __call__(self, image: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "3 height width"]:
+        """Normalise one RGB image."""
+        return self.apply(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float())
 
     def apply(self, pixels: Float[Tensor, "*batch 3 height width"]) -> Float[Tensor, "*batch 3 height width"]:
         """Normalise RGB values 0 to 255."""
