@@ -193,6 +193,12 @@ def as_path(path: Path | str) -> Path:
     return Path(path)
 
 
+def require_file(path: Path) -> None:
+    """Raise FgsnError if a file that a command will write at its end is a folder, before the work."""
+    if path.is_dir():
+        raise FgsnError(f"--out {path} is a folder; name a file in it")
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write a UTF-8 text file atomically.
 

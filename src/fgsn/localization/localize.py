@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fgsn.config import LocalizeSettings
 from fgsn.errors import FgsnError, MissingExtraError, NoMatchesError
-from fgsn.files import write_json, write_yaml
+from fgsn.files import require_file, write_json, write_yaml
 from fgsn.formats.hloc import find_hloc_files
 from fgsn.formats.poses import write_results
 from fgsn.formats.priors import priors_like, read_priors
@@ -56,6 +56,7 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
     Raises:
         FgsnError: an input is missing or broken, or no query has a pose.
     """
+    require_file(settings.out)
     check_map(settings)
     lists = read_query_lists(settings.queries)
     queries = list(chain(*lists))

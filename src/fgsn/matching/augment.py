@@ -14,7 +14,7 @@ from fgsn.config.localization import AUGMENT_WEIGHT
 from fgsn.data.dataset import Dataset
 from fgsn.data.images import image_size
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, inside, write_json, write_yaml
+from fgsn.files import atomic_write, inside, require_file, write_json, write_yaml
 from fgsn.formats.hdf5 import member, opened, stored_array, written
 from fgsn.formats.hloc import image_names, read_image_size, read_key_points
 from fgsn.formats.numpy_file import read_array
@@ -43,6 +43,7 @@ def augment(settings: AugmentSettings) -> dict[str, Any]:
     """
     if settings.features.resolve() == settings.out.resolve():
         raise FgsnError(f"{settings.out} would replace --features; choose another --out")
+    require_file(settings.out)
     points = all_key_points(settings.features)
     images = {name: inside(settings.images, name) for name in points}
     failed = {name: reason for name, path in images.items() if (reason := _unfit(settings.features, name, path))}

@@ -11,7 +11,7 @@ from fgsn.config import TrackSettings
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError
-from fgsn.files import write_json, write_yaml
+from fgsn.files import require_file, write_json, write_yaml
 from fgsn.formats.poses import read_results, write_results
 from fgsn.formats.priors import Priors, read_odometry, read_priors
 from fgsn.formats.queries import Query, read_queries
@@ -37,6 +37,7 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     Raises:
         FgsnError: an input is missing or malformed, or a sequence has no start pose.
     """
+    require_file(settings.out)
     check_map(settings)
     labelled = open_labelled_map(settings.map, settings.map_labels)
     points = MapPoints(labelled.points, labelled.labels, labelled.visibility)
