@@ -477,13 +477,12 @@ def test_wrong_usage_is_one_line(capsys, monkeypatch, arguments, message, encodi
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["localize", "--map", "M", "--queries", "Q", "--images", "I", "--method", "p3p"],
-        ["track", "--map", "M", "--queries", "Q", "--query-labels", "L", "--odometry", "Q", "--start", "S", "--data", "D",
-         "--data-labels", "L"],
-        ["retrieve", "--map", "M", "--queries", "Q", "--images", "I", "--model", "F"],
-        ["augment", "--features", "F", "--images", "I", "--model", "F"],
+        "localize --map M --queries Q --images I --method p3p",
+        "track --map M --queries Q --query-labels L --odometry Q --start S --data D --data-labels L",
+        "retrieve --map M --queries Q --images I --model F",
+        "augment --features F --images I --model F",
     ],
-)  # fmt: skip
+)
 def test_a_folder_in_place_of_the_result_file_is_told_before_the_work(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for folder in ("M", "I", "L", "D"):
@@ -491,6 +490,6 @@ def test_a_folder_in_place_of_the_result_file_is_told_before_the_work(arguments,
     for file in ("Q", "S", "F"):
         Path(file).touch()
     with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--out", "D"])
+        main([*arguments.split(), "--out", "D"])
     assert stop.value.code == 1
     assert capsys.readouterr().err.strip().splitlines()[-1] == "fgsn: --out D is a folder; name a file in it"
