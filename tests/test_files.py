@@ -254,7 +254,7 @@ def test_long_names_are_written(tmp_path):
         ("", "it is empty"),
         ("a" * 300, "it is too long"),
         ("a/" * 3000, "it is too long"),
-        ("a\0b", "embedded null byte"),
+        ("a\0b", "characters that the system does not allow"),
         (None, "NoneType"),
         (3, "int"),
     ],

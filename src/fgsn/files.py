@@ -184,8 +184,10 @@ def as_path(path: Path | str) -> Path:
     why = "" if path != "" else "it is empty"
     try:
         Path(path).stat()
-    except (TypeError, ValueError) as error:
+    except TypeError as error:
         why = str(error)
+    except ValueError:
+        why = "it has characters that the system does not allow"
     except OSError as error:
         why = "it is too long" if error.errno == errno.ENAMETOOLONG else why
     if why:
