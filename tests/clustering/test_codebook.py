@@ -271,3 +271,12 @@ def test_features_that_are_not_finite_or_of_another_width_are_refused_by_all_tha
 def test_settings_of_a_codebook_are_whole_numbers(wrong):
     with pytest.raises(FgsnError, match=f"{next(iter(wrong))} should be a whole number"):
         Codebook.fit(features_of(), **{"clusters": 4} | wrong)
+
+
+def test_large_features_are_finite_and_opposite_infinities_are_not():
+    codebook = Codebook.fit(torch.randn(50, 4, generator=torch.Generator().manual_seed(0)), 3, iterations=2, pca_dim=4)
+    assert codebook.assign(np.full((9, 4), 1e38, np.float32)).shape == (9,)  # their sum is infinite
+    features = np.zeros((2, 4), np.float32)
+    features[:, 0] = np.inf, -np.inf
+    with pytest.raises(FgsnError, match="infinite"):
+        codebook.assign(features)
