@@ -210,30 +210,43 @@ def table(results: Mapping[str, Mapping[str, Hits]], conditions: Sequence[str]) 
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def town_parser(description: str | None) -> argparse.ArgumentParser:
+    """Options of the scripts that measure in towns."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True, help="of the towns")
     parser.add_argument("--stray", type=float, default=1.0)
     parser.add_argument("--places", type=int, default=36)
     parser.add_argument("--size", type=int, nargs=2, default=SIZE)
+    parser.add_argument("--model", type=Path, default=MODELS["labels"], help="of the labels; not trained on the towns")
+    parser.add_argument("--json", type=Path)
+    return parser
+
+
+def make_town(
+    options: argparse.Namespace, seed: int, weight: float = 0.0, conditions: tuple[str, ...] = CONDITIONS
+) -> Town:
+    """Make a town by the options of `town_parser`, unless it is there."""
+    root = options.out / f"town_{seed}_{options.stray:g}"
+    make_world(
+        WorldSettings(
+            out=root, seed=seed, places=options.places, size=tuple(options.size), heading=HEADING,
+            stray=options.stray,
+        )
+    )  # fmt: skip
+    return Town(root, options.model, weight, conditions)
+
+
+def main() -> None:
+    parser = town_parser(__doc__)
     parser.add_argument("--matchers", nargs="+", default=MATCHERS)
     parser.add_argument("--conditions", nargs="+", default=CONDITIONS, help="of the queries")
-    parser.add_argument("--model", type=Path, default=MODELS["labels"], help="of the labels; not trained on the towns")
     parser.add_argument("--weight", type=float, default=0.2, help="of what is appended to descriptors")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     results: dict[str, dict[str, list[Hits]]] = {}
     joined: dict[str, dict[str, Hits]] = {}
     for seed in options.seeds:
-        root = options.out / f"town_{seed}_{options.stray:g}"
-        make_world(
-            WorldSettings(
-                out=root, seed=seed, places=options.places, size=tuple(options.size), heading=HEADING,
-                stray=options.stray,
-            )
-        )  # fmt: skip
-        town = Town(root, options.model, options.weight, tuple(options.conditions))
+        town = make_town(options, seed, options.weight, tuple(options.conditions))
         for matcher in options.matchers:
             rows = estimated(town, matcher)
             for row, hits in rows.items():

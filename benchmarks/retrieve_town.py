@@ -7,17 +7,15 @@ descriptors of each condition lose their mean; in the rows `all together`, those
 control is a blind draw. Seeds from 10,000 on are for final results: choose nothing by them.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from localize_town import HEADING, MODELS, SIZE, Town, pose_of
+from localize_town import MODELS, Town, make_town, pose_of, town_parser
 from numpy.typing import NDArray
 
-from fgsn.config import CONDITIONS, WorldSettings
+from fgsn.config import CONDITIONS
 from fgsn.files import write_json
 from fgsn.formats.ground_truth import read_truth
 from fgsn.formats.queries import read_query_lists
@@ -27,7 +25,6 @@ from fgsn.matching.label_vectors import LabelVectors
 from fgsn.matching.matcher import make_matcher
 from fgsn.matching.retrieve import NO_POINTS, label_similarity
 from fgsn.matching.similar import local_similarity
-from fgsn.world import make_world
 
 COUNTS = (1, 5, 10)
 FEATURES = ("sift", "xfeat")
@@ -57,26 +54,12 @@ def similarities(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="of the towns")
-    parser.add_argument("--stray", type=float, default=1.0)
-    parser.add_argument("--places", type=int, default=36)
-    parser.add_argument("--size", type=int, nargs=2, default=SIZE)
-    parser.add_argument("--model", type=Path, default=MODELS["labels"], help="of the labels; not trained on the towns")
-    parser.add_argument("--json", type=Path)
+    parser = town_parser(__doc__)
     options = parser.parse_args()
     found: dict[str, list[NDArray[np.bool_]]] = {}
     for seed in options.seeds:
-        root = options.out / f"town_{seed}_{options.stray:g}"
-        make_world(
-            WorldSettings(
-                out=root, seed=seed, places=options.places, size=tuple(options.size), heading=HEADING,
-                stray=options.stray,
-            )
-        )  # fmt: skip
-        town = Town(root, options.model, 0.0)
-        model, truth = read_model(root / "sparse", points_needed=False), read_truth(root / "truth")
+        town = make_town(options, seed)
+        model, truth = read_model(town.root / "sparse", points_needed=False), read_truth(town.root / "truth")
         conditions = [[query.name for query in some] for some in read_query_lists(town.lists("queries"))]
         queries = pose_of(truth, list(chain(*conditions))).centre
         distances = np.linalg.norm(queries[:, None] - model.camera_from_world.centre, axis=2)

@@ -229,9 +229,8 @@ def _one_line(command: str) -> Iterator[None]:
     except SystemExit as stop:
         if not stop.code:
             raise
-        plain_box = re.sub(
-            r"^╭─ (.*?) ─*╮$", rf"\1\n{'-' * 9}", box.getvalue(), flags=re.MULTILINE
-        )  # of a UTF-8 terminal
+        # A UTF-8 terminal gets lines and corners where another gets dashes and blanks.
+        plain_box = re.sub(r"^╭─ (.*?) ─*╮$", rf"\1\n{'-' * 9}", box.getvalue(), flags=re.MULTILINE)
         plain_box = plain_box.translate(str.maketrans("│─╰╯", " ---"))
         parts = re.split(r"^ *-{9,} *$", plain_box, flags=re.MULTILINE)
         text = " ".join(parts[1 if len(parts) > 1 else 0].split())

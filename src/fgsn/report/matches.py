@@ -24,7 +24,7 @@ from fgsn.localization.localize import (
 )
 from fgsn.localization.matches import Matches2D3D, MatchSource
 from fgsn.localization.matching_pipeline import label_weight
-from fgsn.matching.matcher import make_matcher
+from fgsn.matching.matcher import current_name, make_matcher
 from fgsn.report.pictures import image_uri
 from fgsn.report.poses import ScoredPoses
 from fgsn.report.sources import ReportSources
@@ -81,7 +81,8 @@ def match_pictures(sources: ReportSources, found: list[ScoredPoses]) -> MatchPic
         if main is None:
             return None
         settings = settings_of[main]
-        same = [method for method in settings_of if _matches_from(settings_of[method]) == _matches_from(settings)]
+        wanted = _matches_from(settings)
+        same = [method for method, mine in settings_of.items() if _matches_from(mine) == wanted]
         work = settings.work or settings.out.parent / "work"
         if settings.hloc is None and not any(work.glob("matches*")):
             raise FgsnError(f"{work} no longer contains matches; run fgsn localize again")
@@ -104,7 +105,7 @@ def _matches_from(settings: LocalizeSettings) -> tuple[Any, ...]:
     common = settings.map, settings.hloc, settings.work, settings.matcher, settings.keypoints, settings.retrieved
     if settings.hloc:
         return common
-    weight = label_weight(settings, make_matcher(settings.matcher, settings.keypoints, "cpu"))
+    weight = label_weight(settings, make_matcher(current_name(settings.matcher), settings.keypoints, "cpu"))
     model = settings.model if weight or settings.retrieval != "local" else None
     return *common, settings.retrieval, weight, settings.augment_position, model
 
