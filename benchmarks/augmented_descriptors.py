@@ -42,7 +42,7 @@ from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.choose_weight import WEIGHTS, best_weight, right_matches_by_weight
 from fgsn.matching.keypoints import Keypoints, read_keypoints
 from fgsn.matching.label_vectors import LabelVectors
-from fgsn.matching.matcher import mutual_nearest
+from fgsn.matching.nearest import mutual_nearest
 
 MATCHERS = {"sift": "sift, no ratio test", "xfeat": "xfeat, any similarity"}
 """Features, and the matcher of localize_photographs.py whose map and retrieved images are used."""
@@ -71,7 +71,7 @@ class DescriptorMatches(MatchSource):
         return self.features[name].pixels.astype(np.float64)
 
     def pair(self, query: str, image: str, in_query: int, in_image: int) -> tuple[Rows, Rows, Floats]:
-        rows, cosine = mutual_nearest(self.features[query].descriptors, self.features[image].descriptors, -2.0)
+        rows, cosine = mutual_nearest(self.features[query].descriptors, self.features[image].descriptors)
         return rows[:, 0], rows[:, 1], cosine.astype(np.float64)
 
 

@@ -26,7 +26,7 @@ from fgsn.localization.gsmc import match_votes, sampling_weights
 from fgsn.localization.robust_pose import estimate_pose
 from fgsn.localization.ssmc import consistent
 from fgsn.matching.augmentation import augmented
-from fgsn.matching.matcher import mutual_nearest
+from fgsn.matching.nearest import mutual_nearest
 
 
 def matching(labels: int, images: int = 10, points: tuple[int, int] = (2048, 2000)) -> Callable[[], Any]:
@@ -41,7 +41,7 @@ def matching(labels: int, images: int = 10, points: tuple[int, int] = (2048, 200
 
     def match() -> Any:
         query, *others = (augmented(one, (0.2 if labels else 0.0, vectors)) for one, vectors in sides)
-        return [mutual_nearest(query, other, -1.0) for other in others]
+        return [mutual_nearest(query, other) for other in others]
 
     return match
 

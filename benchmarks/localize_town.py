@@ -10,6 +10,7 @@ takes the same lane again. Labels come from --model, classes from the base netwo
 - position, classes, labels, labels and position: what is appended to the descriptors (--augment). The position looks
   at no pixel: it is the control;
 - ssmc, gsmc: with the classes, with the labels, and with the labels in the descriptors as well;
+- whole map: each query matched with all points of the map at once, instead of with ten similar images;
 - perfect filter: only matches that the true pose confirms, a bound for what any filter can reach.
 
 Seeds from 10,000 on are for final results: choose nothing by them. Existing files in OUT are reused. Intervals are of
@@ -129,11 +130,16 @@ def rows_of(town: Town, matcher: str) -> dict[str, dict[str, Any]]:
             "classes": town.appended("classes"),
             "labels": town.appended("labels"),
             "labels and position": town.appended("labels", 0.5),
+            "whole map": {"retrieved": 0},
+            f"whole map, {CONTROL}": {"retrieved": 0} | town.appended("classes", 0.0),
+            "whole map, classes": {"retrieved": 0} | town.appended("classes"),
+            "whole map, labels": {"retrieved": 0} | town.appended("labels"),
         }
     for method in ("ssmc", "gsmc"):
         rows |= {f"{method}, {kind}": town.with_labels(kind, method) for kind in MODELS}
         if matcher.endswith("-unfiltered"):
-            rows[f"{method}, labels twice"] = town.with_labels("labels", method) | town.appended("labels")
+            twice = town.with_labels("labels", method) | town.appended("labels")
+            rows |= {f"{method}, labels twice": twice, f"whole map, {method}, labels twice": {"retrieved": 0} | twice}
     return rows
 
 

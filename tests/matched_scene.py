@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.matching.keypoints import Keypoints
-from fgsn.matching.matcher import mutual_nearest
+from fgsn.matching.nearest import mutual_nearest
 
 CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)
 
@@ -36,7 +36,7 @@ class KnowingMatcher:
 
     def match(self, a, b):
         self.asked.append("match")
-        return mutual_nearest(a.descriptors, b.descriptors, 0.9)
+        return mutual_nearest(a.descriptors, b.descriptors, least_cosine=0.9)
 
 
 @dataclass

@@ -133,13 +133,13 @@ def test_exact_matches_give_the_exact_pose(seed, right, weighted):
 def test_no_pose_has_a_reason():
     _, pixels, points, _ = scene(8, 10, 0)
     few = estimate_pose(PINHOLE, pixels[:3], points[:3])
-    assert (few.camera_from_world, few.reason) == (None, "3 matches are too few")
+    assert (few.camera_from_world, few.reason) == (None, "too few matches")
     assert not few.inliers.any()
     _, pixels, points, right = scene(9, 0, 30)
     broken = estimate_pose(PINHOLE, np.where(np.arange(30)[:, None] < 2, pixels, np.nan), points, right + 1.0)
-    assert broken.reason == "only 2 matches are finite"
+    assert broken.reason == "too few matches are finite"
     nothing = estimate_pose(PINHOLE, pixels, points, right + 1.0, max_error=1, min_inliers=9, max_samples=1000)
-    assert "of 30 matches agree with any pose" in nothing.reason
+    assert nothing.reason == "too few matches agree with any pose"
 
 
 @pytest.mark.parametrize("weights", [None, np.ones(12)])

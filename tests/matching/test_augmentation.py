@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 
 from fgsn.matching.augmentation import Augmentation, augmented, fit_projection, position_vectors
 from fgsn.matching.keypoints import Keypoints
-from fgsn.matching.matcher import mutual_nearest
+from fgsn.matching.nearest import mutual_nearest
 
 
 def unit(seed: int, points: int, dim: int) -> np.ndarray:
@@ -48,8 +48,8 @@ def test_dot_products_are_weighted_sums(seed, weight, share, labels):
 def test_weight_zero_gives_the_plain_matches(seed):
     a, b = unit(seed, 30, 4), unit(seed + 1, 25, 4)
     p, q = probabilities(seed, 30, 7), probabilities(seed + 1, 25, 7)
-    plain = mutual_nearest(a, b, -2)
-    found = mutual_nearest(augmented(a, (0.0, np.sqrt(p))), augmented(b, (0.0, np.sqrt(q))), -2)
+    plain = mutual_nearest(a, b)
+    found = mutual_nearest(augmented(a, (0.0, np.sqrt(p))), augmented(b, (0.0, np.sqrt(q))))
     assert np.array_equal(found[0], plain[0])
     assert np.array_equal(found[1], plain[1])
     assert {tuple(row) for row in plain[0]} == nearest_by_hand(a, b)
@@ -75,7 +75,7 @@ def test_labels_find_matches_that_descriptors_confuse():
     a, b = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in sides)
 
     def right(weight: float) -> int:
-        rows, _ = mutual_nearest(*(augmented(side, (weight, np.sqrt(labels))) for side in (a, b)), -2)
+        rows, _ = mutual_nearest(*(augmented(side, (weight, np.sqrt(labels))) for side in (a, b)))
         return int((rows[:, 0] == rows[:, 1]).sum())
 
     assert right(0.3) == 100 > 80 > right(0.0)

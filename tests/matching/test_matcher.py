@@ -3,12 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.matching.keypoints import Keypoints
-from fgsn.matching.matcher import current_name, extract_scaled, make_matcher, mutual_nearest
+from fgsn.matching.matcher import current_name, extract_scaled, make_matcher
 
 
 def test_names():
@@ -54,24 +52,6 @@ def test_networks_do_not_take_augmented_descriptors(name, package, expected):
     else:
         with pytest.raises(Exception, match=r"(?i)dimension|shape|size"):  # whatever the package raises
             matcher.match(longer, longer)
-
-
-@given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 2**31))
-def test_mutual_nearest_is_what_loops_find(m, n, seed):
-    rng = np.random.default_rng(seed)
-    a, b = (rng.normal(size=(count, 3)).astype(np.float32) for count in (m, n))
-    a /= np.linalg.norm(a, axis=1, keepdims=True)
-    b /= np.linalg.norm(b, axis=1, keepdims=True)
-    cosine = a @ b.T
-    expected = {
-        (i, j)
-        for i in range(m)
-        for j in range(n)
-        if cosine[i, j] == cosine[i].max() == cosine[:, j].max() and cosine[i, j] > 0.5
-    }
-    pairs, scores = mutual_nearest(a, b, 0.5)
-    assert set(map(tuple, pairs.tolist())) == expected
-    assert scores == pytest.approx([cosine[i, j] for i, j in pairs], abs=1e-6)
 
 
 class Brightest:

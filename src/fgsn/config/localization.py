@@ -59,7 +59,7 @@ class LocalizeSettings(Settings):
     keypoints: int = 2048
     """Maximum number of local features per image."""
     retrieved: int = 10
-    """Number of map images to match each query with: the most similar ones."""
+    """Number of map images to match each query with: the most similar ones; 0: all points of the map at once."""
     retrieval: Literal["local", "labels", "both"] = "local"
     """How the most similar images are found: by local features, by the labels of --model (fgsn retrieve), or both."""
     work: Path | None = None
@@ -84,7 +84,7 @@ class LocalizeSettings(Settings):
             f"--method {self.method} requires --map-labels and --query-labels",
         )
         require(self.up is None or any(self.up), "--up must be a direction, not 0 0 0")
-        at_least(self, keypoints=100, retrieved=1, workers=0, gravity_noise=0, height_noise=0, label_window=0)
+        at_least(self, keypoints=100, retrieved=0, workers=0, gravity_noise=0, height_noise=0, label_window=0)
         require(
             self.label_window <= 0.5,
             f"--label-window is a share of the image's longer side, at most 0.5, not {self.label_window:g}",
@@ -95,6 +95,10 @@ class LocalizeSettings(Settings):
         check_weights(augment=self.augment or 0.0, augment_position=self.augment_position)
         require(not self.augment or self.model is not None, "--augment requires --model")
         require(self.retrieval == "local" or self.model is not None, f"--retrieval {self.retrieval} requires --model")
+        require(
+            self.retrieval == "local" or self.retrieved > 0,
+            f"give --retrieval {self.retrieval}, or --retrieved 0, which looks for no images, not both",
+        )
         require(
             not (self.augment or self.augment_position) or self.hloc is None,
             "--augment and --augment-position are for matching --images; for --hloc, match the file of fgsn augment",

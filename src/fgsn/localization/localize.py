@@ -37,6 +37,7 @@ from fgsn.localization.matching_pipeline import PipelineMatches, extract_and_mat
 from fgsn.localization.robust_pose import PoseEstimate, estimate_pose
 from fgsn.localization.ssmc import consistent
 from fgsn.localization.voters import Voters
+from fgsn.localization.whole_map import WholeMapMatches
 from fgsn.progress import say, tracked
 
 SLANT = 20.0
@@ -120,7 +121,8 @@ def match_with_map(settings: LocalizeSettings, lists: Sequence[Sequence[Query]])
     map_images = read_model(settings.map, points_needed=False)
     matched = extract_and_match(map_images, lists, settings, device)
     model = triangulated_map(map_images, matched)
-    return PipelineMatches(make_labelled_map(model, labels, stationary, label_window=window), matched)
+    found_by = PipelineMatches if settings.retrieved else WholeMapMatches
+    return found_by(make_labelled_map(model, labels, stationary, label_window=window), matched)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,11 +81,12 @@ def extract_and_match(
         labels = LabelVectors.of_model(settings.model, work)
     if weight or settings.augment_position:
         augmentation = Augmentation(labels, weight, settings.augment_position)
-        if not for_queries.compares_descriptors:
-            raise UsageError(
-                f"--augment does not apply to {matcher}, a network that compares the images' own features; "
-                f"use {matcher}{UNFILTERED}, or sift or xfeat"
-            )
+    if not for_queries.compares_descriptors and (augmentation or not settings.retrieved):
+        option = "--augment" if augmentation else "--retrieved 0"
+        raise UsageError(
+            f"{option} does not apply to {matcher}, a network that compares the features of two images; "
+            f"use {matcher}{UNFILTERED}, or sift or xfeat"
+        )
     features = Features(files, filtered, work)
     query_features = Features(files, for_queries, work, augmentation=augmentation)
     broken = found.broken | features.extract(files, workers)
@@ -110,12 +111,15 @@ def extract_and_match(
         (names,), conditions = unbroken([names]), unbroken(conditions)
         points = {name: features[name].pixels for name in chain(names, *conditions)}
         similarity = label_similarity(labels, files, points, conditions, names)
-    if settings.retrieval != "labels":
+    if settings.retrieved and settings.retrieval != "labels":
         similarity = similarity + local_similarity(features, conditions, names, settings.seed)
     wanted = list(chain(*conditions))
-    query_pairs = most_similar(np.asarray(similarity), wanted, names, settings.retrieved)
+    query_pairs: list[tuple[str, str]] = []
+    if settings.retrieved:
+        query_pairs = most_similar(np.asarray(similarity), wanted, names, settings.retrieved)
     if labels and augmentation:  # of the images that are compared only
-        compute_labels(labels, dict.fromkeys(name for pair in query_pairs for name in pair))
+        compared = (name for pair in query_pairs for name in pair) if settings.retrieved else chain(names, wanted)
+        compute_labels(labels, dict.fromkeys(compared))
         query_pairs = [pair for pair in query_pairs if not broken.keys() & set(pair)]
     map_pairs = [pair for pair in _neighbours(map_images) if not broken.keys() & set(pair)]
     features.match_all(map_pairs, workers)

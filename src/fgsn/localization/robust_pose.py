@@ -88,7 +88,7 @@ def estimate_pose(
     poselib = extras.poselib()
     nothing = np.zeros(count, bool)
     if count < min_inliers:
-        return PoseEstimate(None, nothing, reason=f"{count} matches are too few")
+        return PoseEstimate(None, nothing, reason="too few matches")
 
     # A far origin, as of UTM coordinates, would cost the digits that the errors need.
     finite = points[np.isfinite(points).all(axis=1)]
@@ -99,15 +99,14 @@ def estimate_pose(
     else:
         solver = _P3P(problem) if gravity is None else _GravityP2P(problem, gravity, up)
         if np.count_nonzero(problem.finite) < max(solver.size, min_inliers):
-            return PoseEstimate(None, nothing, reason=f"only {np.count_nonzero(problem.finite)} matches are finite")
+            return PoseEstimate(None, nothing, reason="too few matches are finite")
         sampler = _Sampler(problem.finite, weights, evenly, solver.size)
         pose, samples = _weighted_ransac(problem, solver, sampler, confidence, max_samples, seed)
     if pose is None:
         return PoseEstimate(None, nothing, samples, "no sample of the matches yields a pose")
     inliers = problem.squared_errors(pose.Rt[None])[0] <= max_error**2
     if np.count_nonzero(inliers) < min_inliers:
-        reason = f"only {np.count_nonzero(inliers)} of {count} matches agree with any pose"
-        return PoseEstimate(None, nothing, samples, reason)
+        return PoseEstimate(None, nothing, samples, "too few matches agree with any pose")
     rotation = np.asarray(pose.R)
     return PoseEstimate(Pose(rotation, np.asarray(pose.t) - rotation @ origin), inliers, samples)
 

@@ -14,7 +14,8 @@ from fgsn.inference.model import prepare_device
 from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.features import Features
 from fgsn.matching.label_vectors import LabelVectors
-from fgsn.matching.matcher import make_matcher, mutual_nearest
+from fgsn.matching.matcher import make_matcher
+from fgsn.matching.nearest import mutual_nearest
 from fgsn.matching.truth import RIGHT, distance_from_truth
 from fgsn.progress import say, tracked
 
@@ -87,7 +88,7 @@ def _right_matches(
     for pair in pairs:
         names = dataset.name(pair.reference), dataset.name(pair.target)
         a, b = (augmentation(name, features.images[name], features[name]) for name in names)
-        rows, _ = mutual_nearest(a.descriptors, b.descriptors, -2.0)
+        rows, _ = mutual_nearest(a.descriptors, b.descriptors)
         distance = distance_from_truth(pair, a.pixels[rows[:, 0]], b.pixels[rows[:, 1]], (a.size, b.size))
         counts.append(np.count_nonzero(distance <= RIGHT))
     return float(np.mean(counts))

@@ -88,9 +88,18 @@ class Features:
         path, stamp = self._file(a, b)
         found = read_matches(path, a, b, stamp)
         if found is None:
-            found = self.matcher.match(self._to_match(a), self._to_match(b))
+            found = self.matcher.match(self.to_match(a), self.to_match(b))
             write_matches(path, a, b, len(self[a]), found, stamp)
         return found
+
+    def to_match(self, name: str) -> Keypoints:
+        """The features of an image with what is appended to their descriptors.
+
+        Raises:
+            FgsnError: the image is unknown or damaged.
+        """
+        plain = self[name]
+        return self.augmentation(name, self.images[name], plain) if self.augmentation else plain
 
     def _compute_all(
         self, names: Iterable[tuple[str, ...]], title: str, unit: str, workers: int | None
@@ -122,10 +131,6 @@ class Features:
     def __reduce__(self) -> tuple[Any, ...]:
         matcher = (self.matcher.name, self.matcher.keypoints, self.matcher.device)
         return _unpickled, (matcher, self.images, (self.folder, self.longest, self.augmentation))
-
-    def _to_match(self, name: str) -> Keypoints:
-        plain = self[name]
-        return self.augmentation(name, self.images[name], plain) if self.augmentation else plain
 
     def _read_or_extract(self, name: str) -> Keypoints:
         path, stamp = self._file(name)

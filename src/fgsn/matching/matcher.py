@@ -2,24 +2,21 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from fgsn.errors import FgsnError, nearest
-from fgsn.matching.feature_matches import FeatureMatches, no_matches
+from fgsn.matching.feature_matches import FeatureMatches
 from fgsn.matching.keypoints import Keypoints
+from fgsn.matching.nearest import mutual_nearest
 from fgsn.progress import say
-
-if TYPE_CHECKING:
-    import torch
 
 UNFILTERED = "-unfiltered"
 """Suffix of the names of matchers that keep all mutual nearest neighbours."""
 _FORMER_UNFILTERED = "-loose"
-_ANY_COSINE = -2.0
 _MOST_ENLARGED = 3.0
 
 
@@ -80,7 +77,7 @@ class Unfiltered:
 
     def match(self, a: Keypoints, b: Keypoints) -> FeatureMatches:
         """Match mutual nearest neighbours; see `Matcher`."""
-        return mutual_nearest(a.descriptors, b.descriptors, _ANY_COSINE, self.device)
+        return mutual_nearest(a.descriptors, b.descriptors, device=self.device)
 
 
 def make_matcher(name: str, keypoints: int = 2048, device: str = "cpu") -> Matcher:
@@ -113,28 +110,6 @@ def current_name(name: str) -> str:
     current = name.removesuffix(_FORMER_UNFILTERED) + UNFILTERED
     say(f"fgsn: the matcher {name} is now {current}; the old name will go in the next version")
     return current
-
-
-def mutual_nearest(
-    a: Float32[np.ndarray, "m dim"], b: Float32[np.ndarray, "n dim"], least: float, device: "torch.device | str" = "cpu"
-) -> FeatureMatches:
-    """Match unit descriptors of two images that are mutual nearest neighbours and have a cosine above `least`.
-
-    Returns:
-        Rows of `a` and `b`, and the cosine of each match.
-    """
-    import torch
-
-    if not len(a) or not len(b):
-        return no_matches()
-    with torch.inference_mode():
-        cosine = torch.from_numpy(a).to(device) @ torch.from_numpy(b).to(device).T
-        best, forth = cosine.max(dim=1)
-        back = cosine.argmax(dim=0)
-        rows = torch.arange(len(a), device=forth.device)
-        rows = rows[(back[forth] == rows) & (best > least)]
-        pairs = torch.stack([rows, forth[rows]], dim=1)
-        return pairs.cpu().numpy(), best[rows].cpu().numpy()
 
 
 def extract_scaled(matcher: Matcher, image: UInt8[np.ndarray, "height width 3"], longest: int) -> Keypoints:

@@ -8,7 +8,7 @@ import numpy as np
 from fgsn.matching.candidates import Pairs
 from fgsn.matching.features import Features
 from fgsn.matching.keypoints import Keypoints
-from fgsn.matching.matcher import mutual_nearest
+from fgsn.matching.nearest import mutual_nearest
 from fgsn.matching.pair import RefusedPair
 from fgsn.matching.two_view import consistent, usual_noise
 from fgsn.progress import tracked
@@ -19,7 +19,6 @@ LEAST_OF_BEST = 0.4
 """Agreeing neighbours that a pair needs, relative to the best pair of its group."""
 SPARE = 1
 """Pairs to match beyond those that are wanted: the pair with the most agreeing neighbours is not always the best."""
-_ANY_COSINE = -2.0
 OTHER_PLACE, OTHERS_BETTER = "skipped: too few key points agree", "skipped: other pairs agree better"
 
 
@@ -56,7 +55,7 @@ def promising(
 
 def agreement(a: Keypoints, b: Keypoints) -> tuple[int, float]:
     """Number of mutual nearest neighbours that agree with those around them, and their share of all."""
-    rows, _ = mutual_nearest(a.descriptors, b.descriptors, _ANY_COSINE)
+    rows, _ = mutual_nearest(a.descriptors, b.descriptors)
     if not len(rows):
         return 0, 0.0
     pixels_a, pixels_b = a.pixels[rows[:, 0]].astype(np.float64), b.pixels[rows[:, 1]].astype(np.float64)

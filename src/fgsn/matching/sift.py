@@ -1,12 +1,13 @@
 """SIFT features (Lowe, 2004) as COLMAP extracts them, matched as nearest neighbours with the ratio test."""
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import UInt8
 
 from fgsn import extras
-from fgsn.matching.feature_matches import FeatureMatches, no_matches
+from fgsn.matching.feature_matches import FeatureMatches
 from fgsn.matching.keypoints import Keypoints
 from fgsn.matching.matcher import register
+from fgsn.matching.nearest import mutual_nearest
 
 _LARGEST_RATIO = 0.8  # of the angles to the nearest and the second nearest descriptor, as in COLMAP
 
@@ -47,21 +48,4 @@ class Sift:
 
     def match(self, a: Keypoints, b: Keypoints) -> FeatureMatches:
         """Match mutual nearest neighbours that pass the ratio test in both directions."""
-        if len(a) < 2 or len(b) < 2:
-            return no_matches()
-        angle = np.arccos(np.clip(a.descriptors @ b.descriptors.T, -1, 1))
-        forth, first = _nearest(angle)
-        back, second = _nearest(angle.T)
-        rows = np.arange(len(a))
-        rows = rows[(back[forth] == rows) & first & second[forth]]
-        pairs = np.stack([rows, forth[rows]], axis=1).astype(np.int64)
-        return pairs, np.cos(angle[rows, forth[rows]]).astype(np.float32)
-
-
-def _nearest(angle: Float32[np.ndarray, "m n"]) -> tuple[Int64[np.ndarray, " m"], np.ndarray]:
-    """Column of the smallest angle of each row, and whether it passes the ratio test."""
-    best = np.argpartition(angle, 1, axis=1)[:, :2]
-    values = np.take_along_axis(angle, best, axis=1)
-    order = np.argsort(values, axis=1)
-    best, values = np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1)
-    return best[:, 0], values[:, 0] < _LARGEST_RATIO * values[:, 1]
+        return mutual_nearest(a.descriptors, b.descriptors, largest_ratio=_LARGEST_RATIO)

@@ -9,7 +9,8 @@ from jaxtyping import UInt8
 from fgsn import extras
 from fgsn.matching.feature_matches import FeatureMatches, no_matches
 from fgsn.matching.keypoints import Keypoints
-from fgsn.matching.matcher import mutual_nearest, register
+from fgsn.matching.matcher import register
+from fgsn.matching.nearest import mutual_nearest
 
 _LEAST_COSINE = 0.82  # the package's default
 _MULTIPLE = 32  # the network requires sides that are multiples of it
@@ -51,7 +52,7 @@ class XFeat:
 
     def match(self, a: Keypoints, b: Keypoints) -> FeatureMatches:
         """Match mutual nearest neighbours."""
-        return mutual_nearest(a.descriptors, b.descriptors, _LEAST_COSINE, self.device)
+        return mutual_nearest(a.descriptors, b.descriptors, least_cosine=_LEAST_COSINE, device=self.device)
 
 
 @register("xfeat-lighterglue")
