@@ -35,11 +35,11 @@ from fgsn.files import read_yaml, write_yaml
 from fgsn.formats.ground_truth import read_truth
 from fgsn.formats.hdf5 import stamped_arrays, write_stamp
 from fgsn.formats.hloc import read_image_size
+from fgsn.formats.posed_images import read_posed_images
 from fgsn.formats.poses import read_results
 from fgsn.formats.priors import read_odometry, read_priors
 from fgsn.formats.queries import read_queries
 from fgsn.geometry.colmap import read_model, write_model
-from fgsn.geometry.posed import read_posed_images
 from fgsn.inference.label_maps import read_label_map, read_palette, write_label_map
 from fgsn.inference.model import Model, load
 from fgsn.inference.origin import other_origin

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fgsn.formats.poses import write_poses
+from fgsn.formats.queries import write_queries
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import Reconstruction, write_model
 from fgsn.geometry.pose import Pose
-from fgsn.geometry.posed import PosedImages, join, write_intrinsics, write_poses
+from fgsn.geometry.posed import PosedImages, join
 from fgsn.matching.keypoints import Keypoints
 from matched_scene import KnowingMatcher
 
@@ -149,7 +151,7 @@ def write_lists(folder: Path) -> None:
     """Write poses of each drive, summer.txt and winter.txt, intrinsics.txt, and depth maps in depth/."""
     for condition, drive in (("summer", SUMMER), ("winter", WINTER)):
         write_poses(folder / f"{condition}.txt", drive.names, drive.camera_from_world)
-    write_intrinsics(folder / "intrinsics.txt", ["c0"], [CAMERA])
+    write_queries(folder / "intrinsics.txt", ["c0"], [CAMERA])
     for row, name in enumerate(BOTH.names):
         path = (folder / "depth" / name).with_suffix(".npy")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,9 +15,9 @@ from fgsn.cli import main
 from fgsn.correspond import from_images
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset, metres_per_unit
+from fgsn.formats.poses import write_poses
 from fgsn.geometry.colmap import read_model, write_model
 from fgsn.geometry.pose import Pose
-from fgsn.geometry.posed import write_poses
 from plain_scene import BOTH, SUMMER, WINTER
 
 

@@ -10,8 +10,10 @@ from fgsn.correspond import from_images as module
 from fgsn.correspond.from_images import best_of_each
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
+from fgsn.formats.poses import write_poses
+from fgsn.formats.queries import write_queries
 from fgsn.geometry.colmap import read_model
-from fgsn.geometry.posed import PosedImages, write_intrinsics, write_poses
+from fgsn.geometry.posed import PosedImages
 from fgsn.matching.keypoints import Keypoints
 from fgsn.matching.pair import MatchedPair, RefusedPair
 from matched_scene import CAMERA, make_scene
@@ -73,7 +75,7 @@ def test_a_slow_matcher_is_given_promising_pairs_only(scene, tmp_path, capsys):
 
 def test_one_model_over_all_conditions(scene, tmp_path, capsys):
     pytest.importorskip("pycolmap")
-    write_intrinsics(tmp_path / "cameras.txt", ["c0"], [CAMERA])
+    write_queries(tmp_path / "cameras.txt", ["c0"], [CAMERA])
     results = run(tmp_path, capsys, "--pairs", "all", "--reconstruct", "--intrinsics", tmp_path / "cameras.txt")
     assert results["pairs"] >= 8
     assert share_right(scene, tmp_path / "set") > 0.95
@@ -88,7 +90,7 @@ def test_poses_without_points(scene, tmp_path, capsys):
     """Points are made within each condition, and matched by where they are."""
     posed = PosedImages(NAMES, [CAMERA], np.zeros(10, np.int64), scene.poses)
     write_poses(tmp_path / "poses.txt", posed.names, posed.camera_from_world)
-    write_intrinsics(tmp_path / "cameras.txt", ["c0"], [CAMERA])
+    write_queries(tmp_path / "cameras.txt", ["c0"], [CAMERA])
     words = "--poses", tmp_path / "poses.txt", "--intrinsics", tmp_path / "cameras.txt"
     results = run(tmp_path, capsys, *words)
     assert results["pairs"] >= 8
@@ -132,7 +134,7 @@ def test_no_reliable_pair_is_reported_and_may_be_tried_again(scene, tmp_path, ca
 
 def test_poses_of_images_that_are_broken_or_missing_do_no_harm(scene, tmp_path, capsys):
     write_poses(tmp_path / "poses.txt", NAMES, scene.poses)
-    write_intrinsics(tmp_path / "cameras.txt", ["c0"], [CAMERA])
+    write_queries(tmp_path / "cameras.txt", ["c0"], [CAMERA])
     scene.images[NAMES[1]].unlink()
     with scene.images[NAMES[8]].open("r+b") as file:
         file.truncate(100)

@@ -14,11 +14,12 @@ from fgsn.bench.street import CAMERA
 from fgsn.cli import main
 from fgsn.formats.ground_truth import read_truth
 from fgsn.formats.hloc import read_pairs
+from fgsn.formats.poses import write_poses
 from fgsn.formats.priors import priors_like, read_priors, write_priors
+from fgsn.formats.queries import write_queries
 from fgsn.geometry.colmap import read_model, write_model
 from fgsn.geometry.gravity import up_of_cameras
 from fgsn.geometry.pose import Pose
-from fgsn.geometry.posed import write_intrinsics, write_poses
 from fgsn.inference.label_maps import write_label_map
 from fgsn.localization import localize
 from street_files import batch, looking, write_hloc, write_street
@@ -34,7 +35,7 @@ def scene(tmp_path_factory):
     asked = [f"snow/c0/{n:03d}.jpg" for n in range(QUERIES)]
     names, seen, tracks = write_street(root, LABELS, DATABASE, dict(zip(asked, queries, strict=True)))
     write_hloc(root / "hloc", dict(zip(asked, queries, strict=True)), names, seen, tracks, WRONG)
-    write_intrinsics(root / "queries.txt", asked, [CAMERA] * QUERIES)
+    write_queries(root / "queries.txt", asked, [CAMERA] * QUERIES)
     write_poses(root / "truth.txt", asked, batch(queries))
     with (root / "priors.txt").open("w") as file:
         for name, pose in zip(asked, queries, strict=True):

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from fgsn.cli import main
+from fgsn.formats.queries import write_queries
 from fgsn.geometry.colmap import Reconstruction, write_model
-from fgsn.geometry.posed import write_intrinsics
 from fgsn.localization import matching_pipeline
 from matched_scene import CAMERA, make_scene
 
@@ -24,7 +24,7 @@ def scene(tmp_path, monkeypatch):
     images = (MAP, [CAMERA], np.zeros(len(MAP), np.int64), scene.poses[np.arange(len(MAP))])
     points = (np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int64))
     write_model(tmp_path / "map", Reconstruction(*images, *points, np.zeros((0, 2))))
-    write_intrinsics(tmp_path / "queries.txt", QUERIES, [CAMERA] * len(QUERIES))
+    write_queries(tmp_path / "queries.txt", QUERIES, [CAMERA] * len(QUERIES))
     return scene
 
 

@@ -9,10 +9,10 @@ from PIL import Image
 from fgsn.cli import main
 from fgsn.config import RetrieveSettings
 from fgsn.formats.hloc import read_pairs
+from fgsn.formats.queries import write_queries
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.colmap import Reconstruction, write_model
 from fgsn.geometry.pose import Pose
-from fgsn.geometry.posed import write_intrinsics
 from fgsn.matching.retrieve import retrieve
 
 PLACES = 3
@@ -35,7 +35,7 @@ def given(tmp_path, make_model):
     points, colours, pixels = np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros((0, 2))
     model = Reconstruction(names, [camera], np.zeros(PLACES, np.int64), poses, points, colours, none, none, pixels)
     write_model(tmp_path / "map", model)
-    write_intrinsics(tmp_path / "snow.txt", [f"snow/{place}.png" for place in range(PLACES)], [camera] * PLACES)
+    write_queries(tmp_path / "snow.txt", [f"snow/{place}.png" for place in range(PLACES)], [camera] * PLACES)
     return {
         "--map": tmp_path / "map", "--queries": tmp_path / "snow.txt", "--images": tmp_path / "images",
         "--model": tmp_path / "model.safetensors", "--out": tmp_path / "pairs.txt",

@@ -13,7 +13,8 @@ from fgsn.clustering.codebook import Codebook
 from fgsn.config import LocalizeSettings
 from fgsn.data.correspondences import write_correspondences
 from fgsn.files import write_text, write_yaml
-from fgsn.geometry.posed import write_intrinsics, write_poses
+from fgsn.formats.poses import write_poses
+from fgsn.formats.queries import write_queries
 from fgsn.localization.localize import localize
 from street_files import batch, looking, write_hloc, write_street
 
@@ -49,7 +50,7 @@ def street_run(tmp_path_factory, make_model, make_image) -> Path:
         write_correspondences(file, reference, name, at[both], pixels[rows[both]], np.zeros(both.sum()))
     write_text(data / "corr_val.txt", "".join(f"snow_{n:03d}.mat\n" for n in range(QUERIES)))
     write_text(data / "corr_train.txt", "")
-    write_intrinsics(data / "queries/snow.txt", asked, [CAMERA] * QUERIES)
+    write_queries(data / "queries/snow.txt", asked, [CAMERA] * QUERIES)
     write_poses(data / "truth/snow.txt", asked, batch(poses))
 
     run = root / "run"

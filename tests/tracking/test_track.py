@@ -12,8 +12,9 @@ from fgsn.cli import main
 from fgsn.config import PrepareSettings
 from fgsn.data.correspondences import write_correspondences
 from fgsn.data.prepare import prepare
+from fgsn.formats.poses import write_poses
+from fgsn.formats.queries import write_queries
 from fgsn.geometry.pose import Pose
-from fgsn.geometry.posed import write_intrinsics, write_poses
 from fgsn.inference.label_maps import read_label_map, write_label_map
 from fgsn.tracking.particle_filter import FilterSettings
 from street_files import batch, looking, write_street
@@ -27,7 +28,7 @@ def scene(tmp_path_factory, make_image):
     drive = [looking(2.0 * n + 1.0, 0.5, 2.0 * np.sin(n)) for n in range(FRAMES)]
     asked = [f"snow/c0/{n:03d}.jpg" for n in range(FRAMES)]
     names, seen, tracks = write_street(root, LABELS, 8, dict(zip(asked, drive, strict=True)), points=1500)
-    write_intrinsics(root / "queries.txt", asked, [CAMERA] * FRAMES)
+    write_queries(root / "queries.txt", asked, [CAMERA] * FRAMES)
     write_poses(root / "truth.txt", asked, batch(drive))
     motion = [Pose(np.eye(3), np.zeros(3)), *(b @ a.inverse() for a, b in itertools.pairwise(drive))]
     write_poses(root / "odometry.txt", asked, batch(motion))

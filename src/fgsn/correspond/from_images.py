@@ -14,8 +14,9 @@ from fgsn.correspond.inputs import read_map
 from fgsn.correspond.select_points import select_points
 from fgsn.correspond.views import condition_of
 from fgsn.errors import FgsnError
+from fgsn.formats.posed_images import camera_key, read_intrinsics
 from fgsn.geometry.colmap import Reconstruction
-from fgsn.geometry.posed import PosedImages, camera_key, read_intrinsics
+from fgsn.geometry.posed import PosedImages
 from fgsn.inference.model import prepare_device
 from fgsn.matching.candidates import (
     Pairs,

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from fgsn.errors import FgsnError
+from fgsn.formats.posed_images import read_posed_images
 from fgsn.geometry.camera import require_size
 from fgsn.geometry.colmap import Reconstruction, read_model
-from fgsn.geometry.posed import PosedImages, join, read_posed_images
+from fgsn.geometry.posed import PosedImages, join
 
 
 def read_map(path: Path, sizes: Mapping[str, tuple[int, int]], condition: str = "") -> Reconstruction:

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from fgsn.correspond.views import rows_by_condition
+from fgsn.formats.poses import write_poses
+from fgsn.formats.queries import write_queries
 from fgsn.geometry.colmap import Reconstruction, write_model
-from fgsn.geometry.posed import PosedImages, write_intrinsics, write_poses
+from fgsn.geometry.posed import PosedImages
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def write_map(out: Path, dataset_map: DatasetMap, reference: str) -> None:
         if condition == reference:
             continue
         names = [images.names[row] for row in rows]
-        write_intrinsics(out / "queries" / f"{condition}.txt", names, [images.camera(int(row)) for row in rows])
+        write_queries(out / "queries" / f"{condition}.txt", names, [images.camera(int(row)) for row in rows])
         comment = f"name qw qx qy qz tx ty tz, from the world to the camera; {dataset_map.origin}"
         write_poses(out / "truth" / f"{condition}.txt", names, images.camera_from_world[rows], [comment])
 

@@ -74,6 +74,13 @@ def write_results(path: Path | str, names: Sequence[str], poses: Pose, naming: N
     return len(lines)
 
 
+def write_poses(path: Path, names: Sequence[str], camera_from_world: Pose, comments: Sequence[str] = ()) -> None:
+    """Write a list `name qw qx qy qz tx ty tz`, from the world to the camera, after comment lines."""
+    table = np.concatenate([camera_from_world.quaternion, camera_from_world.translation], axis=1)
+    rows = [" ".join([name, *(f"{value:.9f}" for value in row)]) for name, row in zip(names, table, strict=True)]
+    write_text(path, "".join(f"{line}\n" for line in [*(f"# {comment}" for comment in comments), *rows]))
+
+
 def read_results(path: Path | str, known: Collection[str] | None = None) -> PoseList:
     """Read the poses of a file or of every .txt file in a folder.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgsn.errors import FgsnError, nearest
+from fgsn.files import write_text
 from fgsn.formats.lists import is_number, list_files, read_list, shortened
 from fgsn.geometry.camera import PARAMETER_COUNTS, Camera
 
@@ -42,6 +43,15 @@ def read_query_lists(paths: Sequence[Path]) -> list[list[Query]]:
             if first.setdefault(query.name, file) != file:
                 raise FgsnError(f"'{query.name}' is in {first[query.name]} and in {file}; keep one")
     return list(lists.values())
+
+
+def write_queries(path: Path, names: Sequence[str], cameras: Sequence[Camera]) -> None:
+    """Write a list that `read_queries` reads, one line per image."""
+    lines = []
+    for name, camera in zip(names, cameras, strict=True):
+        parameters = " ".join(f"{value:.9g}" for value in camera.parameters)
+        lines.append(f"{name} {camera.model} {camera.width} {camera.height} {parameters}")
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def _parse(line: str) -> tuple[str, Camera]:

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from fgsn.formats.poses import write_poses
 from fgsn.formats.priors import Priors, write_priors
+from fgsn.formats.queries import write_queries
 from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
-from fgsn.geometry.posed import write_intrinsics, write_poses
 
 ODOMETRY_DEGREES, ODOMETRY_SHARE, ODOMETRY_METRES = 0.25, 0.02, 0.02
 GRAVITY_DEGREES, HEIGHT_METRES = 1.0, 0.3
@@ -19,7 +20,7 @@ def write_lists(
     root: Path, condition: str, names: list[str], camera: Camera, poses: Pose, rng: np.random.Generator
 ) -> None:
     """Write the lists of one condition in queries/, truth/, odometry/ and priors/; `poses` are `camera_from_world`."""
-    write_intrinsics(root / "queries" / f"{condition}.txt", names, [camera] * len(names))
+    write_queries(root / "queries" / f"{condition}.txt", names, [camera] * len(names))
     write_poses(root / "truth" / f"{condition}.txt", names, poses)
     odometry = [
         "name qw qx qy qz tx ty tz: this camera's frame from the previous image's camera frame, the first row is",

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from fgsn.errors import FgsnError
-from fgsn.geometry.posed import join, read_posed_images
+from fgsn.formats.posed_images import read_posed_images
+from fgsn.geometry.posed import join
 
 POSES = "# poses\na/c0/1.jpg 1 0 0 0 1 2 3\na/c1/with space.jpg 0 1 0 0 4 5 6\n"
 CAMERAS = "c0 PINHOLE 96 72 77 76 48 36\na/c1/with space.jpg SIMPLE_RADIAL 640 480 400 320 240 -0.1\n"
@@ -44,15 +45,15 @@ def test_sets_are_joined(files):
     [
         (POSES + "b.jpg 1 0 0 0 1 2\n", CAMERAS, r"poses\.txt:4: expected 'name qw"),
         (POSES + "b.jpg 1 0 0 0 1 2 x\n", CAMERAS, r"poses\.txt:4: expected"),
-        (POSES + "b.jpg 0 0 0 0 1 2 3\n", CAMERAS, "unit quaternion"),
-        (POSES + "c0/b.jpg nan 0 0 0 1 2 3\n", CAMERAS, "unit quaternion"),
+        (POSES + "b.jpg 0 0 0 0 1 2 3\n", CAMERAS, r"poses\.txt:4: the quaternion 0 0 0 0 has length 0, not 1"),
+        (POSES + "c0/b.jpg nan 0 0 0 1 2 3\n", CAMERAS, r"poses\.txt:4: expected 'name qw .* finite numbers"),
         (POSES + "b.jpg 1 0 0 0 1 2 3\n", CAMERAS, r"'b\.jpg' has no intrinsics in .*cameras\.txt"),
-        (POSES + "a/c0/1.jpg 1 0 0 0 1 2 3\n", CAMERAS, r"poses\.txt: image 'a/c0/1\.jpg' has 2 poses"),
-        ("# nothing\n", CAMERAS, r"poses\.txt: there are no images"),
+        (POSES + "a/c0/1.jpg 1 0 0 0 1 2 3\n", CAMERAS, r"poses\.txt:4: 'a/c0/1\.jpg' is already in line 2"),
+        ("# nothing\n", CAMERAS, r"poses\.txt contains no line with an image"),
         (POSES, CAMERAS + "c2 PINHOLE 96 72 77 76 48\n", r"cameras\.txt:3: camera model PINHOLE has 4"),
-        (POSES, CAMERAS + "c2 96 72 77 76 48\n", r"cameras\.txt:3: unknown camera model '96'"),
-        (POSES, CAMERAS + "c2\n", r"cameras\.txt:3: expected 'name MODEL"),
-        (POSES, CAMERAS + "c2 OPENCY 96 72 77 76 48 36\n", r"cameras\.txt:3"),
+        (POSES, CAMERAS + "c2 96 72 77 76 48\n", r"cameras\.txt:3: 'c2 96 72 77 76 48' has no intrinsics"),
+        (POSES, CAMERAS + "c2\n", r"cameras\.txt:3: 'c2' has no intrinsics; expected 'name MODEL"),
+        (POSES, CAMERAS + "c2 OPENCY 96 72 77 76 48 36\n", r"cameras\.txt:3: unknown camera model 'OPENCY'"),
         (POSES, CAMERAS + "c2 PINHOLE\n", r"cameras\.txt:3"),
     ],
 )
@@ -70,3 +71,11 @@ def test_intrinsics_of_images_with_another_ending_or_spaces(tmp_path):
     (tmp_path / "cameras.txt").write_text("\n".join(lines))
     found = read_posed_images(tmp_path / "poses.txt", tmp_path / "cameras.txt")
     assert [found.camera(row).width for row in range(2)] == [64, 32]
+
+
+def test_two_lists_of_intrinsics_must_agree(files, tmp_path):
+    (tmp_path / "more.txt").write_text("c0 PINHOLE 96 72 77 76 48 36\nc2 PINHOLE 96 72 77 76 48 36\n")
+    assert read_posed_images(files[0], [files[1], tmp_path / "more.txt"]).camera(0).fx == 77
+    (tmp_path / "more.txt").write_text("c0 PINHOLE 96 72 78 76 48 36\n")
+    with pytest.raises(FgsnError, match=r"more\.txt: 'c0' has another camera than in an earlier list"):
+        read_posed_images(files[0], [files[1], tmp_path / "more.txt"])
