@@ -134,6 +134,7 @@ def rows_of(town: Town, matcher: str) -> dict[str, dict[str, Any]]:
             f"whole map, {CONTROL}": {"retrieved": 0} | town.appended("classes", 0.0),
             "whole map, classes": {"retrieved": 0} | town.appended("classes"),
             "whole map, labels": {"retrieved": 0} | town.appended("labels"),
+            "whole map, labels, gravity": {"retrieved": 0, "solver": "gravity"} | town.appended("labels"),
         }
     for method in ("ssmc", "gsmc"):
         rows |= {f"{method}, {kind}": town.with_labels(kind, method) for kind in MODELS}

@@ -9,8 +9,9 @@ import re
 import secrets
 import time
 import weakref
+import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -195,10 +196,18 @@ def as_path(path: Path | str) -> Path:
     return Path(path)
 
 
-def require_file(path: Path) -> None:
-    """Raise FgsnError if a file that a command will write at its end is a folder, before the work."""
+def require_output(path: Path, inputs: Iterable[Path]) -> None:
+    """Check a file that a command will write at its end, before the work.
+
+    Raises:
+        FgsnError: it is a folder, lies below a file, or would replace one of the inputs.
+    """
     if path.is_dir():
         raise FgsnError(f"--out {path} is a folder; name a file in it")
+    if below := next((parent for parent in path.parents if parent.is_file()), None):
+        raise FgsnError(f"--out {path}: {below} is a file, not a folder")
+    if path.exists() and any(one.exists() and one.samefile(path) for one in inputs):
+        raise FgsnError(f"--out {path} would replace a file that is read; name another one")
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -345,17 +354,26 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def file_stamp(path: Path) -> str:
-    """Size and time of a file, which differ once it has changed.
+def file_mark(path: Path) -> str:
+    """A short mark that tells the files of different images apart: the size, and a checksum of the end.
 
-    Raises:
-        FgsnError: there is no such file.
+    Raises FgsnError if the file cannot be read.
     """
     try:
-        status = path.stat()
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - 4096))
+            return f"{size}-{zlib.crc32(file.read()):08x}"
     except OSError as error:
         raise FgsnError(f"cannot read {path}: {error.strerror}") from None
-    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def file_stamp(path: Path) -> str:
+    """Mark and time of a file, which differ once it has changed.
+
+    Raises FgsnError if the file cannot be read.
+    """
+    return f"{file_mark(path)}-{path.stat().st_mtime_ns}"
 
 
 def _mapping(path: Path | str, parse: Callable[[str], Any], kind: str) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def test_wrong_inputs_end_in_one_line(given, tmp_path, capsys, make_image):
     def told(code=1, **other):
         return call(given, capsys, code, **other)
 
-    assert "would replace --features" in told(out=given["--features"])
+    assert "would replace a file that is read" in told(out=given["--features"])
     assert told(2, weight=1).endswith("--weight must be at least 0 and below 1, not 1")
     assert told(2, weight=0.7, position=0.3).endswith("--weight and --position must sum to less than 1")
     assert told(2, data=tmp_path, weight=0.1).endswith("give --weight, or --data to choose it on, not both")

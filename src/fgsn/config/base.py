@@ -72,6 +72,10 @@ class Settings:
                 if isinstance(one, Path) and name not in OUTPUTS and ":" not in str(one):
                     yield name, one
 
+    def paths(self) -> list[Path]:
+        """The values of `inputs`."""
+        return [path for _, path in self.inputs()]
+
     def as_dict(self) -> dict[str, Any]:
         """The settings as YAML values."""
         return {key: _yaml_value(value) for key, value in asdict(self).items()}

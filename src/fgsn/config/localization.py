@@ -107,6 +107,7 @@ class LocalizeSettings(Settings):
             self.retrieval == "local" or self.hloc is None,
             "--retrieval is for matching --images; for --hloc, write the pairs with fgsn retrieve",
         )
+        require(self.retrieved > 0 or self.hloc is None, "--retrieved 0 is for matching --images, not for --hloc")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,8 +131,11 @@ def stamped_arrays(
 ) -> list[np.ndarray[Any, Any]] | None:
     """The arrays of one group of a file that may be missing or out of date.
 
-    from fgsn.errors import FgsnError, reason
-    from fgsn.files import as_path, atomic_write
+    Returns:
+        The arrays under `keys`; None if there is no such file, it has another stamp, or it lacks the group.
+
+    Raises:
+        FgsnError: the file is damaged, or has another layout.
     """
     if not Path(path).exists():
         return None

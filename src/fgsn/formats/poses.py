@@ -44,7 +44,7 @@ def write_results(path: Path | str, names: Sequence[str], poses: Pose, naming: N
         The number of poses written.
 
     Raises:
-        FgsnError: lengths differ, a pose is not finite or not a rotation, or two images get the same name.
+        FgsnError: lengths differ, a pose is not finite or not a rotation, two images get one name, or none has any.
     """
     names = list(names)
     rotation, translation = poses.rotation.reshape(-1, 3, 3), poses.translation.reshape(-1, 3)
@@ -70,6 +70,8 @@ def write_results(path: Path | str, names: Sequence[str], poses: Pose, naming: N
             raise FgsnError(f"{path}: '{short}' cannot be the name of an image in a list")
         written[short] = name
         lines.append(f"{short} {' '.join(f'{number:.12g}' for number in numbers)}\n")
+    if names and not lines:
+        raise FgsnError(f"{path}: no name fits --naming {naming}, first: '{names[0]}'")
     write_text(path, "".join(lines))
     return len(lines)
 

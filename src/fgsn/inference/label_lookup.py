@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from fgsn.data.images import open_image
 from fgsn.errors import FgsnError
-from fgsn.files import inside, is_file
-from fgsn.inference.label_maps import read_label_map
+from fgsn.files import file_mark, inside, is_file
+from fgsn.inference.label_maps import IMAGE_KEY, read_label_map
 
 NO_LABEL = -1
 """Marks a missing label: outside the image, or at a map point that is visible in no label map."""
@@ -33,15 +33,20 @@ def find_label_map(folder: Path | str, name: str) -> Path | None:
     return next((path for path in found if is_file(path)), None)
 
 
-def fitting_label_map(folder: Path, name: str, size: tuple[int, int]) -> Path:
-    """The path of the label map of an image; FgsnError unless its header states the camera's size (width, height)."""
+def fitting_label_map(folder: Path, name: str, size: tuple[int, int], image: Path | None = None) -> Path:
+    """The path of the label map of an image, whose header states the camera's size (width, height).
+
+    Raises FgsnError if there is none, or one of another size, or one made from another file than `image`.
+    """
     file = find_label_map(folder, name)
     if file is None:
         raise FgsnError(f"{folder} has no label map of '{name}'; run fgsn segment on it")
-    with open_image(file, ["PNG"]) as image:
-        width, height = image.size
+    with open_image(file, ["PNG"]) as label_map:
+        (width, height), made_from = label_map.size, label_map.info.get(IMAGE_KEY)
     if (width, height) != tuple(size):
         raise FgsnError(f"{file} is {width} x {height} pixels, but the camera is {size[0]} x {size[1]}")
+    if made_from and image and is_file(image) and made_from != file_mark(image):
+        raise FgsnError(f"{file} was made from another image than {image}; run fgsn segment again")
     return file
 
 

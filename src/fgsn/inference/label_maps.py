@@ -6,7 +6,6 @@ text chunk. No label is special: 255 is a label like any other.
 
 import base64
 import binascii
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from fgsn.data.images import open_image
 from fgsn.errors import FgsnError, whole_number
-from fgsn.files import as_path, atomic_write
+from fgsn.files import as_path, atomic_write, file_mark
 from fgsn.inference.colours import palette as default_palette
 
 LARGEST = 65536
@@ -56,20 +55,6 @@ def write_label_map(
         info.add_text(PALETTE_KEY, base64.b64encode(colours.tobytes()).decode("ascii"))
     with atomic_write(path) as aside:
         image.save(aside, format="PNG", pnginfo=info)
-
-
-def file_mark(path: Path) -> str:
-    """A short mark that tells the files of different images apart: the size, and a checksum of the end.
-
-    Raises FgsnError if the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - 4096))
-            return f"{size}-{zlib.crc32(file.read()):08x}"
-    except OSError as error:
-        raise FgsnError(f"cannot read {path}: {error.strerror}") from None
 
 
 def read_label_map(path: Path | str) -> tuple[np.ndarray, int]:

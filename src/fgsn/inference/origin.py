@@ -9,9 +9,9 @@ from typing import Any
 from fgsn.config.base import flag
 from fgsn.data.images import image_size, open_image
 from fgsn.errors import FgsnError
-from fgsn.files import read_json, write_json
+from fgsn.files import file_mark, read_json, write_json
 from fgsn.formats.numpy_file import is_whole
-from fgsn.inference.label_maps import IMAGE_KEY, file_mark
+from fgsn.inference.label_maps import IMAGE_KEY
 from fgsn.inference.model import fingerprint
 from fgsn.inference.segmenter import Segmenter
 

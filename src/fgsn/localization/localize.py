@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fgsn.config import LocalizeSettings
 from fgsn.errors import FgsnError, MissingExtraError, NoMatchesError
-from fgsn.files import require_file, write_json, write_yaml
+from fgsn.files import require_output, write_json, write_yaml
 from fgsn.formats.hloc import find_hloc_files
 from fgsn.formats.poses import write_results
 from fgsn.formats.priors import priors_like, read_priors
@@ -57,7 +57,7 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
     Raises:
         FgsnError: an input is missing or broken, or no query has a pose.
     """
-    require_file(settings.out)
+    require_output(settings.out, settings.paths())
     check_map(settings)
     lists = read_query_lists(settings.queries)
     queries = list(chain(*lists))
@@ -73,12 +73,13 @@ def check_label_maps(settings: LocalizeSettings, queries: list[Query]) -> None:
     """Check the queries' label maps before minutes of matching; a query whose image is broken may lack its own.
 
     Raises:
-        FgsnError: no query has a label map, or one is not a PNG of its camera's size.
+        FgsnError: no query has a label map, or one is not a PNG of its camera's size, or was made from another image.
     """
     if settings.query_labels and settings.method != "p3p":
         with_map = [query for query in queries if find_label_map(settings.query_labels, query.name)]
         for query in with_map or queries:
-            fitting_label_map(settings.query_labels, query.name, query.camera.size)
+            image = settings.images / query.name if settings.images else None
+            fitting_label_map(settings.query_labels, query.name, query.camera.size, image)
 
 
 def priors_by_name(settings: LocalizeSettings, queries: list[Query]) -> PriorsByName:
@@ -89,8 +90,10 @@ def priors_by_name(settings: LocalizeSettings, queries: list[Query]) -> PriorsBy
     """
     priors: PriorsByName = {}
     for read in map(read_priors, settings.priors):
-        rows = zip(read.names, read.gravity, read.heights, strict=True)
-        priors |= {name: (gravity, float(height)) for name, gravity, height in rows}
+        for name, gravity, height in zip(read.names, read.gravity, read.heights, strict=True):
+            if name in priors:
+                raise FgsnError(f"'{name}' is in two lists of --priors; keep one")
+            priors[name] = gravity, float(height)
     if settings.priors and _needs_priors(settings):
         without = next((query.name for query in queries if query.name not in priors), None)
         if without:
@@ -214,8 +217,10 @@ def weigh_matches(query: Query, matches: Matches2D3D, method: MethodContext) -> 
         FgsnError: the query's label map is missing or does not fit.
     """
     settings, labelled = method.settings, method.map
+    if not len(matches):
+        return WeightedMatches(matches)
     to_solve = method.priors[query.name][0] if settings.solver == "gravity" else None
-    if settings.method == "p3p" or not len(matches):
+    if settings.method == "p3p":
         return WeightedMatches(matches, gravity=to_solve)
     assert settings.query_labels is not None
     labels = read_image_labels(settings.query_labels, query.name, query.camera.size, labelled.clusters)

@@ -166,6 +166,8 @@ def check_map(settings: LocalizeSettings | TrackSettings) -> None:
         UsageError: a map folder cannot be used here, or label maps of the map's images are required.
     """
     is_folder = (settings.map / ARRAYS).is_file()
+    if not is_folder and (settings.map / "map" / ARRAYS).is_file():
+        raise UsageError(f"--map {settings.map} contains a map folder: give {settings.map / 'map'}")
     if isinstance(settings, TrackSettings):
         if settings.map_labels is None and not is_folder:
             raise UsageError(f"--map-labels is required: {settings.map} is not a map folder")

@@ -82,7 +82,7 @@ def extract_and_match(
     if weight or settings.augment_position:
         augmentation = Augmentation(labels, weight, settings.augment_position)
     if not for_queries.compares_descriptors and (augmentation or not settings.retrieved):
-        option = "--augment" if augmentation else "--retrieved 0"
+        option = "--augment" if weight else "--augment-position" if augmentation else "--retrieved 0"
         raise UsageError(
             f"{option} does not apply to {matcher}, a network that compares the features of two images; "
             f"use {matcher}{UNFILTERED}, or sift or xfeat"
@@ -95,9 +95,8 @@ def extract_and_match(
     def unbroken(conditions: Sequence[Sequence[str]]) -> list[list[str]]:
         left = [[name for name in names if name not in broken] for names in conditions]
         if not any(left):
-            raise FgsnError(
-                f"none of {sum(map(len, conditions))} images can be read, first: {broken[conditions[0][0]]}"
-            )
+            asked_for = list(chain(*conditions))
+            raise FgsnError(f"none of {len(asked_for)} images can be read, first: {broken[asked_for[0]]}")
         return left
 
     def compute_labels(of: LabelVectors, names: Iterable[str]) -> None:  # an image may break after its features
@@ -150,7 +149,12 @@ def triangulated_map(map_images: PosedImages, matched: MatchedImages) -> Reconst
         for name in map_images.names
     ]
     matches = ((row[a], row[b], matched.features.match(a, b)[0]) for a, b in matched.map_pairs)
-    model = triangulate(posed, key_points, matches)
+    try:
+        model = triangulate(posed, key_points, matches)
+    except FgsnError as error:
+        lost = [reason for name, reason in matched.broken.items() if name in row]
+        why = f"; {len(lost)} of {len(row)} images cannot be used, first: {lost[0]}" if lost else ""
+        raise FgsnError(f"{error}{why}") from None
     images = len(map_images.names) - len(matched.broken.keys() & row.keys())
     say(f"fgsn: {len(model.points)} map points from {images} images, {model.errors().mean():.2f} px")
     return model

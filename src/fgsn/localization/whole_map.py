@@ -60,5 +60,7 @@ class WholeMapMatches(PipelineMatches):
                 sums = np.zeros((points, descriptors.shape[1]), np.float32)
             known = of_key_points >= 0
             np.add.at(sums, of_key_points[known], descriptors[known])
+        if not sums.size:
+            raise FgsnError(f"no image of the map can be read, first: {next(iter(self.images.broken.values()))}")
         sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
         return Keypoints(np.zeros((points, 2), np.float32), sums, np.ones(points, np.float32), (1, 1))

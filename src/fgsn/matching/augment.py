@@ -14,7 +14,7 @@ from fgsn.config.localization import AUGMENT_WEIGHT
 from fgsn.data.dataset import Dataset
 from fgsn.data.images import image_size
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, inside, require_file, write_json, write_yaml
+from fgsn.files import atomic_write, inside, require_output, write_json, write_yaml
 from fgsn.formats.hdf5 import member, opened, stored_array, written
 from fgsn.formats.hloc import image_names, read_image_size, read_key_points
 from fgsn.formats.numpy_file import read_array
@@ -41,9 +41,7 @@ def augment(settings: AugmentSettings) -> dict[str, Any]:
     Raises:
         FgsnError: the features, all images, the model or the data set are missing or broken.
     """
-    if settings.features.resolve() == settings.out.resolve():
-        raise FgsnError(f"{settings.out} would replace --features; choose another --out")
-    require_file(settings.out)
+    require_output(settings.out, settings.paths())
     points = all_key_points(settings.features)
     images = {name: inside(settings.images, name) for name in points}
     failed = {name: reason for name, path in images.items() if (reason := _unfit(settings.features, name, path))}
@@ -62,12 +60,18 @@ def augment(settings: AugmentSettings) -> dict[str, Any]:
         table = right_matches_by_weight(settings, work / "weights")
         weight = best_weight(table["labels"])
     sample = _sample(labels, images, points)
-    if projection is None and clusters > settings.dimensions and len(sample):
+    weight = AUGMENT_WEIGHT if weight is None else weight
+    if not weight:
+        projection = None
+    elif projection is None and clusters > settings.dimensions and len(sample):
         projection = fit_projection(sample, settings.dimensions)
-    augmentation = Augmentation(labels, AUGMENT_WEIGHT if weight is None else weight, settings.position, projection)
+    augmentation = Augmentation(labels, weight, settings.position, projection)
     dimensions = _write(settings, images, augmentation)
-    if projection is not None:
-        with atomic_write(settings.out.with_suffix(".projection.npy")) as aside, aside.open("wb") as file:
+    beside = settings.out.with_suffix(".projection.npy")
+    if projection is None:
+        beside.unlink(missing_ok=True)  # of an earlier file
+    else:
+        with atomic_write(beside) as aside, aside.open("wb") as file:
             np.save(file, projection, allow_pickle=False)
     results = {
         "file": str(settings.out),

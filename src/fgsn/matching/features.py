@@ -1,9 +1,9 @@
 """Local features and matches of many images, cached in a folder."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError
@@ -16,6 +16,7 @@ from fgsn.matching.matcher import Matcher, extract_scaled, make_matcher
 from fgsn.processes import processes
 from fgsn.progress import Meter
 
+Found = TypeVar("Found")
 _IN_MEMORY = 64  # images whose features stay in memory
 
 
@@ -86,7 +87,7 @@ class Features:
             FgsnError: an image is unknown or damaged.
         """
         path, stamp = self._file(a, b)
-        found = read_matches(path, a, b, stamp)
+        found = _readable(read_matches, path, a, b, stamp)
         if found is None:
             found = self.matcher.match(self.to_match(a), self.to_match(b))
             write_matches(path, a, b, len(self[a]), found, stamp)
@@ -134,7 +135,7 @@ class Features:
 
     def _read_or_extract(self, name: str) -> Keypoints:
         path, stamp = self._file(name)
-        found = read_keypoints(path, name, stamp)
+        found = _readable(read_keypoints, path, name, stamp)
         if found is None:
             found = extract_scaled(self.matcher, read_image(self.images[name]), self.longest)
             write_keypoints(path, {name: found}, stamp)
@@ -145,7 +146,8 @@ class Features:
         if not other:
             return inside(self._features, f"{name}.h5"), self._stamp(name)
         (second,) = other
-        path = inside(self._matches, name) / f"{second.replace('/', '-')}.h5"
+        flat = second.replace("%", "%25").replace("/", "%2F")  # another one for every name
+        path = inside(self._matches, name) / f"{flat}.h5"
         return path, f"{self._stamp(name)} {self._stamp(second)}"
 
     def _stamp(self, name: str) -> str:
@@ -154,6 +156,14 @@ class Features:
         if name not in self._stamps:
             self._stamps[name] = file_stamp(self.images[name])
         return self._stamps[name]
+
+
+def _readable(read: Callable[..., Found | None], *of: Any) -> Found | None:
+    """What `read` finds; a damaged file is as good as none, as it is computed again."""
+    try:
+        return read(*of)
+    except FgsnError:
+        return None
 
 
 def _compute(features: Features, name: str, *other: str) -> str:

@@ -69,4 +69,6 @@ def read_keypoints(path: Path | str, name: str, stamp: str | None = None) -> Key
     if pixels.shape != (count, 2) or descriptors.shape[1:] != (count,) or size.shape != (2,):
         shapes = ", ".join(f"{key} {array.shape}" for key, array in zip(_KEYS, arrays, strict=True))
         raise FgsnError(f"{path}: the features of '{name}' do not fit together ({shapes})")
+    if not (np.isfinite(pixels).all() and np.isfinite(descriptors).all()):
+        raise FgsnError(f"{path}: the features of '{name}' contain NaN or infinite numbers")
     return Keypoints(pixels, np.ascontiguousarray(descriptors.T), scores, (int(size[0]), int(size[1])))

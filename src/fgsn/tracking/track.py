@@ -10,14 +10,14 @@ import torch
 from fgsn.config import TrackSettings
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
+from fgsn.data.images import image_size
 from fgsn.errors import FgsnError
-from fgsn.files import require_file, write_json, write_yaml
+from fgsn.files import require_output, write_json, write_yaml
 from fgsn.formats.poses import read_results, write_results
 from fgsn.formats.priors import Priors, read_odometry, read_priors
 from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.pose import Pose
-from fgsn.inference.label_lookup import find_label_map, read_image_labels
-from fgsn.inference.label_maps import read_label_map
+from fgsn.inference.label_lookup import read_image_labels
 from fgsn.inference.model import prepare_device
 from fgsn.localization.labelled_map import LabelledMap
 from fgsn.localization.map_folder import check_map, open_labelled_map
@@ -37,7 +37,7 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     Raises:
         FgsnError: an input is missing or malformed, or a sequence has no start pose.
     """
-    require_file(settings.out)
+    require_output(settings.out, settings.paths())
     check_map(settings)
     labelled = open_labelled_map(settings.map, settings.map_labels)
     points = MapPoints(labelled.points, labelled.labels, labelled.visibility)
@@ -123,10 +123,7 @@ def _confusion(settings: TrackSettings, clusters: int) -> Confusion:
     data = Dataset.open(settings.data)
 
     def label_of(image: Path) -> np.ndarray:
-        file = find_label_map(settings.data_labels, data.name(image))
-        if file is None:
-            raise FgsnError(f"{settings.data_labels} has no label map of '{data.name(image)}'; run fgsn segment on it")
-        return read_label_map(file)[0]
+        return read_image_labels(settings.data_labels, data.name(image), image_size(image), clusters)
 
     pairs = [read_correspondences(path, data.images) for path in data.pairs("train", moved=False)]
     return Confusion.count(label_of, pairs, clusters)
