@@ -22,6 +22,7 @@ from fgsn.files import (
     read_lines,
     read_text,
     read_yaml,
+    require_output,
     write_json,
     write_text,
     write_yaml,
@@ -270,6 +271,17 @@ def test_a_folder_is_no_name_to_write_to(tmp_path):
         with pytest.raises(FgsnError, match="cannot write"):
             write_text(path, "")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_output_is_no_folder_and_no_input(tmp_path):
+    (tmp_path / "list.txt").write_text("x")
+    require_output(tmp_path / "new" / "out.txt", [tmp_path / "list.txt", tmp_path / "missing"])
+    with pytest.raises(FgsnError, match="is a folder"):
+        require_output(tmp_path, [])
+    with pytest.raises(FgsnError, match=r"list\.txt is a file, not a folder"):
+        require_output(tmp_path / "list.txt" / "a" / "out.txt", [])
+    with pytest.raises(FgsnError, match="would replace a file that is read"):
+        require_output(tmp_path / "list.txt", [tmp_path / "list.txt"])
 
 
 def test_names_of_files_that_are_not_utf8_are_told(tmp_path):

@@ -170,7 +170,26 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     (tmp_path / "bad.txt").write_text("snow/c0/000.jpg 2 0 0 0 1 2 3\n")
     line = call("score-poses", tmp_path / "bad.txt", "--truth", scene / "truth.txt", capsys=capsys, code=1)
     assert "bad.txt:1" in line
+    twice = ["--priors", scene / "priors.txt", scene / "priors.txt"]
+    given = [*words(scene, tmp_path / "poses.txt", "gsmc", priors=None), *twice]
+    assert "is in two lists of --priors" in call(*given, capsys=capsys, code=1)
+    assert "no name fits --naming robotcar, first: 'snow/c0/000.jpg'" in wrong(naming="robotcar")
+    assert "--retrieved 0 is for matching --images" in wrong(2, retrieved=0)
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "folder").rename(tmp_path / "exported" / "map")
+    assert f"give {tmp_path / 'exported' / 'map'}" in wrong(2, map=tmp_path / "exported")
     assert not (tmp_path / "poses.txt").exists()
+
+
+def test_inputs_are_not_replaced(scene, tmp_path, capsys):
+    before = (scene / "queries.txt").read_bytes()
+    line = call(*words(scene, scene / "queries.txt", "p3p"), capsys=capsys, code=1)
+    assert "queries.txt would replace a file that is read" in line
+    (tmp_path / "link.txt").symlink_to(scene / "queries.txt")
+    assert "would replace a file" in call(*words(scene, tmp_path / "link.txt", "p3p"), capsys=capsys, code=1)
+    line = call(*words(scene, scene / "queries.txt" / "poses.txt", "p3p"), capsys=capsys, code=1)
+    assert "queries.txt is a file, not a folder" in line
+    assert (scene / "queries.txt").read_bytes() == before
 
 
 def test_queries_that_hloc_files_lack_are_listed_and_the_others_found(scene, tmp_path, capsys):

@@ -10,6 +10,7 @@ from PIL import Image
 from fgsn.cli import main
 from fgsn.formats.queries import write_queries
 from fgsn.geometry.colmap import Reconstruction, write_model
+from fgsn.inference.label_maps import write_label_map
 from fgsn.localization import matching_pipeline
 from matched_scene import CAMERA, make_scene
 
@@ -31,8 +32,9 @@ def scene(tmp_path, monkeypatch):
 def localized(root, capsys, code=0, **other):
     given = {"map": root / "map", "queries": root / "queries.txt", "images": root / "images", "out": root / "poses.txt",
              "method": "p3p", "matcher": "sift", "workers": 0} | other  # fmt: skip
+    flags = ((f"--{key.replace('_', '-')}", str(value)) for key, value in given.items())
     with pytest.raises(SystemExit) as stop:
-        main(["localize", *(str(word) for key, value in given.items() for word in (f"--{key}", value)), "--json"])
+        main(["localize", *(word for pair in flags for word in pair), "--json"])
     captured = capsys.readouterr()
     assert stop.value.code == code, captured.err
     return json.loads(captured.out) if captured.out else captured.err.strip().splitlines()
@@ -51,6 +53,28 @@ def test_a_folder_too_high_is_one_line_with_the_right_one_before_any_work(scene,
     said = f"fgsn: none of the 5 images of the map is in {tmp_path} (first {missing}); did you mean --images"
     assert line == [f"{said} {tmp_path / 'images'}?"]
     assert scene.matcher.asked == []
+
+
+def test_label_maps_of_other_images_are_told_before_any_work(scene, tmp_path, capsys):
+    for name in [*MAP, *QUERIES]:
+        source = tmp_path / "images" / name
+        write_label_map(tmp_path / "labels" / f"{name[:-4]}.png", np.zeros((240, 320), int), 5, source=source)
+    labels = {"method": "ssmc", "map_labels": tmp_path / "labels", "query_labels": tmp_path / "labels"}
+    Image.new("RGB", (320, 240), "red").save(tmp_path / "images" / QUERIES[1])
+    (line,) = localized(tmp_path, capsys, 1, **labels)
+    assert "1.png was made from another image than" in line
+    assert scene.matcher.asked == []
+
+
+@pytest.mark.parametrize("method", ["p3p", "gsmc"])
+def test_a_query_without_key_points_has_no_pose_and_the_other_one_has(scene, tmp_path, capsys, method):
+    """With all points of the map at once, and without priors: no map image is like it."""
+    scene.matcher.found[len(MAP)] = scene.matcher.found[0].best(0)
+    for name in [*MAP, *QUERIES]:
+        write_label_map(tmp_path / "labels" / f"{name[:-4]}.png", np.zeros((240, 320), int), 5)
+    given = {"method": method, "map_labels": tmp_path / "labels", "query_labels": tmp_path / "labels"}
+    results = localized(tmp_path, capsys, retrieved=0, solver="gravity", **given)
+    assert (results["localized"], results["without_pose"]) == (1, {"too few matches": 1})
 
 
 def test_png_in_a_model_is_the_jpg_on_disk(scene, tmp_path, capsys):

@@ -114,6 +114,22 @@ def test_many_labels_are_projected_and_the_projection_is_kept(given, tmp_path, c
     assert "out.projection.npy is not a readable NumPy file: " in told
 
 
+def test_no_projection_of_another_call_stays_beside_the_file(given, tmp_path, capsys):
+    kept = tmp_path / "out.projection.npy"
+    call(given, capsys, weight=0.4, dimensions=3)
+    assert kept.exists()
+    call(given, capsys, weight=0.4, dimensions=LABELS)
+    assert not kept.exists()
+    assert call(given, capsys, weight=0, dimensions=3)["dimensions"] == DIM
+    assert not kept.exists()
+
+
+def test_features_that_are_not_finite_are_told(given, capsys):
+    with h5py.File(given["--features"], "r+") as file:
+        file[NAMES[0]]["descriptors"][0, 0] = np.nan
+    assert f"the features of '{NAMES[0]}' contain NaN" in call(given, capsys, 1)
+
+
 def test_the_error_of_a_projection_is_that_of_dot_products():
     vectors = np.sqrt(np.random.default_rng(0).dirichlet(np.ones(4), 50)).astype(np.float32)
     axis = np.eye(4, 3, dtype=np.float32)

@@ -3,6 +3,7 @@ import os
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from fgsn.errors import FgsnError
 from fgsn.matching import features as module
@@ -33,6 +34,37 @@ def test_found_once_and_again_when_an_image_changes(tmp_path):
     assert scene.matcher.asked[3:] == ["extract", "match"]
     Features(scene.images, scene.matcher, tmp_path / "work", longest=640)[NAMES[1]]
     assert scene.matcher.asked[5:] == ["extract"]  # another size is another thing
+
+
+def test_damaged_files_are_computed_again(tmp_path):
+    scene = make_scene(tmp_path, NAMES)
+    rows, _ = Features(scene.images, scene.matcher, tmp_path / "work", longest=0).match(NAMES[0], NAMES[2])
+    for file in (tmp_path / "work").rglob("*.h5"):
+        file.write_bytes(file.read_bytes()[:100])
+    found, _ = Features(scene.images, scene.matcher, tmp_path / "work", longest=0).match(NAMES[0], NAMES[2])
+    assert np.array_equal(found, rows)
+    assert scene.matcher.asked == 2 * ["extract", "extract", "match"]
+
+
+def test_names_that_differ_by_a_slash_have_files_of_their_own(tmp_path):
+    """Also if the images have the same size and time."""
+    scene = make_scene(tmp_path, ["a.png", "r/b-0.png", "r-b/0.png"])
+    for path in scene.images.values():
+        os.utime(path, ns=(1, 1))
+    features = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
+    for name in ("r/b-0.png", "r-b/0.png"):
+        features.match("a.png", name)
+    assert scene.matcher.asked.count("match") == 2
+
+
+def test_an_image_of_the_same_size_and_time_is_another_one(tmp_path):
+    scene = make_scene(tmp_path, NAMES)
+    for number, name in enumerate(NAMES[1:]):  # uncompressed images, so of equal size
+        Image.open(scene.images[name]).save(tmp_path / "image.bmp")
+        os.utime(tmp_path / "image.bmp", ns=(1, 1))
+        features = Features({"image.bmp": tmp_path / "image.bmp"}, scene.matcher, tmp_path / "work", longest=0)
+        found = features["image.bmp"]
+        assert found.pixels == pytest.approx(scene.matcher.found[number + 1].pixels, abs=1e-3)
 
 
 def test_broken_images_are_listed(tmp_path, capsys):

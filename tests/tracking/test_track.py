@@ -128,4 +128,10 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     (scene / "other.txt").write_text("night/c0/000.jpg 1 0 0 0 0 0 0\n")
     line = run(scene, tmp_path / "poses.txt", capsys, code=1, start="other.txt")
     assert "other.txt has no pose of 'snow/c0/000.jpg', the first image of" in line
+    for name in (f"snow/c0/{n:03d}.png" for n in range(2)):
+        write_label_map(tmp_path / "labels" / name, np.zeros((240, 320), int), 5)
+    line = run(scene, tmp_path / "poses.txt", capsys, code=1, data_labels=tmp_path / "labels")
+    assert "has no label map of 'summer/" in line or "has 5 labels, but those of the map have 20" in line
     assert not (tmp_path / "poses.txt").exists()
+    line = run(scene, scene / "start.txt", capsys, code=1)
+    assert "start.txt would replace a file that is read" in line
