@@ -4,9 +4,10 @@ The descriptors of somebody else's map are unknown, so only the poses of its ima
 triangulated from them (as hloc does), and queries are matched with those.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -67,11 +68,30 @@ def extract_and_match(
         FgsnError: the matcher is unknown, or all images of the map or all queries are broken.
         MissingExtraError: the matcher's package is not installed.
     """
-    work, matcher = settings.work or settings.out.parent / "work", current_name(settings.matcher)
-    workers = settings.workers if device == "cpu" else 0
     assert settings.images is not None
     found = images_of(settings.images, map_images, {query.name: query.camera for query in chain(*lists)})
-    files = found.files
+    features, query_features, labels = _open_features(found.files, settings, device)
+    workers = settings.workers if device == "cpu" else 0
+    names = [map_images.names, *([query.name for query in some] for some in lists)]
+    images = _Readable(features, labels, found.broken | features.extract(found.files, workers), names, settings.device)
+    query_pairs = _retrieve(images, settings) if settings.retrieved else []
+    if query_features.augmentation and query_features.augmentation.weight:  # of the images that are compared only
+        compared = chain(*query_pairs) if settings.retrieved else chain(*images.names)
+        images.compute_labels(dict.fromkeys(compared))
+    query_pairs, map_pairs = images.unbroken(query_pairs), images.unbroken(_neighbours(map_images))
+    features.match_all(map_pairs, workers)
+    query_features.match_all(query_pairs, workers)
+    partners: dict[str, list[str]] = {}
+    for query, name in query_pairs:
+        partners.setdefault(query, []).append(name)
+    return MatchedImages(features, query_features, images.broken, map_pairs, partners)
+
+
+def _open_features(
+    files: Mapping[str, Path], settings: LocalizeSettings, device: str
+) -> tuple[Features, Features, LabelVectors | None]:
+    """The features of map images, the same to match queries by, and the labels that are compared, if any."""
+    work, matcher = settings.work or settings.out.parent / "work", current_name(settings.matcher)
     # The map needs reliable matches; unfiltered and augmented ones are for its queries.
     filtered = make_matcher(matcher.removesuffix(UNFILTERED), settings.keypoints, device)
     for_queries = make_matcher(matcher, settings.keypoints, device) if matcher.endswith(UNFILTERED) else filtered
@@ -87,46 +107,56 @@ def extract_and_match(
             f"{option} does not apply to {matcher}, a network that compares the features of two images; "
             f"use {matcher}{UNFILTERED}, or sift or xfeat"
         )
-    features = Features(files, filtered, work)
-    query_features = Features(files, for_queries, work, augmentation=augmentation)
-    broken = found.broken | features.extract(files, workers)
-    asked = [[query.name for query in some] for some in lists]
+    return Features(files, filtered, work), Features(files, for_queries, work, augmentation=augmentation), labels
 
-    def unbroken(conditions: Sequence[Sequence[str]]) -> list[list[str]]:
-        left = [[name for name in names if name not in broken] for names in conditions]
-        if not any(left):
-            asked_for = list(chain(*conditions))
-            raise FgsnError(f"none of {len(asked_for)} images can be read, first: {broken[asked_for[0]]}")
-        return left
 
-    def compute_labels(of: LabelVectors, names: Iterable[str]) -> None:  # an image may break after its features
-        points = {name: features[name].pixels for name in names}
-        broken.update(of.compute(files, points, settings.device))
+class _Readable:
+    """The names of the map's images and of each list of queries, without the images that turn out to be broken."""
 
-    (names,), conditions = unbroken([map_images.names]), unbroken(asked)
-    similarity = 0.0
-    if labels and settings.retrieval != "local":
-        compute_labels(labels, chain(names, *conditions))
-        (names,), conditions = unbroken([names]), unbroken(conditions)
-        points = {name: features[name].pixels for name in chain(names, *conditions)}
-        similarity = label_similarity(labels, files, points, conditions, names)
-    if settings.retrieved and settings.retrieval != "labels":
-        similarity = similarity + local_similarity(features, conditions, names, settings.seed)
-    wanted = list(chain(*conditions))
-    query_pairs: list[tuple[str, str]] = []
-    if settings.retrieved:
-        query_pairs = most_similar(np.asarray(similarity), wanted, names, settings.retrieved)
-    if labels and augmentation:  # of the images that are compared only
-        compared = (name for pair in query_pairs for name in pair) if settings.retrieved else chain(names, wanted)
-        compute_labels(labels, dict.fromkeys(compared))
-        query_pairs = [pair for pair in query_pairs if not broken.keys() & set(pair)]
-    map_pairs = [pair for pair in _neighbours(map_images) if not broken.keys() & set(pair)]
-    features.match_all(map_pairs, workers)
-    query_features.match_all(query_pairs, workers)
-    partners: dict[str, list[str]] = {name: [] for name in wanted}
-    for query, name in query_pairs:
-        partners[query].append(name)
-    return MatchedImages(features, query_features, broken, map_pairs, partners)
+    def __init__(
+        self,
+        features: Features,
+        labels: LabelVectors | None,
+        broken: dict[str, str],
+        names: list[list[str]],
+        device: str,
+    ) -> None:
+        """`names` of the map come first; FgsnError if the map or the queries have no image that can be read."""
+        self.features, self.labels, self.broken, self.names, self.device = features, labels, broken, names, device
+        self._leave_out()
+
+    def compute_labels(self, names: Iterable[str]) -> None:
+        """Compute the labels of images, which may have broken after their features were computed."""
+        assert self.labels is not None
+        points = {name: self.features[name].pixels for name in names}
+        self.broken.update(self.labels.compute(self.features.images, points, self.device))
+        self._leave_out()
+
+    def unbroken(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The pairs of images that can be read."""
+        return [pair for pair in pairs if not self.broken.keys() & set(pair)]
+
+    def _leave_out(self) -> None:
+        before, self.names = self.names, [[one for one in some if one not in self.broken] for some in self.names]
+        for side in (slice(1), slice(1, None)):
+            if not any(self.names[side]):
+                asked = list(chain(*before[side]))
+                raise FgsnError(f"none of {len(asked)} images can be read, first: {self.broken[asked[0]]}")
+
+
+def _retrieve(images: _Readable, settings: LocalizeSettings) -> list[tuple[str, str]]:
+    """Each query with the most similar map images, best first."""
+    if settings.retrieval != "local":
+        images.compute_labels(chain(*images.names))
+    names, *conditions = images.names
+    similarity = np.zeros(1)
+    if settings.retrieval != "local":
+        assert images.labels is not None
+        points = {name: images.features[name].pixels for name in chain(*images.names)}
+        similarity = label_similarity(images.labels, images.features.images, points, conditions, names)
+    if settings.retrieval != "labels":
+        similarity = similarity + local_similarity(images.features, conditions, names, settings.seed)
+    return most_similar(similarity, list(chain(*conditions)), names, settings.retrieved)
 
 
 def label_weight(settings: LocalizeSettings, matcher: Matcher) -> float:
