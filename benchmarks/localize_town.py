@@ -11,6 +11,7 @@ takes the same lane again. Labels come from --model, classes from the base netwo
   at no pixel: it is the control;
 - ssmc, gsmc: with the classes, with the labels, and with the labels in the descriptors as well;
 - whole map: each query matched with all points of the map at once, instead of with ten similar images;
+- gravity: poses drawn from two matches and the prior of gravity;
 - perfect filter: only matches that the true pose confirms, a bound for what any filter can reach.
 
 Seeds from 10,000 on are for final results: choose nothing by them. Existing files in OUT are reused. Intervals are of
@@ -123,19 +124,23 @@ def pose_of(truth: Truth, names: Sequence[str]) -> Pose:
 
 def rows_of(town: Town, matcher: str) -> dict[str, dict[str, Any]]:
     """What is compared: changes of the settings by name."""
-    rows: dict[str, dict[str, Any]] = {P3P: {}}
+    appended: dict[str, dict[str, Any]] = {"": {}}
+    searched: dict[str, dict[str, Any]] = {"": {}}
     if matcher.endswith("-unfiltered"):
-        rows |= {
+        appended |= {
             CONTROL: town.appended("classes", 0.0),
             "classes": town.appended("classes"),
             "labels": town.appended("labels"),
-            "labels and position": town.appended("labels", 0.5),
-            "whole map": {"retrieved": 0},
-            f"whole map, {CONTROL}": {"retrieved": 0} | town.appended("classes", 0.0),
-            "whole map, classes": {"retrieved": 0} | town.appended("classes"),
-            "whole map, labels": {"retrieved": 0} | town.appended("labels"),
-            "whole map, labels, gravity": {"retrieved": 0, "solver": "gravity"} | town.appended("labels"),
         }
+        searched["whole map"] = {"retrieved": 0}
+    rows = {
+        ", ".join(filter(None, (where, what, how))) or P3P: search | append | solver
+        for where, search in searched.items()
+        for how, solver in (("", {}), ("gravity", {"solver": "gravity"}))
+        for what, append in appended.items()
+    }
+    if matcher.endswith("-unfiltered"):
+        rows["labels and position"] = town.appended("labels", 0.5)
     for method in ("ssmc", "gsmc"):
         rows |= {f"{method}, {kind}": town.with_labels(kind, method) for kind in MODELS}
         if matcher.endswith("-unfiltered"):
