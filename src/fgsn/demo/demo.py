@@ -29,6 +29,8 @@ from fgsn.report.page import report
 from fgsn.training.train import train
 from fgsn.world import make_world
 
+HEADING = 45.0
+"""Degrees to the right that the camera looks, as in CMU Seasons: ahead, a metre along the street changes little."""
 VALIDATION_SHARE = 0.25
 BASE, START = Path("world:tiny"), Path("world:labels")
 SHORT = (
@@ -87,7 +89,14 @@ def demo(settings: DemoSettings) -> dict[str, Any]:
     timed(
         "world: generate the synthetic town in all conditions",
         lambda: make_world(
-            WorldSettings(out=world, places=chosen.places, size=chosen.size, conditions=chosen.conditions, **common)
+            WorldSettings(
+                out=world,
+                places=chosen.places,
+                size=chosen.size,
+                conditions=chosen.conditions,
+                heading=HEADING,
+                **common,
+            )
         ),
     )
     # Validate on the last places: images of neighbouring places overlap, so random ones would be seen in training.

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fgsn.config import LocalizeSettings
+from fgsn.data.find_image import image_at
 from fgsn.errors import FgsnError, MissingExtraError, NoMatchesError
 from fgsn.files import require_output, write_json, write_yaml
 from fgsn.formats.hloc import find_hloc_files
@@ -78,7 +79,7 @@ def check_label_maps(settings: LocalizeSettings, queries: list[Query]) -> None:
     if settings.query_labels and settings.method != "p3p":
         with_map = [query for query in queries if find_label_map(settings.query_labels, query.name)]
         for query in with_map or queries:
-            image = settings.images / query.name if settings.images else None
+            image = image_at(settings.images, query.name) if settings.images else None
             fitting_label_map(settings.query_labels, query.name, query.camera.size, image)
 
 

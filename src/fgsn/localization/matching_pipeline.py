@@ -76,7 +76,7 @@ def extract_and_match(
     images = _Readable(features, labels, found.broken | features.extract(found.files, workers), names, settings.device)
     query_pairs = _retrieve(images, settings) if settings.retrieved else []
     if query_features.augmentation and query_features.augmentation.weight:  # of the images that are compared only
-        compared = chain(*query_pairs) if settings.retrieved else chain(*images.names)
+        compared = chain.from_iterable(query_pairs if settings.retrieved else images.names)
         images.compute_labels(dict.fromkeys(compared))
     query_pairs, map_pairs = images.unbroken(query_pairs), images.unbroken(_neighbours(map_images))
     features.match_all(map_pairs, workers)
