@@ -155,7 +155,8 @@ def estimated(town: Town, matcher: str) -> dict[str, Hits]:
     for row, changes in rows_of(town, matcher).items():
         settings = town.settings(matcher, row, **changes)
         if not settings.out.exists():
-            localize(settings)
+            failed = localize(settings)["failed"]
+            assert not failed, failed
         found[row] = town.hits(settings.out)
     for row, perfect in (("equal weights", False), ("perfect filter", True)):
         settings = town.settings(matcher, row)

@@ -46,6 +46,8 @@ def test_only_queries_are_matched_by_labels(scene, tmp_path, make_model):
     assert found.features.match(*found.map_pairs[0])[1] == pytest.approx(1, abs=1e-4)
     folders = {path.name for path in (tmp_path / "work").iterdir() if path.name.startswith("matches")}
     assert len(folders) == 2
+    # Another matcher on the same folder has other key points, at the same time perhaps.
+    assert len(list((tmp_path / "work" / scene.matcher.features).glob("labels-*"))) == 1
 
 
 @pytest.mark.parametrize(("compares", "given", "weight"), [(True, None, 0.2), (True, 0.0, 0.0), (False, None, 0.0)])

@@ -98,7 +98,7 @@ def _open_features(
     weight = label_weight(settings, for_queries)
     labels = augmentation = None
     if settings.model and (weight or settings.retrieval != "local"):
-        labels = LabelVectors.of_model(settings.model, work)
+        labels = LabelVectors.of_model(settings.model, work / filtered.features)  # at the key points of this kind
     if weight or settings.augment_position:
         augmentation = Augmentation(labels, weight, settings.augment_position)
     if not for_queries.compares_descriptors and (augmentation or not settings.retrieved):
