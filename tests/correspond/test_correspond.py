@@ -186,6 +186,11 @@ def test_what_is_wrong_is_reported_in_one_line(tmp_path, photos, capsys):
         return run(*words, capsys=capsys, code=1)
 
     assert "does not exist; --images" in wrong(images=tmp_path / "nothing")
+    for pairs in (tmp_path / "none.txt", f"positions:{tmp_path / 'none.txt'}"):
+        assert "none.txt does not exist; --pairs" in wrong("--pairs", pairs)
+    (tmp_path / "junk" / "summer").mkdir(parents=True)
+    (tmp_path / "junk" / "summer" / "a.jpg").write_text("no image")
+    assert "condition 'summer'; none of its images can be read; not read: " in wrong(images=tmp_path / "junk")
     assert "has no images of the reference condition 'spring'" in wrong(reference="spring")
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "summer").symlink_to(photos / "summer")

@@ -1,5 +1,6 @@
 """Settings of the commands that make and check data."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -133,6 +134,12 @@ class CorrespondSettings(Settings):
             not self.moved_pairs or bool(self.maps or self.poses or self.reconstruct),
             "--moved-pairs requires the positions of the images: give --maps, --poses or --reconstruct",
         )
+
+    def inputs(self) -> Iterator[tuple[str, Path]]:
+        """Those of all settings, and the file of --pairs if it is one."""
+        yield from super().inputs()
+        if self.pairs not in ("similar", "order", "all"):
+            yield "pairs", Path(self.pairs.removeprefix("positions:"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,10 +128,10 @@ def require_two_conditions(root: Path, names: Iterable[str], reference: str, fai
     """
     conditions = sorted({condition_of(name) for name in names})
     if reference not in conditions:
-        raise FgsnError(
-            f"{root} has no images of the reference condition '{reference}'; "
-            f"its subfolders with images: {', '.join(conditions)}{_unread(failed)}"
+        others = (
+            f"its subfolders with images: {', '.join(conditions)}" if conditions else "none of its images can be read"
         )
+        raise FgsnError(f"{root} has no images of the reference condition '{reference}'; {others}{_unread(failed)}")
     if len(conditions) < 2:
         raise FgsnError(
             f"{root} contains only one condition, {conditions[0]}; correspondences need two: "
