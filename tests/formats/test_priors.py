@@ -57,6 +57,17 @@ def test_missing_and_broken_priors(tmp_path):
         assert f"{path}:2" in str(error.value)
 
 
+def test_odometry_moves_a_start_along_the_drive(tmp_path):
+    lines = ["a.jpg 1 0 0 0 0 0 0", "b.jpg 1 0 0 0 0 0 -2", "c.jpg 0 0 1 0 1 0 0"]
+    (tmp_path / "o.txt").write_text("\n".join(lines))
+    start = Pose.from_centre(np.eye(3), np.array([5.0, 6.0, 7.0]))
+    moved = read_odometry(tmp_path / "o.txt").moved(start)
+    assert moved.centre[:2] == pytest.approx(np.array([[5, 6, 7], [5, 6, 9]]))
+    motion = moved[2] @ moved[1].inverse()
+    assert motion.rotation == pytest.approx(np.diag([-1, 1, -1]))
+    assert motion.translation == pytest.approx(np.array([1, 0, 0]))
+
+
 def test_odometry_is_of_one_drive(tmp_path):
     with pytest.raises(FgsnError, match="is a folder; odometry is one file per drive"):
         read_odometry(tmp_path)

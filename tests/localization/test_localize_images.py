@@ -66,6 +66,18 @@ def test_label_maps_of_other_images_are_told_before_any_work(scene, tmp_path, ca
     assert scene.matcher.asked == []
 
 
+def test_a_query_that_was_damaged_after_it_was_labelled_is_listed_alone(scene, tmp_path, capsys):
+    for name in [*MAP, *QUERIES]:
+        source = tmp_path / "images" / name
+        write_label_map(tmp_path / "labels" / f"{name[:-4]}.png", np.zeros((240, 320), int), 5, source=source)
+    labels = {"method": "ssmc", "map_labels": tmp_path / "labels", "query_labels": tmp_path / "labels"}
+    damaged = tmp_path / "images" / QUERIES[1]
+    damaged.write_bytes(damaged.read_bytes()[:-200])
+    results = localized(tmp_path, capsys, 1, **labels)
+    assert results["localized"] == len(results["failed"]) == 1
+    assert QUERIES[1] in results["failed"][0]
+
+
 @pytest.mark.parametrize("method", ["p3p", "gsmc"])
 def test_a_query_without_key_points_has_no_pose_and_the_other_one_has(scene, tmp_path, capsys, method):
     """With all points of the map at once, and without priors: no map image is like it."""

@@ -11,16 +11,9 @@ from fgsn.localization import matching_pipeline
 from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.matching_pipeline import PipelineMatches, extract_and_match, triangulated_map
 from fgsn.matching.features import Features
-from matched_scene import CAMERA, make_scene
+from matched_scene import CAMERA
 
 MAP, QUERY, OTHER = [f"summer/{n}.png" for n in range(3)], "winter/0.png", "winter/1.png"
-
-
-@pytest.fixture
-def scene(tmp_path, monkeypatch):
-    scene = make_scene(tmp_path / "images", [*MAP, QUERY, OTHER])
-    monkeypatch.setattr(matching_pipeline, "make_matcher", lambda *_: scene.matcher)
-    return scene
 
 
 def matched(scene, tmp_path, queries=(QUERY,), **given):

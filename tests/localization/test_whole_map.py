@@ -8,20 +8,12 @@ from fgsn.config import LocalizeSettings
 from fgsn.errors import NoMatchesError, UsageError
 from fgsn.formats.queries import Query
 from fgsn.geometry.posed import PosedImages
-from fgsn.localization import matching_pipeline
 from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.matching_pipeline import extract_and_match, triangulated_map
 from fgsn.localization.whole_map import WholeMapMatches
-from matched_scene import CAMERA, Scene, make_scene
+from matched_scene import CAMERA, Scene
 
 MAP, QUERY, OTHER = [f"summer/{n}.png" for n in range(3)], "winter/0.png", "winter/1.png"
-
-
-@pytest.fixture
-def scene(tmp_path, monkeypatch):
-    scene = make_scene(tmp_path / "images", [*MAP, QUERY, OTHER])
-    monkeypatch.setattr(matching_pipeline, "make_matcher", lambda *_: scene.matcher)
-    return scene
 
 
 def whole_map(scene: Scene, tmp_path, **given) -> WholeMapMatches:

@@ -14,6 +14,8 @@ from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.evaluation.score_poses import score_poses
 from fgsn.files import numbered_lines, write_text
 from fgsn.formats.poses import read_results, write_results
+from fgsn.formats.priors import read_odometry
+from fgsn.geometry.pose import Pose
 from fgsn.localization.localize import localize
 from fgsn.progress import say
 from fgsn.tracking.track import track_sequences
@@ -31,7 +33,8 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """Settings of `fgsn localize`, and the network whose label maps it uses. `p3p_position` is a control: what the position
 in the image adds to descriptors without looking at it."""
-TRACK = "pfsl_fgsn"
+TRACK, BLIND = "pfsl_fgsn", "odometry"
+"""The particle filter, and its control: its start, moved by the odometry alone."""
 _IDENTITY = "1 0 0 0 0 0 0"
 
 
@@ -90,6 +93,11 @@ def demo_poses(
             )
         )  # fmt: skip
         score(TRACK)
+        starts = read_results(out / "start.txt").camera_from_world
+        alone = [read_odometry(lists["odometry"][row]) for row in drives]
+        moved = Pose.concatenate(drive.moved(starts[number]) for number, drive in enumerate(alone))
+        write_results(out / f"{BLIND}.txt", [name for drive in alone for name in drive.names], moved)
+        score(BLIND)
     return recall
 
 

@@ -47,6 +47,13 @@ class Odometry:
     motion: Pose
     """N poses `camera_from_previous_camera`; the first is the identity."""
 
+    def moved(self, start: Pose) -> Pose:
+        """N poses of a camera that starts at `start` and follows the odometry alone, as a control for trackers."""
+        poses = [start]
+        for row in range(1, len(self.names)):
+            poses.append(self.motion[row] @ poses[-1])
+        return Pose(np.stack([pose.rotation for pose in poses]), np.stack([pose.translation for pose in poses]))
+
 
 def read_priors(path: Path | str) -> Priors:
     """Read `name gx gy gz height` per line, from a file or a folder of files.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fgsn.config import LocalizeSettings
 from fgsn.data.find_image import image_at
+from fgsn.data.images import read_image
 from fgsn.errors import FgsnError, MissingExtraError, NoMatchesError
 from fgsn.files import require_output, write_json, write_yaml
 from fgsn.formats.hloc import find_hloc_files
@@ -80,7 +82,20 @@ def check_label_maps(settings: LocalizeSettings, queries: list[Query]) -> None:
         with_map = [query for query in queries if find_label_map(settings.query_labels, query.name)]
         for query in with_map or queries:
             image = image_at(settings.images, query.name) if settings.images else None
-            fitting_label_map(settings.query_labels, query.name, query.camera.size, image)
+            try:
+                fitting_label_map(settings.query_labels, query.name, query.camera.size, image)
+            except FgsnError:
+                if image is None or not _is_damaged(image):
+                    raise
+                # The label map is of the image as it was; its query is listed, and the others are localized.
+
+
+def _is_damaged(image: Path) -> bool:
+    try:
+        read_image(image)
+    except FgsnError:
+        return True
+    return False
 
 
 def priors_by_name(settings: LocalizeSettings, queries: list[Query]) -> PriorsByName:

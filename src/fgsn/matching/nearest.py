@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from fgsn.matching.feature_matches import FeatureMatches, no_matches
@@ -74,6 +74,6 @@ def _largest(values: Float[Tensor, "m n"], count: int, dim: int) -> _Best:
     return largest, rows
 
 
-def _distinct(cosines: Float[Tensor, "2 n"], largest_ratio: float) -> Int[Tensor, " n"]:
+def _distinct(cosines: Float[Tensor, "2 n"], largest_ratio: float) -> Bool[Tensor, " n"]:
     nearest, second = torch.arccos(cosines.clamp(-1, 1))
     return nearest < largest_ratio * second

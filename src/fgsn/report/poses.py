@@ -27,6 +27,7 @@ METHODS = {
     "ssmc_fgsn": "SSMC, fine-grained",
     "gsmc_fgsn": "GSMC, fine-grained",
     "pfsl_fgsn": "PFSL, fine-grained",
+    "odometry": "odometry alone (control)",
 }
 WIDTH, LEAST_HEIGHT, MOST_HEIGHT = 1000, 220, 640
 MARGIN = 0.06
