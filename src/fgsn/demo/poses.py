@@ -12,7 +12,7 @@ from fgsn.data.correspondences import stored_paths
 from fgsn.data.dataset import Dataset
 from fgsn.errors import FgsnError, MissingExtraError
 from fgsn.evaluation.score_poses import score_poses
-from fgsn.files import numbered_lines, write_text
+from fgsn.files import numbered_lines, write_text, write_yaml
 from fgsn.formats.poses import read_results, write_results
 from fgsn.formats.priors import read_odometry
 from fgsn.geometry.pose import Pose
@@ -83,20 +83,21 @@ def demo_poses(
             say(f"fgsn: {name} is skipped: {error}")
     known = [name for name in ("ssmc_fgsn", "p3p") if name in recall]
     if known and (drives := _starts(lists, out / f"{known[0]}.txt", out / "start.txt")):
-        track_sequences(
-            TrackSettings(
-                map=world / "sparse", map_labels=labels["fgsn"], query_labels=labels["fgsn"], priors=priors,
-                queries=tuple(lists["queries"][row] for row in drives),
-                odometry=tuple(lists["odometry"][row] for row in drives), start=out / "start.txt", data=world,
-                data_labels=labels["fgsn"], out=out / f"{TRACK}.txt",
-                start_metres=1.0, start_degrees=2.0, **common,  # the start is a single-shot pose
-            )
+        tracking = TrackSettings(
+            map=world / "sparse", map_labels=labels["fgsn"], query_labels=labels["fgsn"], priors=priors,
+            queries=tuple(lists["queries"][row] for row in drives),
+            odometry=tuple(lists["odometry"][row] for row in drives), start=out / "start.txt", data=world,
+            data_labels=labels["fgsn"], out=out / f"{TRACK}.txt",
+            start_metres=1.0, start_degrees=2.0, **common,  # the start is a single-shot pose
         )  # fmt: skip
+        track_sequences(tracking)
         score(TRACK)
-        starts = read_results(out / "start.txt").camera_from_world
-        alone = [read_odometry(lists["odometry"][row]) for row in drives]
+        starts = read_results(tracking.start).camera_from_world
+        alone = [read_odometry(path) for path in tracking.odometry]
         moved = Pose.concatenate(drive.moved(starts[number]) for number, drive in enumerate(alone))
         write_results(out / f"{BLIND}.txt", [name for drive in alone for name in drive.names], moved)
+        given = tracking.as_dict()
+        write_yaml(out / f"{BLIND}.config.yaml", {name: given[name] for name in ("queries", "odometry", "start")})
         score(BLIND)
     return recall
 

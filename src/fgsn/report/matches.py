@@ -74,8 +74,8 @@ def match_pictures(sources: ReportSources, found: list[ScoredPoses]) -> MatchPic
     try:
         for method in found:
             file = method.file.with_suffix(".config.yaml")
-            values = read_yaml(file) if file.exists() else {}
-            if "method" in values:  # else it is not from fgsn localize
+            values = read_yaml(file)
+            if "method" in values:  # else it is from fgsn track
                 settings_of[method] = LocalizeSettings(**from_yaml_values(LocalizeSettings, values, str(file)))
         main = next((method for method in reversed(settings_of) if settings_of[method].method == "ssmc"), None)
         if main is None:
