@@ -1,4 +1,4 @@
-"""Run a function in several processes."""
+"""Run a function in several processes or threads."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -14,10 +14,10 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def processes(workers: int | None) -> Iterator[Callable[..., Iterator[Any]]]:
+def processes(workers: int | None, threads: bool = False) -> Iterator[Callable[..., Iterator[Any]]]:
     """Yield `run(function, list of argument tuples)`, which yields the results in order.
 
-    `workers` is the number of processes; None: one per core; 0: none beside this process, which then does the work.
+    `workers` is the number of processes, or of threads; None: one per core; 0: this process alone does the work.
     """
     if workers is None:
         cores = os.cpu_count() or 1
@@ -26,7 +26,8 @@ def processes(workers: int | None) -> Iterator[Callable[..., Iterator[Any]]]:
         yield lambda function, jobs: (function(*job) for job in jobs)
         return
     # Spawned, not forked: the threads of the caller (torch) do not survive a fork.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_follow_parent)
+    spawn = multiprocessing.get_context("spawn")
+    pool: Executor = ThreadPoolExecutor(workers) if threads else ProcessPoolExecutor(workers, spawn, _follow_parent)
 
     def run(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
         futures: list[Future[Result]] = [pool.submit(function, *job) for job in jobs]

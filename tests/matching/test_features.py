@@ -1,4 +1,8 @@
+import itertools
 import os
+import time
+from dataclasses import replace
+from threading import Barrier, Lock, get_ident
 
 import h5py
 import numpy as np
@@ -103,7 +107,7 @@ def test_no_process_is_started_for_what_is_there(tmp_path, monkeypatch):
     features.match_all(pairs)
     asked, started = list(scene.matcher.asked), []
 
-    def pool(workers):
+    def pool(workers, threads):
         started.append(workers)
         return processes(0)
 
@@ -118,6 +122,37 @@ def test_no_process_is_started_for_what_is_there(tmp_path, monkeypatch):
     changed.match_all(pairs, workers=2)
     assert started[-1] == 2
     assert scene.matcher.asked[len(asked) :].count("match") == 2
+
+
+def test_on_a_gpu_threads_read_and_write_while_one_computes(tmp_path):
+    """The same is found, by several threads of this process, and the matcher is never asked twice at a time."""
+    scene = make_scene(tmp_path, NAMES)
+    alone = Features(scene.images, scene.matcher, tmp_path / "alone", longest=0)
+    reading, computing, asked = set(), Lock(), scene.matcher.match
+    both = Barrier(2, timeout=20)  # broken if one thread alone reads
+
+    def match(a, b):
+        assert computing.acquire(blocking=False)
+        time.sleep(0.01)
+        computing.release()
+        return asked(a, b)
+
+    class Counted(Features):
+        def to_match(self, name):
+            if get_ident() not in reading:
+                reading.add(get_ident())
+                both.wait()
+            return super().to_match(name)
+
+    on_gpu = replace(scene.matcher, device="cuda")
+    on_gpu.match = match
+    features = Counted(scene.images, on_gpu, tmp_path / "gpu", longest=0)
+    pairs = list(itertools.combinations(NAMES, 2))
+    assert not features.extract(NAMES, workers=2)
+    assert not features.match_all(pairs, workers=2)
+    assert len(reading) == 2
+    for pair in pairs:
+        assert np.array_equal(features.match(*pair)[0], alone.match(*pair)[0])
 
 
 def test_nothing_half_written_when_the_disk_is_full(tmp_path, monkeypatch):

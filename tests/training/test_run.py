@@ -13,7 +13,7 @@ from fgsn.config import Settings, TrainSettings
 from fgsn.errors import FgsnError
 from fgsn.models.model_file import read_model_file, write_model_file
 from fgsn.training import run as module
-from fgsn.training.run import Run, fitting_workers, fixed_shapes, loaded, set_rate, settled, sgd, stop_requests
+from fgsn.training.run import Run, choose_operations, fitting_workers, loaded, set_rate, settled, sgd, stop_requests
 
 
 def network():
@@ -114,12 +114,21 @@ def test_a_fused_update_is_the_plain_one():
         torch.testing.assert_close(one, other)
 
 
-def test_cudnn_tries_its_convolutions_unless_torch_is_to_be_deterministic(monkeypatch):
-    for deterministic in (True, False):
-        monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda answer=deterministic: answer)
-        with torch.backends.cudnn.flags(benchmark=deterministic, allow_tf32=torch.backends.cudnn.allow_tf32):
-            fixed_shapes()
-            assert torch.backends.cudnn.benchmark is not deterministic
+@pytest.mark.parametrize("by_user", [False, True])
+@pytest.mark.parametrize("by_setting", [False, True])
+def test_cudnn_tries_its_convolutions_unless_training_is_to_be_deterministic(monkeypatch, by_user, by_setting):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    expected = by_user or by_setting
+    with torch.backends.cudnn.flags(benchmark=expected, allow_tf32=torch.backends.cudnn.allow_tf32):
+        torch.use_deterministic_algorithms(by_user)
+        try:
+            choose_operations(by_setting)
+            assert torch.are_deterministic_algorithms_enabled() is expected
+            assert torch.backends.cudnn.benchmark is not expected
+            assert torch.is_deterministic_algorithms_warn_only_enabled() is by_setting
+        finally:
+            torch.use_deterministic_algorithms(False)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"  # the user's
 
 
 def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume(tmp_path):

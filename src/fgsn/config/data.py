@@ -107,7 +107,7 @@ class CorrespondSettings(Settings):
     points: int = 1500
     """Maximum number of correspondences per image pair."""
     workers: int | None = None
-    """Processes that match images on the CPU; default: one per core; 0: none beside the main process."""
+    """Processes that match images, or threads on a GPU; default: one per core; 0: none beside the main process."""
     densify: bool = True
     """From images alone: add points between the matches where the surrounding matches agree on the motion."""
     validation_share: float = 0.15

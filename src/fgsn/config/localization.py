@@ -65,7 +65,7 @@ class LocalizeSettings(Settings):
     work: Path | None = None
     """Folder for features, matches and the map made from them; default: next to --out."""
     workers: int | None = None
-    """Processes that match images on the CPU; default: one per core; 0: none beside the main process."""
+    """Processes that match images, or threads on a GPU; default: one per core; 0: none beside the main process."""
     max_error: float = 8.0
     """Maximum reprojection error of an inlier in pixels."""
     solver: Literal["p3p", "gravity"] = "p3p"

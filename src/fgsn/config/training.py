@@ -26,6 +26,8 @@ class TrainingSettings(Settings):
     """Processes that load images; default: up to 6 for each GPU, none on a CPU; the results do not depend on it."""
     on_bad_image: OnBadImage = "skip"
     """If an image or pair cannot be read: skip it, record it and use the next one, or stop."""
+    deterministic: bool = False
+    """On a GPU, repeat bit for bit where torch has operations that do, and warn of the others; slower."""
     resume: bool = False
     """Continue from the last checkpoint of the run."""
 

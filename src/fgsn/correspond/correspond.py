@@ -184,8 +184,8 @@ def _find_pairs(
 
         maps = {name: read_map(Path(path), sizes, name) for name, path in (one.split("=", 1) for one in settings.maps)}
         require_conditions(maps, reference)
-        features, workers = open_features(settings, settings.out / WORK, sizes)
-        displaced, found = check_frames(maps, features, reference, settings.trust_poses, workers)
+        features = open_features(settings, settings.out / WORK, sizes)
+        displaced, found = check_frames(maps, features, reference, settings.trust_poses, settings.workers)
         doubts += found
         whole = DatasetMap(join(list(maps.values())), maps[reference], GIVEN)
         return whole, by_position(maps, reference, points, *each, displaced)
@@ -206,10 +206,10 @@ def _find_pairs(
         rows = rows_by_condition(known.names)
         require_conditions(rows, reference)
         neighbours = images.same_condition_pairs(known.names)
-        images.features.match_all(neighbours, images.workers)
+        images.features.match_all(neighbours, images.settings.workers)
         check_reading(known, images.features, neighbours, source)
         maps = {name: images.triangulate(only(known, those)) for name, those in rows.items()}
-        displaced, found = check_frames(maps, images.features, reference, settings.trust_poses, images.workers)
+        displaced, found = check_frames(maps, images.features, reference, settings.trust_poses, images.settings.workers)
         doubts += found
         return DatasetMap(posed, maps[reference], GIVEN), by_position(maps, reference, points, *each, displaced)
     if settings.reconstruct:

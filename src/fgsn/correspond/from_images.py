@@ -55,8 +55,8 @@ class ImageCollection:
         `sizes` are width and height by name; `work` keeps features, matches and models.
         """
         self.settings, self.work, self.sizes, names = settings, work, sizes, list(sizes)
-        self.features, self.workers = open_features(settings, work, names)
-        broken = self.features.extract(names, self.workers)
+        self.features = open_features(settings, work, names)
+        broken = self.features.extract(names, settings.workers)
         failed += broken.values()
         self.names = [name for name in names if name not in broken]
         self.by_condition: dict[str, list[str]] = defaultdict(list)
@@ -99,16 +99,16 @@ class ImageCollection:
         row = {name: number for number, name in enumerate(images.names)}
         key_points = [self.features[name].pixels.astype(np.float64) for name in images.names]
         pairs = self.same_condition_pairs(images.names)
-        self.features.match_all(pairs, self.workers)
+        self.features.match_all(pairs, self.settings.workers)
         return triangulate(images, key_points, ((row[a], row[b], self.features.match(a, b)[0]) for a, b in pairs))
 
 
-def open_features(settings: CorrespondSettings, work: Path, names: Iterable[str]) -> tuple[Features, int | None]:
-    """The features of images, not computed yet, and the processes that may compute them."""
+def open_features(settings: CorrespondSettings, work: Path, names: Iterable[str]) -> Features:
+    """The features of images, not computed yet."""
     device = prepare_device(settings.device).type
     matcher = make_matcher(settings.matcher, settings.keypoints, device)
     images = {name: settings.images / name for name in names}
-    return Features(images, matcher, work), settings.workers if device == "cpu" else 0
+    return Features(images, matcher, work)
 
 
 def from_images(images: ImageCollection) -> Iterator[PairResult]:
@@ -121,7 +121,7 @@ def from_images(images: ImageCollection) -> Iterator[PairResult]:
             "their key points agree, or those of other pairs agree better"
         )
         yield from skipped
-    found = match_images(images.features, pairs, settings.densify, images.cameras, images.workers)
+    found = match_images(images.features, pairs, settings.densify, images.cameras, images.settings.workers)
     yield from best_of_each((_selected(images, pair) for pair in found), settings.per_condition)
 
 
@@ -132,7 +132,7 @@ def from_reconstruction(images: ImageCollection) -> tuple[list[Reconstruction], 
     condition.
     """
     settings = images.settings
-    features, workers = images.features, images.workers
+    features, workers = images.features, images.settings.workers
     pairs = images.same_condition_pairs(images.names) + images.cross_condition_pairs()
     shutil.rmtree(images.work / "models", ignore_errors=True)  # from other settings or an interrupted run
     made = reconstruct(features, pairs, images.work / "models", images.cameras, workers, settings.seed)
@@ -160,7 +160,7 @@ def _with_two_views(images: ImageCollection, by_model: Sequence[PairResult]) -> 
     """Add two-view matches to the pairs of a model, which keeps only its most certain points."""
     settings = images.settings
     pairs = [(pair.reference, pair.target) for pair in by_model if pair.target in images.sizes]
-    matched = match_images(images.features, pairs, settings.densify, images.cameras, images.workers)
+    matched = match_images(images.features, pairs, settings.densify, images.cameras, images.settings.workers)
     in_two_views = dict(zip(pairs, matched, strict=True))
     for pair in by_model:
         parts = [pair, in_two_views.get((pair.reference, pair.target), pair)]

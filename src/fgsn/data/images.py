@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -29,6 +30,8 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".t
 UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".dng", ".cr2", ".nef", ".arw", ".raw"})
 """Images in formats that are not read; they are counted where a folder is listed."""
 
+_OPENING = Lock()
+
 
 @contextmanager
 def open_image(path: Path | str, formats: Sequence[str] = FORMATS) -> Iterator[Image.Image]:
@@ -40,7 +43,8 @@ def open_image(path: Path | str, formats: Sequence[str] = FORMATS) -> Iterator[I
     if path.exists() and not path.is_file():  # reading a pipe would wait forever
         raise FgsnError(f"image {path} is not a file")
     try:
-        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
+        # Filters of warnings belong to the process, but images are read in threads.
+        with _OPENING, warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
             image = Image.open(path, formats=list(formats))
         with image:
             yield image

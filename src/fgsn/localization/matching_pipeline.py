@@ -71,16 +71,16 @@ def extract_and_match(
     assert settings.images is not None
     found = images_of(settings.images, map_images, {query.name: query.camera for query in chain(*lists)})
     features, query_features, labels = _open_features(found.files, settings, device)
-    workers = settings.workers if device == "cpu" else 0
     names = [map_images.names, *([query.name for query in some] for some in lists)]
-    images = _Readable(features, labels, found.broken | features.extract(found.files, workers), names, settings.device)
+    broken = found.broken | features.extract(found.files, settings.workers)
+    images = _Readable(features, labels, broken, names, settings.device)
     query_pairs = _retrieve(images, settings) if settings.retrieved else []
     if query_features.augmentation and query_features.augmentation.weight:  # of the images that are compared only
         compared = chain.from_iterable(query_pairs if settings.retrieved else images.names)
         images.compute_labels(dict.fromkeys(compared))
     query_pairs, map_pairs = images.unbroken(query_pairs), images.unbroken(_neighbours(map_images))
-    features.match_all(map_pairs, workers)
-    query_features.match_all(query_pairs, workers)
+    features.match_all(map_pairs, settings.workers)
+    query_features.match_all(query_pairs, settings.workers)
     partners: dict[str, list[str]] = {}
     for query, name in query_pairs:
         partners.setdefault(query, []).append(name)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 from fgsn.data.images import read_image
@@ -53,6 +54,7 @@ class Features:
         self._matches = folder / f"matches-{matcher.name}-{options}{appended}"
         self._cached = lru_cache(_IN_MEMORY)(self._read_or_extract)
         self._stamps: dict[str, str] = {}
+        self._one_at_a_time = Lock()
 
     def __getitem__(self, name: str) -> Keypoints:
         """The features of an image.
@@ -64,6 +66,8 @@ class Features:
 
     def extract(self, names: Iterable[str], workers: int | None = 0) -> dict[str, str]:
         """Compute the features of all these images, with progress, in processes as in `fgsn.processes.processes`.
+
+        On a GPU, the workers are threads, which read images and write files while one of them computes.
 
         Returns:
             The damaged images, and what is wrong with each.
@@ -89,7 +93,9 @@ class Features:
         path, stamp = self._file(a, b)
         found = _readable(read_matches, path, a, b, stamp)
         if found is None:
-            found = self.matcher.match(self.to_match(a), self.to_match(b))
+            to_match = self.to_match(a), self.to_match(b)
+            with self._one_at_a_time:
+                found = self.matcher.match(*to_match)
             write_matches(path, a, b, len(self[a]), found, stamp)
         return found
 
@@ -107,10 +113,10 @@ class Features:
     ) -> dict[tuple[str, ...], str]:
         """Compute the missing features (of single names) or matches (of pairs); returns the failures with reasons."""
         jobs = [job for job in dict.fromkeys(names) if not self._is_cached(job)]
-        alone = workers == 0 or len(jobs) < 2
-        with Meter(title, len(jobs), unit=unit) as meter, processes(0 if alone else workers) as run:
+        alone, on_gpu = workers == 0 or len(jobs) < 2, self.matcher.device != "cpu"
+        with Meter(title, len(jobs), unit=unit) as meter, processes(0 if alone else workers, threads=on_gpu) as run:
             reasons = []
-            for reason in run(_compute, [(self if alone else self._only(job), *job) for job in jobs]):
+            for reason in run(_compute, [(self if alone or on_gpu else self._only(job), *job) for job in jobs]):
                 reasons.append(reason)
                 meter.step()
         return {job: reason for job, reason in zip(jobs, reasons, strict=True) if reason}
@@ -137,7 +143,9 @@ class Features:
         path, stamp = self._file(name)
         found = _readable(read_keypoints, path, name, stamp)
         if found is None:
-            found = extract_scaled(self.matcher, read_image(self.images[name]), self.longest)
+            image = read_image(self.images[name])
+            with self._one_at_a_time:
+                found = extract_scaled(self.matcher, image, self.longest)
             write_keypoints(path, {name: found}, stamp)
         return found
 

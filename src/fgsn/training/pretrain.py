@@ -32,8 +32,8 @@ from fgsn.training.correspondence_term import AUX_WEIGHT, CorrespondenceTerm
 from fgsn.training.run import (
     LOG_EVERY,
     Run,
+    choose_operations,
     finite_step,
-    fixed_shapes,
     loaded,
     note_of,
     set_rate,
@@ -66,6 +66,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
     across = CorrespondenceTerm.of(settings, classes)
     model = _start(settings, classes, [labelled.name for labelled in sets])
     network, settings = model.network, settled(settings, model.device)
+    choose_operations(settings.deterministic)
     if settings.freeze_backbone:
         network.freeze_backbone()
     run = Run(settings.out, settings, settings.resume)
@@ -80,7 +81,6 @@ def pretrain(settings: PretrainSettings) -> dict[str, Any]:
     if settings.resume and (saved := run.resume(network, optimiser, settings.iterations, {"metrics": dict})):
         step, (metrics,) = saved
 
-    fixed_shapes()
     steps = _Steps(training, across, settings, step)
     loader = loaded(steps, settings.workers, model.device)
     stopping = False

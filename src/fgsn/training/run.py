@@ -34,7 +34,7 @@ LOG_EVERY = 20
 """Steps between rows of losses in metrics.jsonl."""
 MOST_SKIPPED = 3
 """Batches with non-finite losses that a run may skip."""
-MAY_DIFFER = {"resume", "device", "out", "workers", "compile"}
+MAY_DIFFER = {"resume", "device", "out", "workers", "compile", "deterministic"}
 """Settings that may differ when a run resumes."""
 
 
@@ -302,8 +302,14 @@ def sgd(network: nn.Module, lr: float, weight_decay: float, relative: Callable[[
     return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=on_gpu)
 
 
-def fixed_shapes() -> None:
-    """Let cuDNN choose its fastest convolutions by trying, as all crops have one size; not in deterministic mode."""
+def choose_operations(deterministic: bool) -> None:
+    """Let cuDNN choose its fastest convolutions by trying, as all crops have one size; or compute deterministically.
+
+    On a CPU, training is deterministic anyway. On a GPU, torch warns of operations that have no deterministic version.
+    """
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+        torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
 
 

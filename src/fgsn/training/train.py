@@ -46,8 +46,8 @@ from fgsn.training.micro_batches import BatchPlan, negatives_generator, no_sync,
 from fgsn.training.run import (
     LOG_EVERY,
     Run,
+    choose_operations,
     finite_step,
-    fixed_shapes,
     loaded,
     note_of,
     set_rate,
@@ -88,6 +88,7 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
         raise FgsnError("the data sets have no training pairs; run fgsn prepare on them")
     model = _start(settings)
     network, settings = model.network, settled(settings, model.device)
+    choose_operations(settings.deterministic)
     if settings.freeze_backbone:
         network.freeze_backbone()
     run = Run(settings.out, settings, settings.resume)
@@ -103,7 +104,6 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
         step, (clustered, best) = saved
         model, labels = _labels_of(run, clustered, model, sets, settings)
 
-    fixed_shapes()
     learner = wrap_for_training(network, settings)
     steps = _Steps(training, settings, step, [slot for slots in micro_batches for slot in slots])
     loader = loaded(steps, settings.workers, model.device)
