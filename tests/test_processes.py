@@ -5,51 +5,60 @@ import sys
 
 import pytest
 
-from fgsn.processes import processes
+from fgsn.processes import Workers
 
 # Processes that are not forked import what they run, so it is a function of the standard library.
 CALLS = """
 import time
-from fgsn.processes import processes
+from fgsn.processes import Workers
 if __name__ == "__main__":
-    with processes(2) as run:
-        for _ in run(time.sleep, [(0,), (0,)]):
+    with Workers(2) as workers:
+        for _ in workers.run(time.sleep, [(0,), (0,)]):
             pass
         print("ready", flush=True)
         time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_results_come_in_order(workers):
-    with processes(workers) as run:
-        assert list(run(divmod, [(number, 3) for number in range(7)])) == [divmod(number, 3) for number in range(7)]
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_results_come_in_order(count):
+    with Workers(count) as workers:
+        found = list(workers.run(divmod, [(number, 3) for number in range(7)]))
+        assert found == [divmod(number, 3) for number in range(7)]
+
+
+def test_threads_are_of_this_process():
+    with Workers(2) as workers:
+        assert set(workers.run(os.getpid, [()] * 4, threads=True)) == {os.getpid()}
 
 
 def test_other_processes_do_the_work():
-    for workers in (1, 2):
-        with processes(workers) as run:
-            assert os.getpid() not in set(run(os.getpid, [()] * 4))
+    for count in (1, 2):
+        with Workers(count) as workers:
+            first = set(workers.run(os.getpid, [()] * 4))
+            assert os.getpid() not in first
+            assert len(first | set(workers.run(os.getpid, [()] * 4))) <= count  # they stay
+            assert list(workers.run(os.getpid, [()])) == [os.getpid()]  # a single job is not worth one
 
 
 def test_each_process_computes_in_one_thread_unless_the_user_has_chosen(monkeypatch):
     for chosen in (None, "3"):
         monkeypatch.delenv("OMP_NUM_THREADS") if chosen is None else monkeypatch.setenv("OMP_NUM_THREADS", chosen)
-        with processes(1) as run:
-            assert list(run(os.getenv, [("OMP_NUM_THREADS",)])) == [chosen or "1"]
+        with Workers(1) as workers:
+            assert list(workers.run(os.getenv, [("OMP_NUM_THREADS",)] * 2)) == [chosen or "1"] * 2
 
 
 def test_no_process_is_started_for_0_workers_or_a_single_core(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    for workers in (0, None):
-        with processes(workers) as run:
-            assert set(run(os.getpid, [()] * 4)) == {os.getpid()}
+    for count in (0, None):
+        with Workers(count) as workers:
+            assert set(workers.run(os.getpid, [()] * 4)) == {os.getpid()}
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_a_failure_reaches_the_caller(workers):
-    with pytest.raises(ZeroDivisionError), processes(workers) as run:
-        list(run(divmod, [(1, 0)]))
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_failure_reaches_the_caller(count):
+    with pytest.raises(ZeroDivisionError), Workers(count) as workers:
+        list(workers.run(divmod, [(1, 0)] * 2))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

@@ -7,37 +7,47 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 Result = TypeVar("Result")
 
 
-@contextmanager
-def processes(workers: int | None, threads: bool = False) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Yield `run(function, list of argument tuples)`, which yields the results in order.
+class Workers:
+    """Processes or threads that share work; they start with the first of it, stay, and end with the `with` block."""
 
-    `workers` is the number of processes, or of threads; None: one per core; 0: this process alone does the work.
-    """
-    if workers is None:
+    def __init__(self, count: int | None) -> None:
+        """`count` is their number; None: one per core; 0: none, and this process does the work."""
         cores = os.cpu_count() or 1
-        workers = cores if cores > 1 else 0
-    if workers == 0:
-        yield lambda function, jobs: (function(*job) for job in jobs)
-        return
-    # Spawned, not forked: the threads of the caller (torch) do not survive a fork.
-    spawn = multiprocessing.get_context("spawn")
-    pool: Executor = ThreadPoolExecutor(workers) if threads else ProcessPoolExecutor(workers, spawn, _follow_parent)
+        self.count = (cores if cores > 1 else 0) if count is None else count
+        self._pools: dict[bool, Executor] = {}
 
-    def run(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
-        futures: list[Future[Result]] = [pool.submit(function, *job) for job in jobs]
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pool in self._pools.values():
+            pool.shutdown(cancel_futures=True)
+
+    def share(self, jobs: Sequence[Any]) -> bool:
+        """Whether these jobs are shared: nothing is started for a single one."""
+        return self.count > 0 and len(jobs) > 1
+
+    def run(
+        self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], threads: bool = False
+    ) -> Iterator[Result]:
+        """Call a function with each tuple of arguments, in processes or in threads; yields the results in order."""
+        if not self.share(jobs):
+            yield from (function(*job) for job in jobs)
+            return
+        if threads not in self._pools:
+            # Spawned, not forked: the threads of the caller (torch) do not survive a fork.
+            spawn = multiprocessing.get_context("spawn")
+            self._pools[threads] = (
+                ThreadPoolExecutor(self.count) if threads else ProcessPoolExecutor(self.count, spawn, _follow_parent)
+            )
+        futures: list[Future[Result]] = [self._pools[threads].submit(function, *job) for job in jobs]
         for future in futures:
             yield future.result()
-
-    try:
-        yield run
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _follow_parent() -> None:

@@ -13,7 +13,7 @@ from fgsn.errors import FgsnError
 from fgsn.matching import features as module
 from fgsn.matching.feature_matches import read_matches, write_matches
 from fgsn.matching.features import Features
-from fgsn.processes import processes
+from fgsn.processes import Workers
 from matched_scene import make_scene
 
 NAMES = ["summer/c0/1.png", "summer/c0/2.png", "winter/c0/1.png"]
@@ -105,22 +105,22 @@ def test_no_process_is_started_for_what_is_there(tmp_path, monkeypatch):
     pairs = [(NAMES[0], NAMES[1]), (NAMES[0], NAMES[2])]
     features.extract(NAMES)
     features.match_all(pairs)
-    asked, started = list(scene.matcher.asked), []
+    asked, shared = list(scene.matcher.asked), []
 
-    def pool(workers, threads):
-        started.append(workers)
-        return processes(0)
+    class Here(Workers):
+        def run(self, function, jobs, threads=False):
+            shared.append(self.share(jobs))
+            return Workers(0).run(function, jobs)
 
-    monkeypatch.setattr(module, "processes", pool)
-    again = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
-    assert again.extract(NAMES, workers=2) == {}
-    assert again.match_all(pairs, workers=2) == {}
+    again = Features(scene.images, scene.matcher, tmp_path / "work", longest=0, workers=Here(2))
+    assert again.extract(NAMES) == {}
+    assert again.match_all(pairs) == {}
     assert scene.matcher.asked == asked
-    assert set(started) <= {0}
+    assert shared == [False, False]
     os.utime(scene.images[NAMES[0]], ns=(1, 1))
-    changed = Features(scene.images, scene.matcher, tmp_path / "work", longest=0)
-    changed.match_all(pairs, workers=2)
-    assert started[-1] == 2
+    monkeypatch.setattr(module, "_matcher_of_process", lambda *_: scene.matcher)
+    Features(scene.images, scene.matcher, tmp_path / "work", longest=0, workers=Here(2)).match_all(pairs)
+    assert shared[-1]
     assert scene.matcher.asked[len(asked) :].count("match") == 2
 
 
@@ -146,10 +146,11 @@ def test_on_a_gpu_threads_read_and_write_while_one_computes(tmp_path):
 
     on_gpu = replace(scene.matcher, device="cuda")
     on_gpu.match = match
-    features = Counted(scene.images, on_gpu, tmp_path / "gpu", longest=0)
     pairs = list(itertools.combinations(NAMES, 2))
-    assert not features.extract(NAMES, workers=2)
-    assert not features.match_all(pairs, workers=2)
+    with Workers(2) as workers:
+        features = Counted(scene.images, on_gpu, tmp_path / "gpu", longest=0, workers=workers)
+        assert not features.extract(NAMES)
+        assert not features.match_all(pairs)
     assert len(reading) == 2
     for pair in pairs:
         assert np.array_equal(features.match(*pair)[0], alone.match(*pair)[0])
@@ -203,9 +204,10 @@ def test_other_processes_find_the_same(tmp_path):
     images["c.png"].write_bytes(b"broken")
     pairs = [("a.png", "b.png"), ("a.png", "c.png")]
     results = []
-    for workers in (0, 2):
-        features = Features(images, make_matcher("sift", 100), tmp_path / str(workers), longest=0)
-        assert list(features.extract(images, workers)) == ["c.png"]
-        assert list(features.match_all(pairs, workers)) == [pairs[1]]
+    for count in (0, 2):
+        with Workers(count) as workers:
+            features = Features(images, make_matcher("sift", 100), tmp_path / str(count), longest=0, workers=workers)
+            assert list(features.extract(images)) == ["c.png"]
+            assert list(features.match_all(pairs)) == [pairs[1]]
         results.append((features["a.png"].pixels, features.match(*pairs[0])[0]))
     assert all(np.array_equal(one, two) for one, two in zip(*results, strict=True))

@@ -29,7 +29,7 @@ def test_one_model_over_two_conditions(tmp_path, known, capfd):
     left = tmp_path / ".models.part" / "7" / "cameras.bin"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"of a killed run")
-    (folder, *others) = reconstruct(features, pairs, tmp_path / "models", cameras, workers=0, seed=1)
+    (folder, *others) = reconstruct(features, pairs, tmp_path / "models", cameras, seed=1)
     assert not others
     assert not left.parents[1].exists()
     assert [model.name for model in (tmp_path / "models").iterdir()] == ["0"]

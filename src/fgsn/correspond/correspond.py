@@ -23,6 +23,7 @@ from fgsn.errors import FgsnError
 from fgsn.files import FolderLock, read_yaml, write_json, write_yaml
 from fgsn.geometry.posed import join
 from fgsn.matching.pair import PairResult
+from fgsn.processes import Workers
 from fgsn.progress import say, tracked
 
 WORK = "work"
@@ -78,11 +79,12 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
     conditions = require_two_conditions(settings.images, sizes, settings.reference, failed)
     writer = PairWriter(settings.out, sizes)
     doubts = _copies(settings.images, sizes)
-    found_map, found = _find_pairs(settings, sizes, failed, doubts)
-    first = next(found, None)  # so that wrong input is reported before the folder belongs to these settings
-    _lock = FolderLock(settings.out).require()
-    write_yaml(settings.out / "config.yaml", settings.as_dict())
-    writer.write(itertools.chain([] if first is None else [first], found))
+    with Workers(settings.workers) as workers:
+        found_map, found = _find_pairs(settings, sizes, workers, failed, doubts)
+        first = next(found, None)  # so that wrong input is reported before the folder belongs to these settings
+        _lock = FolderLock(settings.out).require()
+        write_yaml(settings.out / "config.yaml", settings.as_dict())
+        writer.write(itertools.chain([] if first is None else [first], found))
     results = writer.results(sum(condition_of(name) == settings.reference for name in sizes)) | {"failed": failed}
     results["doubts"] += doubts
     if settings.moved_pairs and not any(row["moved"] for row in writer.rows):
@@ -171,7 +173,11 @@ def _images(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
 
 
 def _find_pairs(
-    settings: CorrespondSettings, sizes: Mapping[str, tuple[int, int]], failed: list[str], doubts: list[str]
+    settings: CorrespondSettings,
+    sizes: Mapping[str, tuple[int, int]],
+    workers: Workers,
+    failed: list[str],
+    doubts: list[str],
 ) -> tuple[DatasetMap | None, Iterator[PairResult]]:
     """The map of all images if there is one, and the pairs, from the source given in the settings."""
     reference, points = settings.reference, settings.points
@@ -184,8 +190,8 @@ def _find_pairs(
 
         maps = {name: read_map(Path(path), sizes, name) for name, path in (one.split("=", 1) for one in settings.maps)}
         require_conditions(maps, reference)
-        features = open_features(settings, settings.out / WORK, sizes)
-        displaced, found = check_frames(maps, features, reference, settings.trust_poses, settings.workers)
+        features = open_features(settings, sizes, settings.out / WORK, workers)
+        displaced, found = check_frames(maps, features, reference, settings.trust_poses)
         doubts += found
         whole = DatasetMap(join(list(maps.values())), maps[reference], GIVEN)
         return whole, by_position(maps, reference, points, *each, displaced)
@@ -198,18 +204,20 @@ def _find_pairs(
             depth_maps = DepthMaps(settings.depth, settings.depth_unit)
             return DatasetMap(posed, None, GIVEN), from_depth(posed, depth_maps, reference, points, *each)
 
-    from fgsn.correspond.from_images import ImageCollection, from_images, from_reconstruction  # imports torch
+    # These import torch.
+    from fgsn.correspond.from_images import ImageCollection, from_images, from_reconstruction, open_features
 
-    images = ImageCollection(settings, settings.out / WORK, sizes, failed)
+    features = open_features(settings, sizes, settings.out / WORK, workers)
+    images = ImageCollection(settings, features, sizes, failed)
     if posed:
         known = only(posed, [row for row, name in enumerate(posed.names) if name in images.names])
         rows = rows_by_condition(known.names)
         require_conditions(rows, reference)
         neighbours = images.same_condition_pairs(known.names)
-        images.features.match_all(neighbours, images.settings.workers)
+        images.features.match_all(neighbours)
         check_reading(known, images.features, neighbours, source)
         maps = {name: images.triangulate(only(known, those)) for name, those in rows.items()}
-        displaced, found = check_frames(maps, images.features, reference, settings.trust_poses, images.settings.workers)
+        displaced, found = check_frames(maps, images.features, reference, settings.trust_poses)
         doubts += found
         return DatasetMap(posed, maps[reference], GIVEN), by_position(maps, reference, points, *each, displaced)
     if settings.reconstruct:

@@ -35,6 +35,7 @@ from fgsn.matching.promising import promising
 from fgsn.matching.reconstruct import reconstruct
 from fgsn.matching.similar import similar_pairs
 from fgsn.matching.triangulate import triangulate
+from fgsn.processes import Workers
 from fgsn.progress import say
 
 CANDIDATES = 3
@@ -48,15 +49,14 @@ class ImageCollection:
     """The images of a folder with their features and, where known, their cameras."""
 
     def __init__(
-        self, settings: CorrespondSettings, work: Path, sizes: Mapping[str, tuple[int, int]], failed: list[str]
+        self, settings: CorrespondSettings, features: Features, sizes: Mapping[str, tuple[int, int]], failed: list[str]
     ) -> None:
-        """Extract the features of all images; broken ones are left out, with a line each in `failed`.
+        """Extract the `features` of all images; broken ones are left out, with a line each in `failed`.
 
-        `sizes` are width and height by name; `work` keeps features, matches and models.
+        `sizes` are width and height by name.
         """
-        self.settings, self.work, self.sizes, names = settings, work, sizes, list(sizes)
-        self.features = open_features(settings, work, names)
-        broken = self.features.extract(names, settings.workers)
+        self.settings, self.features, self.sizes, names = settings, features, sizes, list(sizes)
+        broken = features.extract(names)
         failed += broken.values()
         self.names = [name for name in names if name not in broken]
         self.by_condition: dict[str, list[str]] = defaultdict(list)
@@ -99,16 +99,16 @@ class ImageCollection:
         row = {name: number for number, name in enumerate(images.names)}
         key_points = [self.features[name].pixels.astype(np.float64) for name in images.names]
         pairs = self.same_condition_pairs(images.names)
-        self.features.match_all(pairs, self.settings.workers)
+        self.features.match_all(pairs)
         return triangulate(images, key_points, ((row[a], row[b], self.features.match(a, b)[0]) for a, b in pairs))
 
 
-def open_features(settings: CorrespondSettings, work: Path, names: Iterable[str]) -> Features:
-    """The features of images, not computed yet."""
+def open_features(settings: CorrespondSettings, names: Iterable[str], work: Path, workers: Workers) -> Features:
+    """The features of images, not computed yet; `work` keeps them and their matches."""
     device = prepare_device(settings.device).type
     matcher = make_matcher(settings.matcher, settings.keypoints, device)
     images = {name: settings.images / name for name in names}
-    return Features(images, matcher, work)
+    return Features(images, matcher, work, workers=workers)
 
 
 def from_images(images: ImageCollection) -> Iterator[PairResult]:
@@ -121,7 +121,7 @@ def from_images(images: ImageCollection) -> Iterator[PairResult]:
             "their key points agree, or those of other pairs agree better"
         )
         yield from skipped
-    found = match_images(images.features, pairs, settings.densify, images.cameras, images.settings.workers)
+    found = match_images(images.features, pairs, settings.densify, images.cameras)
     yield from best_of_each((_selected(images, pair) for pair in found), settings.per_condition)
 
 
@@ -131,11 +131,10 @@ def from_reconstruction(images: ImageCollection) -> tuple[list[Reconstruction], 
     Returns the models, largest first, and the pairs; FgsnError if no model has images of the reference and another
     condition.
     """
-    settings = images.settings
-    features, workers = images.features, images.settings.workers
+    settings, folder = images.settings, images.features.folder / "models"
     pairs = images.same_condition_pairs(images.names) + images.cross_condition_pairs()
-    shutil.rmtree(images.work / "models", ignore_errors=True)  # from other settings or an interrupted run
-    made = reconstruct(features, pairs, images.work / "models", images.cameras, workers, settings.seed)
+    shutil.rmtree(folder, ignore_errors=True)  # from other settings or an interrupted run
+    made = reconstruct(images.features, pairs, folder, images.cameras, settings.seed)
     models = [read_map(folder, images.sizes) for folder in made]
     useful = [model for model in models if _connects(model, settings.reference)]
     registered = {name for model in models for name in model.names}
@@ -160,7 +159,7 @@ def _with_two_views(images: ImageCollection, by_model: Sequence[PairResult]) -> 
     """Add two-view matches to the pairs of a model, which keeps only its most certain points."""
     settings = images.settings
     pairs = [(pair.reference, pair.target) for pair in by_model if pair.target in images.sizes]
-    matched = match_images(images.features, pairs, settings.densify, images.cameras, images.settings.workers)
+    matched = match_images(images.features, pairs, settings.densify, images.cameras)
     in_two_views = dict(zip(pairs, matched, strict=True))
     for pair in by_model:
         parts = [pair, in_two_views.get((pair.reference, pair.target), pair)]

@@ -77,7 +77,7 @@ def check_reading(images: PosedImages, features: Features, pairs: Sequence[tuple
 
 
 def check_frames(
-    maps: Mapping[str, Reconstruction], features: Features, reference: str, trusted: bool, workers: int | None = 0
+    maps: Mapping[str, Reconstruction], features: Features, reference: str, trusted: bool
 ) -> tuple[dict[str, float], list[str]]:
     """Require that the maps of all conditions share the frame of the reference's.
 
@@ -88,7 +88,6 @@ def check_frames(
         maps: a map of every condition.
         features: of the images, by the names in the maps; they need not be computed yet.
         trusted: report differences instead of refusing the maps (--trust-poses).
-        workers: processes for features and matches, as in `Features.extract`.
 
     Returns:
         The displacement of each other condition in pixels, 0 if it is unknown, and warnings.
@@ -102,7 +101,7 @@ def check_frames(
             continue
         why = f"too few images of '{reference}' and '{condition}' match"
         try:
-            shifts = _displacements(maps[reference], theirs, features, workers)
+            shifts = _displacements(maps[reference], theirs, features)
         except MissingExtraError as error:
             shifts, why = [], str(error)
         shift = displaced[condition] = float(np.median(shifts)) if len(shifts) >= _PAIRS else 0.0
@@ -120,12 +119,10 @@ def check_frames(
     return displaced, doubts
 
 
-def _displacements(
-    ours: Reconstruction, theirs: Reconstruction, features: Features, workers: int | None
-) -> list[float]:
+def _displacements(ours: Reconstruction, theirs: Reconstruction, features: Features) -> list[float]:
     """How far pairs of images are from where verified matches with the other's map put them, in pixels."""
-    pairs = _pairs(ours, theirs, features, workers)
-    features.match_all(pairs, workers)
+    pairs = _pairs(ours, theirs, features)
+    features.match_all(pairs)
     shifts = []
     for one, other, here, there in verified(features, join([ours, theirs]), pairs):
         row, target = ours.names.index(one), theirs.names.index(other)
@@ -134,9 +131,7 @@ def _displacements(
     return [shift for shift in shifts if shift is not None]
 
 
-def _pairs(
-    ours: Reconstruction, theirs: Reconstruction, features: Features, workers: int | None
-) -> list[tuple[str, str]]:
+def _pairs(ours: Reconstruction, theirs: Reconstruction, features: Features) -> list[tuple[str, str]]:
     """Images all along the reference, each with the nearest one by pose and the most similar ones by appearance."""
     mine = _spread([row for row, name in enumerate(ours.names) if name in features.images], _IMAGES)
     others = np.array([row for row, name in enumerate(theirs.names) if name in features.images], np.int64)
@@ -149,7 +144,7 @@ def _pairs(
     near = others[np.argmin(apart + (looking < 0.5) * apart.max(), axis=1)]
     targets = np.union1d(_spread(others.tolist(), _TARGETS), near)
     names, target_names = [ours.names[row] for row in mine], [theirs.names[row] for row in targets]
-    broken = features.extract([*names, *target_names], workers)
+    broken = features.extract([*names, *target_names])
     names, target_names = ([one for one in some if one not in broken] for some in (names, target_names))
     pairs = [(ours.names[one], theirs.names[other]) for one, other in zip(mine, near, strict=True)]
     pairs += similar_pairs(features, names, target_names, _SIMILAR) if names and target_names else []

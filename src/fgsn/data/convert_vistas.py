@@ -13,7 +13,7 @@ from fgsn.data.images import open_image, walk_images
 from fgsn.data.labelled.vistas import CONVERTED, LANE_MARKING_ID, SPLITS, VISTAS_CLASSES, vistas_labels
 from fgsn.errors import FgsnError
 from fgsn.files import FolderLock, atomic_write, write_json, write_yaml
-from fgsn.processes import processes
+from fgsn.processes import Workers
 from fgsn.progress import Meter
 
 VOID = 255
@@ -62,10 +62,10 @@ def convert_vistas(settings: ConvertVistasSettings) -> dict[str, Any]:
         jobs += [(labels / name, folder / name, settings.lane_markings) for name in names if name not in done]
     failed, _lock = [], FolderLock(out).require()
     with (
-        processes(settings.workers) as run,
+        Workers(settings.workers) as workers,
         Meter("convert-vistas", already + len(jobs), already, unit=" label maps") as meter,
     ):
-        for problem in run(convert_label_map, jobs):
+        for problem in workers.run(convert_label_map, jobs):
             failed += [problem] if problem else []
             meter.step(f"{len(failed)} broken" if failed else "")
     results = {

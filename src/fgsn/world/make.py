@@ -13,7 +13,7 @@ from fgsn.data.dataset import MOVED_LIST
 from fgsn.data.motion import PointMotion
 from fgsn.files import FolderLock, write_json, write_text, write_yaml
 from fgsn.geometry.colmap import Reconstruction, write_model
-from fgsn.processes import processes
+from fgsn.processes import Workers
 from fgsn.progress import Meter
 from fgsn.world import studio
 from fgsn.world.drives import NOISE, make_camera, stream
@@ -45,14 +45,14 @@ def make_world(settings: WorldSettings) -> dict[str, object]:
     jobs = [(settings, drive, place) for drive in drives for place in range(settings.places)]
     moved_jobs = jobs if settings.moved_pairs else []
     steps, moved = len(jobs) + len(moved_jobs) + settings.places, []
-    with processes(settings.workers) as run, Meter("world", steps, unit=" images") as meter:
-        for _ in run(studio.make_image, jobs):
+    with Workers(settings.workers) as workers, Meter("world", steps, unit=" images") as meter:
+        for _ in workers.run(studio.make_image, jobs):
             meter.step()
-        for files in run(studio.make_moved_pairs, moved_jobs):
+        for files in workers.run(studio.make_moved_pairs, moved_jobs):
             moved += files
             meter.step("pairs")
         pieces = []
-        for piece in run(studio.make_map_piece, [(settings, place) for place in range(settings.places)]):
+        for piece in workers.run(studio.make_map_piece, [(settings, place) for place in range(settings.places)]):
             pieces.append(piece)
             meter.step("map")
     map_size = _write_map(settings, pieces)
