@@ -483,7 +483,7 @@ def test_wrong_usage_is_one_line(capsys, monkeypatch, arguments, message, encodi
         "augment --features F --images I --model F",
     ],
 )
-def test_a_folder_in_place_of_the_result_file_is_told_before_the_work(arguments, tmp_path, monkeypatch, capsys):
+def test_a_folder_in_place_of_the_result_file_is_told_at_once(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for folder in ("M", "I", "L", "D"):
         Path(folder).mkdir()
@@ -492,4 +492,27 @@ def test_a_folder_in_place_of_the_result_file_is_told_before_the_work(arguments,
     with pytest.raises(SystemExit) as stop:
         main([*arguments.split(), "--out", "D"])
     assert stop.value.code == 1
-    assert capsys.readouterr().err.strip().splitlines()[-1] == "fgsn: --out D is a folder; name a file in it"
+    assert capsys.readouterr().err == "fgsn: cannot write D: it is a folder; name a file in it\n"
+
+
+@pytest.mark.parametrize("out", ["F", "F/below"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "demo --quick",
+        "world --places 2",
+        "start I --reference a",
+        "correspond --images I --reference a",
+        "train --data I --init F",
+        "segment --images I --model F",
+        "export --model F --format map --map I --map-labels I",
+    ],
+)
+def test_a_file_in_place_of_the_result_folder_is_told_at_once(arguments, out, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("I").mkdir()
+    Path("F").touch()
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments.split(), "--out", out])
+    assert stop.value.code == 1
+    assert re.fullmatch(rf"fgsn: cannot write to {out}: .*F is a file, not a folder\n", capsys.readouterr().err)

@@ -280,6 +280,11 @@ def test_an_output_is_no_folder_and_no_input(tmp_path):
         require_output(tmp_path, [])
     with pytest.raises(FgsnError, match=r"list\.txt is a file, not a folder"):
         require_output(tmp_path / "list.txt" / "a" / "out.txt", [])
+    for folder in (tmp_path / "list.txt", tmp_path / "list.txt" / "out"):
+        with pytest.raises(FgsnError, match=r"list\.txt is a file, not a folder"):
+            require_output(folder)
+    require_output(tmp_path)
+    require_output(tmp_path / "new" / "folder")
     with pytest.raises(FgsnError, match="would replace a file that is read"):
         require_output(tmp_path / "list.txt", [tmp_path / "list.txt"])
 

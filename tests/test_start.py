@@ -85,11 +85,9 @@ def test_wrong_inputs_end_before_any_work(photos, tmp_path, capsys, flags, messa
     assert not (tmp_path / "out").exists()
 
 
-def test_the_output_is_no_file_and_not_among_the_photographs(photos, tmp_path):
-    (tmp_path / "file").touch()
-    for out, message in ((photos / "snow", "lies in"), (tmp_path / "file", "is a file; give a folder")):
-        with pytest.raises(FgsnError, match=message):
-            fgsn.start.start(StartSettings(photos=photos, reference="reference", out=out, device="cpu"))
+def test_the_output_is_not_among_the_photographs(photos):
+    with pytest.raises(FgsnError, match="lies in"):
+        fgsn.start.start(StartSettings(photos=photos, reference="reference", out=photos / "snow", device="cpu"))
 
 
 def test_too_few_pairs_are_not_trained_on(photos, tmp_path, monkeypatch):

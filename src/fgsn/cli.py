@@ -24,9 +24,9 @@ from types import FrameType
 from typing import Annotated, Any, get_origin, get_type_hints
 
 from fgsn import config, ranks
-from fgsn.config.base import COMMA_LISTS, FOLDERS, OLD_NAMES, flag, from_yaml_values
+from fgsn.config.base import COMMA_LISTS, FOLDERS, OLD_NAMES, OUTPUTS, flag, from_yaml_values
 from fgsn.errors import FgsnError, UsageError, nearest
-from fgsn.files import read_yaml
+from fgsn.files import read_yaml, require_output
 from fgsn.progress import say
 from fgsn.tables import as_json, show
 from fgsn.threads import fitting_threads
@@ -41,6 +41,8 @@ class Command:
     """`module:name`."""
     shared: bool = False
     """Whether it can run in several processes, started by torchrun."""
+    file: bool = False
+    """Whether --out is a file; otherwise it is a folder."""
 
 
 COMMANDS = {
@@ -52,20 +54,20 @@ COMMANDS = {
     "check": Command(config.CheckSettings, "fgsn.checks.check:check"),
     "convert-vistas": Command(config.ConvertVistasSettings, "fgsn.data.convert_vistas:convert_vistas"),
     "pretrain": Command(config.PretrainSettings, "fgsn.training.pretrain:pretrain"),
-    "import": Command(config.ImportSettings, "fgsn.inference.import_model:import_model"),
+    "import": Command(config.ImportSettings, "fgsn.inference.import_model:import_model", file=True),
     "train": Command(config.TrainSettings, "fgsn.training.train:train", shared=True),
     "segment": Command(config.SegmentSettings, "fgsn.inference.segment:segment", shared=True),
     "stationary": Command(config.StationarySettings, "fgsn.evaluation.stationary:stationary"),
     "evaluate": Command(config.EvaluateSettings, "fgsn.evaluation.evaluate:evaluate"),
-    "retrieve": Command(config.RetrieveSettings, "fgsn.matching.retrieve:retrieve"),
-    "augment": Command(config.AugmentSettings, "fgsn.matching.augment:augment"),
-    "localize": Command(config.LocalizeSettings, "fgsn.localization.localize:localize"),
-    "track": Command(config.TrackSettings, "fgsn.tracking.track:track_sequences"),
+    "retrieve": Command(config.RetrieveSettings, "fgsn.matching.retrieve:retrieve", file=True),
+    "augment": Command(config.AugmentSettings, "fgsn.matching.augment:augment", file=True),
+    "localize": Command(config.LocalizeSettings, "fgsn.localization.localize:localize", file=True),
+    "track": Command(config.TrackSettings, "fgsn.tracking.track:track_sequences", file=True),
     "score-poses": Command(config.ScorePosesSettings, "fgsn.evaluation.score_poses:score_poses"),
-    "report": Command(config.ReportSettings, "fgsn.report.page:report"),
+    "report": Command(config.ReportSettings, "fgsn.report.page:report", file=True),
     "sweep": Command(config.SweepSettings, "fgsn.sweep:sweep"),
     "export": Command(config.ExportSettings, "fgsn.export.export:export"),
-    "bench": Command(config.BenchSettings, "fgsn.bench.bench:bench"),
+    "bench": Command(config.BenchSettings, "fgsn.bench.bench:bench", file=True),
     "info": Command(config.InfoSettings, "fgsn.inference.info:info"),
 }
 
@@ -183,6 +185,7 @@ def _run(arguments: list[str]) -> int:
         raise UsageError(f"fgsn {name} runs in one process: start it without torchrun, which is for {able}")
     settings, output = parse(name, arguments[1:])
     require_inputs(settings)
+    require_outputs(settings, command.file)
     module, _, function = command.function.partition(":")
     with fitting_threads():
         run: Callable[[config.Settings], Mapping[str, Any]] = getattr(importlib.import_module(module), function)
@@ -267,6 +270,13 @@ def require_inputs(settings: config.Settings) -> None:
             where = kind.__metadata__[0].metavar if get_origin(kind) is Annotated else flag(name)
             text = field_help(type(settings))[name].rstrip(".")
             raise FgsnError(f"{path} {wrong}; {where}: {text}")
+
+
+def require_outputs(settings: config.Settings, file: bool) -> None:
+    """Report at once that nothing can be written, or that --out, if it is a `file`, is an input: FgsnError."""
+    for name in OUTPUTS:
+        if path := getattr(settings, name, None):
+            require_output(path, settings.paths() if file and name == "out" else None)
 
 
 def _invocation(settings: type[config.Settings], values: Mapping[str, Any]) -> type[Any]:

@@ -31,6 +31,10 @@ class MissingExtraError(FgsnError):
         super().__init__(f"this needs the package '{package}': install it with pip install 'fgsn[{extra}]'")
 
 
+class CannotWriteError(FgsnError):
+    """A file cannot be written: nothing that a broken input explains, so work on other inputs must not go on."""
+
+
 class NoMatchesError(FgsnError):
     """The matches of one query cannot be found; other queries may have theirs."""
 

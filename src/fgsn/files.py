@@ -2,7 +2,6 @@
 
 import codecs
 import errno
-import itertools
 import json
 import os
 import re
@@ -11,7 +10,7 @@ import time
 import weakref
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,8 @@ from typing import Any
 
 import yaml
 
-from fgsn.errors import FgsnError
+from fgsn.errors import CannotWriteError, FgsnError
+from fgsn.strict import parse_json, parse_yaml
 
 LONGEST_PATH, LONGEST_NAME = 4000, 250
 """Limits of the operating system."""
@@ -31,8 +31,6 @@ LONGEST_START = 100
 """Bytes of a file's name in the name of its temporary file."""
 LOCK = ".lock"
 """Name of the file that a process locks in its folder."""
-DEEPEST = 100
-"""Maximum nesting of brackets in a YAML file."""
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 
@@ -46,11 +44,11 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     """
     path = as_path(path)
     if not path.name:
-        raise FgsnError(f"cannot write {path}: the name of a file is missing")
+        raise CannotWriteError(f"cannot write {path}: the name of a file is missing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FgsnError(f"cannot make the folder {path.parent}: {error.strerror or error}") from error
+        raise CannotWriteError(f"cannot make the folder {path.parent}: {error.strerror or error}") from error
     try:
         with _temporary(path) as aside:
             yield aside
@@ -59,7 +57,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
             aside.chmod(0o666 & ~_UMASK)  # some writers create private files
             aside.replace(path)
     except OSError as error:
-        raise FgsnError(f"cannot write {path}: {error.strerror or error}") from error
+        raise CannotWriteError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -196,18 +194,22 @@ def as_path(path: Path | str) -> Path:
     return Path(path)
 
 
-def require_output(path: Path, inputs: Iterable[Path]) -> None:
-    """Check a file that a command will write at its end, before the work.
+def require_output(path: Path, inputs: Iterable[Path] | None = None) -> None:
+    """Check, before the work, a folder to write to; or a file, if `inputs` are given, which it must not replace.
 
     Raises:
-        FgsnError: it is a folder, lies below a file, or would replace one of the inputs.
+        CannotWriteError: it is a file in place of a folder or the other way round, an input, or must not be written.
     """
-    if path.is_dir():
-        raise FgsnError(f"--out {path} is a folder; name a file in it")
-    if below := next((parent for parent in path.parents if parent.is_file()), None):
-        raise FgsnError(f"--out {path}: {below} is a file, not a folder")
-    if path.exists() and any(one.exists() and one.samefile(path) for one in inputs):
-        raise FgsnError(f"--out {path} would replace a file that is read; name another one")
+    above = path.absolute().parents
+    if inputs is not None:
+        if path.is_dir():
+            raise CannotWriteError(f"cannot write {path}: it is a folder; name a file in it")
+        if path.exists() and any(one.exists() and one.samefile(path) for one in inputs):
+            raise CannotWriteError(f"cannot write {path}: it would replace a file that is read; name another one")
+    folder = next(one for one in (above if inputs is not None else (path, *above)) if one.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        why = "must not be written to" if folder.is_dir() else "is a file, not a folder"
+        raise CannotWriteError(f"cannot write to {path}: {folder} {why}")
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -271,12 +273,12 @@ def read_lines(path: Path | str) -> list[str]:
 
 def read_json(path: Path | str) -> dict[str, Any]:
     """Read a JSON object."""
-    return _mapping(path, lambda text: json.loads(text, object_pairs_hook=_each_key_once), "JSON")
+    return _mapping(path, parse_json, "JSON")
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """Read a YAML mapping of plain values (no tags)."""
-    return _mapping(path, _safe_yaml, "YAML")
+    return _mapping(path, parse_yaml, "YAML")
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:
@@ -300,50 +302,6 @@ def inside(root: Path | str, relative: str) -> Path:
     if not parts or parts.startswith("/") or ".." in parts.split("/") or "\0" in parts or ":" in parts[:2]:
         raise FgsnError(f"refused the stored path '{relative}': it leaves its root folder {root}")
     return Path(root) / parts
-
-
-class _SafeLoader(yaml.SafeLoader):
-    """Plain values; a key given twice is an error, as are merge keys (<<), which copy mappings into one another."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Refuse merge keys, which the base class resolves here."""
-        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
-            raise ValueError(f"line {node.start_mark.line + 1}: merge keys (<<) are not supported; write the keys out")
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping without repeated keys."""
-        self.flatten_mapping(node)
-        return _each_key_once([(self.construct_object(key, deep), self.construct_object(value, deep))
-                               for key, value in node.value])  # fmt: skip
-
-
-def _each_key_once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
-    """The pairs as a mapping; of two values of one key, one would be ignored silently."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key '{max(found, key=keys.count)}' is given twice")
-    return found
-
-
-def _safe_yaml(text: str) -> Any:
-    """Plain values of a YAML text; refuses aliases (*name) that multiply values until they fill the memory."""
-    if text.count("[") + text.count("{") > DEEPEST:  # otherwise PyYAML takes minutes
-        depth = itertools.accumulate({"[": 1, "{": 1, "]": -1, "}": -1}.get(character, 0) for character in text)
-        if max(depth) > DEEPEST:
-            raise ValueError(f"brackets are nested more than {DEEPEST} deep")
-    data = yaml.load(text, _SafeLoader)
-    waiting, left = [data], 10 * len(text) + 1000
-    while waiting and left > 0:
-        value = waiting.pop()
-        parts = (
-            [*value.keys(), *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
-        )
-        waiting += parts
-        left -= len(parts)
-    if waiting:
-        raise ValueError("anchors and aliases (&, *) repeat too many values")
-    return data
 
 
 def is_file(path: Path) -> bool:

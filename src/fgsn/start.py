@@ -59,8 +59,6 @@ def start(settings: StartSettings) -> dict[str, Any]:
         raise FgsnError(
             f"--out {out} lies in {settings.photos}, where it would be taken for photographs; choose another"
         )
-    if out.exists() and not out.is_dir():
-        raise FgsnError(f"--out {out} is a file; give a folder")
     data, run, labels = out / "data", out / "run", out / "labels"
     start_model = load(settings.init, settings.device)  # wrong inputs are reported before minutes of matching
     require_two_conditions(settings.photos, image_names(settings.photos), settings.reference)

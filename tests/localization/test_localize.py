@@ -184,7 +184,7 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
 def test_inputs_are_not_replaced(scene, tmp_path, capsys):
     before = (scene / "queries.txt").read_bytes()
     line = call(*words(scene, scene / "queries.txt", "p3p"), capsys=capsys, code=1)
-    assert "queries.txt would replace a file that is read" in line
+    assert "queries.txt: it would replace a file that is read" in line
     (tmp_path / "link.txt").symlink_to(scene / "queries.txt")
     assert "would replace a file" in call(*words(scene, tmp_path / "link.txt", "p3p"), capsys=capsys, code=1)
     line = call(*words(scene, scene / "queries.txt" / "poses.txt", "p3p"), capsys=capsys, code=1)

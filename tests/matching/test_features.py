@@ -167,6 +167,8 @@ def test_nothing_half_written_when_the_disk_is_full(tmp_path, monkeypatch):
         patch.setattr(os, "fsync", full)
         with pytest.raises(FgsnError, match="No space left"):
             features.match(NAMES[0], NAMES[1])
+        with pytest.raises(FgsnError, match="No space left"):  # and is not taken for a broken image
+            features.extract(NAMES)
     assert not [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
     assert len(features.match(NAMES[0], NAMES[1])[0]) > 100
 

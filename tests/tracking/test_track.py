@@ -134,4 +134,4 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     assert "has no label map of 'summer/" in line or "has 5 labels, but those of the map have 20" in line
     assert not (tmp_path / "poses.txt").exists()
     line = run(scene, scene / "start.txt", capsys, code=1)
-    assert "start.txt would replace a file that is read" in line
+    assert "start.txt: it would replace a file that is read" in line

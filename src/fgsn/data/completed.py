@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fgsn.errors import FgsnError
-from fgsn.files import LOCK, read_yaml
+from fgsn.files import LOCK, read_yaml, require_output
 
 _ADDED = {
     "moved_pairs": 0,
@@ -26,10 +26,9 @@ def completed_results(
     Raises:
         FgsnError: the folder contains something else.
     """
+    require_output(root)
     if not root.exists():
         return None
-    if not root.is_dir():
-        raise FgsnError(f"{root} is a file; --out requires a folder")
     if (root / "dataset.yaml").exists():
         description = read_yaml(root / "dataset.yaml")
         _refuse_other(root, description.get("made_with"), made_with, kind)

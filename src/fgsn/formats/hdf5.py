@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fgsn.errors import FgsnError, reason
+from fgsn.errors import CannotWriteError, FgsnError, reason
 from fgsn.files import as_path, atomic_write
 
 MOST_VALUES = 50_000_000
@@ -59,7 +59,7 @@ def written(path: Path | str, header: bytes = b"") -> Iterator[h5py.File]:
                 with aside.open("r+b") as raw:
                     raw.write(header)
         except RuntimeError as error:  # h5py's form of a full disk
-            raise FgsnError(f"cannot write {path}: {reason(error)}") from None
+            raise CannotWriteError(f"cannot write {path}: {reason(error)}") from None
 
 
 def write_stamp(file: h5py.File, stamp: str) -> None:

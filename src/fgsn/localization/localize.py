@@ -20,7 +20,7 @@ from fgsn.config import LocalizeSettings
 from fgsn.data.find_image import image_at
 from fgsn.data.images import read_image
 from fgsn.errors import FgsnError, MissingExtraError, NoMatchesError
-from fgsn.files import require_output, write_json, write_yaml
+from fgsn.files import write_json, write_yaml
 from fgsn.formats.hloc import find_hloc_files
 from fgsn.formats.poses import write_results
 from fgsn.formats.priors import priors_like, read_priors
@@ -60,7 +60,6 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
     Raises:
         FgsnError: an input is missing or broken, or no query has a pose.
     """
-    require_output(settings.out, settings.paths())
     check_map(settings)
     lists = read_query_lists(settings.queries)
     queries = list(chain(*lists))

@@ -14,7 +14,7 @@ from fgsn.config.localization import AUGMENT_WEIGHT
 from fgsn.data.dataset import Dataset
 from fgsn.data.images import image_size
 from fgsn.errors import FgsnError
-from fgsn.files import atomic_write, inside, require_output, write_json, write_yaml
+from fgsn.files import atomic_write, inside, write_json, write_yaml
 from fgsn.formats.hdf5 import member, opened, stored_array, written
 from fgsn.formats.hloc import image_names, read_image_size, read_key_points
 from fgsn.formats.numpy_file import read_array
@@ -41,7 +41,6 @@ def augment(settings: AugmentSettings) -> dict[str, Any]:
     Raises:
         FgsnError: the features, all images, the model or the data set are missing or broken.
     """
-    require_output(settings.out, settings.paths())
     points = all_key_points(settings.features)
     images = {name: inside(settings.images, name) for name in points}
     failed = {name: reason for name, path in images.items() if (reason := _unfit(settings.features, name, path))}

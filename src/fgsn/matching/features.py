@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from fgsn.data.images import read_image
-from fgsn.errors import FgsnError
+from fgsn.errors import CannotWriteError, FgsnError
 from fgsn.files import file_stamp, inside
 from fgsn.formats.hdf5 import opened, stamp_of
 from fgsn.matching.augmentation import Augmentation
@@ -178,6 +178,8 @@ def _compute(features: Features, name: str, *other: str) -> str:
     """Compute the features of an image, or its matches with another; returns the reason of a failure, else ''."""
     try:
         _ = features.match(name, *other) if other else features[name]
+    except CannotWriteError:
+        raise
     except FgsnError as error:
         return str(error)
     return ""

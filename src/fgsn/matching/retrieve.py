@@ -10,7 +10,7 @@ from jaxtyping import Float
 from fgsn.config import RetrieveSettings
 from fgsn.data.camera_images import images_of
 from fgsn.errors import FgsnError
-from fgsn.files import require_output, write_json, write_text, write_yaml
+from fgsn.files import write_json, write_text, write_yaml
 from fgsn.formats.queries import read_query_lists
 from fgsn.geometry.colmap import read_model
 from fgsn.matching.label_vectors import LabelVectors
@@ -25,7 +25,6 @@ def retrieve(settings: RetrieveSettings) -> dict[str, Any]:
     Raises:
         FgsnError: the map, a query list or the model is missing or broken, or no image of a side can be used.
     """
-    require_output(settings.out, settings.paths())
     map_images = read_model(settings.map, points_needed=False)
     asked = read_query_lists(settings.queries)
     found = images_of(settings.images, map_images, {query.name: query.camera for some in asked for query in some})

@@ -12,7 +12,7 @@ from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.data.images import image_size
 from fgsn.errors import FgsnError
-from fgsn.files import require_output, write_json, write_yaml
+from fgsn.files import write_json, write_yaml
 from fgsn.formats.poses import read_results, write_results
 from fgsn.formats.priors import Priors, read_odometry, read_priors
 from fgsn.formats.queries import Query, read_queries
@@ -37,7 +37,6 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     Raises:
         FgsnError: an input is missing or malformed, or a sequence has no start pose.
     """
-    require_output(settings.out, settings.paths())
     check_map(settings)
     labelled = open_labelled_map(settings.map, settings.map_labels)
     points = MapPoints(labelled.points, labelled.labels, labelled.visibility)
