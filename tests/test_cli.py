@@ -505,7 +505,7 @@ def test_a_folder_in_place_of_the_result_file_is_told_at_once(arguments, tmp_pat
         "correspond --images I --reference a",
         "train --data I --init F",
         "segment --images I --model F",
-        "export --model F --format map --map I --map-labels I",
+        "export F --format map --map I --map-labels I",
     ],
 )
 def test_a_file_in_place_of_the_result_folder_is_told_at_once(arguments, out, tmp_path, monkeypatch, capsys):
