@@ -124,14 +124,11 @@ def _gains(a: np.ndarray, b: np.ndarray, labels: int, test: np.ndarray, same_nam
 
     p(b) is that of all points: an entropy that is rather too low, and so a gain that is rather too low.
     """
-    train = ~test
-    seen, seen_counts = np.unique(a[train] * labels + b[train], return_counts=True)
-    cells = a[test] * labels + b[test]
-    position = np.minimum(np.searchsorted(seen, cells), len(seen) - 1)
-    both = np.where(seen[position] == cells, seen_counts[position], 0)
+    train, cells = ~test, a * labels + b
+    both = _frequency(cells[train], cells[test], labels**2)
     row = np.bincount(a[train], minlength=labels)
     share = np.bincount(b, minlength=labels) / len(b)
-    guesses = [np.ones(len(cells))]
+    guesses = [np.ones(len(both))]
     if same_names:
         agreement, chance = np.mean(a[train] == b[train]), row @ share / row.sum()
         kept = np.clip((agreement - chance) / (1 - chance), 0, 0.99) if chance < 1 else 0.0
@@ -141,6 +138,15 @@ def _gains(a: np.ndarray, b: np.ndarray, labels: int, test: np.ndarray, same_nam
     return np.concatenate(
         [np.log2((frequency + strengths * guess) / (row[a[test]] + strengths)).sum(axis=1) for guess in guesses]
     )
+
+
+def _frequency(cells: np.ndarray, wanted: np.ndarray, most: int) -> np.ndarray:
+    """How often each of the `wanted` numbers, below `most`, is among `cells`."""
+    if most <= DENSE_CELLS:
+        return np.bincount(cells, minlength=most)[wanted]
+    seen, counts = np.unique(cells, return_counts=True)
+    position = np.minimum(np.searchsorted(seen, wanted), len(seen) - 1)
+    return np.where(seen[position] == wanted, counts[position], 0)
 
 
 def _marginal_entropies(a: np.ndarray, b: np.ndarray) -> float:
