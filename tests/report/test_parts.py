@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -194,9 +195,10 @@ def test_matches_that_are_rejected_are_mostly_wrong(sources):
         for accepted, right, rejected, lost in pair.counts:
             assert accepted + rejected >= len(pair.lines) > 20
             assert right / accepted > 0.8 > lost / rejected + 0.5
-        for *ends, right, _ in pair.lines:
+        for *ends, right, given, accepting in pair.lines:
             assert all(0 <= value <= 100 for value in ends)
             assert right in (0, 1)
+            assert given == 2 ** len(shown.methods) - 1 >= accepting
         assert {accepting for *_, accepting in pair.lines} >= {0, 0b11}
 
 
@@ -218,6 +220,29 @@ def test_methods_with_other_labels_filter_the_same_matches(sources, street_run, 
     base = next(number for number, name in enumerate(shown.methods) if name not in METHODS_OF_THE_RUN)
     for pair in shown.queries:
         assert pair.counts[base][0] > pair.counts[0][0]  # two classes reject less than five labels
+
+
+def test_methods_that_are_given_other_matches_show_their_own(sources, street_run, tmp_path):
+    """Such as those of other descriptors: here half of the matches of every pair."""
+    shutil.copytree(street_run / "run" / "localization", tmp_path / "found")
+    shutil.copytree(street_run / "hloc", tmp_path / "hloc")
+    with h5py.File(tmp_path / "hloc" / "matches.h5", "r+") as file:
+        file.visititems(lambda name, stored: stored.write_direct(np.where(np.arange(len(stored)) % 2, -1, stored))
+                        if name.endswith("matches0") else None)  # fmt: skip
+    settings = read_yaml(tmp_path / "found" / "p3p.config.yaml")
+    settings |= {"hloc": str(tmp_path / "hloc"), "out": str(tmp_path / "found" / "p3p_fgsn.txt")}
+    localize(LocalizeSettings(**from_yaml_values(LocalizeSettings, settings, "")))
+    both = replace(sources, localization=tmp_path / "found", left_out=[])
+    shown = match_pictures(both, scored(both))
+    assert (both.left_out, shown is not None) == ([], True)
+    other = next(number for number, name in enumerate(shown.methods) if name not in METHODS_OF_THE_RUN)
+    for pair in shown.queries:
+        totals = [accepted + rejected for accepted, _, rejected, _ in pair.counts]
+        assert 0.3 * totals[0] < totals[other] < 0.7 * totals[0]
+        given = [line[5] for line in pair.lines]
+        assert set(given) == {2**other, 0b111 - 2**other}
+        assert given.count(2**other) < 0.7 * (len(given) - given.count(2**other))
+        assert all(accepting & ~mask == 0 for *_, mask, accepting in pair.lines)
 
 
 def test_the_queries_shown_fit_the_page_and_lie_all_along_the_drive(sources, monkeypatch):

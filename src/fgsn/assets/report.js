@@ -173,7 +173,8 @@ if (by("matches")) {
     by("match-right").src = references[pair.reference]
     by("match-left").alt = `query ${pair.query}`
     by("match-right").alt = `map image ${pair.reference}`
-    const lines = pair.lines.map(([x1, y1, x2, y2, right, accepting]) => {
+    const given = pair.lines.filter(line => line[5] >> method & 1)
+    const lines = given.map(([x1, y1, x2, y2, right, , accepting]) => {
       const is = [right ? "correct" : "wrong", accepting >> method & 1 ? "accepted" : "rejected"]
       if (!is.every(kind => kinds.has(kind))) return null
       const [left, other] = [`${x1 * 0.49}%`, `${51 + x2 * 0.49}%`], group = drawing("g", { class: is.join(" ") })
@@ -184,7 +185,7 @@ if (by("matches")) {
     }).filter(Boolean)
     by("match-lines").replaceChildren(...lines.sort((a, b) => a.classList.contains("accepted") - b.classList.contains("accepted")))
     const [accepted, good, rejected, lost] = pair.counts[method]
-    by("match-text").textContent = `Of ${accepted + rejected} matches with the map, ${methods[method]} accepts ${accepted}, ${good} of them correct, and rejects ${rejected}, ${lost} of them correct. ${pair.lines.length} have an observation in this map image and can be drawn.`
+    by("match-text").textContent = `Of ${accepted + rejected} matches with the map, ${methods[method]} accepts ${accepted}, ${good} of them correct, and rejects ${rejected}, ${lost} of them correct. ${given.length} have an observation in this map image and can be drawn.`
   }
   for (const one of [by("match-query"), by("match-method"), ...all(".match-kind")]) one.onchange = show
   show()

@@ -1,7 +1,7 @@
 """Matches that each method accepts and rejects, drawn on pairs of images."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -13,7 +13,6 @@ from fgsn.config import LocalizeSettings, from_yaml_values
 from fgsn.errors import FgsnError, NoMatchesError
 from fgsn.files import read_yaml
 from fgsn.formats.queries import Query, read_query_lists
-from fgsn.geometry.camera import Camera
 from fgsn.geometry.pose import Pose
 from fgsn.localization.localize import (
     MethodContext,
@@ -44,9 +43,10 @@ class MatchPicture:
     """Name of the map image."""
     picture: str
     """The query, a data URI."""
-    lines: list[tuple[float, float, float, float, int, int]]
+    lines: list[tuple[float, float, float, float, int, int, int]]
     """Matches: x and y in the query and in the map image, in percent of their widths and heights; whether the
-    reprojection error at the true pose is within the maximum error; a bit for each method that accepts the match."""
+    reprojection error at the true pose is within the maximum error; a bit for each method that is given the match; a
+    bit for each one that accepts it."""
     counts: list[tuple[int, int, int, int]]
     """By method, of all matches with the map: accepted, correct ones of them, rejected, correct ones of them."""
 
@@ -63,12 +63,36 @@ class MatchPictures:
     """Number of queries with matches, of which these are some, evenly spread."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Method:
+    """A method and the matches that it is given."""
+
+    poses: ScoredPoses
+    settings: LocalizeSettings
+    source: MatchSource
+    context: MethodContext | None
+    """Of ssmc, whose labels accept matches."""
+
+    def accepts(self, query: Query, matches: Matches2D3D) -> NDArray[np.bool_]:
+        """Which matches the method accepts: SSMC by their labels, others those within the maximum error of its pose."""
+        if self.context:
+            return np.isin(matches.points, weigh_matches(query, matches, self.context).matches.points)
+        names = self.poses.truth.names
+        if query.name not in names:
+            return np.zeros(len(matches), bool)
+        return self.near(query, matches, self.poses.estimated[names.index(query.name)])
+
+    def near(self, query: Query, matches: Matches2D3D, camera_from_world: Pose) -> NDArray[np.bool_]:
+        """Which matches have a reprojection error of at most `max_error` pixels; none for a pose of NaN."""
+        points = self.source.map.points[matches.points]
+        pixels, depths = query.camera.project(camera_from_world.transform(points))
+        return (depths > 0) & (np.linalg.norm(pixels - matches.pixels, axis=1) <= self.settings.max_error)
+
+
 def match_pictures(sources: ReportSources, found: list[ScoredPoses]) -> MatchPictures | None:
     """Matches of as many queries as fit on the page, and which of them each method accepts.
 
-    SSMC accepts the matches that its labels keep; every other method those within the maximum error of its own pose.
-    Methods that match other descriptors are left out. None if the files of the matches no longer exist: computing them
-    again would take too long.
+    None if the files of the matches no longer exist: computing them again would take too long.
     """
     settings_of: dict[ScoredPoses, LocalizeSettings] = {}
     try:
@@ -80,24 +104,39 @@ def match_pictures(sources: ReportSources, found: list[ScoredPoses]) -> MatchPic
         main = next((method for method in reversed(settings_of) if settings_of[method].method == "ssmc"), None)
         if main is None:
             return None
-        settings = settings_of[main]
-        wanted = _matches_from(settings)
-        same = [method for method, mine in settings_of.items() if _matches_from(mine) == wanted]
-        work = settings.work or settings.out.parent / "work"
-        if settings.hloc is None and not any(work.glob("matches*")):
-            raise FgsnError(f"{work} no longer contains matches; run fgsn localize again")
-        lists = read_query_lists(settings.queries)
-        queries = list(chain(*lists))
-        source = match_with_map(settings, lists)
-        contexts: dict[ScoredPoses, MethodContext] = {}
-        for method in (one for one in same if settings_of[one].method == "ssmc"):
-            mine = settings_of[method]
-            labelled = source if mine.map_labels == settings.map_labels else match_with_map(mine, lists)
-            contexts[method] = prepare_method(mine, queries, labelled, priors_by_name(mine, queries))
-        return _pictures(sources, [main, *(method for method in same if method is not main)], contexts, queries, source)
+        lists = read_query_lists(settings_of[main].queries)
+        methods = _with_matches({main: settings_of[main], **settings_of}, lists)
+        return _pictures(sources, methods, list(chain(*lists)))
     except FgsnError as error:  # the files lie elsewhere now
         sources.left_out.append(f"matches on images: {error}")
         return None
+
+
+def _with_matches(
+    settings_of: Mapping[ScoredPoses, LocalizeSettings], lists: Sequence[Sequence[Query]]
+) -> list[_Method]:
+    """The methods with the same map and queries as the first; those that are given the same matches share them."""
+    first, *_ = settings_of.values()
+    shared: dict[tuple[Any, ...], MatchSource] = {}
+    methods: list[_Method] = []
+    for poses, settings in settings_of.items():
+        if (settings.map, settings.queries, settings.hloc is None) != (first.map, first.queries, first.hloc is None):
+            continue
+        work = settings.work or settings.out.parent / "work"
+        if settings.hloc is None and not any(work.glob("matches*")):
+            raise FgsnError(f"{work} no longer contains matches; run fgsn localize again")
+        by_labels = settings.method == "ssmc"
+        key = *_matches_from(settings), settings.map_labels if by_labels else None
+        source = shared.get(key) or match_with_map(settings, lists)
+        shared.setdefault(key, source)
+        if not by_labels:
+            methods.append(_Method(poses, settings, source, None))
+            continue
+        shared.setdefault((*key[:-1], None), source)  # the same matches with labels, which other methods ignore
+        queries = list(chain(*lists))
+        context = prepare_method(settings, queries, source, priors_by_name(settings, queries))
+        methods.append(_Method(poses, settings, source, context))
+    return methods
 
 
 def _matches_from(settings: LocalizeSettings) -> tuple[Any, ...]:
@@ -110,38 +149,18 @@ def _matches_from(settings: LocalizeSettings) -> tuple[Any, ...]:
     return *common, settings.retrieval, weight, settings.augment_position, model
 
 
-def _pictures(
-    sources: ReportSources,
-    methods: Sequence[ScoredPoses],
-    contexts: Mapping[ScoredPoses, MethodContext],
-    queries: Sequence[Query],
-    source: MatchSource,
-) -> MatchPictures | None:
+def _pictures(sources: ReportSources, methods: Sequence[_Method], queries: Sequence[Query]) -> MatchPictures | None:
     assert sources.dataset is not None
-    main = methods[0]
-    settings = contexts[main].settings
-    images = settings.images or sources.dataset.images
-    row_of = [{name: row for row, name in enumerate(method.truth.names)} for method in methods]
+    main, truth = methods[0], methods[0].poses.truth
+    images, labelled = main.settings.images or sources.dataset.images, main.source.map
     matched: list[tuple[Query, Matches2D3D]] = []
     for query in sorted(queries, key=lambda query: query.name):
-        with suppress(NoMatchesError):
-            if query.name in row_of[0] and len(matches := source.of(query.name)):
-                matched.append((query, matches))
-    shown = MatchPictures([method.name for method in methods], [], {}, len(matched))
+        if query.name in truth.names and len(matches := _matches(main.source, query)):
+            matched.append((query, matches))
+    shown = MatchPictures([method.poses.name for method in methods], [], {}, len(matched))
     size = 0
     for query, matches in _spread_order(matched):
-        points, truth = source.map.points[matches.points], main.truth
-        row = row_of[0][query.name]
-        right = _near(points, matches, query.camera, truth.camera_from_world[row], settings.max_error)
-        accepted = np.zeros((len(methods), len(matches)), bool)
-        for number, method in enumerate(methods):
-            if method in contexts:
-                kept = weigh_matches(query, matches, contexts[method]).matches
-                accepted[number] = np.isin(matches.points, kept.points)
-            elif query.name in row_of[number]:
-                pose = method.estimated[row_of[number][query.name]]
-                accepted[number] = _near(points, matches, query.camera, pose, settings.max_error)
-        labelled = source.map
+        row = truth.names.index(query.name)
         image = max(range(len(labelled.names)), key=lambda row: np.isin(matches.points, labelled.points_of(row)).sum())
         name = labelled.names[image]
         picture = image_uri(images / query.name, WIDTH)
@@ -150,38 +169,51 @@ def _pictures(
         if shown.queries and size > BUDGET:
             break
         shown.references[name] = reference
-        pixel_of = dict(zip(labelled.points_of(image).tolist(), labelled.pixels_of(image), strict=True))
-        bits = (accepted.T * 2 ** np.arange(len(methods))).sum(axis=1)
-        lines = [
-            (
-                *_percent(pixel, query.camera.size),
-                *_percent(pixel_of[point], labelled.camera(image).size),
-                int(r),
-                int(b),
-            )
-            for pixel, point, r, b in zip(matches.pixels, matches.points.tolist(), right, bits, strict=True)
-            if point in pixel_of
-        ]
-        counts = [
-            (int(mine.sum()), int((mine & right).sum()), int((~mine).sum()), int((~mine & right).sum()))
-            for mine in accepted
-        ]
+        lines, counts = _lines(methods, query, truth.camera_from_world[row], name)
         shown.queries.append(MatchPicture(truth.conditions[row], query.name, name, picture, lines, counts))
     shown.queries.sort(key=lambda one: (one.condition, one.query))
     return shown if shown.queries else None
 
 
+def _lines(
+    methods: Sequence[_Method], query: Query, true_pose: Pose, image: str
+) -> tuple[list[tuple[float, float, float, float, int, int, int]], list[tuple[int, int, int, int]]]:
+    """The matches of a query with one map image, and the counts of all its matches by method; see `MatchPicture`."""
+    groups: dict[MatchSource, list[int]] = defaultdict(list)
+    for number, method in enumerate(methods):
+        groups[method.source].append(number)
+    lines: list[tuple[float, float, float, float, int, int, int]] = []
+    counts = [(0, 0, 0, 0)] * len(methods)
+    for source, numbers in groups.items():
+        matches, labelled = _matches(source, query), source.map
+        right = methods[numbers[0]].near(query, matches, true_pose)
+        accepting = np.zeros(len(matches), np.int64)
+        for number in numbers:
+            mine = methods[number].accepts(query, matches)
+            accepting += mine * 2**number
+            kept, good = int(mine.sum()), int((mine & right).sum())
+            counts[number] = kept, good, len(matches) - kept, int(right.sum()) - good
+        row = labelled.names.index(image)
+        pixel_of = dict(zip(labelled.points_of(row).tolist(), labelled.pixels_of(row), strict=True))
+        given = sum(2**number for number in numbers)
+        for pixel, point, is_right, bits in zip(matches.pixels, matches.points.tolist(), right, accepting, strict=True):
+            if point in pixel_of:
+                there = _percent(pixel_of[point], labelled.camera(row).size)
+                lines.append((*_percent(pixel, query.camera.size), *there, int(is_right), given, int(bits)))
+    return lines, counts
+
+
+def _matches(source: MatchSource, query: Query) -> Matches2D3D:
+    """The matches of a query with the map, possibly none."""
+    try:
+        return source.of(query.name)
+    except NoMatchesError:
+        return Matches2D3D(np.empty((0, 2)), np.empty(0, np.int64), np.empty(0))
+
+
 def _spread_order(matched: list[tuple[Query, Matches2D3D]]) -> list[tuple[Query, Matches2D3D]]:
     """The same, so that the first ones are spread evenly, however many they are: halves, quarters, eighths, …"""
     return [matched[row] for row in sorted(range(len(matched)), key=lambda row: f"{row:032b}"[::-1])]
-
-
-def _near(
-    points: NDArray[np.float64], matches: Matches2D3D, camera: Camera, camera_from_world: Pose, max_error: float
-) -> NDArray[np.bool_]:
-    """Which matches have a reprojection error within `max_error` pixels; none for a pose of NaN."""
-    pixels, depths = camera.project(camera_from_world.transform(points))
-    return (depths > 0) & (np.linalg.norm(pixels - matches.pixels, axis=1) <= max_error)
 
 
 def _percent(pixel: NDArray[np.float64], size: tuple[int, int]) -> tuple[float, float]:
