@@ -39,14 +39,14 @@ def similarities(road: Road, part: str) -> Iterator[tuple[str, np.ndarray]]:
     by_labels = {}
     for kind, model in {"classes": road.base(), "labels": road.fgsn(part)}.items():
         vectors = label_vectors(road, "xfeat", model)
-        by_labels[kind] = label_similarity(vectors, files, points, queries, names)
-        yield kind, by_labels[kind]
+        by_labels[kind] = label_similarity(vectors, files, points, [queries], names)
+        yield kind, by_labels[kind].matrix()
     for kind, keypoints in FEATURES.items():
         features = Features(files, make_matcher(kind, keypoints), road.out / "work")
         for seed in range(SEEDS):
-            local = local_similarity(features, queries, names, seed)
-            yield f"VLAD of {kind}", local
-            yield f"labels and VLAD of {kind}", by_labels["labels"] + local
+            local = local_similarity(features, [queries], names, seed)
+            yield f"VLAD of {kind}", local.matrix()
+            yield f"labels and VLAD of {kind}", (by_labels["labels"] + local).matrix()
     rng = np.random.default_rng(0)
     for _ in range(DRAWS):
         yield "blind", rng.random((len(queries), len(names)))

@@ -24,16 +24,15 @@ from fgsn.matching.features import Features
 from fgsn.matching.label_vectors import LabelVectors
 from fgsn.matching.matcher import make_matcher
 from fgsn.matching.retrieve import NO_POINTS, label_similarity
-from fgsn.matching.similar import local_similarity
+from fgsn.matching.similar import Similarity, local_similarity
 
 COUNTS = (1, 5, 10)
 FEATURES = ("sift", "xfeat")
-Similarity = NDArray[np.floating]
 
 
 def similarities(
     town: Town, conditions: Sequence[Sequence[str]], names: Sequence[str]
-) -> Iterator[tuple[str, Similarity]]:
+) -> Iterator[tuple[str, NDArray[np.floating]]]:
     """Rows of the table: similarity (queries, map images)."""
     files = {name: town.root / "images" / name for name in chain(names, *conditions)}
     points, work = dict.fromkeys(files, NO_POINTS), town.out / "work"
@@ -42,15 +41,15 @@ def similarities(
         labels = LabelVectors.of_model(town.network(kind), work / "retrieval")
         labels.compute(files, points)
         by_labels[kind] = label_similarity(labels, files, points, conditions, names)
-        yield kind, by_labels[kind]
+        yield kind, by_labels[kind].matrix()
     for kind in FEATURES:
         features = Features(files, make_matcher(kind, 2048, "cpu"), work)
-        features.extract(files, 0)
+        features.extract(files)
         local = local_similarity(features, conditions, names)
-        yield f"{kind}, all together", local_similarity(features, [list(chain(*conditions))], names)
-        yield kind, local
+        yield f"{kind}, all together", local_similarity(features, [list(chain(*conditions))], names).matrix()
+        yield kind, local.matrix()
         for other, similarity in by_labels.items():
-            yield f"{kind} and {other}", local + similarity
+            yield f"{kind} and {other}", (local + similarity).matrix()
 
 
 def main() -> None:

@@ -5,7 +5,9 @@ import pytest
 
 from fgsn.data.correspondences import Correspondences
 from fgsn.errors import FgsnError
+from fgsn.evaluation import measure as module
 from fgsn.evaluation.measure import measure
+from fgsn.evaluation.position_control import find_false_partners
 from fgsn.evaluation.stationary import count_pixels
 from fgsn.inference.correspondence_labels import correspondence_labels
 from fgsn.inference.label_lookup import labels_at
@@ -82,3 +84,23 @@ def test_pixels_with_correspondences_count_once():
     pixels, carrying = count_pixels(labels.__getitem__, pairs, 4)
     assert pixels.tolist() == [3, 3, 4, 0]
     assert carrying.tolist() == [2, 1, 0, 0]
+
+
+def test_false_partners_of_the_only_condition_are_those_of_all(monkeypatch):
+    """They are searched once, for labels and grid, and for all correspondences and those of the condition."""
+    asked = []
+
+    def counted(*given):
+        asked.append(given)
+        return find_false_partners(*given)
+
+    monkeypatch.setattr(module, "find_false_partners", counted)
+    rng = np.random.default_rng(0)
+    maps = {Path(f"{kind}{place}"): rng.integers(0, 5, (30, 40)) for place in range(6) for kind in ("ref", "snow")}
+    points = [[x, y] for y in range(0, 30, 3) for x in range(0, 40, 3)]
+    pairs = [pair(f"ref{place}", f"snow{place}", points) for place in range(6)]
+    metrics = measure(maps.__getitem__, pairs, 5, str, lambda image: "snow")
+    assert len(asked) == 1
+    assert metrics["conditions"]["snow"]["kappa_position_controlled"] == metrics["kappa_position_controlled"]
+    alone = measure(maps.__getitem__, pairs, 5, str)
+    assert alone["kappa_position_controlled"] == metrics["kappa_position_controlled"]

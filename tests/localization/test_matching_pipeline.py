@@ -11,6 +11,7 @@ from fgsn.localization import matching_pipeline
 from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.matching_pipeline import PipelineMatches, extract_and_match, triangulated_map
 from fgsn.matching.features import Features
+from fgsn.matching.similar import Similarity
 from matched_scene import CAMERA
 
 MAP, QUERY, OTHER = [f"summer/{n}.png" for n in range(3)], "winter/0.png", "winter/1.png"
@@ -70,8 +71,9 @@ def test_nothing_is_matched_again(scene, tmp_path, make_model):
 def test_map_images_are_found_by_labels(scene, tmp_path, make_model, monkeypatch, retrieval, best):
     """The images here have no content: the similarities are given."""
     make_model(5).save(tmp_path / "model.safetensors")
-    monkeypatch.setattr(matching_pipeline, "label_similarity", lambda *_: np.array([[0.0, 0.9, 0.8]]))
-    monkeypatch.setattr(matching_pipeline, "local_similarity", lambda *_: np.array([[0.9, 0.0, 0.8]]))
+    for name, values in (("label_similarity", [0.0, 0.9, 0.8]), ("local_similarity", [0.9, 0.0, 0.8])):
+        given = Similarity(np.array([values]), np.eye(3))
+        monkeypatch.setattr(matching_pipeline, name, lambda *_, given=given: given)
     found = matched(scene, tmp_path, retrieval=retrieval, model=tmp_path / "model.safetensors", retrieved=1)
     assert found.retrieved[QUERY] == [MAP[best]]
 

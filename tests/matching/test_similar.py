@@ -7,11 +7,9 @@ from fgsn.matching import similar
 from fgsn.matching.features import Features
 from fgsn.matching.keypoints import Keypoints
 from fgsn.matching.similar import (
-    centred_similarity,
+    Similarity,
     global_descriptors,
-    most_similar,
     similar_pairs,
-    similarity_by_condition,
 )
 from matched_scene import KnowingMatcher, make_scene
 
@@ -89,20 +87,38 @@ def test_images_without_features(tmp_path):
     assert similar_pairs(features, ["a.png"], ["b.png"], 3) == [("a.png", "b.png")]
 
 
+def centred(here, there):
+    """The similarity of the images of one condition to those of another."""
+    return Similarity.by_condition(here, [len(here)], there).matrix()
+
+
 def test_what_a_condition_has_in_common_does_not_count():
     rng = np.random.default_rng(0)
     places = rng.normal(size=(9, 16))
     sides = [places + 5 * rng.normal(size=16) + rng.normal(0, 0.3, (9, 16)) for _ in range(2)]
     here, there = ((side / np.linalg.norm(side, axis=1, keepdims=True)).astype(np.float32) for side in sides)
-    assert (centred_similarity(here, there).argmax(axis=1) == np.arange(9)).sum() > 7
+    assert (centred(here, there).argmax(axis=1) == np.arange(9)).sum() > 7
     assert ((here @ there.T).argmax(axis=1) == np.arange(9)).sum() < 6
-    assert np.array_equal(centred_similarity(here[:3], there), here[:3] @ there.T)  # too few for a mean
+    assert centred(here[:3], there) == pytest.approx(here[:3] @ there.T, abs=1e-6)  # too few for a mean
+    assert centred(here, there[:3]) == pytest.approx(here @ there[:3].T, abs=1e-6)
 
 
 def test_the_most_similar_come_first():
-    similarity = np.array([[0.1, 0.9, 0.5], [0.3, 0.2, 0.3]])
-    found = most_similar(similarity, ["a", "b"], ["x", "y", "z"], 2)
+    similarity = Similarity(np.array([[0.1, 0.9, 0.5], [0.3, 0.2, 0.3]]), np.eye(3))
+    found = similarity.best(["a", "b"], ["x", "y", "z"], 2)
     assert found == [("a", "y"), ("a", "z"), ("b", "x"), ("b", "z")]
+
+
+@pytest.mark.parametrize("block", [1, 20, 1000])
+def test_the_most_similar_are_found_in_blocks(monkeypatch, block):
+    monkeypatch.setattr(similar, "_VALUES_AT_ONCE", block)
+    rng = np.random.default_rng(0)
+    one, two = (Similarity(rng.normal(size=(13, dim)), rng.normal(size=(7, dim))) for dim in (3, 5))
+    expected = one.here @ one.there.T + two.here @ two.there.T
+    assert (one + two).matrix() == pytest.approx(expected)
+    found = (one + two).best(list(range(13)), list(range(7)), 2)
+    order = np.argsort(-expected, axis=1)[:, :2]
+    assert found == [(row, other) for row in range(13) for other in order[row].tolist()]
 
 
 def test_each_condition_loses_what_its_images_have_in_common():
@@ -113,7 +129,10 @@ def test_each_condition_loses_what_its_images_have_in_common():
     here = np.concatenate([places + offsets[0], places + offsets[1], places[:4] + offsets[2], places[4:] + offsets[2]])
     here = (here / np.linalg.norm(here, axis=1, keepdims=True)).astype(np.float32)
     place = np.concatenate([np.arange(10)] * 3)
-    found = similarity_by_condition(here, [10, 10, 4, 6], there)
+    found = Similarity.by_condition(here, [10, 10, 4, 6], there).matrix()
     assert np.array_equal(found.argmax(axis=1), place)
-    assert (centred_similarity(here, there).argmax(axis=1) == place).mean() < 0.7
-    assert np.array_equal(found[:10], centred_similarity(here[:10], there))
+    assert (centred(here, there).argmax(axis=1) == place).mean() < 0.7
+    assert found[:10] == pytest.approx(centred(here[:10], there), abs=1e-6)
+    short = Similarity.by_condition(here[:24], [10, 10, 4], there).matrix()  # the last is too short, and alone
+    assert short[:20] == pytest.approx(found[:20], abs=1e-6)
+    assert short[20:] == pytest.approx(here[20:24] @ there.T, abs=1e-6)

@@ -10,7 +10,7 @@ from fgsn.config import LocalizeSettings, ScorePosesSettings, TrackSettings
 from fgsn.config.localization import AUGMENT_WEIGHT
 from fgsn.data.correspondences import stored_paths
 from fgsn.data.dataset import Dataset
-from fgsn.errors import FgsnError, MissingExtraError
+from fgsn.errors import CannotWriteError, FgsnError, MissingExtraError
 from fgsn.evaluation.score_poses import score_poses
 from fgsn.files import numbered_lines, write_text, write_yaml
 from fgsn.formats.poses import read_results, write_results
@@ -77,7 +77,7 @@ def demo_poses(
                 )
             )  # fmt: skip
             score(name)
-        except MissingExtraError:
+        except (MissingExtraError, CannotWriteError):
             raise
         except FgsnError as error:  # a tiny town may have too few matches
             say(f"fgsn: {name} is skipped: {error}")

@@ -11,12 +11,13 @@ from fgsn.data.correspondences import Correspondences
 from fgsn.errors import FgsnError
 from fgsn.evaluation.label_metrics import label_metrics
 from fgsn.evaluation.position_control import (
+    FalsePartners,
     blind_grid,
     find_false_partners,
     position_controlled_metrics,
     within_image_kappa,
 )
-from fgsn.inference.correspondence_labels import PointLabels, correspondence_labels
+from fgsn.inference.correspondence_labels import correspondence_labels
 
 HEADLINE = "kappa_position_controlled"
 """The metric that chooses checkpoints and that tables quote first: no function of the image position can win it."""
@@ -52,14 +53,25 @@ def measure(
     place = np.array([place_of(pair.reference) for pair in pairs])
     places = np.unique(place[found.pair], return_inverse=True)[1]
     conditions = None if condition_of is None else np.array([condition_of(pair.target) for pair in pairs])[found.pair]
+    rows = {"": np.ones(len(places), bool)}
+    if conditions is not None:
+        rows |= {str(name): conditions == name for name in np.unique(conditions)}
+    partners: dict[str, FalsePartners] = {}  # the same for labels and grid, and for all and the only condition
+    for name, here in rows.items():
+        known = partners.get("") if here.all() else None
+        partners[name] = known or find_false_partners(found.position_target[here], places[here], seed)
+
+    def controlled(a: NDArray[np.int64], b: NDArray[np.int64], name: str, resamples: int) -> dict[str, Any]:
+        here = rows[name]
+        a, b = a[here], b[here]
+        metrics = position_controlled_metrics(a, b, places[here], partners[name], resamples, seed)
+        return metrics | {"kappa_within_image": within_image_kappa(a, b, found.pair[here], seed)}
 
     def all_metrics(a: NDArray[np.int64], b: NDArray[np.int64], resamples: int) -> dict[str, Any]:
         same_view = label_metrics(a, b, clusters, places, conditions, resamples, seed)
         by_condition = same_view.pop("conditions", {})
-        for name, metrics in by_condition.items():
-            here = conditions == name
-            by_condition[name] = _controlled(found, a, b, places, here, 0, seed) | metrics
-        metrics = _controlled(found, a, b, places, np.ones(len(a), bool), resamples, seed) | same_view
+        by_condition = {name: controlled(a, b, name, 0) | metrics for name, metrics in by_condition.items()}
+        metrics = controlled(a, b, "", resamples) | same_view
         return metrics | ({"conditions": by_condition} if by_condition else {})
 
     grid_reference = blind_grid(found.position_reference, clusters, found.height)
@@ -69,18 +81,3 @@ def measure(
         **all_metrics(found.reference.astype(np.int64), found.target.astype(np.int64), resamples),
         "grid": all_metrics(grid_reference, grid_target, 0),
     }
-
-
-def _controlled(
-    found: PointLabels,
-    a: NDArray[np.int64],
-    b: NDArray[np.int64],
-    places: NDArray[np.int64],
-    here: NDArray[np.bool_],
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Metrics against false partners, of the rows `here`."""
-    partners = find_false_partners(found.position_target[here], places[here], seed)
-    metrics = position_controlled_metrics(a[here], b[here], places[here], partners, resamples, seed)
-    return metrics | {"kappa_within_image": within_image_kappa(a[here], b[here], found.pair[here], seed)}

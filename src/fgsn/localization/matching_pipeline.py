@@ -26,7 +26,7 @@ from fgsn.matching.features import Features
 from fgsn.matching.label_vectors import LabelVectors
 from fgsn.matching.matcher import UNFILTERED, Matcher, current_name, make_matcher
 from fgsn.matching.retrieve import label_similarity
-from fgsn.matching.similar import local_similarity, most_similar
+from fgsn.matching.similar import local_similarity
 from fgsn.matching.triangulate import triangulate
 from fgsn.processes import Workers
 from fgsn.progress import say
@@ -152,14 +152,16 @@ def _retrieve(images: _Readable, settings: LocalizeSettings) -> list[tuple[str, 
     if settings.retrieval != "local":
         images.compute_labels(chain(*images.names))
     names, *conditions = images.names
-    similarity = np.zeros(1)
+    similarity = None
     if settings.retrieval != "local":
         assert images.labels is not None
         points = {name: images.features[name].pixels for name in chain(*images.names)}
         similarity = label_similarity(images.labels, images.features.images, points, conditions, names)
     if settings.retrieval != "labels":
-        similarity = similarity + local_similarity(images.features, conditions, names, settings.seed)
-    return most_similar(similarity, list(chain(*conditions)), names, settings.retrieved)
+        local = local_similarity(images.features, conditions, names, settings.seed)
+        similarity = similarity + local if similarity else local
+    assert similarity is not None
+    return similarity.best(list(chain(*conditions)), names, settings.retrieved)
 
 
 def label_weight(settings: LocalizeSettings, matcher: Matcher) -> float:

@@ -51,7 +51,8 @@ def pairs_in_order(reference: Sequence[str], targets: Sequence[str], count: int)
     pairs = []
     for row, name in enumerate(here):
         middle = row * (len(there) - 1) / max(len(here) - 1, 1)
-        ranks = sorted(range(len(there)), key=lambda rank: (abs(rank - middle), rank))
+        near = range(max(0, int(middle) - count), min(len(there), int(middle) + count + 2))
+        ranks = sorted(near, key=lambda rank: (abs(rank - middle), rank))
         pairs += [(name, there[rank]) for rank in sorted(ranks[:count])]
     return pairs
 

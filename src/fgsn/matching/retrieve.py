@@ -14,7 +14,7 @@ from fgsn.files import write_json, write_text, write_yaml
 from fgsn.formats.queries import read_query_lists
 from fgsn.geometry.colmap import read_model
 from fgsn.matching.label_vectors import LabelVectors
-from fgsn.matching.similar import most_similar, similarity_by_condition
+from fgsn.matching.similar import Similarity
 
 NO_POINTS = np.zeros((0, 2), np.float32)
 
@@ -42,7 +42,7 @@ def retrieve(settings: RetrieveSettings) -> dict[str, Any]:
             f"no image of the {'queries' if map_names else 'map'} can be used, as {next(iter(failed.values()))}"
         )
     similarity = label_similarity(labels, images, points, conditions, map_names)
-    pairs = most_similar(similarity, queries, map_names, settings.count)
+    pairs = similarity.best(queries, map_names, settings.count)
     write_text(settings.out, "".join(f"{query} {name}\n" for query, name in pairs))
     results = {
         "queries": len(queries),
@@ -62,8 +62,8 @@ def label_similarity(
     points: Mapping[str, Float[np.ndarray, "points 2"]],
     conditions: Sequence[Sequence[str]],
     names: Sequence[str],
-) -> Float[np.ndarray, "queries images"]:
+) -> Similarity:
     """Similarity of queries, by condition, and map images by what `labels` has computed for these key points."""
     queries = [name for some in conditions for name in some]
     here, there = (np.stack([labels.pyramid(n, images[n], points[n]) for n in side]) for side in (queries, names))
-    return similarity_by_condition(here, [*map(len, conditions)], there)
+    return Similarity.by_condition(here, [*map(len, conditions)], there)

@@ -1,6 +1,7 @@
 """Similar images: local features aggregated to one descriptor per image (VLAD, Jégou et al., CVPR 2010)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ _SAMPLES = 50_000  # descriptors for clustering the visual words
 _SAMPLED = 1000  # images from which they come, at most
 _FEATURES = 2048  # the best ones of each image
 _LEAST_TO_CENTRE = 8  # images; the mean of fewer does not represent their season
+_VALUES_AT_ONCE = 1 << 24  # similarities in memory at a time
 
 
 def global_descriptors(features: Features, names: Sequence[str], seed: int = 0) -> Float32[np.ndarray, "images dim"]:
@@ -60,16 +62,73 @@ def _vlad(descriptors: np.ndarray, words: np.ndarray) -> Float32[np.ndarray, " d
     return (sums / max(float(np.linalg.norm(sums)), 1e-12)).astype(np.float32).ravel()
 
 
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """How similar images are to those of another condition: the dot products of their descriptors.
+
+    Only the descriptors are stored, as a number for each two of 100,000 images would not fit into memory.
+    """
+
+    here: Float[np.ndarray, "images dim"]
+    there: Float[np.ndarray, "others dim"]
+
+    def __add__(self, other: "Similarity") -> "Similarity":
+        """The sum of two similarities of the same images."""
+        return Similarity(np.hstack([self.here, other.here]), np.hstack([self.there, other.there]))
+
+    def matrix(self, rows: slice = slice(None)) -> Float[np.ndarray, "rows others"]:
+        """The similarity of some images to all others."""
+        return self.here[rows] @ self.there.T
+
+    @classmethod
+    def by_condition(
+        cls,
+        here: Float[np.ndarray, "images dim"],
+        sizes: Sequence[int],
+        there: Float[np.ndarray, "others dim"],
+    ) -> "Similarity":
+        """Cosines of descriptors without the mean of their condition: what all its images have in common, such as snow.
+
+        Nothing is subtracted if one side has too few images for a mean.
+
+        Args:
+            here: descriptors of images, one condition after the other.
+            sizes: number of images of each condition. Those too small for a mean of their own share one.
+            there: descriptors of the images of another condition.
+        """
+        group = np.repeat([number if size >= _LEAST_TO_CENTRE else -1 for number, size in enumerate(sizes)], sizes)
+        if len(there) < _LEAST_TO_CENTRE:
+            return cls(here, there)
+        apart, alone = np.zeros_like(here), np.ones(len(here), bool)
+        for number in np.unique(group):
+            rows = group == number
+            if rows.sum() >= _LEAST_TO_CENTRE:
+                apart[rows], alone[rows] = _centred(here[rows]), False
+        centred = cls(apart, _centred(there))
+        return centred + cls(here * alone[:, None], there) if alone.any() else centred
+
+    def best(self, names: Sequence[str], others: Sequence[str], count: int) -> list[tuple[str, str]]:
+        """Each image with the `count` most similar others, best first; of equal ones, the first."""
+        pairs: list[tuple[str, str]] = []
+        step = max(1, _VALUES_AT_ONCE // max(1, len(others)))
+        for first in range(0, len(names), step):
+            rows = slice(first, first + step)
+            ranks = np.argsort(-self.matrix(rows), axis=1, kind="stable")[:, :count]
+            for name, row in zip(names[rows], ranks, strict=True):
+                pairs += [(name, others[int(rank)]) for rank in row]
+        return pairs
+
+
 def similar_pairs(
     features: Features, reference: Sequence[str], targets: Sequence[str], count: int, seed: int = 0
 ) -> list[tuple[str, str]]:
     """Each reference image with the `count` most similar target images, by local features; see `local_similarity`."""
-    return most_similar(local_similarity(features, [reference], targets, seed), reference, targets, count)
+    return local_similarity(features, [reference], targets, seed).best(reference, targets, count)
 
 
 def local_similarity(
     features: Features, conditions: Sequence[Sequence[str]], targets: Sequence[str], seed: int = 0
-) -> Float32[np.ndarray, "images others"]:
+) -> Similarity:
     """Similarity of images by their local features (VLAD).
 
     Args:
@@ -77,53 +136,13 @@ def local_similarity(
         conditions: names of images, by condition.
         targets: names of images of another condition.
         seed: of the clustering.
-
-    Returns:
-        A row per image, in the order of the conditions.
     """
     names = [name for some in conditions for name in some]
     described = global_descriptors(features, [*names, *targets], seed)
-    return similarity_by_condition(described[: len(names)], [*map(len, conditions)], described[len(names) :])
+    return Similarity.by_condition(described[: len(names)], [*map(len, conditions)], described[len(names) :])
 
 
-def similarity_by_condition(
-    here: Float32[np.ndarray, "images dim"], sizes: Sequence[int], there: Float32[np.ndarray, "others dim"]
-) -> Float32[np.ndarray, "images others"]:
-    """`centred_similarity` of images of several conditions to those of another.
-
-    Args:
-        here: descriptors, one condition after the other.
-        sizes: number of images of each condition. Those too small for a mean of their own share one.
-        there: descriptors of the other condition.
-    """
-    group = np.repeat([number if size >= _LEAST_TO_CENTRE else -1 for number, size in enumerate(sizes)], sizes)
-    similarity = np.empty((len(here), len(there)), np.float32)
-    for number in np.unique(group):
-        similarity[group == number] = centred_similarity(here[group == number], there)
-    return similarity
-
-
-def centred_similarity(
-    here: Float32[np.ndarray, "images dim"], there: Float32[np.ndarray, "others dim"]
-) -> Float32[np.ndarray, "images others"]:
-    """Cosines of descriptors of two conditions, each of which loses its mean: what all its images have in common.
-
-    Nothing is subtracted if one side has too few images for a mean.
-    """
-    if min(len(here), len(there)) >= _LEAST_TO_CENTRE:
-        here, there = _centred(here), _centred(there)
-    return here @ there.T
-
-
-def most_similar(
-    similarity: Float[np.ndarray, "images others"], names: Sequence[str], others: Sequence[str], count: int
-) -> list[tuple[str, str]]:
-    """Each image with the `count` most similar others, best first."""
-    ranks = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
-    return [(name, others[int(rank)]) for name, row in zip(names, ranks, strict=True) for rank in row]
-
-
-def _centred(described: Float32[np.ndarray, "images dim"]) -> Float32[np.ndarray, "images dim"]:
+def _centred(described: Float[np.ndarray, "images dim"]) -> Float[np.ndarray, "images dim"]:
     apart = described - described.mean(axis=0)
     apart /= np.maximum(np.linalg.norm(apart, axis=1, keepdims=True), 1e-12)
     return apart
