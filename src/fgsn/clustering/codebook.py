@@ -8,12 +8,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fgsn import ranks
-from fgsn.clustering.kmeans import kmeans, nearest
+from fgsn.clustering.kmeans import kmeans, nearest, rows_at_once
 from fgsn.clustering.whitening import Whitening
 from fgsn.errors import FgsnError, whole_number
-
-CHUNK = 4096
-"""Maximum number of features assigned at once."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class Codebook:
         features = _table(features, len(self.whitening.mean))
         if not len(features):
             return torch.zeros(0, dtype=torch.int64, device=features.device)
-        parts = features.split(CHUNK)  # small enough to stay in the processor's cache
+        parts = features.split(2 * rows_at_once(features))
         return torch.cat([nearest(self.whitening(part), self.centroids)[0] for part in parts])
 
     def assign_map(self, features: Float[Tensor, "batch dim height width"]) -> Int64[Tensor, "batch height width"]:

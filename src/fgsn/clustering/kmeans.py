@@ -17,8 +17,8 @@ from torch.nn import functional
 from fgsn import ranks
 from fgsn.errors import FgsnError
 
-CHUNK = 2048
-"""Samples processed at once, so that intermediate results stay in the processor's cache."""
+CHUNK, GPU_CHUNK = 2048, 1 << 16
+"""Samples processed at once: on a processor, so that intermediate results stay in its cache."""
 CHUNK_VALUES = 1 << 24
 """Maximum number of distances in memory at once."""
 SEEDING_SAMPLES = (16, 16384)
@@ -69,6 +69,11 @@ def nearest(
     return ids, (partial + samples.square().sum(dim=1)).clamp(min=0)
 
 
+def rows_at_once(samples: Tensor) -> int:
+    """How many samples are processed at once on their device."""
+    return GPU_CHUNK if samples.is_cuda else CHUNK
+
+
 class _Product:
     """|c|² - 2 x·c for chunks of samples: orders centroids c by their distance to a sample x."""
 
@@ -76,8 +81,8 @@ class _Product:
         self.offsets, self.weights = centroids.square().sum(dim=1), -2.0 * centroids
 
     def chunks(self, rows: Tensor) -> Sequence[Tensor]:
-        """The rows in chunks; their size depends on the number of centroids."""
-        return rows.split(max(1, min(CHUNK, CHUNK_VALUES // len(self.weights))))
+        """The rows in chunks; their size depends on the number of centroids and on the device."""
+        return rows.split(max(1, min(rows_at_once(rows), CHUNK_VALUES // len(self.weights))))
 
     def smallest(self, chunk: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the centroid with the smallest value for each sample, and that value."""
@@ -104,7 +109,7 @@ def _on_grid(samples: Tensor) -> Tensor:
     largest = math.frexp(max(samples.abs().max().item(), 1e-30))[1]
     big = math.ldexp(1.5, largest + math.frexp(len(samples))[1] - 1)  # float64 values near it are multiples of the step
     rounded = torch.empty_like(samples)
-    for chunk, place in zip(samples.split(CHUNK), rounded.split(CHUNK), strict=True):
+    for chunk, place in zip(*(rows.split(rows_at_once(samples)) for rows in (samples, rounded)), strict=True):
         place[:] = chunk.double().add_(big).sub_(big)
     return rounded
 
@@ -115,7 +120,7 @@ def _assigned(samples: Tensor, squares: Tensor, centroids: Tensor) -> tuple[Tens
     counts = torch.zeros(len(centroids), dtype=torch.int64, device=samples.device)
     sums = torch.zeros(centroids.shape, dtype=torch.float64, device=samples.device)
     distances = torch.zeros_like(squares)
-    exact = sums.new_empty(min(CHUNK, len(samples)), samples.shape[1])
+    exact = sums.new_empty(min(rows_at_once(samples), len(samples)), samples.shape[1])
     parts = list(zip(*(product.chunks(rows) for rows in (samples, squares, distances)), strict=True))
     for chunk, square, distance in ranks.share(parts):
         ids, values = product.smallest(chunk)
