@@ -492,7 +492,7 @@ def test_a_folder_in_place_of_the_result_file_is_told_at_once(arguments, tmp_pat
     with pytest.raises(SystemExit) as stop:
         main([*arguments.split(), "--out", "D"])
     assert stop.value.code == 1
-    assert capsys.readouterr().err == "fgsn: cannot write D: it is a folder; name a file in it\n"
+    assert capsys.readouterr().err == "fgsn: cannot write to D: it is a folder; name a file in it\n"
 
 
 @pytest.mark.parametrize("out", ["F", "F/below"])

@@ -283,6 +283,18 @@ def test_an_output_is_no_folder_and_no_input(tmp_path):
     for folder in (tmp_path / "list.txt", tmp_path / "list.txt" / "out"):
         with pytest.raises(FgsnError, match=r"list\.txt is a file, not a folder"):
             require_output(folder)
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for link in ("nowhere", "loop"):
+        for given in (None, []):
+            with pytest.raises(FgsnError, match="is a link to nothing"):
+                require_output(tmp_path / link / "below", given)
+    with pytest.raises(FgsnError, match="is a link to nothing"):
+        require_output(tmp_path / "nowhere")
+    with pytest.raises(FgsnError, match="is not a file"):
+        require_output(Path(os.devnull), [])
+    with pytest.raises(FgsnError, match="cannot write to"):
+        require_output(tmp_path / ("x" * 300))
     require_output(tmp_path)
     require_output(tmp_path / "new" / "folder")
     with pytest.raises(FgsnError, match="would replace a file that is read"):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from fgsn.errors import FgsnError
 from fgsn.processes import Workers
 
 # Processes that are not forked import what they run, so it is a function of the standard library.
@@ -59,6 +60,14 @@ def test_no_process_is_started_for_0_workers_or_a_single_core(monkeypatch):
 def test_a_failure_reaches_the_caller(count):
     with pytest.raises(ZeroDivisionError), Workers(count) as workers:
         list(workers.run(divmod, [(1, 0)] * 2))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_process_that_is_killed_is_told():
+    with Workers(2) as workers:
+        with pytest.raises(FgsnError, match="a worker process was killed, perhaps for want of memory"):
+            list(workers.run(signal.raise_signal, [(signal.SIGKILL,)] * 2))
+        assert list(workers.run(divmod, [(5, 3)] * 2)) == [(1, 2)] * 2  # others start
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

@@ -200,16 +200,34 @@ def require_output(path: Path, inputs: Iterable[Path] | None = None) -> None:
     Raises:
         CannotWriteError: it is a file in place of a folder or the other way round, an input, or must not be written.
     """
-    above = path.absolute().parents
-    if inputs is not None:
-        if path.is_dir():
-            raise CannotWriteError(f"cannot write {path}: it is a folder; name a file in it")
-        if path.exists() and any(one.exists() and one.samefile(path) for one in inputs):
-            raise CannotWriteError(f"cannot write {path}: it would replace a file that is read; name another one")
-    folder = next(one for one in (above if inputs is not None else (path, *above)) if one.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        why = "must not be written to" if folder.is_dir() else "is a file, not a folder"
-        raise CannotWriteError(f"cannot write to {path}: {folder} {why}")
+    try:
+        why = _why_not(path, inputs)
+    except OSError as error:
+        why = error.strerror or str(error)
+    if why:
+        raise CannotWriteError(f"cannot write to {path}: {why}")
+
+
+def _why_not(path: Path, inputs: Iterable[Path] | None) -> str:
+    """Why `require_output` refuses a path; empty if it does not."""
+    folders = list(path.absolute().parents)
+    if inputs is None:
+        folders.insert(0, path.absolute())
+    elif path.is_dir():
+        return "it is a folder; name a file in it"
+    elif path.exists() and not path.is_file():
+        return "it is not a file"
+    elif path.exists() and any(one.exists() and one.samefile(path) for one in inputs):
+        return "it would replace a file that is read; name another one"
+    for folder in folders:
+        if folder.exists():
+            able = os.access(folder, os.W_OK | os.X_OK)
+            return (
+                f"{folder} is a file, not a folder" if not folder.is_dir() else "" if able else f"{folder} is protected"
+            )
+        if folder.is_symlink():
+            return f"{folder} is a link to nothing"
+    return ""
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -7,7 +7,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Self, TypeVar
+
+from fgsn.errors import FgsnError
 
 Result = TypeVar("Result")
 
@@ -25,8 +28,13 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End them, as each takes memory while it waits; the next work starts others."""
         for pool in self._pools.values():
             pool.shutdown(cancel_futures=True)
+        self._pools.clear()
 
     def share(self, jobs: Sequence[Any]) -> bool:
         """Whether these jobs are shared: nothing is started for a single one."""
@@ -46,8 +54,14 @@ class Workers:
                 ThreadPoolExecutor(self.count) if threads else ProcessPoolExecutor(self.count, spawn, _follow_parent)
             )
         futures: list[Future[Result]] = [self._pools[threads].submit(function, *job) for job in jobs]
-        for future in futures:
-            yield future.result()
+        try:
+            for future in futures:
+                yield future.result()
+        except BrokenProcessPool:
+            self.end()
+            raise FgsnError(
+                "a worker process was killed, perhaps for want of memory: take fewer of them (--workers)"
+            ) from None
 
 
 def _follow_parent() -> None:

@@ -106,7 +106,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
         [sys.executable, "-c", script, tmp_path / "a.h5"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"fgsn.errors.CannotWriteError: cannot write {tmp_path}/a.h5: ")
+    assert done.stderr.splitlines()[-1] == f"fgsn.errors.CannotWriteError: cannot write {tmp_path}/a.h5: File too large"
     assert list(tmp_path.iterdir()) == []
 
 

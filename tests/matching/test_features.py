@@ -128,14 +128,17 @@ def test_on_a_gpu_threads_read_and_write_while_one_computes(tmp_path):
     """The same is found, by several threads of this process, and the matcher is never asked twice at a time."""
     scene = make_scene(tmp_path, NAMES)
     alone = Features(scene.images, scene.matcher, tmp_path / "alone", longest=0)
-    reading, computing, asked = set(), Lock(), scene.matcher.match
+    reading, computing = set(), Lock()
     both = Barrier(2, timeout=20)  # broken if one thread alone reads
 
-    def match(a, b):
-        assert computing.acquire(blocking=False)
-        time.sleep(0.01)
-        computing.release()
-        return asked(a, b)
+    def alone_with(compute):
+        def guarded(*given):
+            assert computing.acquire(blocking=False)
+            time.sleep(0.01)
+            computing.release()
+            return compute(*given)
+
+        return guarded
 
     class Counted(Features):
         def to_match(self, name):
@@ -145,7 +148,7 @@ def test_on_a_gpu_threads_read_and_write_while_one_computes(tmp_path):
             return super().to_match(name)
 
     on_gpu = replace(scene.matcher, device="cuda")
-    on_gpu.match = match
+    on_gpu.match, on_gpu.extract = alone_with(scene.matcher.match), alone_with(scene.matcher.extract)
     pairs = list(itertools.combinations(NAMES, 2))
     with Workers(2) as workers:
         features = Counted(scene.images, on_gpu, tmp_path / "gpu", longest=0, workers=workers)

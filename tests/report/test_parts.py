@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fgsn.config import LocalizeSettings, ReportSettings, from_yaml_values
-from fgsn.files import read_yaml
+from fgsn.files import read_yaml, write_yaml
 from fgsn.inference.correspondence_labels import correspondence_labels
 from fgsn.inference.label_maps import read_label_map, write_label_map
 from fgsn.localization.localize import localize
@@ -243,6 +244,18 @@ def test_methods_that_are_given_other_matches_show_their_own(sources, street_run
         assert set(given) == {2**other, 0b111 - 2**other}
         assert given.count(2**other) < 0.7 * (len(given) - given.count(2**other))
         assert all(accepting & ~mask == 0 for *_, mask, accepting in pair.lines)
+
+
+def test_a_method_whose_matches_are_gone_leaves_the_others(sources, street_run, tmp_path):
+    shutil.copytree(street_run / "run" / "localization", tmp_path / "found")
+    file = tmp_path / "found" / "p3p.config.yaml"
+    write_yaml(file, read_yaml(file) | {"hloc": str(tmp_path / "gone")})
+    both = replace(sources, localization=tmp_path / "found", left_out=[])
+    shown = match_pictures(both, scored(both))
+    assert shown is not None
+    assert len(shown.methods) == len(METHODS_OF_THE_RUN) - 1
+    (line,) = both.left_out
+    assert re.match("matches of “P3P, all matches” on images: .*gone", line)
 
 
 def test_the_queries_shown_fit_the_page_and_lie_all_along_the_drive(sources, monkeypatch):

@@ -125,7 +125,10 @@ def test_cudnn_tries_its_convolutions_unless_training_is_to_be_deterministic(mon
             choose_operations(by_setting)
             assert torch.are_deterministic_algorithms_enabled() is expected
             assert torch.backends.cudnn.benchmark is not expected
-            assert torch.is_deterministic_algorithms_warn_only_enabled() is by_setting
+            assert torch.is_deterministic_algorithms_warn_only_enabled() is (by_setting and not by_user)
+            choose_operations(False)  # the next training
+            assert torch.are_deterministic_algorithms_enabled() is by_user
+            assert torch.backends.cudnn.benchmark is not by_user
         finally:
             torch.use_deterministic_algorithms(False)
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"  # the user's

@@ -19,7 +19,7 @@ from fgsn.data.completed import completed_results
 from fgsn.data.dataset import MOVED_LIST, metres_per_unit, named_condition
 from fgsn.data.images import equal_files, image_size, unread_images, walk_images
 from fgsn.data.prepare import prepare
-from fgsn.errors import FgsnError
+from fgsn.errors import CannotWriteError, FgsnError
 from fgsn.files import FolderLock, read_yaml, write_json, write_yaml
 from fgsn.geometry.posed import join
 from fgsn.matching.pair import PairResult
@@ -66,8 +66,8 @@ def _prepared(settings: CorrespondSettings) -> tuple[dict[str, Any], list[str]]:
     split = {"dataset": settings.out, "split": settings.split, "seed": settings.seed}
     try:
         return prepare(PrepareSettings(**split, validation_share=settings.validation_share)), []
-    except FgsnError:
-        if not settings.validation_share:
+    except FgsnError as error:
+        if not settings.validation_share or isinstance(error, CannotWriteError):
             raise
     doubt = "all pairs show the same place, so none is kept for validation; a smaller --per-condition may separate them"
     return prepare(PrepareSettings(**split, validation_share=0.0)), [doubt]

@@ -53,15 +53,15 @@ def measure(
     place = np.array([place_of(pair.reference) for pair in pairs])
     places = np.unique(place[found.pair], return_inverse=True)[1]
     conditions = None if condition_of is None else np.array([condition_of(pair.target) for pair in pairs])[found.pair]
-    rows = {"": np.ones(len(places), bool)}
+    rows: dict[str | None, NDArray[np.bool_]] = {None: np.ones(len(places), bool)}
     if conditions is not None:
         rows |= {str(name): conditions == name for name in np.unique(conditions)}
-    partners: dict[str, FalsePartners] = {}  # the same for labels and grid, and for all and the only condition
+    partners: dict[str | None, FalsePartners] = {}  # the same for labels and grid, and for all and the only condition
     for name, here in rows.items():
-        known = partners.get("") if here.all() else None
+        known = partners.get(None) if here.all() else None
         partners[name] = known or find_false_partners(found.position_target[here], places[here], seed)
 
-    def controlled(a: NDArray[np.int64], b: NDArray[np.int64], name: str, resamples: int) -> dict[str, Any]:
+    def controlled(a: NDArray[np.int64], b: NDArray[np.int64], name: str | None, resamples: int) -> dict[str, Any]:
         here = rows[name]
         a, b = a[here], b[here]
         metrics = position_controlled_metrics(a, b, places[here], partners[name], resamples, seed)
@@ -71,7 +71,7 @@ def measure(
         same_view = label_metrics(a, b, clusters, places, conditions, resamples, seed)
         by_condition = same_view.pop("conditions", {})
         by_condition = {name: controlled(a, b, name, 0) | metrics for name, metrics in by_condition.items()}
-        metrics = controlled(a, b, "", resamples) | same_view
+        metrics = controlled(a, b, None, resamples) | same_view
         return metrics | ({"conditions": by_condition} if by_condition else {})
 
     grid_reference = blind_grid(found.position_reference, clusters, found.height)

@@ -1,5 +1,7 @@
 """HDF5 files of unknown origin: numbers only, stored in the file itself, of a plausible size; and atomic writing."""
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,8 +60,10 @@ def written(path: Path | str, header: bytes = b"") -> Iterator[h5py.File]:
             if header:
                 with aside.open("r+b") as raw:
                     raw.write(header)
-        except RuntimeError as error:  # h5py's form of a full disk
-            raise CannotWriteError(f"cannot write {path}: {reason(error)}") from None
+        except (OSError, RuntimeError) as error:  # of a full disk, h5py says a dozen things, one of which matters
+            number = re.search(r"errno = (\d+)", str(error))
+            why = os.strerror(int(number[1])) if number else reason(error)
+            raise CannotWriteError(f"cannot write {path}: {why}") from None
 
 
 def write_stamp(file: h5py.File, stamp: str) -> None:

@@ -53,6 +53,7 @@ def reconstruct(
         damaged = features.extract(name for pair in pairs for name in pair)
         pairs = [pair for pair in pairs if not damaged.keys() & set(pair)]
         features.match_all(pairs)
+        features.workers.end()
         images = list(dict.fromkeys(name for pair in pairs for name in pair))
         verified = _write_database(database, features, pairs, cameras or {})
         if not verified:

@@ -105,7 +105,7 @@ def match_pictures(sources: ReportSources, found: list[ScoredPoses]) -> MatchPic
         if main is None:
             return None
         lists = read_query_lists(settings_of[main].queries)
-        methods = _with_matches({main: settings_of[main], **settings_of}, lists)
+        methods = _with_matches({main: settings_of[main], **settings_of}, lists, sources.left_out)
         return _pictures(sources, methods, list(chain(*lists)))
     except FgsnError as error:  # the files lie elsewhere now
         sources.left_out.append(f"matches on images: {error}")
@@ -113,35 +113,56 @@ def match_pictures(sources: ReportSources, found: list[ScoredPoses]) -> MatchPic
 
 
 def _with_matches(
-    settings_of: Mapping[ScoredPoses, LocalizeSettings], lists: Sequence[Sequence[Query]]
+    settings_of: Mapping[ScoredPoses, LocalizeSettings], lists: Sequence[Sequence[Query]], left_out: list[str]
 ) -> list[_Method]:
-    """The methods with the same map and queries as the first; those that are given the same matches share them."""
+    """The methods with the same map and queries as the first; others without their matches are `left_out`, with a line.
+
+    Raises:
+        FgsnError: the first has none.
+    """
     first, *_ = settings_of.values()
     shared: dict[tuple[Any, ...], MatchSource] = {}
     methods: list[_Method] = []
     for poses, settings in settings_of.items():
         if (settings.map, settings.queries, settings.hloc is None) != (first.map, first.queries, first.hloc is None):
             continue
-        work = settings.work or settings.out.parent / "work"
-        if settings.hloc is None and not any(work.glob("matches*")):
-            raise FgsnError(f"{work} no longer contains matches; run fgsn localize again")
-        by_labels = settings.method == "ssmc"
-        key = *_matches_from(settings), settings.map_labels if by_labels else None
-        source = shared.get(key) or match_with_map(settings, lists)
-        shared.setdefault(key, source)
-        if not by_labels:
-            methods.append(_Method(poses, settings, source, None))
-            continue
-        shared.setdefault((*key[:-1], None), source)  # the same matches with labels, which other methods ignore
-        queries = list(chain(*lists))
-        context = prepare_method(settings, queries, source, priors_by_name(settings, queries))
-        methods.append(_Method(poses, settings, source, context))
+        try:
+            methods.append(_with_its_matches(poses, settings, lists, shared))
+        except FgsnError as error:
+            if not methods:
+                raise
+            left_out.append(f"matches of “{poses.name}” on images: {error}")
     return methods
+
+
+def _with_its_matches(
+    poses: ScoredPoses,
+    settings: LocalizeSettings,
+    lists: Sequence[Sequence[Query]],
+    shared: dict[tuple[Any, ...], MatchSource],
+) -> _Method:
+    """A method and its matches, `shared` with the methods that are given the same."""
+    work, stored = settings.work or settings.out.parent / "work", f"matches-{current_name(settings.matcher)}-*"
+    if settings.hloc is None and not any(work.glob(stored)):
+        raise FgsnError(f"{work} no longer contains {stored}; run fgsn localize again")
+    matches, labels = _matches_from(settings), (settings.map_labels, settings.label_window, settings.model)
+    by_labels = settings.method == "ssmc"
+    key = matches, labels if by_labels else None
+    if key not in shared:
+        shared[key] = match_with_map(settings, lists)
+        shared.setdefault((matches, None), shared[key])  # methods without labels ignore them
+    context, queries = None, list(chain(*lists))
+    if by_labels:
+        context = prepare_method(settings, queries, shared[key], priors_by_name(settings, queries))
+    return _Method(poses, settings, shared[key], context)
 
 
 def _matches_from(settings: LocalizeSettings) -> tuple[Any, ...]:
     """What decides which matches a method is given."""
-    common = settings.map, settings.hloc, settings.work, settings.matcher, settings.keypoints, settings.retrieved
+    common = (
+        settings.map, settings.hloc, settings.work, settings.matcher, settings.keypoints, settings.retrieved,
+        settings.seed,
+    )  # fmt: skip
     if settings.hloc:
         return common
     weight = label_weight(settings, make_matcher(current_name(settings.matcher), settings.keypoints, "cpu"))

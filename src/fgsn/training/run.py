@@ -36,6 +36,7 @@ MOST_SKIPPED = 3
 """Batches with non-finite losses that a run may skip."""
 MAY_DIFFER = {"resume", "device", "out", "workers", "compile", "deterministic"}
 """Settings that may differ when a run resumes."""
+_SWITCHED_ON: list[bool] = []  # not empty while deterministic operations are our choice, not that of the program
 
 
 class Run:
@@ -307,9 +308,13 @@ def choose_operations(deterministic: bool) -> None:
 
     On a CPU, training is deterministic anyway. On a GPU, torch warns of operations that have no deterministic version.
     """
-    if deterministic:
+    if deterministic and not torch.are_deterministic_algorithms_enabled():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
         torch.use_deterministic_algorithms(True, warn_only=True)
+        _SWITCHED_ON.append(True)
+    elif not deterministic and _SWITCHED_ON:  # by an earlier training of this process, such as a sweep's
+        torch.use_deterministic_algorithms(False)
+        _SWITCHED_ON.clear()
     torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
 
 
