@@ -450,6 +450,8 @@ def test_a_shell_can_complete_commands_and_flags(capsys):
     ("arguments", "message"),
     [
         (["train", "--bogus", "1"], "fgsn: no option --bogus; fgsn train --help lists them"),
+        (["check", "--data", "d"], "fgsn: no option --data; PATH has no option; fgsn check --help lists them"),
+        (["export", "--model", "m", "--out", "o"], "fgsn: give MODEL without --model: fgsn export MODEL …"),
         (["train", "--clutsers=9"], "fgsn: no option --clutsers; did you mean --clusters? fgsn train --help"),
         (["train"], "fgsn: missing: --data, --init, --out; fgsn train --help explains every option"),
         (["start", "p", "--min", "3"], "fgsn: no option --min; did you mean --minutes? "),

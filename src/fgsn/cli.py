@@ -202,7 +202,7 @@ def parse(name: str, arguments: list[str]) -> tuple[config.Settings, Output]:
     settings = COMMANDS[name].settings
     arguments = _current_arguments(settings, arguments)
     options = _invocation(settings, _config_values(settings, arguments))
-    _require_known(name, [one.name for one in fields(options)], arguments)
+    _require_known(name, settings, [one.name for one in fields(options)], arguments)
     text = inspect.cleandoc(settings.__doc__ or "")
     with _one_line(name):
         invocation = tyro.cli(options, prog=f"fgsn {name}", description=text, args=arguments)
@@ -211,14 +211,22 @@ def parse(name: str, arguments: list[str]) -> tuple[config.Settings, Output]:
     return settings(**given), output
 
 
-def _require_known(command: str, names: Sequence[str], arguments: Sequence[str]) -> None:
-    """Raise UsageError for a flag that the command does not have."""
+def _require_known(
+    command: str, settings: type[config.Settings], names: Sequence[str], arguments: Sequence[str]
+) -> None:
+    """Raise UsageError for a flag that the command does not have, such as that of a value that is given without one."""
+    kinds = get_type_hints(settings, include_extras=True).items()
+    plain = {flag(name): kind.__metadata__[0].metavar for name, kind in kinds if get_origin(kind) is Annotated}
     known = [form for name in names for form in (flag(name), flag(f"no_{name}"))] + ["--help"]
     for argument in arguments:
         word = argument.partition("=")[0].replace("_", "-")
-        if word.startswith("--") and word not in known and not word.startswith("--tyro"):
+        if word.startswith("--") and word not in set(known) - set(plain) and not word.startswith("--tyro"):
+            if word in plain:
+                raise UsageError(f"give {plain[word]} without {word}: fgsn {command} {plain[word]} …")
             close = [one for one in known if one.startswith(word)] or difflib.get_close_matches(word, known, 1, 0.7)
-            hint = f"did you mean {close[0]}? " if close else ""
+            hint = (
+                f"did you mean {close[0]}? " if close else "".join(f"{one} has no option; " for one in plain.values())
+            )
             raise UsageError(f"no option {word}; {hint}fgsn {command} --help lists them")
 
 

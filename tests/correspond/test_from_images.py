@@ -7,7 +7,7 @@ import pytest
 
 from fgsn.cli import main
 from fgsn.correspond import from_images as module
-from fgsn.correspond.from_images import best_of_each
+from fgsn.correspond.from_images import MORE_THAN_ASKED, best_of_each
 from fgsn.data.correspondences import read_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.formats.poses import write_poses
@@ -69,7 +69,7 @@ def test_a_slow_matcher_is_given_promising_pairs_only(scene, tmp_path, capsys):
     results = run(tmp_path, capsys, "--per-condition", "1")
     assert results["pairs"] == 5
     assert scene.matcher.asked.count("match") == 5 * 2
-    assert results["refused"] == {"skipped: other pairs agree better": 5}
+    assert results["refused"] == {"skipped: other pairs agree better": 5, MORE_THAN_ASKED: 5}
     assert share_right(scene, tmp_path / "set") > 0.95
 
 
@@ -154,6 +154,10 @@ def test_the_best_of_each_reference_image_and_condition():
 
     refused = RefusedPair("a/1", "b/9", "no")
     found = [pair("a/1", "b/1", 5), refused, pair("a/1", "b/2", 9), pair("a/1", "c/1", 1), pair("a/2", "b/1", 2)]
-    kept = list(best_of_each(found, 1))
-    assert kept[0] is refused
-    assert {(one.reference, one.target) for one in kept[1:]} == {("a/1", "b/2"), ("a/1", "c/1"), ("a/2", "b/1")}
+    first, *others = best_of_each(found, 1)
+    assert first is refused
+    kept = [(one.reference, one.target) for one in others if isinstance(one, MatchedPair)]
+    assert kept == [("a/1", "b/2"), ("a/1", "c/1"), ("a/2", "b/1")]
+    (left_out,) = (one for one in others if isinstance(one, RefusedPair))
+    assert (left_out.reference, left_out.target) == ("a/1", "b/1")
+    assert left_out.reason.startswith("left out: other pairs")

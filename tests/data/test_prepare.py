@@ -272,3 +272,11 @@ def test_moved_pairs_alone_are_no_data_set(tmp_path, make_pair):
     (tmp_path / "moved_pairs.txt").write_text("1.mat")
     with pytest.raises(FgsnError, match=r"moved_pairs\.txt lists all pairs"):
         prepare(PrepareSettings(dataset=tmp_path))
+
+
+def test_a_place_that_is_kept_is_for_training():
+    for seed in range(20):
+        training, validation = split_places("abc", 0.15, seed, "b")
+        assert len(validation) == 1
+        assert "b" in training
+    assert split_places("ab", 0.5, 0, "ab") == split_places("ab", 0.5, 0)

@@ -106,7 +106,7 @@ def _motion_warnings(median: float | None) -> list[str]:
     return [
         f"half of the points move by at most {median:.1f} % of the image width between the two images: such a set "
         "cannot teach viewpoint, and same-view metrics on it mean little; --moved-pairs of fgsn world and fgsn "
-        "correspond adds pairs from before and behind"
+        "correspond (with maps, poses or --reconstruct) adds pairs from before and behind"
     ]
 
 

@@ -41,6 +41,7 @@ from fgsn.progress import say
 CANDIDATES = 3
 """Factor of similar images to try per requested target image."""
 POINT_COLUMNS = ("points_ref", "points_tgt", "errors")
+MORE_THAN_ASKED = "left out: other pairs of its reference image have more points (--per-condition)"
 NEIGHBOURS = 4
 """Images of its own traversal that each image is matched with."""
 
@@ -56,13 +57,16 @@ class ImageCollection:
         `sizes` are width and height by name.
         """
         self.settings, self.features, self.sizes, names = settings, features, sizes, list(sizes)
+        known = read_intrinsics(settings.intrinsics)
+        if settings.pairs not in ("all", "order", "similar"):  # a broken list is told before minutes of work
+            here = [name for name in names if condition_of(name) == settings.reference]
+            self._between(here, [name for name in names if condition_of(name) != settings.reference])
         broken = features.extract(names)
         failed += broken.values()
         self.names = [name for name in names if name not in broken]
         self.by_condition: dict[str, list[str]] = defaultdict(list)
         for name in self.names:
             self.by_condition[condition_of(name)].append(name)
-        known = read_intrinsics(settings.intrinsics)
         self.cameras = {name: known[key] for name in self.names if (key := camera_key(known, name)) is not None}
 
     def cross_condition_pairs(self) -> Pairs:
@@ -172,7 +176,7 @@ def _with_two_views(images: ImageCollection, by_model: Sequence[PairResult]) -> 
 
 
 def best_of_each(found: Iterable[PairResult], count: int) -> Iterator[PairResult]:
-    """Keep the `count` pairs with the most points per reference image and condition, and all refused pairs."""
+    """Keep the `count` pairs with the most points per reference image and condition; the others say why not."""
     groups: dict[tuple[str, str], list[MatchedPair]] = defaultdict(list)
     for pair in found:
         if isinstance(pair, RefusedPair):
@@ -180,7 +184,9 @@ def best_of_each(found: Iterable[PairResult], count: int) -> Iterator[PairResult
         else:
             groups[pair.reference, condition_of(pair.target)].append(pair)
     for group in groups.values():
-        yield from sorted(group, key=lambda pair: -len(pair.points_ref))[:count]
+        group.sort(key=lambda pair: -len(pair.points_ref))
+        yield from group[:count]
+        yield from (RefusedPair(pair.reference, pair.target, MORE_THAN_ASKED) for pair in group[count:])
 
 
 def _selected(images: ImageCollection, pair: PairResult) -> PairResult:

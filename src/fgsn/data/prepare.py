@@ -6,8 +6,8 @@ change the split of the others.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,11 +58,14 @@ def prepare(settings: PrepareSettings) -> dict[str, Any]:
     if not same_place:
         raise FgsnError(f"{dataset.root / MOVED_LIST} lists all pairs that can be used; none shows one place twice")
     place_of, source = find_places(dataset, same_place)
-    places = {place_of(pair.reference) for pair in same_place}
+    pairs_of = Counter(place_of(pair.reference) for pair in same_place)
+    places = set(pairs_of)
     if settings.split == "end":
         _, held_out = split_end(places, settings.validation_share)
     else:
-        _, held_out = split_places(places, settings.validation_share, settings.seed)
+        # One place may have most of the pairs, as of a road where all images are connected: it is there to learn from.
+        largest = [place for place, count in pairs_of.items() if 2 * count > len(same_place)]
+        _, held_out = split_places(places, settings.validation_share, settings.seed, largest)
     training, validation = split_pairs(same_place, place_of, held_out)
     if not training:
         raise FgsnError(
@@ -132,14 +135,20 @@ def connected_images(pairs: Sequence[PairFile]) -> dict[str, str]:
     return {image: names[components[image]] for image in components}
 
 
-def split_places(places: Iterable[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+def split_places(
+    places: Iterable[str], share: float, seed: int, kept: Collection[str] = ()
+) -> tuple[list[str], list[str]]:
     """Split places into training and validation, without replacement; repeated names count once.
+
+    Places that are `kept` are for training, as long as there are others for validation.
 
     A pure function of the set of names, the share and the seed, on every machine; a larger share only adds places to
     the validation side. Returns names of training and of validation places, each sorted. Each side has at least one
     place if there are two; a single place is for training.
     """
-    ranked = sorted(set(places), key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))
+    ranked = sorted(
+        set(places), key=lambda name: (name in kept, hashlib.sha256(f"{seed}:{name}".encode()).digest(), name)
+    )
     count = _validation_count(len(ranked), share)
     return sorted(ranked[count:]), sorted(ranked[:count])
 

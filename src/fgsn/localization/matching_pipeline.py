@@ -101,6 +101,11 @@ def _open_features(
     labels = augmentation = None
     if settings.model and (weight or settings.retrieval != "local"):
         labels = LabelVectors.of_model(settings.model, work / filtered.features)  # at the key points of this kind
+    if settings.model and settings.method == "p3p" and not for_queries.compares_descriptors and labels is None:
+        say(
+            f"fgsn: --model changes nothing here, as {matcher} is a network that compares two images itself; labels "
+            f"are appended to the descriptors of {matcher}{UNFILTERED}, xfeat and sift"
+        )
     if weight or settings.augment_position:
         augmentation = Augmentation(labels, weight, settings.augment_position)
     if not for_queries.compares_descriptors and (augmentation or not settings.retrieved):
