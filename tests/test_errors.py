@@ -6,6 +6,7 @@ from fgsn.errors import FgsnError, MissingExtraError, UsageError, nearest
 def test_the_nearest_word_is_named_and_else_all():
     assert nearest("clutsers", ["seed", "clusters", "batch"]) == "did you mean 'clusters'?"
     assert nearest("xyz", ["seed", "batch"]) == "known are: batch, seed"
+    assert nearest("xyz", map(str, range(100, 140))).endswith(", 129 and 10 more")
 
 
 def test_exit_codes():

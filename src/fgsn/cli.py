@@ -192,6 +192,8 @@ def _run(arguments: list[str]) -> int:
     results = run(settings)
     if ranks.first():
         _write(results, output.json)
+        if failed := results.get("failed"):
+            say(f"fgsn: {len(failed)} failed, first: {failed[0]}")
     return 1 if results.get("failed") or results.get("problems") else 0
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 LONGEST = 1000
 """Maximum number of characters of a message."""
+MOST_NAMES = 30
+"""Names listed in a message, at most."""
 
 
 class FgsnError(Exception):
@@ -77,11 +79,15 @@ def whole_number(name: str, value: Any, least: int, most: int = 2**63 - 1) -> in
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """End of a message about an unknown word: suggests the nearest known word, or lists all of them.
+    """End of a message about an unknown word: suggests the nearest known word, or lists those that are known.
 
     >>> nearest("clutsers", ["clusters", "seed"])
     "did you mean 'clusters'?"
     """
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else "known are: " + ", ".join(known)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"known are: {', '.join(known[:MOST_NAMES])}" + (
+        f" and {len(known) - MOST_NAMES} more" * (len(known) > MOST_NAMES)
+    )

@@ -81,7 +81,7 @@ class LocalizeSettings(Settings):
         require((self.hloc is None) != (self.images is None), "give --hloc, or --images to match here")
         require(
             self.method == "p3p" or self.query_labels is not None,
-            f"--method {self.method} requires --map-labels and --query-labels",
+            f"--method {self.method} requires --map-labels and --query-labels; --method p3p needs no labels",
         )
         require(self.up is None or any(self.up), "--up must be a direction, not 0 0 0")
         at_least(self, keypoints=100, retrieved=0, workers=0, gravity_noise=0, height_noise=0, label_window=0)

@@ -133,6 +133,8 @@ def require_two_conditions(root: Path, names: Iterable[str], reference: str, fai
         others = (
             f"its subfolders with images: {', '.join(conditions)}" if conditions else "none of its images can be read"
         )
+        if root.name == reference:
+            others += f"; did you mean the folder above, {root.parent}?"
         raise FgsnError(f"{root} has no images of the reference condition '{reference}'; {others}{_unread(failed)}")
     if len(conditions) < 2:
         raise FgsnError(

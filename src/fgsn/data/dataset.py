@@ -194,5 +194,6 @@ def _advice(root: Path) -> str:
     """What to do with a folder that is not a data set; some contain data sets, such as CMU and RobotCar together."""
     found = sorted(folder.name for folder in root.iterdir() if all((folder / name).is_dir() for name in FOLDERS))
     if found:
-        return f"it contains the data sets {', '.join(found)}: give those, fgsn train takes several"
+        named = ", ".join(str(root / name) for name in found)
+        return f"give the data set in it, {named}" if len(found) == 1 else f"give one of the data sets in it: {named}"
     return "fgsn correspond makes a data set from images"

@@ -219,7 +219,11 @@ def _file(path: Path | str) -> Path:
     if not path.is_dir():
         return path
     if not (path / MODEL_FILE).exists():
-        raise FgsnError(f"{path} contains no {MODEL_FILE}: it is not a run folder, or its training has not finished")
+        inside = next((folder for folder in sorted(path.glob("*")) if (folder / MODEL_FILE).is_file()), None)
+        hint = f"; did you mean {inside}?" if inside else ""
+        raise FgsnError(
+            f"{path} contains no {MODEL_FILE}: it is not a run folder, or its training has not finished{hint}"
+        )
     return path / MODEL_FILE
 
 
