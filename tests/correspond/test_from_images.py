@@ -1,6 +1,7 @@
 """Correspondences from images alone, by the command, with a matcher that knows which point is which."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -161,3 +162,11 @@ def test_the_best_of_each_reference_image_and_condition():
     (left_out,) = (one for one in others if isinstance(one, RefusedPair))
     assert (left_out.reference, left_out.target) == ("a/1", "b/1")
     assert left_out.reason.startswith("left out: other pairs")
+
+
+def test_a_list_of_pairs_may_name_images_of_several_conditions(scene, tmp_path, capsys):
+    shutil.copytree(tmp_path / "photos" / "winter", tmp_path / "photos" / "night")
+    lines = [f"summer/c0/{n}.png {other}/c0/{n}.png\n" for n in range(4) for other in ("winter", "night")]
+    (tmp_path / "list.txt").write_text("".join(lines))
+    results = run(tmp_path, capsys, "--pairs", tmp_path / "list.txt")
+    assert {name: row["pairs"] for name, row in results["by_condition"].items()} == {"night": 4, "winter": 4}

@@ -58,9 +58,13 @@ class ImageCollection:
         """
         self.settings, self.features, self.sizes, names = settings, features, sizes, list(sizes)
         known = read_intrinsics(settings.intrinsics)
-        if settings.pairs not in ("all", "order", "similar"):  # a broken list is told before minutes of work
-            here = [name for name in names if condition_of(name) == settings.reference]
-            self._between(here, [name for name in names if condition_of(name) != settings.reference])
+        # Of all conditions, and read before minutes of work.
+        here = [name for name in names if condition_of(name) == settings.reference]
+        there = [name for name in names if condition_of(name) != settings.reference]
+        kind, _, where = settings.pairs.partition(":")
+        self.positions = read_positions(Path(where)) if kind == "positions" else {}
+        by_rule = kind in ("all", "order", "similar", "positions")
+        self.listed = None if by_rule else listed_pairs(Path(settings.pairs), here, there)
         broken = features.extract(names)
         failed += broken.values()
         self.names = [name for name in names if name not in broken]
@@ -70,7 +74,10 @@ class ImageCollection:
         self.cameras = {name: known[key] for name in self.names if (key := camera_key(known, name)) is not None}
 
     def cross_condition_pairs(self) -> Pairs:
-        """The pairs of a reference and a target image that --pairs selects; FgsnError if its list is broken."""
+        """The pairs of a reference and a target image that --pairs selects, without those of broken images."""
+        if self.listed is not None:
+            usable = set(self.names)
+            return [pair for pair in self.listed if usable.issuperset(pair)]
         reference = self.by_condition[self.settings.reference]
         pairs: Pairs = []
         for condition, targets in self.by_condition.items():
@@ -86,10 +93,7 @@ class ImageCollection:
             return pairs_in_order(reference, targets, count)
         if kind == "similar":
             return similar_pairs(self.features, reference, targets, CANDIDATES * count, self.settings.seed)
-        if kind.startswith("positions:"):
-            positions = read_positions(Path(kind.partition(":")[2]))
-            return pairs_by_position(reference, targets, positions, count, farthest=np.inf)
-        return listed_pairs(Path(kind), reference, targets)
+        return pairs_by_position(reference, targets, self.positions, count, farthest=np.inf)
 
     def same_condition_pairs(self, names: Sequence[str]) -> Pairs:
         """Each image with the next ones of the same camera and traversal."""
