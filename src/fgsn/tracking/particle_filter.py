@@ -108,7 +108,7 @@ class Estimate:
     lost: bool
     """Whether the last images are unexplained; the pose is then that of dead reckoning."""
     explained_share: float
-    """How well the best particle explains the image: about 1 for a good pose, 0 for a wrong one."""
+    """How well the best particle explains the image: about 1 for a good pose, 0 for a wrong one, or one by chance."""
     used: float
     """Share of the image's log-likelihood that was used; below 1 if the tempering steps did not suffice."""
 
@@ -157,8 +157,11 @@ class ParticleFilter:
             return tempered + self._prior_score(rotation, centre, prior)
 
         used, best = self.update(score)
-        best_rotation = rotations.to_matrix(self._quaternions[best])
-        explained = likelihood.explained_share(best_rotation, self._centres[best] - origin)
+        pose = rotations.to_matrix(self._quaternions[best]), self._centres[best] - origin
+        evidence = float(likelihood.scores(pose[0][None], pose[1][None])[0]) / temperature
+        # A wrong pose has a mean likelihood ratio of 1, so the best of N reaches N by chance. Particles that have spread
+        # far see a few points only, which agree by chance.
+        explained = likelihood.explained_share(*pose) if evidence > math.log(len(self._centres)) else 0.0
         self._unexplained = self._unexplained + 1 if explained < settings.lost_below else 0
         lost = self._unexplained >= settings.patience
         estimate = self.estimate(lost, explained, used)
