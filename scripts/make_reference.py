@@ -15,8 +15,9 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import fgsn
-from fgsn.cli import COMMANDS, Output, documented_fields, field_help, own_first
+from fgsn.cli import COMMANDS, Output
 from fgsn.config import Positional, Settings
+from fgsn.texts import documented_fields, field_help, own_first
 
 DOCS = Path(__file__).parents[1] / "docs"
 SOURCE = Path(fgsn.__file__).parents[1]

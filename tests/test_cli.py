@@ -20,6 +20,7 @@ from fgsn import cli, config
 from fgsn.cli import COMMANDS, Command, main, parse
 from fgsn.config.base import FOLDERS
 from fgsn.errors import FgsnError, UsageError
+from fgsn.texts import field_help
 
 
 def called(*arguments):
@@ -78,7 +79,7 @@ def test_the_help_of_a_command_says_everything_once(capsys, monkeypatch, name):
     settings = COMMANDS[name].settings
     for paragraph in settings.__doc__.split("\n\n"):
         assert text.count(" ".join(paragraph.split())) == 1
-    for sentence in (*cli.field_help(settings).values(), *cli.field_help(cli.Output).values()):
+    for sentence in (*field_help(settings).values(), *field_help(cli.Output).values()):
         assert text.count(f" {sentence}") == 1, sentence
 
 
@@ -457,6 +458,15 @@ def test_a_shell_can_complete_commands_and_flags(capsys):
         (["start", "p", "--min", "3"], "fgsn: no option --min; did you mean --minutes? "),
         (["check"], "fgsn: missing: PATH; "),
         (["check", "a", "b"], "fgsn: too many values: b; "),
+        (
+            ["segment", "--model", "m", "--out", "o", "--images", "a.jpg", "b.jpg"],
+            "fgsn: --images takes one value, a.jpg, but b.jpg follows it; --images: An image, a folder ",
+        ),
+        (["export", "m", "--out", "o", "--size", "512"], "fgsn: --size takes 2 values, not 1; "),
+        (
+            ["correspond", "--images", "i", "--reference", "r", "--out", "o", "--pairs", "similiar"],
+            "fgsn: --pairs similiar: did you mean similar?",
+        ),
         (["train", "--clusters"], "fgsn: Missing value for argument '--clusters'. Expected 1 values; "),
         (["start", "p", "--reference", "a", "--out", "o", "--minutes", "x"], "--minutes: not a number: 'x'; "),
         (["start", "p", "--reference", "a", "--out", "o", "--clusters", "x"], "--clusters: not a whole number: 'x'; "),

@@ -4,7 +4,6 @@ Nothing imports this module. Each command is a function `settings -> results` in
 module is imported only when its command runs, so that `--help` stays fast.
 """
 
-import ast
 import contextlib
 import difflib
 import importlib
@@ -13,10 +12,9 @@ import io
 import os
 import re
 import signal
-import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -24,11 +22,13 @@ from types import FrameType
 from typing import Annotated, Any, get_origin, get_type_hints
 
 from fgsn import config, ranks
-from fgsn.config.base import COMMA_LISTS, FOLDERS, OLD_NAMES, OUTPUTS, flag, from_yaml_values
+from fgsn.config.base import COMMA_LISTS, OLD_NAMES, flag, from_yaml_values
 from fgsn.errors import FgsnError, UsageError, nearest
-from fgsn.files import read_yaml, require_output
+from fgsn.files import read_yaml
+from fgsn.inputs import require_inputs, require_outputs
 from fgsn.progress import say
 from fgsn.tables import as_json, show
+from fgsn.texts import field_help, own_first
 from fgsn.threads import fitting_threads
 
 
@@ -205,6 +205,7 @@ def parse(name: str, arguments: list[str]) -> tuple[config.Settings, Output]:
     arguments = _current_arguments(settings, arguments)
     options = _invocation(settings, _config_values(settings, arguments))
     _require_known(name, settings, [one.name for one in fields(options)], arguments)
+    _require_single(settings, arguments)
     text = inspect.cleandoc(settings.__doc__ or "")
     with _one_line(name):
         invocation = tyro.cli(options, prog=f"fgsn {name}", description=text, args=arguments)
@@ -232,6 +233,18 @@ def _require_known(
             raise UsageError(f"no option {word}; {hint}fgsn {command} --help lists them")
 
 
+def _require_single(settings: type[config.Settings], arguments: Sequence[str]) -> None:
+    """Raise UsageError where a flag that takes one path is followed by several, as the shell makes of `*.jpg`."""
+    kinds = get_type_hints(settings, include_extras=True)
+    if any(get_origin(kind) is Annotated for kind in kinds.values()):
+        return  # the second is a value without a flag
+    paths = {flag(name): name for name, kind in kinds.items() if kind in (Path, Path | None)}
+    for one, value, second in zip(arguments, arguments[1:], arguments[2:], strict=False):
+        if one in paths and not value.startswith("-") and not second.startswith("-"):
+            text = field_help(settings)[paths[one]].rstrip(".")
+            raise UsageError(f"{one} takes one value, {value}, but {second} follows it; {one}: {text}")
+
+
 @contextlib.contextmanager
 def _one_line(command: str) -> Iterator[None]:
     """Turn tyro's box about wrong arguments, which spans many lines, into a UsageError."""
@@ -249,6 +262,8 @@ def _one_line(command: str) -> Iterator[None]:
         text = " ".join(parts[1 if len(parts) > 1 else 0].split())
         if "Missing from" in text:
             text = "missing: " + ", ".join(re.findall(r"^ {6}(\S+)", parts[1], re.MULTILINE))
+        if counts := re.search(r"Error parsing (--\S+): .*input length (\d+) did not match .* count (\d+)", text):
+            text = f"{counts[1]} takes {counts[3]} values, not {counts[2]}"
         for python, plain in _PLAIN.items():
             text = text.replace(python, plain)
         raise UsageError(f"{text.rstrip('. ')}; fgsn {command} --help explains every option") from None
@@ -260,33 +275,6 @@ _PLAIN = {
     "could not convert string to float: ": "not a number: ",
     "Unrecognized options: ": "too many values: ",
 }
-
-
-def require_inputs(settings: config.Settings) -> None:
-    """Report a wrong path at once, before the command's module and its packages are imported.
-
-    Raises:
-        FgsnError: an input does not exist, or is a file instead of a folder; the message says what it should be.
-    """
-    for name, path in settings.inputs():
-        try:
-            mode, wrong = path.stat().st_mode, "is not a folder"
-        except (FileNotFoundError, NotADirectoryError):
-            mode, wrong = 0, "does not exist"
-        except OSError:
-            continue  # its reader knows more
-        if mode == 0 or (name in FOLDERS and not stat.S_ISDIR(mode)):
-            kind = get_type_hints(type(settings), include_extras=True)[name]
-            where = kind.__metadata__[0].metavar if get_origin(kind) is Annotated else flag(name)
-            text = field_help(type(settings))[name].rstrip(".")
-            raise FgsnError(f"{path} {wrong}; {where}: {text}")
-
-
-def require_outputs(settings: config.Settings, file: bool) -> None:
-    """Report at once that nothing can be written, or that --out, if it is a `file`, is an input: FgsnError."""
-    for name in OUTPUTS:
-        if path := getattr(settings, name, None):
-            require_output(path, settings.paths() if file and name == "out" else None)
 
 
 def _invocation(settings: type[config.Settings], values: Mapping[str, Any]) -> type[Any]:
@@ -307,26 +295,6 @@ def _print_completion(shell: Sequence[str]) -> None:
     commands = {name: _invocation(command.settings, {}) for name, command in COMMANDS.items()}
     with contextlib.suppress(SystemExit):  # as tyro ends
         subcommand_cli_from_dict(commands, prog="fgsn", args=["--tyro-print-completion", *shell])
-
-
-def documented_fields(node: ast.AST) -> Iterator[tuple[str, str, str]]:
-    """The fields of a class that have a docstring: name, source, and docstring in one line."""
-    for line, below in pairwise(getattr(node, "body", [])):
-        match line, below:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                yield name, ast.unparse(line), " ".join(text.split())
-
-
-def field_help(owner: type) -> dict[str, str]:
-    """The docstring of every field of a class, including those of its base classes."""
-    classes = [ast.parse(inspect.getsource(one)).body[0] for one in reversed(owner.__mro__[:-1])]
-    return {name: text for node in classes for name, _, text in documented_fields(node)}
-
-
-def own_first(owner: type) -> list[Field[Any]]:
-    """The fields of a dataclass, those of its base classes last."""
-    bases = [{one.name for one in fields(base)} for base in owner.__mro__[1:-1]]
-    return sorted(fields(owner), key=lambda one: sum(one.name in names for names in bases))
 
 
 def _options(owner: type, values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

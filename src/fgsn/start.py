@@ -38,6 +38,8 @@ CLUSTERED = 0.35
 """Share of the training time that clustering and loading take."""
 FEWEST, MOST = 100, 5000
 """Steps: fewer teach nothing, more are a matter for `fgsn train`."""
+VALIDATIONS = 4
+"""Validations of a training, so that the page shows curves."""
 FEWEST_PAIRS = 4
 """Pairs of photographs below which a quarter of an hour would be wasted."""
 
@@ -77,12 +79,14 @@ def start(settings: StartSettings) -> dict[str, Any]:
             f"only {pairs} of the pairs of photographs in {settings.photos} match, too few to learn from; add "
             "photographs of more places in every condition, or use --matcher xfeat-lighterglue and another --out"
         )
+    steps = _iterations(run, start_model, settings.minutes)
     training = TrainSettings(
         data=(data,),
         init=settings.init,
         out=run,
         clusters=settings.clusters,
-        iterations=_iterations(run, start_model, settings.minutes),
+        iterations=steps,
+        validate_every=-(-steps // VALIDATIONS),
         batch=BATCH,
         crop=CROP,
         short_side=SHORT_SIDE,

@@ -10,6 +10,7 @@ from PIL import Image
 from fgsn.data.images import image_size, list_images, read_image, unread_images
 from fgsn.data.resize import resized
 from fgsn.errors import FgsnError
+from fgsn.inference.label_maps import write_label_map
 
 
 @pytest.mark.parametrize("suffix", ["png", "ppm", "bmp", "tif", "webp"])
@@ -175,3 +176,10 @@ def test_images_in_other_formats_are_counted(tmp_path):
     line = f"{tmp_path} contains images in formats that are not read: 1 .dng, 2 .heic; convert them to JPEG"
     assert unread_images(tmp_path) == [line]
     assert unread_images(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("clusters", [5, 300])
+def test_label_maps_are_not_photographs(tmp_path, clusters):
+    write_label_map(tmp_path / "a.png", np.zeros((8, 8), int), clusters)
+    with pytest.raises(FgsnError, match=r"a\.png is a label map of fgsn segment, not a photograph"):
+        read_image(tmp_path / "a.png")

@@ -54,3 +54,8 @@ def test_resizing_is_pillows_to_the_bit(before, after, seed):
 def test_a_model_that_resizes_wants_the_size(model):
     with pytest.raises(UsageError, match="shorter side of 50 px: specify their --size"):
         Portable(replace(model, short_side=50), ["labels"], None)
+
+
+def test_an_image_smaller_than_a_cell_is_refused(model):
+    with pytest.raises(UsageError, match="--size must be at least 8 x 8 pixels"):
+        Portable(model, ["labels"], (7, 50))

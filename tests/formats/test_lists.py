@@ -46,7 +46,7 @@ def test_a_folder_is_all_its_lists(tmp_path):
     (tmp_path / "notes.md").write_text("hello")
     assert list(read(tmp_path)) == ["x", "y"]
     (tmp_path / "b.txt").write_text("x 1 2\n")
-    with pytest.raises(FgsnError, match=r"b\.txt:1: 'x' is already in a\.txt:1"):
+    with pytest.raises(FgsnError, match=r"b\.txt:1: 'x' is already in a\.txt:1; keep one, or give one file of "):
         read(tmp_path)
     with pytest.raises(FgsnError, match="does not exist"):
         read(tmp_path / "c.txt")

@@ -69,7 +69,7 @@ class Settings:
         """Name and value of every path that must exist; names such as world:labels and hf://owner/name are no paths."""
         for name, value in vars(self).items():
             for one in value if isinstance(value, tuple) else (value,):
-                if isinstance(one, Path) and name not in OUTPUTS and ":" not in str(one):
+                if isinstance(one, Path) and name not in OUTPUTS and (":" not in str(one) or name in FOLDERS):
                     yield name, one
 
     def paths(self) -> list[Path]:

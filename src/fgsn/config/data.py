@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
 from fgsn.config.base import Positional, Settings, above_zero, at_least, require
 
+PAIRS = ("similar", "order", "all")
+"""Rules by which fgsn correspond pairs images."""
 CONDITIONS = ("sun", "autumn", "bare", "snow", "rain", "night")
 
 
@@ -119,6 +122,8 @@ class CorrespondSettings(Settings):
         super().__post_init__()
         _check_validation_share(self)
         at_least(self, per_condition=1, moved_pairs=0, points=20, workers=0, keypoints=100)
+        close = get_close_matches(self.pairs, PAIRS, 1)
+        require(self.pairs in PAIRS or not close, f"--pairs {self.pairs}: did you mean {' '.join(close)}?")
         above_zero(self, "metres_per_unit", "depth_unit")
         require(not (self.maps and (self.poses or self.depth)), "give either --maps or --poses (with --depth)")
         require(self.depth is None or bool(self.poses), "--depth requires --poses")
@@ -138,7 +143,7 @@ class CorrespondSettings(Settings):
     def inputs(self) -> Iterator[tuple[str, Path]]:
         """Those of all settings, and the file of --pairs if it is one."""
         yield from super().inputs()
-        if self.pairs not in ("similar", "order", "all"):
+        if self.pairs not in PAIRS:
             yield "pairs", Path(self.pairs.removeprefix("positions:"))
 
 

@@ -150,6 +150,11 @@ def from_reconstruction(images: ImageCollection) -> tuple[list[Reconstruction], 
         f"fgsn: {len(models)} models contain {len(registered)} of {len(images.names)} images; "
         f"{len(useful)} of them connect the reference with another condition"
     )
+    if missing := [name for name in images.names if name not in registered]:
+        say(
+            f"fgsn: {len(missing)} images are in no model, first {missing[0]}; more pairs (--pairs all, "
+            "--per-condition) or --matcher xfeat-lighterglue may connect them"
+        )
     if not useful:
         raise FgsnError(
             f"none of the {len(models)} models connects '{settings.reference}' with another condition; leave "

@@ -105,8 +105,8 @@ class PairWriter:
         return f"{stem}.mat"
 
     def refusals(self) -> dict[str, int]:
-        """Number of refused pairs by reason, most frequent first; numbers within reasons are ignored."""
-        return dict(Counter(re.sub(r"\d+(\.\d+)?", "…", pair.reason) for pair in self.refused).most_common())
+        """Number of refused pairs by reason, most frequent first; numbers within reasons, written N, are ignored."""
+        return dict(Counter(re.sub(r"\d+(\.\d+)?", "N", pair.reason) for pair in self.refused).most_common())
 
     def results(self, references: int) -> dict[str, Any]:
         """Counts, how far points move, metrics of the same-place pairs per condition, and warnings under `doubts`.

@@ -30,6 +30,9 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".t
 UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".dng", ".cr2", ".nef", ".arw", ".raw"})
 """Images in formats that are not read; they are counted where a folder is listed."""
 
+COUNT_KEY = "fgsn:clusters"
+"""Name under which a label map states its number of labels; no photograph has it."""
+
 _OPENING = Lock()
 
 
@@ -86,9 +89,12 @@ def read_image(path: Path | str, short_side: int = 0) -> np.ndarray:
         (H, W, 3) uint8, a new array.
 
     Raises:
-        FgsnError: the image is missing, broken, cut off, far too large, now or resized, or has floating-point pixels.
+        FgsnError: the image is missing, broken, cut off, far too large, now or resized, has floating-point pixels, or
+            is a label map.
     """
     with open_image(path) as image:
+        if COUNT_KEY in image.info:
+            raise FgsnError(f"{path} is a label map of fgsn segment, not a photograph")
         try:
             check_resized((image.height, image.width), short_side)
         except FgsnError as error:

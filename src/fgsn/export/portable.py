@@ -41,6 +41,8 @@ class Portable(nn.Module):
         self.outputs, self.window, self.labels = tuple(outputs), model.window, model.clusters
         self.seen = None if size is None else resized_shape(size, model.short_side)
         self._resizes = self.seen != size
+        if size is not None and min(size) < STRIDE:
+            raise UsageError(f"--size must be at least {STRIDE} x {STRIDE} pixels")
         if size is None and model.short_side:
             raise UsageError(
                 f"the model resizes images to a shorter side of {model.short_side} px: specify their --size"

@@ -56,7 +56,8 @@ def read_list(
             except (FgsnError, ValueError, OverflowError) as error:
                 raise FgsnError(f"{file}:{number}: {error}") from None
             if name in found:
-                raise FgsnError(f"{file}:{number}: '{name}' is already in {first[name]}; keep one")
+                several = "" if len(files) == 1 else f", or give one file of {path} instead of all"
+                raise FgsnError(f"{file}:{number}: '{name}' is already in {first[name]}; keep one{several}")
             found[name] = value
             first[name] = f"line {number}" if len(files) == 1 else f"{file.name}:{number}"
     if not found and not may_be_empty:

@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from fgsn.data.images import open_image
+from fgsn.data.images import COUNT_KEY, open_image
 from fgsn.errors import FgsnError, whole_number
 from fgsn.files import as_path, atomic_write, file_mark
 from fgsn.inference.colours import palette as default_palette
 
 LARGEST = 65536
-COUNT_KEY, PALETTE_KEY, IMAGE_KEY = "fgsn:clusters", "fgsn:palette", "fgsn:image"
+PALETTE_KEY, IMAGE_KEY = "fgsn:palette", "fgsn:image"
 
 
 def write_label_map(

@@ -336,7 +336,7 @@ def write_poses(settings: LocalizeSettings, source: MatchSource, rows: list[Loca
         "localized": len(found),
         "written": written,
         "map_points": len(labelled.points),
-        "labels": labelled.clusters,
+        "labels": labelled.clusters or None,
         "matches": float(np.median([row.matches for row in rows])),
         "kept": float(np.median([row.kept for row in rows])),
         "inliers": float(np.median([row.estimate.inliers.sum() for row, _ in found])),

@@ -1,0 +1,106 @@
+"""Wrong paths are reported at once, before a command's module and its packages are imported."""
+
+import stat
+from pathlib import Path
+from typing import Annotated, get_origin, get_type_hints
+
+from fgsn.config.base import FOLDERS, OUTPUTS, Settings, flag
+from fgsn.errors import FgsnError
+from fgsn.files import read_yaml, require_output
+from fgsn.progress import say
+from fgsn.texts import field_help
+
+SIGNS = {
+    "a COLMAP model": ("cameras.bin", "cameras.txt"),
+    "a map folder": ("map.safetensors",),
+    "a data set": ("correspondence_data",),
+    "a folder of label maps": ("made_from.json",),
+    "a run folder": ("model.safetensors", "checkpoints"),
+}
+"""What a folder is, by what it contains; it may be several things."""
+ENDINGS = {
+    "a model": (".safetensors", ".pth", ".pt"),
+    "an image": (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"),
+    "a file of features or matches": (".h5",),
+}
+"""What a file is, by its ending."""
+_NONE = dict.fromkeys(("queries", "priors", "intrinsics", "odometry", "start", "truth", "photos"), ())
+_MODELS = dict.fromkeys(("model", "init", "baseline"), ("a run folder", "a model"))
+_LABELS = dict.fromkeys(("map_labels", "query_labels", "data_labels", "labels"), ("a folder of label maps",))
+SUITABLE: dict[str, tuple[str, ...]] = {
+    **_NONE,
+    **_MODELS,
+    **_LABELS,
+    "map": ("a COLMAP model", "a map folder"),
+    **dict.fromkeys(("data", "corr_data", "dataset"), ("a data set",)),
+    "run": ("a run folder",),
+    "features": ("a file of features or matches",),
+    "keypoints": ("a file of features or matches",),
+}
+"""What the inputs of some settings may be, of the things above."""
+
+
+def require_inputs(settings: Settings) -> None:
+    """Report an input that does not exist, or is something else than its setting needs.
+
+    Raises:
+        FgsnError: in one line: the path, what is wrong, and what it should be.
+    """
+    for name, path in settings.inputs():
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise _wrong(settings, name, f"{path} does not exist") from None
+        except OSError:
+            continue  # its reader knows more
+        if name in FOLDERS and not stat.S_ISDIR(mode):
+            raise _wrong(settings, name, f"{path} is not a folder")
+        found = kinds(path)
+        if name in SUITABLE and found and not _suits(found, name):
+            below = sorted(path.iterdir()) if path.is_dir() else []
+            fitting = next((f" (did you mean {one}?)" for one in below if _suits(kinds(one), name)), "")
+            raise _wrong(settings, name, f"{path} is {found[0]}{fitting}")
+
+
+def kinds(path: Path) -> list[str]:
+    """What a path is, as far as names tell; empty for anything that is not known."""
+    if path.is_dir():
+        return [kind for kind, files in SIGNS.items() if any((path / file).exists() for file in files)]
+    return [kind for kind, endings in ENDINGS.items() if path.suffix.lower() in endings]
+
+
+def _suits(found: list[str], name: str) -> bool:
+    return not set(found).isdisjoint(SUITABLE[name])
+
+
+def require_outputs(settings: Settings, file: bool) -> None:
+    """Check what a command writes; if --out is a `file` made with other settings, say that it will be replaced.
+
+    Raises:
+        FgsnError: nothing can be written there, or --out is a file that is an input.
+    """
+    for name in OUTPUTS:
+        if path := getattr(settings, name, None):
+            is_file = file and name == "out"
+            require_output(path, settings.paths() if is_file else None)
+            if is_file and (other := _made_with_other(path, settings)):
+                say(f"{path}, made with {other}, will be replaced")
+
+
+def _made_with_other(path: Path, settings: Settings) -> str:
+    """The settings, other than those now, that the record beside an existing file states."""
+    try:
+        before = read_yaml(path.with_suffix(".config.yaml")) if path.exists() else {}
+    except FgsnError:
+        return ""
+    return ", ".join(
+        f"{flag(name)} {before[name]}"
+        for name, value in settings.as_dict().items()
+        if name in before and before[name] != value
+    )
+
+
+def _wrong(settings: Settings, name: str, what: str) -> FgsnError:
+    kind = get_type_hints(type(settings), include_extras=True)[name]
+    where = kind.__metadata__[0].metavar if get_origin(kind) is Annotated else flag(name)
+    return FgsnError(f"{what}; {where}: {field_help(type(settings))[name].rstrip('.')}")

@@ -1,0 +1,90 @@
+"""Inputs of a wrong kind are recognised before any work."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from fgsn.cli import COMMANDS, parse
+from fgsn.config.base import OUTPUTS
+from fgsn.errors import FgsnError
+from fgsn.files import write_yaml
+from fgsn.inputs import SIGNS, SUITABLE, kinds, require_inputs, require_outputs
+
+
+@pytest.fixture
+def things(tmp_path):
+    """A folder of every kind."""
+    for name, sign in (("map", "cameras.txt"), ("labels", "made_from.json"), ("run", "model.safetensors")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / sign).touch()
+    (tmp_path / "data" / "correspondence_data").mkdir(parents=True)
+    (tmp_path / "data" / "sparse").mkdir()
+    (tmp_path / "data" / "sparse" / "cameras.bin").touch()
+    (tmp_path / "list.txt").write_text("a.jpg PINHOLE 4 4 2 2 2 2\n")
+    (tmp_path / "photo.jpg").touch()
+    return tmp_path
+
+
+def told(things, command, *arguments):
+    """What `require_inputs` says of arguments in which `@name` is one of the things."""
+    settings, _ = parse(command, [re.sub(r"^@", f"{things}/", word) for word in arguments])
+    try:
+        require_inputs(settings)
+    except FgsnError as error:
+        return str(error).replace(f"{things}/", "@")
+    return ""
+
+
+TRAIN = ("train", "--out", "o", "--data")
+LOCALIZE = ("localize", "--method", "p3p", "--out", "o", "--images", "@data", "--queries")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((*TRAIN, "@data", "--init", "@run"), ""),
+        ((*TRAIN, "@run", "--init", "@data"), "@run is a run folder; --data: "),
+        ((*TRAIN, "@data", "--init", "@data"), "@data is a data set; --init: "),
+        ((*TRAIN, "@data", "--init", "@photo.jpg"), "@photo.jpg is an image; --init: "),
+        ((*TRAIN, "world:labels", "--init", "@run"), "world:labels does not exist; --data: "),
+        ((*LOCALIZE, "@list.txt", "--map", "@map"), ""),
+        ((*LOCALIZE, "@map", "--map", "@map"), "@map is a COLMAP model; --queries: "),
+        ((*LOCALIZE, "@list.txt", "--map", "@data"), r"@data is a data set (did you mean @data/sparse?); --map: "),
+        (("report", "@data"), "@data is a data set; RUN: "),
+        (("start", "@labels", "--reference", "a", "--out", "o"), "@labels is a folder of label maps; PHOTOS: "),
+    ],
+)
+def test_inputs_of_a_wrong_kind(things, arguments, expected):
+    found = told(things, *arguments)
+    assert found.startswith(expected)
+    assert bool(found) == bool(expected)
+
+
+def test_a_folder_may_be_several_things(things):
+    (things / "data" / "made_from.json").touch()  # fgsn segment --out of the data set itself
+    assert kinds(things / "data") == ["a data set", "a folder of label maps"]
+    assert not told(things, *TRAIN, "@data", "--init", "@run")
+
+
+def test_that_a_file_made_with_other_settings_is_replaced_is_told(things, capsys):
+    command, *words = *LOCALIZE, "list.txt", "--map", "map"
+    settings, _ = parse(command, words)
+    settings = dataclasses.replace(settings, out=things / "poses.txt")
+    write_yaml(things / "poses.config.yaml", settings.as_dict() | {"keypoints": 512})
+    require_outputs(settings, file=True)
+    assert capsys.readouterr().err == ""  # there is nothing yet
+    settings.out.touch()
+    require_outputs(settings, file=True)
+    assert capsys.readouterr().err == f"{settings.out}, made with --keypoints 512, will be replaced\n"
+    write_yaml(things / "poses.config.yaml", settings.as_dict())
+    require_outputs(settings, file=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_tables_name_settings_and_kinds():
+    names = {field.name for command in COMMANDS.values() for field in dataclasses.fields(command.settings)}
+    assert SUITABLE.keys() <= names - set(OUTPUTS)
+    assert kinds(Path("none.xyz")) == []
+    assert {kind for kinds in SUITABLE.values() for kind in kinds if "fold" in kind or "set" in kind} <= SIGNS.keys()
