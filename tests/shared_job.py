@@ -17,6 +17,7 @@ from fgsn.training import train as training
 SHORT = {
     "clusters": 4, "iterations": 5, "recluster_every": 3, "batch": 4, "crop": 65, "features_per_image": 24,
     "pca_dim": 8, "lr": 0.002, "validate_every": 3, "device": "cpu", "colour_jitter": 0.5,
+    "scales": (0.7, 1.0),
 }  # fmt: skip
 TRAININGS = {
     "step": {"gradient": "coin", "iterations": 1, "clip": 0},

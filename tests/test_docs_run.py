@@ -97,7 +97,7 @@ LITTLE = {
     "correspond": "--workers 0 --split random",
     "check": "--decode 2",
     "pretrain": "--iterations 2 --batch 2 --crop 65 --short-side 72",
-    "train": "--clusters 5 --iterations 2 --batch 1 --crop 65 --features-per-image 100",
+    "train": "--clusters 5 --iterations 2 --batch 1 --crop 65 --features-per-image 100 --rounds 1 --scales 0.7 1",
     "start": "--minutes 0.001 --clusters 5",
     "evaluate": "--resamples 0",
     "localize": "--matcher xfeat --retrieved 2 --workers 0",

@@ -24,6 +24,7 @@ from fgsn.world import make_world
 
 FAST = {
     "clusters": 4, "iterations": 4, "batch": 1, "crop": 65, "features_per_image": 24, "pca_dim": 8, "lr": 0.002,
+    "rounds": 1, "scales": (0.7, 1.0),
 }  # fmt: skip
 
 

@@ -89,7 +89,8 @@ def test_weights_of_torchvision_are_fed_what_they_were_trained_on_and_start_a_tr
         run(str(tmp_path / "resnet.pth"), tmp_path, classes=tmp_path / "names.txt")
     data = make_dataset(tmp_path / "data")
     prepare(PrepareSettings(dataset=data))
-    settings = {"clusters": 3, "iterations": 1, "batch": 1, "crop": 65, "pca_dim": 8, "device": "cpu"}
+    settings = {"clusters": 3, "iterations": 1, "batch": 1, "crop": 65, "pca_dim": 8, "rounds": 1, "scales": (1.0,),
+                "device": "cpu"}  # fmt: skip
     train(TrainSettings(data=(data,), init=tmp_path / "model.safetensors", out=tmp_path / "run", **settings))
     trained = fgsn.load(tmp_path / "run", "cpu")
     assert (trained.clusters, trained.tiling, trained.normalisation) == (3, "aligned", TORCHVISION)

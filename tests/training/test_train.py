@@ -527,7 +527,7 @@ def test_seeds_differ(run, tmp_path):
 
 # A training as a process of its own, and what signals do to it.
 
-PROCESS = {"iterations": 60, "recluster_every": 7, "validate_every": 5, "batch": 1}
+PROCESS = {"iterations": 60, "recluster_every": 20, "validate_every": 5, "batch": 1}
 
 
 def started(settings):
