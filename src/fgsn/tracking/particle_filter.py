@@ -159,7 +159,7 @@ class ParticleFilter:
         used, best = self.update(score)
         pose = rotations.to_matrix(self._quaternions[best]), self._centres[best] - origin
         evidence = float(likelihood.scores(pose[0][None], pose[1][None])[0]) / temperature
-        # A wrong pose has a mean likelihood ratio of 1, so the best of N reaches N by chance. Particles that have spread
+        # A wrong pose has a mean likelihood ratio of 1, so the best of N particles may reach N: those that have spread
         # far see a few points only, which agree by chance.
         explained = likelihood.explained_share(*pose) if evidence > math.log(len(self._centres)) else 0.0
         self._unexplained = self._unexplained + 1 if explained < settings.lost_below else 0
