@@ -41,6 +41,12 @@ TRAIN = ("train", "--out", "o", "--data")
 LOCALIZE = ("localize", "--method", "p3p", "--out", "o", "--images", "@data", "--queries")
 
 
+def localizing(things):
+    """Settings of fgsn localize with a map and a list that are there."""
+    words = *LOCALIZE[1:], "@list.txt", "--map", "@map"
+    return parse("localize", [word.replace("@", f"{things}/") for word in words])[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -69,9 +75,7 @@ def test_a_folder_may_be_several_things(things):
 
 
 def test_that_a_file_made_with_other_settings_is_replaced_is_told(things, capsys):
-    command, *words = *LOCALIZE, "list.txt", "--map", "map"
-    settings, _ = parse(command, words)
-    settings = dataclasses.replace(settings, out=things / "poses.txt")
+    settings = dataclasses.replace(localizing(things), out=things / "poses.txt")
     write_yaml(things / "poses.config.yaml", settings.as_dict() | {"keypoints": 512})
     require_outputs(settings, file=True)
     assert capsys.readouterr().err == ""  # there is nothing yet
@@ -81,6 +85,27 @@ def test_that_a_file_made_with_other_settings_is_replaced_is_told(things, capsys
     write_yaml(things / "poses.config.yaml", settings.as_dict())
     require_outputs(settings, file=True)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["images.txt", "cameras.txt"])
+def test_no_file_of_the_map_that_is_read_is_replaced(things, name):
+    settings = localizing(things)
+    (things / "map" / name).touch()
+    with pytest.raises(FgsnError, match="it would replace a file that is read"):
+        require_outputs(dataclasses.replace(settings, out=things / "map" / name), file=True)
+    require_outputs(dataclasses.replace(settings, out=things / "map" / "poses.txt"), file=True)
+
+
+def test_outputs_that_have_a_default_are_checked(things):
+    settings = localizing(things)
+    (things / "work").touch()
+    with pytest.raises(FgsnError, match=r"work is a file, not a folder"):
+        require_outputs(dataclasses.replace(settings, out=things / "poses.txt"), file=True)
+    page, _ = parse("report", [str(things / "run")])
+    assert list(page.written()) == [("out", things / "run" / "report.html")]
+    (things / "run" / "report.html").mkdir()
+    with pytest.raises(FgsnError, match="it is a folder; name a file in it"):
+        require_outputs(page, file=True)
 
 
 def test_the_tables_name_settings_and_kinds():

@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 from typing import Annotated, get_origin, get_type_hints
 
-from fgsn.config.base import FOLDERS, OUTPUTS, Settings, flag
+from fgsn.config.base import FOLDERS, Settings, flag
 from fgsn.errors import FgsnError
 from fgsn.files import read_yaml, require_output
 from fgsn.progress import say
@@ -18,6 +18,10 @@ SIGNS = {
     "a run folder": ("model.safetensors", "checkpoints"),
 }
 """What a folder is, by what it contains; it may be several things."""
+MODEL_FILES = [
+    f"{name}.{kind}" for name in ("cameras", "images", "points3D", "rigs", "frames") for kind in ("bin", "txt")
+]
+"""The files of a COLMAP model."""
 ENDINGS = {
     "a model": (".safetensors", ".pth", ".pt"),
     "an image": (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"),
@@ -79,12 +83,13 @@ def require_outputs(settings: Settings, file: bool) -> None:
     Raises:
         FgsnError: nothing can be written there, or --out is a file that is an input.
     """
-    for name in OUTPUTS:
-        if path := getattr(settings, name, None):
-            is_file = file and name == "out"
-            require_output(path, settings.paths() if is_file else None)
-            if is_file and (other := _made_with_other(path, settings)):
-                say(f"{path}, made with {other}, will be replaced")
+    inputs = [path for _, path in settings.inputs()]
+    inputs += [path / name for path in inputs if "a COLMAP model" in kinds(path) for name in MODEL_FILES]
+    for name, path in settings.written():
+        is_file = file and name == "out"
+        require_output(path, inputs if is_file else None)
+        if is_file and (other := _made_with_other(path, settings)):
+            say(f"{path}, made with {other}, will be replaced")
 
 
 def _made_with_other(path: Path, settings: Settings) -> str:

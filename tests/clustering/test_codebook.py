@@ -280,3 +280,11 @@ def test_large_features_are_finite_and_opposite_infinities_are_not():
     features[:, 0] = np.inf, -np.inf
     with pytest.raises(FgsnError, match="infinite"):
         codebook.assign(features)
+
+
+def test_what_is_no_device_or_no_codebook_is_told():
+    codebook = Codebook.fit(features_of(), 4, seed=0)
+    with pytest.raises(FgsnError, match="there is no device 'gpu0'; take cpu or cuda"):
+        codebook.to("gpu0")
+    with pytest.raises(FgsnError, match="a codebook needs the tensors centroids, mean, objective, projection, too"):
+        Codebook.from_tensors({})

@@ -58,3 +58,9 @@ def test_nothing_labelled_is_zero_and_not_nan():
 def test_labels_that_do_not_fit_are_refused(predicted):
     with pytest.raises(FgsnError, match="labels"):
         confusion_of(np.array([0, 1, 2]), np.array(predicted), 3, 3)
+
+
+def test_a_matrix_that_is_not_square_or_not_of_these_classes_is_refused():
+    for shape, classes in (((2, 3), "ab"), ((3, 3), "ab"), ((2,), "ab")):
+        with pytest.raises(FgsnError, match="the confusion matrix of 2 classes has the shape"):
+            confusion_metrics(np.zeros(shape, int), classes)

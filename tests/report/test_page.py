@@ -144,10 +144,12 @@ def test_a_data_set_that_is_gone_is_named(street_run, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"run": "data"}, "neither a run"),
+        ({"run": "data"}, "data is a data set; RUN: Run folder "),
+        ({"run": "small"}, "neither a run"),
         ({"run": "."}, r"is a folder of fgsn start; pass its run: fgsn report .*run$"),
         ({"run": "nothing"}, "nothing does not exist"),
-        ({"labels": "map"}, "no label map of summer/c0/000.jpg"),
+        ({"labels": "map"}, "map is a COLMAP model; --labels: Label maps "),
+        ({"labels": "few/summer"}, "no label map of summer/c0/000.jpg"),
         ({"labels": "few"}, r"7 labels, but the model has 30"),
         ({"labels": "small"}, r"000\.png is incomplete or was made from another image than .*000\.jpg"),
         ({"localization": "nowhere"}, "nowhere does not exist"),

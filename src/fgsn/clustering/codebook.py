@@ -96,7 +96,11 @@ class Codebook:
         return torch.stack([self.assign_tensor(one.flatten(1).T).view(one.shape[1:]) for one in features])
 
     def to(self, device: torch.device | str) -> "Codebook":
-        """The same codebook on another device."""
+        """The same codebook on another device; FgsnError if there is no such device."""
+        try:
+            device = torch.device(device)
+        except RuntimeError:
+            raise FgsnError(f"there is no device '{device}'; take cpu or cuda") from None
         whitening = Whitening(self.whitening.mean.to(device), self.whitening.projection.to(device))
         return Codebook(whitening, self.centroids.to(device), self.objective)
 
@@ -111,7 +115,9 @@ class Codebook:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "Codebook":
-        """Inverse of `tensors`."""
+        """Inverse of `tensors`; FgsnError if one is missing."""
+        if missing := {"mean", "projection", "centroids", "objective"} - tensors.keys():
+            raise FgsnError(f"a codebook needs the tensors {', '.join(sorted(missing))}, too")
         whitening = Whitening(tensors["mean"], tensors["projection"])
         return cls(whitening, tensors["centroids"], tuple(tensors["objective"].tolist()))
 

@@ -72,13 +72,20 @@ class Settings:
                 if isinstance(one, Path) and name not in OUTPUTS and (":" not in str(one) or name in FOLDERS):
                     yield name, one
 
-    def paths(self) -> list[Path]:
-        """The values of `inputs`."""
-        return [path for _, path in self.inputs()]
+    def written(self) -> Iterator[tuple[str, Path]]:
+        """Name and value of every path to write to, also of one that has its default."""
+        for name in OUTPUTS:
+            if path := work_folder(self) if name == "work" and hasattr(self, name) else getattr(self, name, None):
+                yield name, path
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as YAML values."""
         return {key: _yaml_value(value) for key, value in asdict(self).items()}
+
+
+def work_folder(settings: Any) -> Path:
+    """The folder for features and matches: --work, else work/ beside --out."""
+    return settings.work or settings.out.parent / "work"
 
 
 def at_least(settings: Settings, **limits: int) -> None:

@@ -1,5 +1,6 @@
 """Settings of fgsn report."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,15 @@ class ReportSettings(Settings):
     """Metres per unit of the map; default: from dataset.yaml. Without it, lengths are in units of the map."""
     out: Path | None = None
     """HTML file to write; default: RUN/report.html."""
+
+    @property
+    def page(self) -> Path:
+        """The HTML file to write."""
+        return self.out or self.run / "report.html"
+
+    def written(self) -> Iterator[tuple[str, Path]]:
+        """The page."""
+        yield "out", self.page
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -30,7 +30,12 @@ def confusion_metrics(confusion: np.ndarray, classes: Sequence[str]) -> dict[str
     Returns:
         `mean_iou`, `pixel_accuracy`, `mean_accuracy` (of a class's pixels), `weighted_iou` (by the class's share of the
         pixels), all 0 to 1, and `iou` by class; 0 and {} without a pixel.
+
+    Raises:
+        FgsnError: the matrix is not square, or has another number of classes.
     """
+    if confusion.shape != (len(classes), len(classes)):
+        raise FgsnError(f"the confusion matrix of {len(classes)} classes has the shape {confusion.shape}")
     hits, true = confusion.diagonal().astype(np.float64), confusion.sum(axis=1).astype(np.float64)
     present = true > 0
     if not present.any():

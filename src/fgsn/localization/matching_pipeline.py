@@ -14,6 +14,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from fgsn.config import LocalizeSettings
+from fgsn.config.base import work_folder
 from fgsn.config.localization import AUGMENT_WEIGHT
 from fgsn.data.camera_images import images_of
 from fgsn.errors import FgsnError, NoMatchesError, UsageError
@@ -93,7 +94,7 @@ def _open_features(
     files: Mapping[str, Path], settings: LocalizeSettings, device: str, workers: Workers
 ) -> tuple[Features, Features, LabelVectors | None]:
     """The features of map images, the same to match queries by, and the labels that are compared, if any."""
-    work, matcher = settings.work or settings.out.parent / "work", current_name(settings.matcher)
+    work, matcher = work_folder(settings), current_name(settings.matcher)
     # The map needs reliable matches; unfiltered and augmented ones are for its queries.
     filtered = make_matcher(matcher.removesuffix(UNFILTERED), settings.keypoints, device)
     for_queries = make_matcher(matcher, settings.keypoints, device) if matcher.endswith(UNFILTERED) else filtered

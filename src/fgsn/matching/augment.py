@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from fgsn.config import AugmentSettings
+from fgsn.config.base import work_folder
 from fgsn.config.localization import AUGMENT_WEIGHT
 from fgsn.data.dataset import Dataset
 from fgsn.data.images import image_size
@@ -44,7 +45,7 @@ def augment(settings: AugmentSettings) -> dict[str, Any]:
     points = all_key_points(settings.features)
     images = {name: inside(settings.images, name) for name in points}
     failed = {name: reason for name, path in images.items() if (reason := _unfit(settings.features, name, path))}
-    work = settings.work or settings.out.parent / "work"
+    work = work_folder(settings)
     labels, clusters = LabelVectors.of_model(settings.model, work), load(settings.model, "cpu").clusters
     projection = None if settings.projection is None else read_projection(settings.projection, clusters)
     if settings.data:

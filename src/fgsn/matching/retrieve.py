@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fgsn.config import RetrieveSettings
+from fgsn.config.base import work_folder
 from fgsn.data.camera_images import images_of
 from fgsn.errors import FgsnError
 from fgsn.files import write_json, write_text, write_yaml
@@ -29,7 +30,7 @@ def retrieve(settings: RetrieveSettings) -> dict[str, Any]:
     asked = read_query_lists(settings.queries)
     found = images_of(settings.images, map_images, {query.name: query.camera for some in asked for query in some})
     # A folder of its own: localize keeps the labels at its key points under the same names.
-    work = (settings.work or settings.out.parent / "work") / "retrieval"
+    work = work_folder(settings) / "retrieval"
     labels = LabelVectors.of_model(settings.model, work)
     points = dict.fromkeys(found.files, NO_POINTS)
     failed = found.broken | labels.compute(found.files, points, settings.device)

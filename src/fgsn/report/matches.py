@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsn.config import LocalizeSettings, from_yaml_values
+from fgsn.config.base import work_folder
 from fgsn.errors import FgsnError, NoMatchesError
 from fgsn.files import read_yaml
 from fgsn.formats.queries import Query, read_query_lists
@@ -142,7 +143,7 @@ def _with_its_matches(
     shared: dict[tuple[Any, ...], MatchSource],
 ) -> _Method:
     """A method and its matches, `shared` with the methods that are given the same."""
-    work, stored = settings.work or settings.out.parent / "work", f"matches-{current_name(settings.matcher)}-*"
+    work, stored = work_folder(settings), f"matches-{current_name(settings.matcher)}-*"
     if settings.hloc is None and not any(work.glob(stored)):
         raise FgsnError(f"{work} no longer contains {stored}; run fgsn localize again")
     matches, labels = _matches_from(settings), (settings.map_labels, settings.label_window, settings.model)

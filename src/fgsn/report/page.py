@@ -54,11 +54,10 @@ def report(settings: ReportSettings) -> dict[str, Any]:
     template = _template()
     sources = open_sources(settings)
     parts = gathered(sources)
-    out = settings.out or settings.run / "report.html"
     text = template.render(**parts, **about(sources), left_out=sources.left_out)
-    write_text(out, text)
+    write_text(settings.page, text)
     return {
-        "report": str(out),
+        "report": str(settings.page),
         "megabytes": round(len(text.encode()) / 1e6, 2),
         "parts": [name for name, part in parts.items() if part and name not in ("map_names", "unit")],
         "left_out": sources.left_out,
