@@ -17,7 +17,9 @@ from hypothesis import settings
 from PIL import Image
 
 # Shapes that stand in the signatures of these modules are checked in every test; must come before their first import.
-CHECKED = ["fgsn.models", "fgsn.clustering", "fgsn.training.losses", "fgsn.training.feature_loss"]
+# Not those of layers and blocks, which are called a hundred times for every image.
+NETWORKS = [f"fgsn.models.{name}" for name in ("pspnet", "predictor", "normalisation", "timm_net")]
+CHECKED = [*NETWORKS, "fgsn.clustering", "fgsn.training.losses", "fgsn.training.feature_loss"]
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 from fgsn.data.correspondences import write_correspondences  # noqa: E402

@@ -39,7 +39,10 @@ WAYS = {
     "segmented-cmu": Way("segmented", replicas.cmu, 19, ((replicas.cmu, CMU),)),
 }
 PRETRAIN = "--backbone tiny --iterations 2 --batch 2 --crop 65 --short-side 0"
-TRAIN = f"--clusters {CLUSTERS} --iterations 2 --batch 1 --crop 65 --features-per-image 100 --colour-jitter 0"
+TRAIN = (
+    f"--clusters {CLUSTERS} --iterations 2 --batch 1 --crop 65 --features-per-image 100 --colour-jitter 0 "
+    "--rounds 1 --scales 0.7 1"
+)
 
 
 def run(*words: object) -> None:

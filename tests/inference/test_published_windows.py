@@ -175,6 +175,7 @@ def segmenter(golden, monkeypatch):
     return Model(network.eval().requires_grad_(False), CAFFE, 1024, 713, tiling="published"), stored
 
 
+@pytest.mark.slow
 def test_the_label_map_of_a_photograph_is_theirs(segmenter):
     model, stored = segmenter
     pixels, windows = read_image(PHOTOGRAPHS / "b.jpg"), []
