@@ -30,7 +30,7 @@ PAPER = {
 """Settings of the published recipe."""
 FAST = {
     "clusters": 4, "iterations": 8, "batch": 1, "crop": 65, "features_per_image": 24, "pca_dim": 8, "lr": 0.002,
-    "validate_every": 3, "device": "cpu", "rounds": 1, "scales": (0.7, 1.0),
+    "validate_every": 3, "device": "cpu", "rounds": 1, "scales": (1.0,),
 }  # fmt: skip
 
 
