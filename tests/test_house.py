@@ -2,6 +2,8 @@
 
 import ast
 import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -55,6 +57,30 @@ def type_imports(name: str) -> set[str]:
     ]
     others = {other for node in ast.walk(tree(name)) if node not in guarded for other in imported(name, node)}
     return {other for node in guarded for other in imported(name, node)} - others
+
+
+def foreign(node: ast.AST) -> set[str]:
+    """The packages of others that a statement imports."""
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"fgsn"}
+
+
+def test_what_is_imported_is_installed_with_fgsn():
+    """Packages for developers, such as scikit-learn, are there in tests, but not for users."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+
+    def modules(requirements):
+        names = [re.split(r"[><=\[]", one)[0].replace("-", "_") for one in requirements]
+        return {{"pillow": "PIL", "pyyaml": "yaml"}.get(name, name) for name in names}
+
+    optional = [one for name in extras if name != "dev" for one in extras[name]]
+    anywhere = modules([*project["dependencies"], *optional])
+    anywhere |= {"markupsafe", "torchvision"}  # with jinja2 and timm
+    for name in FILES:
+        assert set().union(*map(foreign, tree(name).body)) <= modules(project["dependencies"]), name
+        assert set().union(*map(foreign, ast.walk(tree(name)))) <= anywhere, name
 
 
 def room(name: str) -> str:

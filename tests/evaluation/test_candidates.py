@@ -4,13 +4,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from fgsn.config import PrepareSettings
 from fgsn.data.correspondences import Correspondences, read_correspondences, write_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.data.prepare import prepare
 from fgsn.evaluation import candidates
-from fgsn.evaluation.candidates import FEWEST, areas_under_curve, candidate_matcher, candidate_metrics
+from fgsn.evaluation.candidates import FEWEST, area_below, areas_under_curve, candidate_matcher, candidate_metrics
 
 BOTH = ("candidates_auc", "candidates_auc_position_controlled")
 
@@ -28,6 +29,14 @@ def test_distance_in_the_image_wins_the_plain_figure_but_not_the_controlled_one(
     plain, controlled = (areas_under_curve(-apart, right, apart)[key] for key in BOTH)
     assert plain > 0.9
     assert controlled == pytest.approx(0.5, abs=0.03)
+
+
+@given(st.integers(0, 2**16), st.integers(2, 40), st.integers(1, 8))
+def test_the_area_is_that_of_scikit_learn(seed, count, values):
+    rng = np.random.default_rng(seed)
+    right = np.arange(count) < rng.integers(1, count)
+    evidence, weights = rng.integers(0, values, count).astype(float), rng.uniform(0.1, 2, count)
+    assert area_below(right, evidence, weights) == pytest.approx(roc_auc_score(right, evidence, sample_weight=weights))
 
 
 def test_evidence_beside_the_distance_counts_in_both():

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from sklearn.metrics import roc_auc_score
 
 from fgsn.data.correspondences import Correspondences
 from fgsn.data.dataset import Dataset
@@ -135,8 +134,17 @@ def areas_under_curve(
     weights = np.where(right, 1.0, (counts[0] / np.maximum(counts[1], 1))[bin_of])
     # A bin without wrong candidates says nothing about right ones either.
     inside &= (counts[1] > 0)[bin_of]
-    areas["candidates_auc"] = float(roc_auc_score(right, evidence))
+    areas["candidates_auc"] = area_below(right, evidence, np.ones(len(right)))
     if inside[right].sum() >= FEWEST and inside[~right].sum() >= FEWEST:
-        controlled = roc_auc_score(right[inside], evidence[inside], sample_weight=weights[inside])
-        areas["candidates_auc_position_controlled"] = float(controlled)
+        controlled = area_below(right[inside], evidence[inside], weights[inside])
+        areas["candidates_auc_position_controlled"] = controlled
     return areas
+
+
+def area_below(
+    right: Bool[np.ndarray, " matches"], evidence: Float[np.ndarray, " matches"], weights: Float[np.ndarray, " matches"]
+) -> float:
+    """Area below the ROC curve: how often a right match has more evidence than a wrong one; ties count half."""
+    values, rank = np.unique(evidence, return_inverse=True)
+    true, false = (np.bincount(rank, weights * kind, minlength=len(values)) for kind in (right, ~right))
+    return float((true * (np.cumsum(false) - false / 2)).sum() / (true.sum() * false.sum()))
