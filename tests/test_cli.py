@@ -157,8 +157,8 @@ WRONG = {
     "check": ["{}"],
     "convert-vistas": ["{}"],
     "pretrain": ["--data", "camvid:{}", "--out", "o"],
-    "import": ["{}.pth", "--out", "o"],
-    "train": ["--data", ".", "{}", "--init", "world:tiny", "--out", "o"],
+    "import": ["{}.pth", "--out", "o.safetensors"],
+    "train": ["--data", "..", "{}", "--init", "world:tiny", "--out", "o"],
     "segment": ["--model", "world:tiny", "--images", "{}", "--out", "o"],
     "stationary": ["--model", "hf://owner/name", "--data", "{}", "--out", "o"],
     "evaluate": ["--model", ".", "--data", ".", "--out", "o", "--baseline", "{}"],
@@ -180,13 +180,16 @@ WRONG = {
 def test_a_path_that_does_not_exist_is_reported_before_anything_is_imported(capsys, monkeypatch, tmp_path, name):
     settings = COMMANDS[name].settings
     monkeypatch.setitem(COMMANDS, name, Command(settings, "a_module_that_is_not_there:run", shared=True))
-    flags = [flag.replace("{}", f"{tmp_path}/none") for flag in WRONG[name]]
-    assert called(name, *flags) == 1
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    words = [f"../{word}" if word.startswith("o") else word for word in WRONG[name]]
+    assert called(name, *(word.replace("{}", f"{tmp_path}/none") for word in words)) == 1
     err = capsys.readouterr().err
     assert re.match(rf"fgsn: {tmp_path}/none(\.pth)? does not exist; (--[a-z-]+|[A-Z]+): \w", err)
     assert err.count("\n") == 1
     # Everything is left to the command if the path exists.
-    assert called(name, *(flag.replace("{}", ".").replace("..pth", ".") for flag in WRONG[name])) == 1
+    (tmp_path / "none.pth").touch()
+    assert called(name, *(word.replace("{}.pth", "../none.pth").replace("{}", ".") for word in words)) == 1
     assert "ModuleNotFoundError" in capsys.readouterr().err
 
 

@@ -138,7 +138,7 @@ def test_what_cannot_be_read_is_reported_in_one_line(tmp_path):
     assert "should contain a JSON mapping (key: value), but contains list" in reported(read_json, tmp_path / "list")
     assert "should contain a YAML mapping" in reported(read_yaml, tmp_path / "list")
     (tmp_path / "empty").write_text("")
-    assert "contains NoneType" in reported(read_yaml, tmp_path / "empty")
+    assert "empty is empty" in reported(read_yaml, tmp_path / "empty")
 
 
 def test_yaml_executes_nothing(tmp_path):

@@ -108,6 +108,43 @@ def test_outputs_that_have_a_default_are_checked(things):
         require_outputs(page, file=True)
 
 
+def test_what_is_given_twice_is_told(things):
+    assert told(things, *TRAIN, "@data", "@data", "--init", "@run").startswith(
+        "@data is given twice; keep one; --data: "
+    )
+    assert told(things, *LOCALIZE, "@list.txt", "@map/../list.txt", "--map", "@map").endswith("one list per condition")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("evaluate", "--model", "@run", "--data", "@data", "--out", "@run"),
+            "@run: it is a run folder that is read, ",
+        ),
+        (
+            ("evaluate", "--model", "@run", "--data", "@data", "--out", "@data"),
+            "@data: it is a data set that is read, ",
+        ),
+        (("stationary", "--model", "@run", "--data", "@data", "--out", "@run"), "such as @run/out"),
+        (("export", "@run", "--out", "@run"), "@run: it is a run folder that is read"),
+        (("segment", "--model", "@run", "--images", "@data", "--out", "@data/x/y"), "@data/x/y: it lies in @data, "),
+        (("correspond", "--images", "@map", "--reference", "a", "--out", "@map"), "@map: it lies in @map, "),
+        (("start", "@map", "--reference", "a", "--out", "@map/out"), "would be taken for images"),
+        (("evaluate", "--model", "@run", "--data", "@data", "--out", "@run/evaluate"), ""),
+        (("segment", "--model", "@run", "--images", "@data", "--out", "@labels"), ""),
+    ],
+)
+def test_outputs_do_not_land_in_inputs(things, arguments, message):
+    command, *words = (re.sub(r"^@", f"{things}/", word) for word in arguments)
+    settings, _ = parse(command, words)
+    if not message:
+        return require_outputs(settings, file=False)
+    with pytest.raises(FgsnError, match=re.escape(message.replace("@", f"{things}/"))):
+        require_outputs(settings, file=False)
+    return None
+
+
 def test_the_tables_name_settings_and_kinds():
     names = {field.name for command in COMMANDS.values() for field in dataclasses.fields(command.settings)}
     assert SUITABLE.keys() <= names - set(OUTPUTS)

@@ -85,9 +85,11 @@ def test_wrong_inputs_end_before_any_work(photos, tmp_path, capsys, flags, messa
     assert not (tmp_path / "out").exists()
 
 
-def test_the_output_is_not_among_the_photographs(photos):
-    with pytest.raises(FgsnError, match="lies in"):
-        fgsn.start.start(StartSettings(photos=photos, reference="reference", out=photos / "snow", device="cpu"))
+def test_the_output_is_not_among_the_photographs(photos, capsys):
+    with pytest.raises(SystemExit):
+        main(["start", str(photos), "--reference", "reference", "--out", str(photos / "snow")])
+    told = f"fgsn: cannot write to {photos / 'snow'}: it lies in {photos}, where it would be taken for images"
+    assert capsys.readouterr().err.startswith(told)
 
 
 def test_too_few_pairs_are_not_trained_on(photos, tmp_path, monkeypatch):

@@ -115,6 +115,7 @@ def test_a_run_that_fails_is_listed_and_the_rest_goes_on(settings, tmp_path, cap
     missing = tmp_path / "later.safetensors"
     wanted = settings(runs={"broken": {"init": str(missing)}, "huge": {"clusters": 5000}, "fine": {}})
     arguments = ["sweep", str(wanted.experiments), "--out", str(wanted.out), "--device", "cpu", "--json"]
+    missing.write_bytes(b"damaged")
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 1
@@ -126,6 +127,15 @@ def test_a_run_that_fails_is_listed_and_the_rest_goes_on(settings, tmp_path, cap
     # Mended, it runs; the list in its order.
     missing.write_bytes(Path(start).read_bytes())
     assert list(sweep(wanted)["runs"]) == ["broken", "fine"]
+
+
+def test_wrong_paths_of_any_run_are_told_before_the_first(settings, tmp_path):
+    for sections in ({"runs": {"fine": {}, "broken": {"init": str(tmp_path / "none.safetensors")}}},
+                     {"runs": {"fine": {}}, "evaluate": {"data": str(tmp_path / "none")}}):  # fmt: skip
+        with pytest.raises(FgsnError, match=r"none(\.safetensors)? does not exist; --(init|data): "):
+            sweep(settings(**sections))
+    with pytest.raises(UsageError, match="'runs' should have a name for each run, such as"):
+        sweep(settings(runs=[{"clusters": 5}]))
 
 
 def test_a_surprise_in_one_run_is_listed_too(settings, monkeypatch):

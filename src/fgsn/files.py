@@ -361,6 +361,8 @@ def _mapping(path: Path | str, parse: Callable[[str], Any], kind: str) -> dict[s
     except Exception as error:  # PyYAML raises almost anything for invalid dates and numbers
         where = " ".join(str(error).split())
         raise FgsnError(f"{path} is not valid {kind}: {where}") from None
+    if data is None:
+        raise FgsnError(f"{path} is empty")
     if not isinstance(data, dict):
         raise FgsnError(f"{path} should contain a {kind} mapping (key: value), but contains {type(data).__name__}")
     return data

@@ -1,6 +1,7 @@
 """Wrong paths are reported at once, before a command's module and its packages are imported."""
 
 import stat
+from collections.abc import Container
 from pathlib import Path
 from typing import Annotated, get_origin, get_type_hints
 
@@ -44,13 +45,19 @@ SUITABLE: dict[str, tuple[str, ...]] = {
 """What the inputs of some settings may be, of the things above."""
 
 
-def require_inputs(settings: Settings) -> None:
-    """Report an input that does not exist, or is something else than its setting needs.
+def require_inputs(settings: Settings, later: Container[str] = ()) -> None:
+    """Report an input that does not exist, or is something else than its setting needs; not those that come `later`.
 
     Raises:
         FgsnError: in one line: the path, what is wrong, and what it should be.
     """
+    seen: set[tuple[str, Path]] = set()
     for name, path in settings.inputs():
+        if name in later:
+            continue
+        if (name, path.resolve()) in seen:
+            raise _wrong(settings, name, f"{path} is given twice; keep one")
+        seen.add((name, path.resolve()))
         try:
             mode = path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -88,8 +95,21 @@ def require_outputs(settings: Settings, file: bool) -> None:
     for name, path in settings.written():
         is_file = file and name == "out"
         require_output(path, inputs if is_file else None)
+        if name == "out" and not is_file and (why := _inside_input(path, settings)):
+            raise FgsnError(f"cannot write to {path}: {why}")
         if is_file and (other := _made_with_other(path, settings)):
             say(f"{path}, made with {other}, will be replaced")
+
+
+def _inside_input(out: Path, settings: Settings) -> str:
+    """Why a folder must not be written to, as it belongs to an input; empty if it may."""
+    for name, path in settings.inputs():
+        kind = next((kind for kind in kinds(path) if kind in ("a run folder", "a data set")), "")
+        if kind and path.is_dir() and out.resolve() == path.resolve():
+            return f"it is {kind} that is read, whose records would be replaced; choose another, such as {path / 'out'}"
+        if name in ("images", "photos") and path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+            return f"it lies in {path}, where it would be taken for images; choose another"
+    return ""
 
 
 def _made_with_other(path: Path, settings: Settings) -> str:

@@ -22,6 +22,7 @@ from fgsn.config import (
 )
 from fgsn.config.base import flag
 from fgsn.correspond.correspond import correspond, image_names, require_two_conditions
+from fgsn.correspond.views import condition_of
 from fgsn.errors import FgsnError
 from fgsn.evaluation.measure import HEADLINE
 from fgsn.files import read_json, read_yaml, write_json, write_yaml
@@ -57,14 +58,13 @@ def start(settings: StartSettings) -> dict[str, Any]:
         FgsnError: the photographs show one condition only, fewer than `FEWEST_PAIRS` pairs match, or an input is bad.
     """
     out, common = settings.out, {"seed": settings.seed, "device": settings.device}
-    if out.resolve().is_relative_to(settings.photos.resolve()):
-        raise FgsnError(
-            f"--out {out} lies in {settings.photos}, where it would be taken for photographs; choose another"
-        )
     data, run, labels = out / "data", out / "run", out / "labels"
     start_model = load(settings.init, settings.device)  # wrong inputs are reported before minutes of matching
-    require_two_conditions(settings.photos, image_names(settings.photos), settings.reference)
+    names = image_names(settings.photos)
+    conditions = require_two_conditions(settings.photos, names, settings.reference)
     make_matcher(settings.matcher)
+    counts = ", ".join(f"{one} {sum(condition_of(name) == one for name in names)}" for one in conditions)
+    say(f"fgsn: images by condition: {counts}")
 
     found = _step(
         "correspond",

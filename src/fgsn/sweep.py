@@ -23,6 +23,7 @@ from fgsn.config import EvaluateSettings, SweepSettings, TrainSettings, from_yam
 from fgsn.errors import FgsnError, UsageError, nearest
 from fgsn.evaluation.evaluate import evaluate
 from fgsn.files import read_json, read_yaml, write_json, write_text, write_yaml
+from fgsn.inputs import require_inputs
 from fgsn.progress import say
 from fgsn.tables import as_csv
 from fgsn.training.run import changed_settings
@@ -73,6 +74,9 @@ def sweep(settings: SweepSettings) -> dict[str, Any]:
         FgsnError: the list is missing, or a setting in it is unknown or out of range; nothing has run then.
     """
     experiments = read_experiments(settings)
+    for experiment in experiments:  # before hours of training
+        require_inputs(experiment.train)
+        require_inputs(experiment.evaluate, later=("model",))
     write_yaml(settings.out / "config.yaml", settings.as_dict())
     rows: dict[str, dict[str, Any]] = {}
     failed: list[str] = []
@@ -93,6 +97,8 @@ def read_experiments(settings: SweepSettings) -> list[Experiment]:
     """Read the runs of a list; FgsnError if it is missing, or a setting in it is unknown or out of range."""
     where = settings.experiments
     sections = read_yaml(where)
+    listed = isinstance(sections.get("runs"), list)
+    require(not listed, f"{where}: 'runs' should have a name for each run, such as {{fifty: {{clusters: 50}}}}")
     for section, content in sections.items():
         require(section in SECTIONS, f"{where}: unknown section '{section}'; {nearest(str(section), SECTIONS)}")
         require(isinstance(content, Mapping), f"{where}: '{section}' should be a mapping (key: value)")

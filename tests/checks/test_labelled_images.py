@@ -82,7 +82,7 @@ def test_a_half_downloaded_set_is_a_problem(root, capsys):
 def test_formats_are_named(root):
     with pytest.raises(FgsnError, match=r"give labelled images as FORMAT:PATH .*cityscapes.*vistas"):
         check(CheckSettings(path=root))
-    with pytest.raises(FgsnError, match="does not exist"):
+    with pytest.raises(FgsnError, match="unknown format 'citiscapes'; did you mean 'cityscapes'"):
         check(CheckSettings(path=Path(f"citiscapes:{root}")))
 
 

@@ -225,15 +225,15 @@ def test_what_is_wrong_is_reported_in_one_line(tmp_path, photos, capsys):
 
 def test_what_was_not_read_is_said_as_it_is_and_not_counted_as_one_image(tmp_path, capsys):
     for folder in ("summer", "winter"):
-        (tmp_path / folder).mkdir()
-    Image.new("RGB", (8, 8)).save(tmp_path / "summer" / "a.png")
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "summer" / "a.png")
     for number in range(3):
-        (tmp_path / "winter" / f"{number}.HEIC").touch()
-    words = ("--images", tmp_path, "--reference", "summer", "--out", tmp_path / "set")
+        (tmp_path / "photos" / "winter" / f"{number}.HEIC").touch()
+    words = ("--images", tmp_path / "photos", "--reference", "summer", "--out", tmp_path / "set")
     line = run(*words, capsys=capsys, code=1)
-    assert f"; not read: {tmp_path} contains images in formats that are not read: 3 .heic; convert" in line
+    assert f"; not read: {tmp_path / 'photos'} contains images in formats that are not read: 3 .heic; convert" in line
     assert "images cannot be read" not in line
-    (tmp_path / "winter" / "broken.jpg").touch()
+    (tmp_path / "photos" / "winter" / "broken.jpg").touch()
     assert run(*words, capsys=capsys, code=1).endswith(" (and 1 more such lines)")
 
 

@@ -1,6 +1,7 @@
 """Correspondences from images alone, by the command, with a matcher that knows which point is which."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -87,6 +88,16 @@ def test_one_model_over_all_conditions(scene, tmp_path, capsys):
     assert "not independent ground truth" in (tmp_path / "set" / "truth" / "winter.txt").read_text()
 
 
+def test_intrinsics_of_other_images_or_sizes_are_told_before_the_work(scene, tmp_path, capsys):
+    (tmp_path / "cameras.txt").write_text("foo PINHOLE 320 240 250 250 160 120\n")
+    line = run(tmp_path, capsys, "--intrinsics", tmp_path / "cameras.txt", code=1)
+    assert "cameras.txt: no image or folder is named 'foo'; names should be like " in line
+    (tmp_path / "cameras.txt").write_text("summer PINHOLE 160 120 125 125 80 60\n")
+    line = run(tmp_path, capsys, "--intrinsics", tmp_path / "cameras.txt", code=1)
+    assert re.search(r"cameras\.txt: .*160 x 120", line)
+    assert not (tmp_path / "set" / "work").exists()
+
+
 def test_poses_without_points(scene, tmp_path, capsys):
     """Points are made within each condition, and matched by where they are."""
     posed = PosedImages(NAMES, [CAMERA], np.zeros(10, np.int64), scene.poses)
@@ -128,7 +139,7 @@ def test_no_reliable_pair_is_reported_and_may_be_tried_again(scene, tmp_path, ca
     kept = scene.matcher.found[5]
     scene.matcher.found[5] = Keypoints(kept.pixels[:9], kept.descriptors[:9], kept.scores[:9], kept.size)
     line = run(tmp_path, capsys, "--pairs", tmp_path / "one.txt", code=1)
-    assert "has reliable correspondences: only N matches (1 x)" in line
+    assert "has reliable correspondences: only 7 matches (1 x); list pairs" in line
     assert (tmp_path / "set" / "refused.csv").read_text().count("\n") == 2
     assert run(tmp_path, capsys, "--pairs", "all")["pairs"] == 10
 

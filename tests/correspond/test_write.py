@@ -57,7 +57,7 @@ def test_the_account(tmp_path):
     results = writer.results(references=2)
     assert (results["pairs"], results["points"], results["refused_pairs"]) == (1, 200, 4)
     assert results["refused"] == {
-        "only N points": 2,
+        "only 7 to 12 points": 2,
         "no image looks at the same place": 1,
         "an image is missing or cannot be read": 1,
     }

@@ -52,7 +52,7 @@ def test_resizing_is_pillows_to_the_bit(before, after, seed):
 
 
 def test_a_model_that_resizes_wants_the_size(model):
-    with pytest.raises(UsageError, match="shorter side of 50 px: specify their --size"):
+    with pytest.raises(UsageError, match="shorter side of 50 px, so specify their --size, such as"):
         Portable(replace(model, short_side=50), ["labels"], None)
 
 

@@ -38,6 +38,10 @@ def test_a_folder_of_lists(tmp_path):
         ("q/1.jpg PINHOLE inf 240 250 251 160 120", "expected 'name MODEL"),
         ("PINHOLE 320 240 250 251 160 120", "has no intrinsics"),
         ("q/0.jpg PINHOLE 320 240 250 251 160 120", "is already in line 1"),
+        (
+            "b.jpg PINHOLE 320 240 250 251 9999 120",
+            r"the principal point \(9999, 120\) is far outside the image of 320",
+        ),
     ],
 )
 def test_broken_lines_are_said_with_file_and_line(tmp_path, line, says):

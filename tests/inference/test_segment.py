@@ -269,20 +269,6 @@ def test_wrong_usage(tmp_path):
         SegmentSettings(model=tmp_path, images=tmp_path, out=tmp_path, window=100)
 
 
-def test_label_maps_inside_the_folder_of_images_are_not_images(make_model, make_image, tmp_path):
-    make_model().save(tmp_path / "model.safetensors")
-    make_image(tmp_path / "images" / "a.png")
-    settings = SegmentSettings(
-        model=tmp_path / "model.safetensors",
-        images=tmp_path / "images",
-        out=tmp_path / "images",
-        save=("labels", "overlay"),
-    )
-    assert segment(settings)["segmented"] == 1
-    again = segment(settings)
-    assert (again["images"], again["already_there"]) == (1, 1)
-
-
 def test_label_maps_half_written_over_stay_refused(model, make_model, make_image, tmp_path, monkeypatch):
     make_image(tmp_path / "images" / "street.png", 101, 70)
     run(tmp_path)

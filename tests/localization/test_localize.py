@@ -170,7 +170,11 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     (tmp_path / "bad.txt").write_text("snow/c0/000.jpg 2 0 0 0 1 2 3\n")
     line = call("score-poses", tmp_path / "bad.txt", "--truth", scene / "truth.txt", capsys=capsys, code=1)
     assert "bad.txt:1" in line
-    twice = ["--priors", scene / "priors.txt", scene / "priors.txt"]
+    line = call("score-poses", scene / "truth.txt", "--truth", scene / "truth.txt", capsys=capsys, code=1)
+    assert line.endswith("truth.txt; give the true poses with --truth")
+    assert "give --hloc, or --images to match here, not both" in wrong(2, images=scene)
+    shutil.copy(scene / "priors.txt", tmp_path / "same.txt")
+    twice = ["--priors", scene / "priors.txt", tmp_path / "same.txt"]
     given = [*words(scene, tmp_path / "poses.txt", "gsmc", priors=None), *twice]
     assert "is in two lists of --priors" in call(*given, capsys=capsys, code=1)
     assert "no name fits --naming robotcar, first: 'snow/c0/000.jpg'" in wrong(naming="robotcar")

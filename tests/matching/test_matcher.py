@@ -10,7 +10,10 @@ from fgsn.matching.matcher import current_name, extract_scaled, make_matcher
 
 
 def test_names():
-    with pytest.raises(FgsnError, match=r"'gluestick'; known are: aliked, disk, sift, xfeat, xfeat-lighterglue$"):
+    with pytest.raises(
+        FgsnError,
+        match=r"'gluestick'; known are: aliked, disk, sift, xfeat, xfeat-lighterglue, each also with -unfiltered$",
+    ):
         make_matcher("gluestick")
     with pytest.raises(FgsnError, match="unknown matcher 'xfaet'; did you mean 'xfeat'"):
         make_matcher("xfaet")

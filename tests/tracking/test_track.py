@@ -125,7 +125,7 @@ def test_what_is_wrong_is_said_in_one_line(scene, tmp_path, capsys):
     lines = (scene / "odometry.txt").read_text().splitlines()
     (scene / "short.txt").write_text("\n".join(lines[:-1]) + "\n")
     line = run(scene, tmp_path / "poses.txt", capsys, code=1, odometry="short.txt")
-    assert "short.txt should list the 8 images of its query list in the same order" in line
+    assert f"short.txt should list the 8 images of {scene}/queries.txt in the same order" in line
     (scene / "other.txt").write_text("night/c0/000.jpg 1 0 0 0 0 0 0\n")
     line = run(scene, tmp_path / "poses.txt", capsys, code=1, start="other.txt")
     assert "other.txt has no pose of 'snow/c0/000.jpg', the first image of" in line

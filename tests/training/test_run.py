@@ -13,7 +13,8 @@ from fgsn.config import Settings, TrainSettings
 from fgsn.errors import FgsnError
 from fgsn.models.model_file import read_model_file, write_model_file
 from fgsn.training import run as module
-from fgsn.training.run import Run, choose_operations, fitting_workers, loaded, set_rate, settled, sgd, stop_requests
+from fgsn.training.run import Run, choose_operations, fitting_workers, loaded, set_rate, settled, sgd
+from fgsn.training.stop import stop_requests
 
 
 def network():
@@ -291,6 +292,18 @@ def test_the_second_signal_stops_at_once():
         pytest.fail("went on after the second signal")
     assert stopped.value.args == ("SIGTERM",)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_in_a_phase_of_minutes_the_first_signal_stops_at_once(capsys):
+    with pytest.raises(KeyboardInterrupt) as stopped, stop_requests() as stop, stop.at_once():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("went on after the signal")
+    assert stopped.value.args == ("SIGTERM",)
+    with pytest.raises(KeyboardInterrupt), stop_requests() as stop:  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        assert capsys.readouterr().err == "fgsn: stopping after this step; once more stops at once\n"
+        with stop.at_once():
+            pytest.fail("began after a request")
 
 
 def test_an_error_is_not_hidden_by_a_request():

@@ -12,9 +12,10 @@ from fgsn.checks.problems import failure, limited
 from fgsn.config import CheckSettings
 from fgsn.data.dataset import Dataset
 from fgsn.data.labelled import FORMATS
-from fgsn.errors import FgsnError
+from fgsn.errors import FgsnError, nearest
 from fgsn.files import read_json, read_text, read_yaml
 from fgsn.inference.packaged import FILES as PACKAGED
+from fgsn.inputs import kinds
 
 RUN_FILES = ("model.safetensors", "metrics.jsonl", "config.yaml", "results.json")
 
@@ -38,14 +39,20 @@ def check(settings: CheckSettings) -> dict[str, Any]:
     if path.is_file():
         return {"kind": "model", "problems": list(_model_problems(path))}
     if not path.is_dir():
-        raise FgsnError(f"{path} does not exist")
+        name, colon, _ = str(path).partition(":")
+        raise FgsnError(f"unknown format '{name}'; {nearest(name, FORMATS)}" if colon else f"{path} does not exist")
+    if kinds(path)[:1] == ["a folder of label maps"]:
+        raise FgsnError(f"{path} is a folder of label maps; check the data set or the model that they were made from")
     if (path / "images").is_dir() or (path / "correspondence_data").is_dir():
         return check_dataset(Dataset.open(path), settings)
     if any((path / name).exists() for name in (*RUN_FILES, "checkpoints")):
         return {"kind": "run", "problems": list(_run_problems(path))}
+    if kinds(path.parent)[:1] == ["a data set"]:
+        raise FgsnError(f"{path} is a part of a data set; did you mean {path.parent}?")
     raise FgsnError(
         f"{path} is neither a data set (images/, correspondence_data/) nor a run ({', '.join(RUN_FILES)}); "
-        f"give labelled images as FORMAT:PATH ({', '.join(sorted(FORMATS))})"
+        f"fgsn correspond makes a data set from photographs; give labelled images as FORMAT:PATH "
+        f"({', '.join(sorted(FORMATS))})"
     )
 
 

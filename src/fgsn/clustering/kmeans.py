@@ -36,16 +36,21 @@ class Clustering:
     """Number of samples of each cluster."""
 
 
+def require_features(count: int, clusters: int) -> None:
+    """Raise FgsnError if there are fewer features than clusters."""
+    if count < clusters:
+        raise FgsnError(
+            f"{clusters} clusters require at least as many features, but there are {count}: "
+            "use fewer --clusters, more images, or more --features-per-image"
+        )
+
+
 def kmeans(
     samples: Float[Tensor, "samples dim"], clusters: int, iterations: int, generator: torch.Generator
 ) -> Clustering:
     """Cluster the samples; FgsnError if there are fewer than clusters."""
     count = samples.shape[0]
-    if count < clusters:
-        raise FgsnError(
-            f"{clusters} clusters require at least as many features, but there are {count}: "
-            "use fewer clusters, more images, or more features per image"
-        )
+    require_features(count, clusters)
     centroids = _plusplus(samples, clusters, generator)
     ranks.same(centroids)
     samples = _on_grid(samples)

@@ -78,7 +78,8 @@ class LocalizeSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(bool(self.queries), "--queries requires at least one list")
-        require((self.hloc is None) != (self.images is None), "give --hloc, or --images to match here")
+        require(self.hloc is not None or self.images is not None, "give --hloc, or --images to match here")
+        require(self.hloc is None or self.images is None, "give --hloc, or --images to match here, not both")
         require(
             self.method == "p3p" or self.query_labels is not None,
             f"--method {self.method} requires --map-labels and --query-labels; --method p3p needs no labels",

@@ -103,6 +103,15 @@ class ImportSettings(Settings):
     classes: Path | None = None
     """Text file with one class name per line; default: Cityscapes' names for 19 classes, Vistas' for 66."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.out.suffix == ".safetensors", f"--out is a model file, NAME.safetensors, not {self.out}")
+        named = self.checkpoint.partition(":")[0] in ("world", "imagenet") or self.checkpoint.startswith("timm/")
+        require(
+            not named or (self.codebook is None and self.classes is None),
+            f"--codebook and --classes are for checkpoints of the authors, not for {self.checkpoint}",
+        )
+
     def inputs(self) -> Iterator[tuple[str, Path]]:
         """Those of all settings, and the checkpoint if it is a file."""
         yield from super().inputs()
@@ -215,7 +224,7 @@ class SweepSettings(Settings):
     """Run a list of experiments, each one a training and its evaluation, and write one table."""
 
     experiments: Annotated[Path, Positional("LIST")]
-    """YAML file with the experiments: shared settings (train, evaluate), and a grid or a list of runs."""
+    """YAML file with the experiments: shared settings (train, evaluate), and a grid, or runs by name."""
     out: Path
     """Folder to write to: one folder per run, results.json, results.csv, results.md. Finished runs are kept."""
 

@@ -19,7 +19,7 @@ from fgsn.data.completed import completed_results
 from fgsn.data.dataset import MOVED_LIST, metres_per_unit, named_condition
 from fgsn.data.images import equal_files, image_size, unread_images, walk_images
 from fgsn.data.prepare import prepare
-from fgsn.errors import CannotWriteError, FgsnError
+from fgsn.errors import CannotWriteError, FgsnError, nearest
 from fgsn.files import FolderLock, read_yaml, write_json, write_yaml
 from fgsn.geometry.posed import join
 from fgsn.matching.pair import PairResult
@@ -94,7 +94,8 @@ def _make(settings: CorrespondSettings, made_with: dict[str, Any]) -> dict[str, 
         reasons = "; ".join(f"{reason} ({count} x)" for reason, count in writer.refusals().items())
         raise FgsnError(
             f"no pair of images of {settings.images} has reliable correspondences: "
-            f"{reasons or 'there are no pairs to match'}{_unread(failed)}"
+            f"{reasons or 'there are no pairs to match'}{_unread(failed)}; "
+            "list pairs that show one place with --pairs, or take a more thorough --matcher"
         )
     link_images(settings.images, settings.out, conditions)
     if found_map:
@@ -137,8 +138,10 @@ def require_two_conditions(root: Path, names: Iterable[str], reference: str, fai
             others += f"; did you mean the folder above, {root.parent}?"
         raise FgsnError(f"{root} has no images of the reference condition '{reference}'; {others}{_unread(failed)}")
     if len(conditions) < 2:
+        folders = sorted(one.name for one in root.iterdir() if one.is_dir() and not one.name.startswith("."))
+        empty = "".join(f"; {name}/ has no images that can be read" for name in folders if name not in conditions)
         raise FgsnError(
-            f"{root} contains only one condition, {conditions[0]}; correspondences need two: "
+            f"{root} contains only one condition, {conditions[0]}{empty}; correspondences need two: "
             f"put the images of every condition in its own subfolder{_unread(failed)}"
         )
     return conditions
@@ -190,6 +193,10 @@ def _find_pairs(
     if settings.maps:
         from fgsn.correspond.from_images import open_features
 
+        conditions = {condition_of(name) for name in sizes}
+        for name in (one.partition("=")[0] for one in settings.maps):
+            if name not in conditions:
+                raise FgsnError(f"--maps {name}=…: no images have this condition; {nearest(name, conditions)}")
         maps = {name: read_map(Path(path), sizes, name) for name, path in (one.split("=", 1) for one in settings.maps)}
         require_conditions(maps, reference)
         features = open_features(settings, sizes, settings.out / WORK, workers)

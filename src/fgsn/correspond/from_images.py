@@ -10,11 +10,10 @@ import numpy as np
 
 from fgsn.config import CorrespondSettings
 from fgsn.correspond.from_model import from_model
-from fgsn.correspond.inputs import read_map
+from fgsn.correspond.inputs import cameras_of, read_map
 from fgsn.correspond.select_points import select_points
 from fgsn.correspond.views import condition_of
 from fgsn.errors import FgsnError
-from fgsn.formats.posed_images import camera_key, read_intrinsics
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
 from fgsn.inference.model import prepare_device
@@ -57,7 +56,7 @@ class ImageCollection:
         `sizes` are width and height by name.
         """
         self.settings, self.features, self.sizes, names = settings, features, sizes, list(sizes)
-        known = read_intrinsics(settings.intrinsics)
+        known = cameras_of(settings.intrinsics, sizes)
         # Of all conditions, and read before minutes of work.
         here = [name for name in names if condition_of(name) == settings.reference]
         there = [name for name in names if condition_of(name) != settings.reference]
@@ -71,7 +70,7 @@ class ImageCollection:
         self.by_condition: dict[str, list[str]] = defaultdict(list)
         for name in self.names:
             self.by_condition[condition_of(name)].append(name)
-        self.cameras = {name: known[key] for name in self.names if (key := camera_key(known, name)) is not None}
+        self.cameras = {name: camera for name, camera in known.items() if name not in broken}
 
     def cross_condition_pairs(self) -> Pairs:
         """The pairs of a reference and a target image that --pairs selects, without those of broken images."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from fgsn.errors import FgsnError
-from fgsn.formats.posed_images import read_posed_images
-from fgsn.geometry.camera import require_size
+from fgsn.formats.posed_images import camera_key, read_intrinsics, read_posed_images
+from fgsn.geometry.camera import Camera, require_size
 from fgsn.geometry.colmap import Reconstruction, read_model
 from fgsn.geometry.posed import PosedImages, join
 
@@ -80,6 +80,28 @@ def require_sizes(images: PosedImages, sizes: Mapping[str, tuple[int, int]], sou
             require_size(name, images.camera(row), sizes[name])
         except FgsnError as error:
             raise FgsnError(f"{source}: {error}") from None
+
+
+def cameras_of(intrinsics: Sequence[Path], sizes: Mapping[str, tuple[int, int]]) -> dict[str, Camera]:
+    """The cameras of images, given by their `sizes`, from lists of intrinsics; images that are in none are left out.
+
+    Raises:
+        FgsnError: a list is broken, has a camera of another size than its image, or no list has one of any image.
+    """
+    known = read_intrinsics(intrinsics)
+    cameras = {name: known[key] for name in sizes if (key := camera_key(known, name)) is not None}
+    lists = ", ".join(map(str, intrinsics))
+    if known and not cameras:
+        raise FgsnError(
+            f"{lists}: no image or folder is named '{next(iter(known))}'; names should be like {min(sizes)}, or like "
+            f"{Path(min(sizes)).parent} for all images in it"
+        )
+    for name, camera in cameras.items():
+        try:
+            require_size(name, camera, sizes[name])
+        except FgsnError as error:
+            raise FgsnError(f"{lists}: {error}") from None
+    return cameras
 
 
 def only(images: PosedImages, rows: Sequence[int] | np.ndarray) -> PosedImages:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,6 +22,7 @@ from fgsn.tables import as_csv
 FEW_POINTS = 50
 SMALL_SPREAD = 0.4
 FEW_REFERENCES = 0.25
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 LONGEST_STEM = 200
 """Bytes of the name of a correspondence file, of which file systems allow 255."""
 PAIRS, REFUSED = "pairs.csv", "refused.csv"
@@ -105,8 +106,12 @@ class PairWriter:
         return f"{stem}.mat"
 
     def refusals(self) -> dict[str, int]:
-        """Number of refused pairs by reason, most frequent first; numbers within reasons, written N, are ignored."""
-        return dict(Counter(re.sub(r"\d+(\.\d+)?", "N", pair.reason) for pair in self.refused).most_common())
+        """Number of refused pairs by reason, most frequent first; reasons that differ in numbers count as one."""
+        alike: dict[str, list[list[str]]] = defaultdict(list)
+        for pair in self.refused:
+            alike[_NUMBER.sub("{}", re.sub("[{}]", "", pair.reason))].append(_NUMBER.findall(pair.reason))
+        ranked = sorted(alike.items(), key=lambda item: -len(item[1]))
+        return {reason.format(*map(_range, zip(*rows, strict=True))): len(rows) for reason, rows in ranked}
 
     def results(self, references: int) -> dict[str, Any]:
         """Counts, how far points move, metrics of the same-place pairs per condition, and warnings under `doubts`.
@@ -131,6 +136,12 @@ class PairWriter:
             "by_condition": conditions,
             "doubts": doubts,
         }
+
+
+def _range(numbers: Sequence[str]) -> str:
+    """The smallest and the largest of some numbers."""
+    low, high = min(numbers, key=float), max(numbers, key=float)
+    return low if low == high else f"{low} to {high}"
 
 
 def _metrics(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -192,6 +192,8 @@ def named_condition(name: str) -> str:
 
 def _advice(root: Path) -> str:
     """What to do with a folder that is not a data set; some contain data sets, such as CMU and RobotCar together."""
+    if all((root.absolute().parent / name).is_dir() for name in FOLDERS):
+        return f"did you mean {root.parent}?"
     found = sorted(folder.name for folder in root.iterdir() if all((folder / name).is_dir() for name in FOLDERS))
     if found:
         named = ", ".join(str(root / name) for name in found)

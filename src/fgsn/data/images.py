@@ -7,6 +7,7 @@ file.
 import hashlib
 import itertools
 import os
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -195,7 +196,8 @@ def _listed(path: Path) -> list[tuple[Path, str]]:
             places = [inside(base, line) for base in (path.parent, path.parent / "images", Path())]
         file = next((place.absolute() for place in places if is_file(place)), None)
         if file is None:
-            raise FgsnError(f"{path} lists '{line}', which does not exist (looked in {places[0].parent})")
+            several = "; a list has one path per line and nothing else" if len(re.split(r"[\s,;]+", line)) > 1 else ""
+            raise FgsnError(f"{path} lists '{line}', which does not exist (looked in {places[0].parent}){several}")
         if found.setdefault(name, file) != file:
             raise FgsnError(f"{path} lists two images named '{name}': {found[name]} and {file}")
     return [(file, name) for name, file in found.items()]

@@ -26,6 +26,8 @@ def score_poses(settings: ScorePosesSettings) -> dict[str, Any]:
     Raises:
         FgsnError: a file is missing or broken (with its line), a pose is of no known query, or nothing can be compared.
     """
+    if settings.poses.samefile(settings.truth):
+        raise FgsnError(f"POSES and --truth are both {settings.truth}; give the true poses with --truth")
     truth = read_truth(settings.truth, settings.convention)
     if settings.queries is not None:
         truth = only_queries(truth, [query.name for query in read_queries(settings.queries)], settings)

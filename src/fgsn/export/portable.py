@@ -45,7 +45,8 @@ class Portable(nn.Module):
             raise UsageError(f"--size must be at least {STRIDE} x {STRIDE} pixels")
         if size is None and model.short_side:
             raise UsageError(
-                f"the model resizes images to a shorter side of {model.short_side} px: specify their --size"
+                f"for onnx and torch: the model resizes images to a shorter side of {model.short_side} px, so specify "
+                "their --size, such as --size 1024 768"
             )
         for name, axis in (("ramp_down", 0), ("ramp_across", 1)):
             side = model.window if self.seen is None else min(model.window, self.seen[axis])

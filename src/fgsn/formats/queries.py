@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fgsn.errors import FgsnError, nearest
 from fgsn.files import write_text
 from fgsn.formats.lists import is_number, list_files, read_list, shortened
@@ -68,4 +70,9 @@ def _parse(line: str) -> tuple[str, Camera]:
         raise FgsnError(f"expected '{FORM}': {shortened(line)}")
     width, height, *parameters = numbers
     name = line.rsplit(maxsplit=len(fields) - at)[0].strip()  # with spaces as they are
-    return name, Camera.from_parameters(int(width), int(height), parameters, fields[at])
+    camera = Camera.from_parameters(int(width), int(height), parameters, fields[at])
+    centre = camera.matrix[:2, 2] / (width, height)
+    if np.abs(centre - 0.5).max() > 1:
+        x, y = camera.matrix[:2, 2] + 0.5
+        raise FgsnError(f"the principal point ({x:g}, {y:g}) is far outside the image of {width:g} x {height:g} pixels")
+    return name, camera

@@ -215,6 +215,8 @@ def _file(path: Path | str) -> Path:
         return downloaded(path)
     if is_packaged(path):
         return packaged(path)
+    if str(path).startswith(("imagenet:", "timm/")) and not Path(path).exists():
+        raise FgsnError(f"{path} is no model yet: fgsn import {path} --out start.safetensors makes one")
     path = as_path(path)
     if not path.is_dir():
         return path

@@ -46,7 +46,7 @@ def _segment(settings: SegmentSettings) -> dict[str, Any]:
     changes = {"short_side": settings.short_side, "window": settings.window or None, "tiling": settings.tiling}
     model = replace(model, **{key: value for key, value in changes.items() if value is not None})
     segmenter = Segmenter(model, settings.precision, settings.memory, settings.batch)
-    images = [pair for pair in list_images(settings.images) if not _written_by_us(pair[0], settings.out)]
+    images = list_images(settings.images)
     made_from: dict[str, Any] = {}
     if ranks.rank() == 0:
         lock = FolderLock(settings.out)
@@ -190,11 +190,6 @@ def _read_ahead(
         if len(ahead) > THREADS:
             yield ahead.popleft()
     yield from ahead
-
-
-def _written_by_us(image: Path, out: Path) -> bool:
-    """Whether an image is an output of an earlier call that wrote into the folder of the images."""
-    return any(image.is_relative_to((out / kind).absolute()) for kind in ENDINGS)
 
 
 def _check_origin(settings: SegmentSettings, segmenter: Segmenter, alone: bool) -> dict[str, Any]:

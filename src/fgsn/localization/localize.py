@@ -29,6 +29,7 @@ from fgsn.geometry.colmap import read_model
 from fgsn.geometry.gravity import UP, up_of_cameras
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_lookup import find_label_map, fitting_label_map, labels_at, read_image_labels
+from fgsn.inference.label_maps import read_label_map
 from fgsn.inference.model import load, prepare_device
 from fgsn.localization.confidence import confidence
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
@@ -45,6 +46,8 @@ from fgsn.progress import say, tracked
 
 SLANT = 20.0
 """Degrees between --up and the up of the map's cameras that are reported; hills and handheld cameras stay below."""
+DOUBTFUL = 0.2
+"""Median confidence below which all poses are reported as doubtful."""
 PriorsByName = dict[str, tuple[NDArray[np.float64], float]]
 """Gravity in the camera frame and height of every query."""
 
@@ -61,6 +64,8 @@ def localize(settings: LocalizeSettings) -> dict[str, Any]:
         FgsnError: an input is missing or broken, or no query has a pose.
     """
     check_map(settings)
+    if settings.method == "p3p" and (settings.map_labels or settings.query_labels):
+        say("fgsn: --method p3p uses neither --map-labels nor --query-labels")
     lists = read_query_lists(settings.queries)
     queries = list(chain(*lists))
     check_label_maps(settings, queries)
@@ -137,10 +142,26 @@ def match_with_map(settings: LocalizeSettings, lists: Sequence[Sequence[Query]])
         labelled = open_labelled_map(settings.map, labels, stationary, window)
         return open_hloc_matches(labelled, *find_hloc_files(settings.hloc, names))
     map_images = read_model(settings.map, points_needed=False)
+    if labels and settings.query_labels:
+        _check_one_model(labels, map_images.names, settings.query_labels, names)
     matched = extract_and_match(map_images, lists, settings, device)
     model = triangulated_map(map_images, matched)
     found_by = PipelineMatches if settings.retrieved else WholeMapMatches
     return found_by(make_labelled_map(model, labels, stationary, label_window=window), matched)
+
+
+def _check_one_model(labels: Path, names: Sequence[str], query_labels: Path, queries: Sequence[str]) -> None:
+    """Check, before minutes of matching, that map and queries have label maps with equally many labels: FgsnError."""
+    both = [(labels, names, "image of the map"), (query_labels, queries, "query")]
+    files = []
+    for folder, some, kind in both:
+        file = next(filter(None, (find_label_map(folder, name) for name in some)), None)
+        if file is None:
+            raise FgsnError(f"{folder} has no label map of any {kind}; expected for example {Path(some[0]).stem}.png")
+        files.append(file)
+    counts = [read_label_map(file)[1] for file in files]
+    if counts[0] != counts[1]:
+        raise FgsnError(f"{files[0]} has {counts[0]} labels, but {files[1]} has {counts[1]}; use one model for both")
 
 
 @dataclass(frozen=True, eq=False)
@@ -327,6 +348,12 @@ def write_poses(settings: LocalizeSettings, source: MatchSource, rows: list[Loca
     poses = Pose(np.stack([pose.rotation for _, pose in found]), np.stack([pose.translation for _, pose in found]))
     written = write_results(settings.out, [row.query for row, _ in found], poses, settings.naming)
     warnings = [f"pairs without matches: {len(source.lacking)}, first: {source.lacking[0]}"] if source.lacking else []
+    sure = float(np.median([row.confidence for row, _ in found if row.confidence is not None]))
+    if sure < DOUBTFUL:
+        warnings.append(
+            f"the median confidence is {sure:.2f}: hardly any pose is right; see whether map and queries show one "
+            "place, and whether the focal lengths of the queries are right"
+        )
     warnings += [f"{len(found) - written} poses are left out by --naming"] if written < len(found) else []
     for warning in warnings:
         say(f"fgsn: {warning}")
@@ -340,7 +367,7 @@ def write_poses(settings: LocalizeSettings, source: MatchSource, rows: list[Loca
         "matches": float(np.median([row.matches for row in rows])),
         "kept": float(np.median([row.kept for row in rows])),
         "inliers": float(np.median([row.estimate.inliers.sum() for row, _ in found])),
-        "confidence": float(np.median([row.confidence for row, _ in found if row.confidence is not None])),
+        "confidence": sure,
         "refused": [
             f"{row.query}: confidence {row.confidence:.2f}"
             for row in rows

@@ -104,8 +104,9 @@ def all_key_points(path: Path) -> dict[str, Float[np.ndarray, "points 2"]]:
     with opened(path, "features.h5 of hloc") as file:
         names = image_names(file)
         for name in names:
-            if member(file, f"{name}/descriptors") is None:
-                raise FgsnError(f"{path} contains no features of '{name}' in hloc's layout: no descriptors")
+            for part in ("descriptors", "scores"):
+                if member(file, f"{name}/{part}") is None:
+                    raise FgsnError(f"{path} contains no features of '{name}' in hloc's layout: no {part}")
     if not names:
         raise FgsnError(f"{path} contains no image with keypoints; is it a features.h5 of hloc?")
     return {name: read_key_points(path, name) for name in names}

@@ -95,11 +95,14 @@ def make_matcher(name: str, keypoints: int = 2048, device: str = "cpu") -> Match
     from fgsn.matching import lightglue, sift, xfeat  # noqa: F401  registers them
 
     name = current_name(name)
-    if name.endswith(UNFILTERED):
-        return Unfiltered(make_matcher(name.removesuffix(UNFILTERED), keypoints, device))
-    if name not in _FACTORIES:
-        raise FgsnError(f"unknown matcher '{name}'; {nearest(name, _FACTORIES)}")
-    return _FACTORIES[name](keypoints, device)
+    known = [*_FACTORIES, *(f"{one}{UNFILTERED}" for one in _FACTORIES)]
+    if name not in known:
+        hint = nearest(name, known)
+        if "did you mean" not in hint:
+            hint = f"{nearest(name, _FACTORIES)}, each also with {UNFILTERED}"
+        raise FgsnError(f"unknown matcher '{name}'; {hint}")
+    made = _FACTORIES[name.removesuffix(UNFILTERED)](keypoints, device)
+    return Unfiltered(made) if name.endswith(UNFILTERED) else made
 
 
 @cache

@@ -52,7 +52,8 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FgsnError(f"{path} does not exist or is not a file")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise FgsnError(f"{path} {what}; give a .pth or .safetensors file, or timm/NAME for a network of timm")
     content = _loaded(path)
     for _ in range(2):
         inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)

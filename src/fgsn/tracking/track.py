@@ -13,8 +13,8 @@ from fgsn.data.dataset import Dataset
 from fgsn.data.images import image_size
 from fgsn.errors import FgsnError
 from fgsn.files import write_json, write_yaml
-from fgsn.formats.poses import read_results, write_results
-from fgsn.formats.priors import Priors, read_odometry, read_priors
+from fgsn.formats.poses import PoseList, read_results, write_results
+from fgsn.formats.priors import Odometry, Priors, read_odometry, read_priors
 from fgsn.formats.queries import Query, read_queries
 from fgsn.geometry.pose import Pose
 from fgsn.inference.label_lookup import read_image_labels
@@ -38,11 +38,13 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
         FgsnError: an input is missing or malformed, or a sequence has no start pose.
     """
     check_map(settings)
+    starts = read_results(settings.start)
+    priors = [read_priors(path) for path in settings.priors]
+    files = zip(settings.queries, settings.odometry, strict=True)
+    sequences = [_sequence(*both, starts, settings.start) for both in files]
     labelled = open_labelled_map(settings.map, settings.map_labels)
     points = MapPoints(labelled.points, labelled.labels, labelled.visibility)
     confusion = _confusion(settings, labelled.clusters)
-    starts = read_results(settings.start)
-    priors = [read_priors(path) for path in settings.priors]
     filter_settings = FilterSettings(particles=settings.particles, points=settings.points, seed=settings.seed)
     metres = settings.start_metres
     spread = Spread((metres, metres, metres), settings.start_degrees)
@@ -54,13 +56,9 @@ def track_sequences(settings: TrackSettings) -> dict[str, Any]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the steps are too small for several threads
     try:
-        for list_file, odometry_file in zip(settings.queries, settings.odometry, strict=True):
-            queries = read_queries(list_file)
-            if queries[0].name not in starts.names:
-                raise FgsnError(f"{settings.start} has no pose of '{queries[0].name}', the first image of {list_file}")
-            start = starts.camera_from_world[starts.names.index(queries[0].name)]
+        for list_file, (queries, odometry, start) in zip(settings.queries, sequences, strict=True):
             with Meter(f"track {list_file.stem}", len(queries), unit=" images") as meter:
-                frames = _frames(settings, labelled, queries, odometry_file, priors, meter)
+                frames = _frames(settings, labelled, queries, odometry, priors, meter)
                 found = track(points, confusion, frames, start, spread, filter_settings, device)
             names += [query.name for query in queries]
             estimates += found
@@ -98,17 +96,26 @@ def lost_images(estimates: list[Estimate], settings: FilterSettings) -> list[boo
     return [one.lost or not known for one, known in zip(estimates, confirmed.tolist(), strict=True)]
 
 
+def _sequence(
+    list_file: Path, odometry_file: Path, starts: PoseList, source: Path
+) -> tuple[list[Query], Odometry, Pose]:
+    """Queries, odometry and start pose of a sequence; FgsnError if they do not belong together."""
+    queries, odometry = read_queries(list_file), read_odometry(odometry_file)
+    if odometry.names != [query.name for query in queries]:
+        raise FgsnError(f"{odometry_file} should list the {len(queries)} images of {list_file} in the same order")
+    if queries[0].name not in starts.names:
+        raise FgsnError(f"{source} has no pose of '{queries[0].name}', the first image of {list_file}")
+    return queries, odometry, starts.camera_from_world[starts.names.index(queries[0].name)]
+
+
 def _frames(
     settings: TrackSettings,
     labelled: LabelledMap,
     queries: list[Query],
-    odometry_file: Path,
+    odometry: Odometry,
     priors: list[Priors],
     meter: Meter,
 ) -> Iterator[Frame]:
-    odometry = read_odometry(odometry_file)
-    if odometry.names != [query.name for query in queries]:
-        raise FgsnError(f"{odometry_file} should list the {len(queries)} images of its query list in the same order")
     known = {name: (p.gravity[row], p.heights[row]) for p in priors for row, name in enumerate(p.names)}
     for row, query in enumerate(queries):
         labels = read_image_labels(settings.query_labels, query.name, query.camera.size, labelled.clusters)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from fgsn import ranks
 from fgsn.clustering.codebook import Codebook
+from fgsn.clustering.kmeans import require_features
 from fgsn.clustering.whitening import Whitening
 from fgsn.config import TrainSettings
 from fgsn.data.augment import generator, scaled
@@ -57,6 +58,7 @@ def cluster_features(
         The codebook, and the cluster index of every `FINE` cell of every image, where labels are looked up in those.
     """
     images = [(data, image) for data in sets for image in data.reference_images("train")]
+    require_features(len(images) * settings.features_per_image, settings.clusters)  # before minutes of work
     rows: dict[int, Tensor] = {}
     mine = ranks.share(range(len(images)))
     for index in tracked(mine, "features of reference images", len(mine)):

@@ -39,8 +39,8 @@ from fgsn.training.run import (
     set_rate,
     settled,
     sgd,
-    stop_requests,
 )
+from fgsn.training.stop import stop_requests
 
 Labelled = tuple[LabelledSet, Sample]
 SCALES = (0.7, 1.5)

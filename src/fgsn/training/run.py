@@ -6,10 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -341,34 +339,6 @@ def set_rate(optimiser: torch.optim.Optimizer, step: int, iterations: int, power
     for group in optimiser.param_groups:
         group["lr"] = group["initial_lr"] * factor
     return factor
-
-
-@contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a request; a second one stops at once.
-
-    Yields a function that returns whether a stop was requested. On exit, a request becomes the KeyboardInterrupt
-    that it would have been.
-    """
-    requested: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if requested:
-            raise KeyboardInterrupt(signal.Signals(number).name)
-        requested.append(number)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: leave signals to the caller
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(requested)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if requested:
-        raise KeyboardInterrupt(signal.Signals(requested[0]).name)
 
 
 def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -53,8 +53,8 @@ from fgsn.training.run import (
     set_rate,
     settled,
     sgd,
-    stop_requests,
 )
+from fgsn.training.stop import stop_requests
 
 FRESH = ("classifier", "aux_classifier")
 """Layers that are reinitialised after every clustering."""
@@ -111,7 +111,8 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
     with stop_requests() as stop, Meter("train", settings.iterations, step, unit=" steps") as meter:
         while step < settings.iterations and not stopping:
             if _cluster_now(step, clustered, settings):
-                model, labels = _cluster(model, sets, settings, step, run, optimiser)
+                with stop.at_once():
+                    model, labels = _cluster(model, sets, settings, step, run, optimiser)
                 clustered = step
             assert labels is not None
             rate = set_rate(optimiser, step, settings.iterations, settings.power)
