@@ -157,7 +157,8 @@ def _check_one_model(labels: Path, names: Sequence[str], query_labels: Path, que
     for folder, some, kind in both:
         file = next(filter(None, (find_label_map(folder, name) for name in some)), None)
         if file is None:
-            raise FgsnError(f"{folder} has no label map of any {kind}; expected for example {Path(some[0]).stem}.png")
+            expected = Path(some[0]).with_suffix(".png")
+            raise FgsnError(f"{folder} has no label map of any {kind}; expected for example {expected}")
         files.append(file)
     counts = [read_label_map(file)[1] for file in files]
     if counts[0] != counts[1]:
