@@ -219,3 +219,13 @@ def test_metrics_that_are_wrong(run, line, expected):
         file.write(line + "\n")
     (found,) = problems(run)
     assert expected in found
+
+
+def test_parts_of_data_sets_and_label_maps_are_named(root, tmp_path):
+    for part in ("images", "correspondence_data"):
+        with pytest.raises(FgsnError, match=r"is a part of a data set; did you mean .*set\?$"):
+            check(CheckSettings(path=root / part))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "made_from.json").touch()
+    with pytest.raises(FgsnError, match="labels is a folder of label maps; check the data set or the model"):
+        check(CheckSettings(path=tmp_path / "labels"))

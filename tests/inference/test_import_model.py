@@ -1,5 +1,7 @@
 """fgsn import: a checkpoint of others becomes a model that segments and that training starts from."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -128,3 +130,14 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys):
         f"fgsn: {tmp_path / 'notes.pth'} is not a torch checkpoint, or it is truncated"
     ]
     assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_what_belongs_to_other_checkpoints_is_refused():
+    out = Path("m.safetensors")
+    for checkpoint in ("world:labels", "imagenet:lite", "timm/resnet18"):
+        with pytest.raises(UsageError, match="--codebook and --classes are for checkpoints of the authors, not for "):
+            ImportSettings(checkpoint=checkpoint, out=out, classes=Path("names.txt"))
+    with pytest.raises(UsageError, match=r"--out is a model file, NAME\.safetensors, not m\.pth"):
+        ImportSettings(checkpoint="world:labels", out=Path("m.pth"))
+    with pytest.raises(FgsnError, match="imagenet:lite is no model yet: fgsn import imagenet:lite --out start"):
+        fgsn.load("imagenet:lite")

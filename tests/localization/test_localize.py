@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from fgsn.bench.street import CAMERA
 from fgsn.cli import main
+from fgsn.errors import FgsnError
 from fgsn.formats.ground_truth import read_truth
 from fgsn.formats.hloc import read_pairs
 from fgsn.formats.poses import write_poses
@@ -281,3 +282,21 @@ def test_a_query_in_which_nothing_agrees_still_has_a_pose(scene, tmp_path, capsy
         write_label_map(tmp_path / "labels" / f"snow/c0/{number:03d}.png", labels, LABELS)
     results = call(*words(scene, tmp_path / "poses.txt", "gsmc", query_labels=tmp_path / "labels"), capsys=capsys)
     assert results["localized"] > 0
+
+
+def test_label_maps_of_two_models_are_told_before_the_work(tmp_path):
+    for folder, count in (("map", 5), ("query", 7)):
+        write_label_map(tmp_path / folder / "a" / "b.png", np.zeros((4, 4), int), count)
+    with pytest.raises(FgsnError, match=r"map/a/b\.png has 5 labels, but .*/a/b\.png has 7; use one model for both"):
+        localize._check_one_model(tmp_path / "map", ["a/b.jpg"], tmp_path / "query", ["a/b.jpg"])
+    with pytest.raises(FgsnError, match=r"map has no label map of any image of the map; expected for example c/d\.png"):
+        localize._check_one_model(tmp_path / "map", ["c/d.jpg"], tmp_path / "query", ["a/b.jpg"])
+
+
+def test_poses_that_are_hardly_right_come_with_a_warning(scene, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(localize, "confidence", lambda inliers: 0.05)
+    results = call(*words(scene, tmp_path / "poses.txt", "p3p"), capsys=capsys)
+    (warning,) = results["warnings"]
+    assert warning.startswith("the median confidence is 0.05: hardly any pose is right; ")
+    monkeypatch.undo()
+    assert call(*words(scene, tmp_path / "poses.txt", "p3p"), capsys=capsys)["warnings"] == []

@@ -12,11 +12,11 @@ class SegmentSettings(Settings):
     """Write label maps of an image, a folder of images or a list of images."""
 
     model: Path
-    """Model file or run folder."""
+    """Model file, run folder, or world:labels, which comes with fgsn."""
     images: Path
     """An image, a folder (searched with its subfolders) or a text file with one image path per line."""
     out: Path
-    """Folder to write to; its subfolders mirror those of the images."""
+    """Folder to write to, not among the images; its subfolders mirror those of the images."""
     save: tuple[Literal["labels", "overlay", "features", "scores"], ...] = ("labels",)
     """What to save."""
     short_side: int | None = None
