@@ -126,6 +126,9 @@ def test_crops_of_8_n_plus_1_pixels(side):
 def test_the_edges_of_ranges_are_allowed():
     TrainSettings(**GIVEN[TrainSettings], clusters=2, iterations=1, batch=1, crop=65, features_per_image=2)
     SegmentSettings(**GIVEN[SegmentSettings], short_side=0, window=9, batch=1)
+    SegmentSettings(**GIVEN[SegmentSettings], short_side=16)
+    with pytest.raises(UsageError, match="--short-side must be at least 16, not 15"):
+        SegmentSettings(**GIVEN[SegmentSettings], short_side=15)
     PretrainSettings(**GIVEN[PretrainSettings], batch=2, iterations=1)
     WorldSettings(**GIVEN[WorldSettings], size=(64, 48), places=2)
 

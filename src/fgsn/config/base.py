@@ -16,7 +16,7 @@ OnBadImage = Literal["skip", "stop"]
 LARGEST_SIDE = 32_768
 """Pixels along a side of an image or window; more than this is a slip."""
 SMALLEST_SIDE = 16
-"""Pixels of two feature cells; less is a slip."""
+"""Pixels of two feature cells; a shorter side of an image is a slip."""
 SIDES = ("short_side", "window", "crop")
 OUTPUTS = ("out", "work", "pictures")
 """Paths that a command makes; all others are inputs."""
@@ -65,7 +65,10 @@ class Settings:
         for name in SIDES:
             side = getattr(self, name, None)
             require(side is None or side <= LARGEST_SIDE, f"{flag(name)} must be at most {LARGEST_SIDE}, not {side}")
-            require(not 0 < (side or 0) < SMALLEST_SIDE, f"{flag(name)} must be at least {SMALLEST_SIDE}, not {side}")
+        shorter = getattr(self, "short_side", None) or 0
+        require(
+            shorter <= 0 or shorter >= SMALLEST_SIDE, f"--short-side must be at least {SMALLEST_SIDE}, not {shorter}"
+        )
         require(0 <= self.seed < 2**31, f"--seed must be between 0 and 2**31 - 1, not {self.seed}")
 
     def inputs(self) -> Iterator[tuple[str, Path]]:
