@@ -108,6 +108,27 @@ def test_outputs_that_have_a_default_are_checked(things):
         require_outputs(page, file=True)
 
 
+@pytest.mark.parametrize("name", ["data/corr_val.txt", "photo.jpg", "run/model.safetensors", "run/results.json"])
+def test_files_of_others_are_not_replaced(things, name):
+    (things / name).touch()
+    page, _ = parse("report", [f"{things}/run", "--out", f"{things}/{name}"])
+    for settings in (page, dataclasses.replace(localizing(things), out=things / name)):
+        with pytest.raises(FgsnError, match="there is a file that this command did not write; choose another --out"):
+            require_outputs(settings, file=True)
+    (things / "report.html").touch()
+    require_outputs(dataclasses.replace(page, out=things / "report.html"), file=True)
+
+
+def test_pictures_of_a_check_land_in_a_folder_of_their_own(things):
+    settings, _ = parse("check", [f"{things}/data", "--pictures", f"{things}/pictures"])
+    for name in ("coverage.png", "suspect_00.png", "random_06.png", "photo.jpg"):
+        require_outputs(settings, file=False)
+        (things / "pictures" / name).parent.mkdir(exist_ok=True)
+        (things / "pictures" / name).touch()
+    with pytest.raises(FgsnError, match=r"pictures: it contains photo\.jpg, so it is not a folder of such pictures"):
+        require_outputs(settings, file=False)
+
+
 def test_what_is_given_twice_is_told(things):
     assert told(things, *TRAIN, "@data", "@data", "--init", "@run").startswith(
         "@data is given twice; keep one; --data: "

@@ -1,5 +1,6 @@
 """Wrong paths are reported at once, before a command's module and its packages are imported."""
 
+import re
 import stat
 from collections.abc import Container
 from pathlib import Path
@@ -15,10 +16,14 @@ SIGNS = {
     "a COLMAP model": ("cameras.bin", "cameras.txt"),
     "a map folder": ("map.safetensors",),
     "a data set": ("correspondence_data",),
-    "a folder of label maps": ("made_from.json",),
     "a run folder": ("model.safetensors", "checkpoints"),
+    "a folder of label maps": ("made_from.json",),
 }
 """What a folder is, by what it contains; it may be several things."""
+PICTURES = re.compile(r"coverage\.png|(random|suspect)_\d+\.png|\..*")
+"""Files of fgsn check --pictures."""
+MADE = {"ReportSettings": (".html", ".htm"), "ImportSettings": (".safetensors",), "BenchSettings": (".json",)}
+"""Endings of files that commands replace; others leave a record beside theirs."""
 MODEL_FILES = [
     f"{name}.{kind}" for name in ("cameras", "images", "points3D", "rigs", "frames") for kind in ("bin", "txt")
 ]
@@ -95,10 +100,25 @@ def require_outputs(settings: Settings, file: bool) -> None:
     for name, path in settings.written():
         is_file = file and name == "out"
         require_output(path, inputs if is_file else None)
+        if why := _not_ours(name, path, settings) if file or name == "pictures" else "":
+            raise FgsnError(f"cannot write to {path}: {why}; choose another {flag(name)}")
         if name == "out" and not is_file and (why := _inside_input(path, settings)):
             raise FgsnError(f"cannot write to {path}: {why}")
         if is_file and (other := _made_with_other(path, settings)):
             say(f"{path}, made with {other}, will be replaced")
+
+
+def _not_ours(name: str, path: Path, settings: Settings) -> str:
+    """Why an output must not be replaced, as it is not of an earlier call; empty if it is, or there is none."""
+    if name == "pictures" and path.is_dir():
+        foreign = sorted(one.name for one in path.iterdir() if not PICTURES.fullmatch(one.name))
+        return f"it contains {foreign[0]}, so it is not a folder of such pictures" if foreign else ""
+    if name != "out" or not path.is_file():
+        return ""
+    made = MADE.get(type(settings).__name__, ())
+    if path.suffix.lower() in made or path.with_suffix(".config.yaml").exists():
+        return ""
+    return "there is a file that this command did not write"
 
 
 def _inside_input(out: Path, settings: Settings) -> str:

@@ -289,7 +289,9 @@ def test_label_maps_of_two_models_are_told_before_the_work(tmp_path):
         write_label_map(tmp_path / folder / "a" / "b.png", np.zeros((4, 4), int), count)
     with pytest.raises(FgsnError, match=r"map/a/b\.png has 5 labels, but .*/a/b\.png has 7; use one model for both"):
         localize._check_one_model(tmp_path / "map", ["a/b.jpg"], tmp_path / "query", ["a/b.jpg"])
-    with pytest.raises(FgsnError, match=r"map has no label map of any image of the map; expected for example c/d\.png"):
+    with pytest.raises(
+        FgsnError, match=r"map has no label map of any image of the map; expected for example .*c/d\.png"
+    ):
         localize._check_one_model(tmp_path / "map", ["c/d.jpg"], tmp_path / "query", ["a/b.jpg"])
 
 

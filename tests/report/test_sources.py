@@ -42,3 +42,9 @@ def test_rows_of_metrics_that_are_something_else_are_passed_over(tmp_path):
     assert [(chart.name, chart.lines) for chart in charts] == [
         ("loss", {"run": [(1.0, 2.0)]}), ("validation: kappa", {"run": [(2.0, 0.5)]})
     ]  # fmt: skip
+
+
+def test_the_output_of_stationary_is_named(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps({"labels": {"0": {"share": 0.5}, "1": {"share": 0.5}}}))
+    with pytest.raises(FgsnError, match="was written by fgsn stationary; give the run of fgsn train"):
+        open_sources(ReportSettings(run=tmp_path))

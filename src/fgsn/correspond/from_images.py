@@ -62,6 +62,12 @@ class ImageCollection:
         there = [name for name in names if condition_of(name) != settings.reference]
         kind, _, where = settings.pairs.partition(":")
         self.positions = read_positions(Path(where)) if kind == "positions" else {}
+        for some, side in ((here, "reference"), (there, "target")) if self.positions else ():
+            if not set(some) & self.positions.keys():
+                raise FgsnError(
+                    f"{where} has a position of no {side} image: it names {next(iter(self.positions))}, expected for "
+                    f"example {next(iter(some), settings.reference)}"
+                )
         by_rule = kind in ("all", "order", "similar", "positions")
         self.listed = None if by_rule else listed_pairs(Path(settings.pairs), here, there)
         broken = features.extract(names)

@@ -1,13 +1,44 @@
 """The correspondence files of a data set: read them all, and report those that cannot be used."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fgsn.data.correspondences import Correspondences, missing_images, read_correspondences
 from fgsn.data.dataset import Dataset
 from fgsn.data.find_image import MissingImageError
+from fgsn.data.images import image_size
 from fgsn.errors import FgsnError
 from fgsn.progress import tracked
+
+Item = TypeVar("Item")
+
+SAMPLED = 50
+"""Pairs whose points are compared with the sizes of their images, at most."""
+
+
+def require_inside(pairs: Iterable[Correspondences]) -> None:
+    """Require (FgsnError) that most points lie inside their images, which may have been resized since."""
+    odd, count = [], 0
+    for pair in pairs:
+        count += 1
+        for image, points in ((pair.reference, pair.points_ref), (pair.target, pair.points_tgt)):
+            with suppress(FgsnError):  # an image that cannot be read is reported where it is needed
+                width, height = image_size(image)
+                outside = (points < -0.5).any(axis=1) | (points > (width - 0.5, height - 0.5)).any(axis=1)
+                if 2 * outside.sum() > len(points):
+                    odd.append(f"{image} ({width} x {height})")
+    if len(odd) > count / 2:
+        raise FgsnError(
+            f"most points lie outside their images, first {odd[0]}: were the images resized after their "
+            "correspondences were found? fgsn check lists all"
+        )
+
+
+def sampled(pairs: Sequence[Item]) -> Sequence[Item]:
+    """At most `SAMPLED` of the pairs, evenly."""
+    return pairs[:: max(1, -(-len(pairs) // SAMPLED))]
 
 
 @dataclass(frozen=True)

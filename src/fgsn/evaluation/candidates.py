@@ -20,7 +20,7 @@ from fgsn.data.images import image_size, read_image
 from fgsn.inference.model import Model
 from fgsn.inference.segmenter import Segmenter
 from fgsn.matching.features import Features
-from fgsn.matching.matcher import UNFILTERED, Matcher, make_matcher
+from fgsn.matching.matcher import UNFILTERED, Matcher, Unfiltered, make_matcher
 from fgsn.matching.truth import RIGHT, WRONG, distance_from_truth
 from fgsn.progress import tracked
 
@@ -46,7 +46,7 @@ class Candidates(NamedTuple):
 
 def candidate_matcher(name: str, device: str) -> Matcher:
     """A matcher by its name, unfiltered: all mutual nearest neighbours; FgsnError if it or its package is missing."""
-    return make_matcher(name.removesuffix(UNFILTERED) + UNFILTERED, device=device)
+    return Unfiltered(make_matcher(name.removesuffix(UNFILTERED), device=device))
 
 
 def candidate_metrics(

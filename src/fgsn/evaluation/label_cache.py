@@ -10,6 +10,7 @@ import numpy as np
 from fgsn.config import EvaluateSettings, StationarySettings
 from fgsn.data.correspondences import Correspondences, read_correspondences
 from fgsn.data.dataset import Dataset
+from fgsn.data.pair_files import require_inside, sampled
 from fgsn.errors import FgsnError
 from fgsn.files import FolderLock
 from fgsn.inference.label_maps import read_label_map
@@ -90,5 +91,9 @@ def open_inputs(
     dataset = Dataset.open(settings.data)
     pairs = [read_correspondences(path, dataset.images) for path in dataset.pairs(settings.split, moved=False)]
     if not pairs:
-        raise FgsnError(f"{settings.data} has no pairs in the split '{settings.split}'")
+        raise FgsnError(
+            f"{settings.data} has no pairs in the split '{settings.split}'; run fgsn prepare {settings.data}, or "
+            "measure another --split"
+        )
+    require_inside(sampled(pairs))
     return dataset, pairs, load(settings.model, settings.device), LabelCache(settings.out, settings.model, dataset)

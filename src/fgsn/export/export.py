@@ -12,6 +12,7 @@ from fgsn.export.label_points import write_colmap, write_ply
 from fgsn.export.network_files import write_networks
 from fgsn.files import write_json, write_yaml
 from fgsn.geometry.colmap import read_model
+from fgsn.inference.label_lookup import first_label_map
 from fgsn.inference.model import MODEL_FILE, Model, load
 from fgsn.localization.labelled_map import make_labelled_map
 from fgsn.localization.map_folder import map_facts, save_map
@@ -48,12 +49,13 @@ def _write_labelled_map(model: Model, settings: ExportSettings, formats: Contain
     stationary = None if model.stationary is None else np.asarray(model.stationary, bool)
     window = LocalizeSettings.label_window if "map" in formats else None
     model_of_map = read_model(settings.map, all_key_points=True)
-    labelled = make_labelled_map(model_of_map, settings.map_labels, stationary, label_window=window)
-    if labelled.clusters != model.clusters:
+    file, found = first_label_map(settings.map_labels, model_of_map.names, "image of the map")
+    if found != model.clusters:
         raise FgsnError(
-            f"{settings.map_labels} has {labelled.clusters} labels, but {settings.model} has {model.clusters}; "
-            "use the model that made the label maps"
+            f"{file} has {found} labels, but {settings.model} has {model.clusters}; use the model that made the label "
+            "maps"
         )
+    labelled = make_labelled_map(model_of_map, settings.map_labels, stationary, label_window=window)
     colours, results = model.palette, {}
     facts = map_facts(labelled)
     facts = {key: facts[key] for key in ("points", "points_with_label", "labels_used")}

@@ -1,5 +1,6 @@
 """Find the label map of an image, check that it fits, and read labels at pixels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,18 @@ def find_label_map(folder: Path | str, name: str) -> Path | None:
     stems = (f"{name}.png", str(Path(name).with_suffix(".png")))  # the first form only if two images share a stem
     found = (inside(Path(folder) / below, stem) for below in ("", "labels") for stem in stems)
     return next((path for path in found if is_file(path)), None)
+
+
+def first_label_map(folder: Path, names: Sequence[str], kind: str) -> tuple[Path, int]:
+    """The label map of the first of some images that has one, and its number of labels.
+
+    Raises FgsnError if none has, which names their `kind`, or the label map is broken.
+    """
+    file = next(filter(None, (find_label_map(folder, name) for name in names)), None)
+    if file is None:
+        expected = Path(folder, names[0]).with_suffix(".png")
+        raise FgsnError(f"{folder} has no label map of any {kind}; expected for example {expected}")
+    return file, read_label_map(file)[1]
 
 
 def fitting_label_map(folder: Path, name: str, size: tuple[int, int], image: Path | None = None) -> Path:

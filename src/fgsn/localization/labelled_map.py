@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fgsn.errors import FgsnError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.visibility import Visibility, visibility_of
-from fgsn.inference.label_lookup import NO_LABEL, find_label_map, labels_at
+from fgsn.inference.label_lookup import NO_LABEL, find_label_map, first_label_map, labels_at
 from fgsn.inference.label_maps import read_label_map
 from fgsn.localization.label_histograms import HistogramSums, LabelHistograms
 from fgsn.progress import say, tracked
@@ -161,8 +161,7 @@ def observed_labels(
     files = [find_label_map(folder, name) for name in model.names]
     missing = [name for name, file in zip(model.names, files, strict=True) if file is None]
     if len(missing) == len(files):
-        expected = folder / Path(model.names[0]).with_suffix(".png")
-        raise FgsnError(f"{folder} has no label map of any image of the map; expected for example {expected}")
+        first_label_map(folder, model.names, "image of the map")  # says so
     if missing:
         say(f"{len(missing)} of {len(files)} images of the map have no label map in {folder}: {_some(missing)}")
     labels = np.full(len(model.track_image), NO_LABEL, np.int32)

@@ -28,8 +28,13 @@ from fgsn.formats.queries import Query, read_query_lists
 from fgsn.geometry.colmap import read_model
 from fgsn.geometry.gravity import UP, up_of_cameras
 from fgsn.geometry.pose import Pose
-from fgsn.inference.label_lookup import find_label_map, fitting_label_map, labels_at, read_image_labels
-from fgsn.inference.label_maps import read_label_map
+from fgsn.inference.label_lookup import (
+    find_label_map,
+    first_label_map,
+    fitting_label_map,
+    labels_at,
+    read_image_labels,
+)
 from fgsn.inference.model import load, prepare_device
 from fgsn.localization.confidence import confidence
 from fgsn.localization.gsmc import gsmc_scores, match_votes, sampling_weights
@@ -152,17 +157,10 @@ def match_with_map(settings: LocalizeSettings, lists: Sequence[Sequence[Query]])
 
 def _check_one_model(labels: Path, names: Sequence[str], query_labels: Path, queries: Sequence[str]) -> None:
     """Check, before minutes of matching, that map and queries have label maps with equally many labels: FgsnError."""
-    both = [(labels, names, "image of the map"), (query_labels, queries, "query")]
-    files = []
-    for folder, some, kind in both:
-        file = next(filter(None, (find_label_map(folder, name) for name in some)), None)
-        if file is None:
-            expected = Path(some[0]).with_suffix(".png")
-            raise FgsnError(f"{folder} has no label map of any {kind}; expected for example {expected}")
-        files.append(file)
-    counts = [read_label_map(file)[1] for file in files]
-    if counts[0] != counts[1]:
-        raise FgsnError(f"{files[0]} has {counts[0]} labels, but {files[1]} has {counts[1]}; use one model for both")
+    map_file, of_map = first_label_map(labels, names, "image of the map")
+    file, count = first_label_map(query_labels, queries, "query")
+    if count != of_map:
+        raise FgsnError(f"{map_file} has {of_map} labels, but {file} has {count}; use one model for both")
 
 
 @dataclass(frozen=True, eq=False)

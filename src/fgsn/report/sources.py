@@ -122,9 +122,13 @@ def open_sources(settings: ReportSettings) -> ReportSources:
         raise FgsnError(f"{localization} is not a folder; pass the folder with the result files of fgsn localize")
     results = read_report_results(run / "results.json") if (run / "results.json").is_file() else {}
     found = localization if localization.is_dir() else None
-    if isinstance(results.get("labels"), dict):
+    is_run = (run / "metrics.jsonl").is_file()
+    labels = results.get("labels")
+    if isinstance(labels, dict) and not is_run:
+        if labels and all(name.isdecimal() for name in labels):
+            raise FgsnError(f"{run} was written by fgsn stationary; give the run of fgsn train that it was made from")
         return _demo(settings, results, found)
-    if not (run / "metrics.jsonl").is_file():
+    if not is_run:
         raise FgsnError(f"{run} contains neither a run (metrics.jsonl) nor a demo (results.json with labels)")
     return _run(settings, results, found)
 

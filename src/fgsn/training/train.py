@@ -6,7 +6,8 @@ Larsson et al., ICCV 2019; docs/method.md explains how it works and where we dif
 import copy
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fgsn import ranks
 from fgsn.config import TrainSettings
-from fgsn.data.correspondences import read_correspondences
+from fgsn.data.correspondences import Correspondences, read_correspondences
 from fgsn.data.dataset import Dataset
-from fgsn.data.images import skip_bad_image
+from fgsn.data.images import image_size, skip_bad_image
+from fgsn.data.pair_files import require_inside, sampled
 from fgsn.data.pairs import PairSample
+from fgsn.data.resize import resized_shape
 from fgsn.errors import FgsnError
 from fgsn.evaluation.label_metrics import collapse_note
 from fgsn.evaluation.measure import HEADLINE, measure
@@ -86,11 +89,13 @@ def _train(settings: TrainSettings) -> dict[str, Any]:
     validation = [(data, path) for data in sets for path in data.pairs("validation")]
     if not training:
         raise FgsnError("the data sets have no training pairs; run fgsn prepare on them")
+    require_inside(_readable(sampled(training)))
     model = _start(settings)
     network, settings = model.network, settled(settings, model.device)
     choose_operations(settings.deterministic)
     if settings.freeze_backbone:
         network.freeze_backbone()
+    _tell_of_padding(training[0], settings, model)
     run = Run(settings.out, settings, settings.resume)
     optimiser = sgd(
         network,
@@ -178,6 +183,22 @@ def _start(settings: TrainSettings) -> Model:
         classes=None,
         stationary=None,
     )
+
+
+def _readable(files: Sequence[tuple[Dataset, Path]]) -> Iterator[Correspondences]:
+    """The pairs of some correspondence files; broken ones are reported where they are needed."""
+    for data, path in files:
+        with suppress(FgsnError):
+            yield read_correspondences(path, data.images)
+
+
+def _tell_of_padding(first: tuple[Dataset, Path], settings: TrainSettings, model: Model) -> None:
+    """Say so if crops are larger than images: the rest of each crop is padding, which costs time."""
+    with suppress(FgsnError):
+        width, height = image_size(read_correspondences(first[1], first[0].images).reference)
+        seen = resized_shape((height, width), model.short_side)
+        if settings.crop > max(seen) + STRIDE:
+            say(f"fgsn: --crop {settings.crop} is larger than the images ({seen[1]} x {seen[0]}): much is padding")
 
 
 def _cluster_now(step: int, clustered: int, settings: TrainSettings) -> bool:
