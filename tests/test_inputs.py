@@ -147,7 +147,7 @@ def test_what_is_given_twice_is_told(things):
             ("evaluate", "--model", "@run", "--data", "@data", "--out", "@data"),
             "@data: it is a data set that is read, ",
         ),
-        (("stationary", "--model", "@run", "--data", "@data", "--out", "@run"), "such as @run/out"),
+        (("stationary", "--model", "@run", "--data", "@data", "--out", "@run"), "it is a run folder that is read"),
         (("export", "@run", "--out", "@run"), "@run: it is a run folder that is read"),
         (("segment", "--model", "@run", "--images", "@data", "--out", "@data/x/y"), "@data/x/y: it lies in @data, "),
         (("correspond", "--images", "@map", "--reference", "a", "--out", "@map"), "@map: it lies in @map, "),

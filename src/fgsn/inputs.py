@@ -93,30 +93,30 @@ def require_outputs(settings: Settings, file: bool) -> None:
     """Check what a command writes; if --out is a `file` made with other settings, say that it will be replaced.
 
     Raises:
-        FgsnError: nothing can be written there, or --out is a file that is an input.
+        FgsnError: nothing can be written there, or something would be replaced that is an input or of another origin.
     """
     inputs = [path for _, path in settings.inputs()]
     inputs += [path / name for path in inputs if "a COLMAP model" in kinds(path) for name in MODEL_FILES]
     for name, path in settings.written():
         is_file = file and name == "out"
         require_output(path, inputs if is_file else None)
-        if why := _not_ours(name, path, settings) if file or name == "pictures" else "":
+        if is_file or name == "pictures":
+            why = _not_ours(path, settings)
+        else:
+            why = _inside_input(path, settings) if name == "out" else ""
+        if why:
             raise FgsnError(f"cannot write to {path}: {why}; choose another {flag(name)}")
-        if name == "out" and not is_file and (why := _inside_input(path, settings)):
-            raise FgsnError(f"cannot write to {path}: {why}")
         if is_file and (other := _made_with_other(path, settings)):
             say(f"{path}, made with {other}, will be replaced")
 
 
-def _not_ours(name: str, path: Path, settings: Settings) -> str:
-    """Why an output must not be replaced, as it is not of an earlier call; empty if it is, or there is none."""
-    if name == "pictures" and path.is_dir():
+def _not_ours(path: Path, settings: Settings) -> str:
+    """Why a file, or a folder of pictures, is not of an earlier call and must not be replaced; empty if it may."""
+    if path.is_dir():
         foreign = sorted(one.name for one in path.iterdir() if not PICTURES.fullmatch(one.name))
         return f"it contains {foreign[0]}, so it is not a folder of such pictures" if foreign else ""
-    if name != "out" or not path.is_file():
-        return ""
-    made = MADE.get(type(settings).__name__, ())
-    if path.suffix.lower() in made or path.with_suffix(".config.yaml").exists():
+    known = path.suffix.lower() in MADE.get(type(settings).__name__, ())
+    if known or not path.is_file() or path.with_suffix(".config.yaml").exists():
         return ""
     return "there is a file that this command did not write"
 
@@ -126,9 +126,9 @@ def _inside_input(out: Path, settings: Settings) -> str:
     for name, path in settings.inputs():
         kind = next((kind for kind in kinds(path) if kind in ("a run folder", "a data set")), "")
         if kind and path.is_dir() and out.resolve() == path.resolve():
-            return f"it is {kind} that is read, whose records would be replaced; choose another, such as {path / 'out'}"
+            return f"it is {kind} that is read, whose records would be replaced"
         if name in ("images", "photos") and path.is_dir() and out.resolve().is_relative_to(path.resolve()):
-            return f"it lies in {path}, where it would be taken for images; choose another"
+            return f"it lies in {path}, where it would be taken for images"
     return ""
 
 
