@@ -19,7 +19,7 @@ SAMPLED = 50
 
 
 def require_inside(pairs: Iterable[Correspondences]) -> None:
-    """Require (FgsnError) that most points lie inside their images, which may have been resized since."""
+    """Require (FgsnError) of most pairs that most points lie inside both images, which may have been resized since."""
     odd, count = [], 0
     for pair in pairs:
         count += 1
@@ -29,6 +29,7 @@ def require_inside(pairs: Iterable[Correspondences]) -> None:
                 outside = (points < -0.5).any(axis=1) | (points > (width - 0.5, height - 0.5)).any(axis=1)
                 if 2 * outside.sum() > len(points):
                     odd.append(f"{image} ({width} x {height})")
+                    break
     if len(odd) > count / 2:
         raise FgsnError(
             f"most points lie outside their images, first {odd[0]}: were the images resized after their "

@@ -197,7 +197,7 @@ def _tell_of_padding(first: tuple[Dataset, Path], settings: TrainSettings, model
     with suppress(FgsnError):
         width, height = image_size(read_correspondences(first[1], first[0].images).reference)
         seen = resized_shape((height, width), model.short_side)
-        if settings.crop > max(seen) + STRIDE:
+        if settings.crop > max(seen) + STRIDE and ranks.rank() == 0:
             say(f"fgsn: --crop {settings.crop} is larger than the images ({seen[1]} x {seen[0]}): much is padding")
 
 
