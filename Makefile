@@ -15,7 +15,7 @@ demo-quick: $(VENV)/.installed
 	$(BIN)/fgsn demo --out $(DEMO) --quick
 
 test: lint
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-slow: $(VENV)/.installed-dev
 	HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest -m "slow or hypothesis"

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from fgsn.training import train as training
 SHORT = {
     "clusters": 4, "iterations": 5, "recluster_every": 3, "batch": 4, "crop": 65, "features_per_image": 24,
     "pca_dim": 8, "lr": 0.002, "validate_every": 3, "device": "cpu", "colour_jitter": 0.5,
-    "scales": (0.7, 1.0),
+    "scales": (1.0,),
 }  # fmt: skip
 TRAININGS = {
     "step": {"gradient": "coin", "iterations": 1, "clip": 0},
@@ -67,7 +66,10 @@ def interrupted(settings: TrainSettings) -> None:
     training.train(TrainSettings(**{**vars(settings), "resume": True}))
 
 
-if __name__ == "__main__":
+def work_as(rank: int, port: int, folder: Path, data: Path, start: Path) -> None:
+    """Do the work as one of two processes that torchrun has started."""
+    found = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in found.items()})
     torch.set_num_threads(1)
     with ranks.joined("cpu"):
-        work(*map(Path, sys.argv[1:]))
+        work(folder, data, start)

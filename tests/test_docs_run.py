@@ -1,5 +1,6 @@
 """Every page can be followed: its commands and programs run, in their order, on tiny data and with few steps."""
 
+import os
 import shlex
 import shutil
 import signal
@@ -62,7 +63,8 @@ def network(path: Path) -> None:
 def experiments(path: Path) -> None:
     """The list of runs that configs/README.md shows."""
     [(_, text)] = blocks(ROOT / "configs" / "README.md", "yaml")
-    path.write_text(text.replace("iterations: 400", "iterations: 2, batch: 1, crop: 65, features_per_image: 100"))
+    little = "iterations: 2, batch: 1, crop: 65, features_per_image: 100, rounds: 1, scales: [1]"
+    path.write_text(text.replace("iterations: 400", little))
 
 
 def images(folder: Path) -> None:
@@ -97,7 +99,8 @@ LITTLE = {
     "correspond": "--workers 0 --split random",
     "check": "--decode 2",
     "pretrain": "--iterations 2 --batch 2 --crop 65 --short-side 72",
-    "train": "--clusters 5 --iterations 2 --batch 1 --crop 65 --features-per-image 100 --rounds 1 --scales 0.7 1",
+    "train": "--clusters 5 --iterations 2 --batch 1 --crop 65 --features-per-image 100 --short-side 96 --rounds 1 "
+    "--scales 1",
     "start": "--minutes 0.001 --clusters 5",
     "evaluate": "--resamples 0",
     "localize": "--matcher xfeat --retrieved 2 --workers 0",
@@ -115,6 +118,7 @@ READERS = {
             "street.jpg": "PHOTOS/winter/place0.jpg",
             "pair.mat": "DATASET/correspondence_data/correspondence_winter_place0_place0.mat",
         },
+        adds={"correspond": "--matcher xfeat"},  # which `start` took as well
         finds=("labels/overlay/winter/place0.jpg", "pictures/suspect_00.png", "WORLD/corr_train.txt",
                "final/model.safetensors", "metrics/results.json"),
     ),
@@ -196,7 +200,7 @@ LONG = {"docs/tour.md", "docs/export.md", "docs/speed.md"}
 def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small world, prepared, with a folder as hloc leaves it, and with label maps."""
     root = tmp_path_factory.mktemp("readers") / "town"
-    size = "--places 4 --size 256 192 --conditions sun --points 200 --workers 0"
+    size = "--places 4 --size 192 144 --conditions sun --points 200 --workers 0"
     run(["fgsn", "world", "--out", str(root), *size.split()])
     run(["fgsn", "prepare", str(root)])
     load_script("benchmarks/hloc_folder.py").make_hloc_folder(
@@ -215,7 +219,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which stops ONNX's sizes that are no numbers yet
     monkeypatch.setattr(demo, "QUICK", SMALL)
-    for name, value in {"SHORT_SIDE": 0, "CROP": 65, "BATCH": 1, "FEWEST": 2}.items():
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # so no processes are started
+    for name, value in {"SHORT_SIDE": 96, "CROP": 65, "BATCH": 1, "FEWEST": 2}.items():
         monkeypatch.setattr(start, name, value)
     monkeypatch.setattr(segmentation, "QUICK", ("tiny", 65, (120, 80), 2))
     create = timm_net._created

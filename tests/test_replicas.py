@@ -41,7 +41,7 @@ WAYS = {
 PRETRAIN = "--backbone tiny --iterations 2 --batch 2 --crop 65 --short-side 0"
 TRAIN = (
     f"--clusters {CLUSTERS} --iterations 2 --batch 1 --crop 65 --features-per-image 100 --colour-jitter 0 "
-    "--rounds 1 --scales 0.7 1"
+    "--rounds 1 --scales 1"
 )
 
 

@@ -4,6 +4,7 @@ import ast
 import inspect
 from collections.abc import Iterator
 from dataclasses import Field, fields
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ def documented_fields(node: ast.AST) -> Iterator[tuple[str, str, str]]:
                 yield name, ast.unparse(line), " ".join(text.split())
 
 
+@cache
 def field_help(owner: type) -> dict[str, str]:
     """The docstring of every field of a class, including those of its base classes."""
     classes = [ast.parse(inspect.getsource(one)).body[0] for one in reversed(owner.__mro__[:-1])]

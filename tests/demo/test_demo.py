@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ SMALL = demo.Size(4, (96, 72), ("snow", "night"), clusters=5, iterations=2, batc
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "QUICK", SMALL)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # so no processes are started
 
 
 @pytest.mark.usefixtures("small")

@@ -86,9 +86,10 @@ def test_a_network_that_compares_images_is_refused(scene, tmp_path, make_model):
     assert scene.matcher.asked == []
 
 
-@pytest.mark.parametrize("retrieval", ["local", "labels", "both"])
-@pytest.mark.parametrize("name", [MAP[1], QUERY])
-@pytest.mark.parametrize("left", [0, 60])
+@pytest.mark.parametrize(
+    ("retrieval", "name", "left"),
+    [("local", MAP[1], 0), ("labels", QUERY, 60), ("labels", MAP[1], 60), ("both", QUERY, 0)],
+)
 def test_an_image_that_breaks_after_its_features_is_listed(
     scene, tmp_path, make_model, monkeypatch, retrieval, name, left
 ):

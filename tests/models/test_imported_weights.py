@@ -1,5 +1,6 @@
 """Imported weights: networks reproduce the authors' outputs, and unsafe or broken files are refused."""
 
+import functools
 import hashlib
 import io
 import os
@@ -46,6 +47,7 @@ def mini_networks(monkeypatch):
         monkeypatch.setitem(backbones._BUILDERS, name, build)
 
 
+@functools.cache
 def golden_weights(backbone, golden):
     """A state dict of the authors' network with the golden data's key names, shapes and filling rule."""
     with torch.device("meta"):
@@ -89,6 +91,12 @@ def inputs(golden, seed, *shape):
     return torch.from_numpy(golden(seed, shape, -2.0, 2.0).astype(np.float32))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forgotten():
+    yield
+    golden_weights.cache_clear()
+
+
 @pytest.fixture
 def imported(golden, tmp_path):
     """The authors' network read back from a checkpoint."""
@@ -102,7 +110,7 @@ def imported(golden, tmp_path):
     return read
 
 
-@pytest.mark.parametrize("case", [*NETWORKS, *FULL])
+@pytest.mark.parametrize("case", [*NETWORKS, "r101_dilated", pytest.param("r101_orig", marks=pytest.mark.slow)])
 def test_an_imported_network_computes_what_theirs_does(case, imported, golden):
     network = imported(case)
     assert network.architecture.backbone == (NETWORKS | FULL)[case]
@@ -128,7 +136,7 @@ def test_images_that_are_not_square(case, imported, golden):
     np.testing.assert_allclose(logits[0, ::10], GOLDEN[f"{case}_logits_90x122"], **CLOSE)
 
 
-@pytest.mark.parametrize("case", NETWORKS)
+@pytest.mark.parametrize("case", ["mini_dilated", pytest.param("mini_orig", marks=pytest.mark.slow)])
 def test_a_window_of_full_size(case, imported, golden):
     logits = imported(case).eval()(inputs(golden, 304, 1, 3, 713, 713)).logits
     stored = GOLDEN[f"{case}_713"]
@@ -190,7 +198,7 @@ def test_torchvision_weights_compute_what_the_strided_network_does(golden):
 
 @pytest.fixture
 def weights(golden):
-    return golden_weights("resnet-mini", golden)
+    return dict(golden_weights("resnet-mini", golden))
 
 
 def read(path):

@@ -39,9 +39,11 @@ FAMILIES = (
     "efficientnet_b0", "tf_efficientnetv2_b0", "mobilenetv2_100", "mobilenetv3_small_100", "regnetx_002", "resnet18",
     "ghostnet_100", "hrnet_w18_small", "resnetv2_50", "densenet121",
 )  # fmt: skip
+SLOW = {"efficientnet_b0", "mobilenetv2_100", "resnet18", "hrnet_w18_small", "densenet121"}
+"""Built of the parts that the others have."""
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in FAMILIES])
 def test_timm_families_predict_what_they_were_trained_to(family):
     """Their blocks have batch norms with an activation inside, and convolutions that standardise their weights."""
     if find_spec("timm") is None:

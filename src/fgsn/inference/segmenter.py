@@ -6,6 +6,7 @@ docs/speed.md reports the gain in speed.
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -168,6 +169,7 @@ def computes_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and any(getattr(torch.cpu, unit, bool)() for unit in units)
 
 
+@cache
 def window_bytes(architecture: Architecture, side: int, dtype: torch.dtype) -> int:
     """Estimated memory in bytes for one window, weights excluded; runs on the meta device, so nothing is computed."""
     sizes: list[int] = []
