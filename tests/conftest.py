@@ -1,5 +1,6 @@
 """Tiny data, made on the fly and shared by all tests."""
 
+import gc
 import math
 import os
 import sys
@@ -34,6 +35,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start
 settings.register_profile("fgsn", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fgsn"))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what has been imported out of the garbage collector's sight: looking through it takes 7 % of the time."""
+    gc.freeze()
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def test_names_of_classes_may_be_given(theirs, tmp_path):
         run(theirs(4), tmp_path, classes=tmp_path / "names.txt")
 
 
-def test_weights_of_torchvision_are_fed_what_they_were_trained_on_and_start_a_training(make_dataset, tmp_path):
+def test_weights_of_torchvision_are_fed_what_they_were_trained_on(tmp_path):
     backbone = PlainResNet((1, 1, 1, 1), False)
     torch.save({**backbone.state_dict(), "fc.weight": torch.zeros(9, 9)}, tmp_path / "resnet.pth")
     results = run(str(tmp_path / "resnet.pth"), tmp_path)
@@ -89,6 +89,12 @@ def test_weights_of_torchvision_are_fed_what_they_were_trained_on_and_start_a_tr
     assert torch.equal(model.network.backbone.conv1.weight, backbone.conv1.weight)
     with pytest.raises(UsageError, match="--codebook and --classes require a PSPNet"):
         run(str(tmp_path / "resnet.pth"), tmp_path, classes=tmp_path / "names.txt")
+
+
+@pytest.mark.slow
+def test_a_training_starts_with_weights_of_torchvision(make_dataset, tmp_path):
+    torch.save(PlainResNet((1, 1, 1, 1), False).state_dict(), tmp_path / "resnet.pth")
+    run(str(tmp_path / "resnet.pth"), tmp_path)
     data = make_dataset(tmp_path / "data")
     prepare(PrepareSettings(dataset=data))
     settings = {"clusters": 3, "iterations": 1, "batch": 1, "crop": 65, "pca_dim": 8, "rounds": 1, "scales": (1.0,),
