@@ -293,6 +293,9 @@ def test_the_file_may_give_what_must_be_given(tmp_path):
     path = tmp_path / "info.yaml"
     path.write_text("model: m.safetensors\n")
     assert parse("info", ["--config", str(path)])[0].model == Path("m.safetensors")
+    path.write_text("out: run\n")
+    with pytest.raises(UsageError, match=rf"missing: --data, --init, here and in {path}; fgsn train --help"):
+        parse("train", ["--config", str(path)])
 
 
 @pytest.mark.parametrize(

@@ -203,11 +203,13 @@ def parse(name: str, arguments: list[str]) -> tuple[config.Settings, Output]:
 
     settings = COMMANDS[name].settings
     arguments = _current_arguments(settings, arguments)
-    options = _invocation(settings, _config_values(settings, arguments))
+    file = _config_file(arguments)
+    values = {} if file is None else from_yaml_values(settings, read_yaml(file), file, say)
+    options = _invocation(settings, values)
     _require_known(name, settings, [one.name for one in fields(options)], arguments)
     _require_single(settings, arguments)
     text = inspect.cleandoc(settings.__doc__ or "")
-    with _one_line(name):
+    with _one_line(name, file):
         invocation = tyro.cli(options, prog=f"fgsn {name}", description=text, args=arguments)
     given = dict(vars(invocation))
     output = Output(**{one.name: given.pop(one.name) for one in fields(Output)})
@@ -246,7 +248,7 @@ def _require_single(settings: type[config.Settings], arguments: Sequence[str]) -
 
 
 @contextlib.contextmanager
-def _one_line(command: str) -> Iterator[None]:
+def _one_line(command: str, file: str | None) -> Iterator[None]:
     """Turn tyro's box about wrong arguments, which spans many lines, into a UsageError."""
     box = io.StringIO()
     try:
@@ -262,6 +264,7 @@ def _one_line(command: str) -> Iterator[None]:
         text = " ".join(parts[1 if len(parts) > 1 else 0].split())
         if "Missing from" in text:
             text = "missing: " + ", ".join(re.findall(r"^ {6}(\S+)", parts[1], re.MULTILINE))
+            text += f", here and in {file}" if file else ""
         if counts := re.search(r"Error parsing (--\S+): .*input length (\d+) did not match .* count (\d+)", text):
             text = f"{counts[1]} takes {counts[3]} values, not {counts[2]}"
         for python, plain in _PLAIN.items():
@@ -335,15 +338,15 @@ def _current_arguments(settings: type[config.Settings], arguments: list[str]) ->
     return current
 
 
-def _config_values(settings: type[config.Settings], arguments: list[str]) -> dict[str, Any]:
-    """The values of the YAML file that --config names, converted to the types of the fields."""
+def _config_file(arguments: list[str]) -> str | None:
+    """The YAML file that --config names."""
     path = None
     for argument, following in pairwise([*arguments, None]):
         if argument == "--config":
             path = following
         elif argument and argument.startswith("--config="):
             path = argument.partition("=")[2]
-    return {} if path is None else from_yaml_values(settings, read_yaml(path), path, say)
+    return path
 
 
 def _overview() -> str:
