@@ -473,12 +473,14 @@ def test_a_shell_can_complete_commands_and_flags(capsys):
             ["correspond", "--images", "i", "--reference", "r", "--out", "o", "--pairs", "similiar"],
             "fgsn: --pairs similiar: did you mean similar?",
         ),
-        (["train", "--clusters"], "fgsn: Missing value for argument '--clusters'. Expected 1 values; "),
+        (["train", "--clusters"], "fgsn: --clusters takes a value; fgsn train --help "),
+        (["world", "--size", "96"], "fgsn: --size takes 2 values; fgsn world --help "),
         (["start", "p", "--reference", "a", "--out", "o", "--minutes", "x"], "--minutes: not a number: 'x'; "),
         (["start", "p", "--reference", "a", "--out", "o", "--clusters", "x"], "--clusters: not a whole number: 'x'; "),
+        (["prepare", "a", "--split", "x"], "fgsn: --split must be one of 'random', 'end', not 'x'; "),
         (
-            ["prepare", "a", "--split", "x"],
-            "invalid choice 'x' for argument '--split'. Expected one of ('",
+            ["segment", "--model", "m", "--images", "i", "--out", "o", "--tiling", "alignd"],
+            "fgsn: --tiling must be one of 'published', 'aligned', not 'alignd'; ",
         ),
     ],
 )

@@ -265,19 +265,23 @@ def _one_line(command: str, file: str | None) -> Iterator[None]:
         if "Missing from" in text:
             text = "missing: " + ", ".join(re.findall(r"^ {6}(\S+)", parts[1], re.MULTILINE))
             text += f", here and in {file}" if file else ""
-        if counts := re.search(r"Error parsing (--\S+): .*input length (\d+) did not match .* count (\d+)", text):
-            text = f"{counts[1]} takes {counts[3]} values, not {counts[2]}"
-        for python, plain in _PLAIN.items():
-            text = text.replace(python, plain)
+        for theirs, plain in _PLAIN.items():
+            text = re.sub(theirs, plain, text)
         raise UsageError(f"{text.rstrip('. ')}; fgsn {command} --help explains every option") from None
 
 
 _PLAIN = {
-    "Error parsing ": "",
-    "invalid literal for int() with base 10: ": "not a whole number: ",
-    "could not convert string to float: ": "not a number: ",
-    "Unrecognized options: ": "too many values: ",
+    r".*Error parsing (--\S+): .*input length (\d+) did not match .* count (\d+).*": r"\1 takes \3 values, not \2",
+    r"Missing value for argument '(--\S+)'\. Expected 1 values": r"\1 takes a value",
+    r"Missing value for argument '(--\S+)'\. Expected (\d+) values": r"\1 takes \2 values",
+    r"invalid choice (.+) for argument '(--\S+)'\. Expected one of \((.+?),?\)": r"\2 must be one of \3, not \1",
+    r", 'None'": "",
+    r"Error parsing ": "",
+    r"invalid literal for int\(\) with base 10: ": "not a whole number: ",
+    r"could not convert string to float: ": "not a number: ",
+    r"Unrecognized options: ": "too many values: ",
 }
+"""Messages of tyro and Python, and plainer ones."""
 
 
 def _invocation(settings: type[config.Settings], values: Mapping[str, Any]) -> type[Any]:
