@@ -121,17 +121,21 @@ def test_which_images_are_matched(scene, tmp_path, capsys, kind):
         assert {path.name for path in files} <= {f"correspondence_winter_c0-{n}_c0-{n}.mat" for n in range(5)}
 
 
-def test_a_broken_image_is_listed(scene, tmp_path, capsys):
+@pytest.mark.parametrize(("left", "listed", "found"), [(100, False, 10), (10, True, 4)])  # with a header, and without
+def test_a_broken_image_is_listed(scene, tmp_path, capsys, left, listed, found):
     with scene.images[NAMES[7]].open("r+b") as file:
-        file.truncate(100)
+        file.truncate(left)
+    path = tmp_path / "pairs.txt"
+    path.write_text("".join(f"summer/c0/{n}.png winter/c0/{n}.png\n" for n in range(5)))
+    pairs = str(path) if listed else "all"
     with pytest.raises(SystemExit) as stop:
         main(["correspond", "--images", str(tmp_path / "photos"), "--reference", "summer", "--out",
-              str(tmp_path / "set"), "--workers", "0", "--pairs", "all", "--json"])  # fmt: skip
+              str(tmp_path / "set"), "--workers", "0", "--pairs", pairs, "--json"])  # fmt: skip
     assert stop.value.code == 1
     results = json.loads(capsys.readouterr().out)
     assert len(results["failed"]) == 1
     assert NAMES[7] in results["failed"][0]
-    assert results["pairs"] == 10
+    assert results["pairs"] == found
 
 
 def test_no_reliable_pair_is_reported_and_may_be_tried_again(scene, tmp_path, capsys):

@@ -39,6 +39,8 @@ def test_list(tmp_path):
     path = tmp_path / "pairs.txt"
     path.write_text(f"# a list\n{SUMMER[0]} {WINTER[2]}\n{WINTER[1]} {SUMMER[3]}\n{SUMMER[0]} {WINTER[2]}\n")
     assert listed_pairs(path, SUMMER, WINTER) == [(SUMMER[0], WINTER[2]), (SUMMER[3], WINTER[1])]
+    path.write_text(f"{SUMMER[0]} winter/broken.jpg\n{SUMMER[0]} {WINTER[2]}\n")
+    assert listed_pairs(path, SUMMER, WINTER, {"winter/broken.jpg"}) == [(SUMMER[0], WINTER[2])]
     for line, told in (
         ("one two three", "two image names"),
         (f"{SUMMER[0]} winter/img_98.jpeg", "did you mean 'winter/img_98.jpg'"),

@@ -13,6 +13,7 @@ from fgsn.correspond.from_model import from_model
 from fgsn.correspond.inputs import cameras_of, read_map
 from fgsn.correspond.select_points import select_points
 from fgsn.correspond.views import condition_of
+from fgsn.data.images import walk_images
 from fgsn.errors import FgsnError
 from fgsn.geometry.colmap import Reconstruction
 from fgsn.geometry.posed import PosedImages
@@ -69,7 +70,8 @@ class ImageCollection:
                     f"example {next(iter(some), settings.reference)}"
                 )
         by_rule = kind in ("all", "order", "similar", "positions")
-        self.listed = None if by_rule else listed_pairs(Path(settings.pairs), here, there)
+        unread = {file.relative_to(settings.images).as_posix() for file in walk_images(settings.images)} - sizes.keys()
+        self.listed = None if by_rule else listed_pairs(Path(settings.pairs), here, there, unread)
         broken = features.extract(names)
         failed += broken.values()
         self.names = [name for name in names if name not in broken]

@@ -1,6 +1,6 @@
 """Which images to match: listed pairs, all, by order along the route, or by position."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,10 @@ Pairs = list[tuple[str, str]]
 """Names of a reference and a target image, each pair once."""
 
 
-def listed_pairs(path: Path, reference: Sequence[str], targets: Sequence[str]) -> Pairs:
+def listed_pairs(path: Path, reference: Sequence[str], targets: Sequence[str], broken: Collection[str] = ()) -> Pairs:
     """Read the pairs of a text file, one `reference target` per line; swapped where the target comes first.
+
+    Pairs of `broken` images, which are not among the others, are left out.
 
     Raises:
         FgsnError: a line is not the names of a known reference image and a known target image.
@@ -27,8 +29,10 @@ def listed_pairs(path: Path, reference: Sequence[str], targets: Sequence[str]) -
         if len(names) != 2:
             raise FgsnError(f"{path}: '{line}' should be two image names separated by a space")
         for name in names:
-            if name not in here and name not in there:
+            if name not in here and name not in there and name not in broken:
                 raise FgsnError(f"{path} lists the unknown image '{name}'; {nearest(name, here | there)}")
+        if not set(names).isdisjoint(broken):
+            continue
         if names[0] not in here:
             names.reverse()
         if names[0] not in here or names[1] not in there:
