@@ -478,9 +478,9 @@ def test_a_shell_can_complete_commands_and_flags(capsys):
         (["start", "p", "--reference", "a", "--out", "o", "--minutes", "x"], "--minutes: not a number: 'x'; "),
         (["start", "p", "--reference", "a", "--out", "o", "--clusters", "x"], "--clusters: not a whole number: 'x'; "),
         (["prepare", "a", "--split", "x"], "fgsn: --split must be one of 'random', 'end', not 'x'; "),
-        (
+        (  # whose order differs from process to process
             ["segment", "--model", "m", "--images", "i", "--out", "o", "--tiling", "alignd"],
-            "fgsn: --tiling must be one of 'published', 'aligned', not 'alignd'; ",
+            "', not 'alignd'; fgsn segment --help ",
         ),
     ],
 )
@@ -491,6 +491,7 @@ def test_wrong_usage_is_one_line(capsys, monkeypatch, arguments, message, encodi
     error = capsys.readouterr().err
     assert stop.value.code == 2
     assert message in error
+    assert "None" not in error
     assert error.count("\n") == 1
 
 

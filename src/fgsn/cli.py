@@ -275,7 +275,7 @@ _PLAIN = {
     r"Missing value for argument '(--\S+)'\. Expected 1 values": r"\1 takes a value",
     r"Missing value for argument '(--\S+)'\. Expected (\d+) values": r"\1 takes \2 values",
     r"invalid choice (.+) for argument '(--\S+)'\. Expected one of \((.+?),?\)": r"\2 must be one of \3, not \1",
-    r", 'None'": "",
+    r"'None', |, 'None'": "",
     r"Error parsing ": "",
     r"invalid literal for int\(\) with base 10: ": "not a whole number: ",
     r"could not convert string to float: ": "not a number: ",
