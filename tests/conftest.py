@@ -38,7 +38,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fgsn"))
 
 
 def pytest_collection_finish() -> None:
-    """Keep what has been imported out of the garbage collector's sight: looking through it takes 7 % of the time."""
+    """Keep what has been imported out of the garbage collector's sight, which would look through it again and again."""
     gc.freeze()
 
 

@@ -59,9 +59,9 @@ def same_but_time(row):
 
 
 def test_the_table_contains_the_results_of_the_single_commands(settings, common, tmp_path):
-    grid = {"clusters": [3], "corr_weight": {"without": 0, "with": 1}}
+    grid = {"clusters": [3, 4], "corr_weight": {"without": 0, "with": 1}}
     results = sweep(settings(grid=grid, runs={"five": {"clusters": 5}}))
-    names = ["clusters3-without", "clusters3-with", "five"]
+    names = ["clusters3-without", "clusters3-with", "clusters4-without", "clusters4-with", "five"]
     assert (list(results["runs"]), results["failed"]) == (names, [])
     data, hand = Path(common["data"]), tmp_path / "hand"
     chosen = FAST | {"clusters": 3, "corr_weight": 0.0}

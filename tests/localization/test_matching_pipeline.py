@@ -1,5 +1,7 @@
 """The matching pipeline: labels are appended for queries only, and never mixed with plain matches."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -86,9 +88,15 @@ def test_a_network_that_compares_images_is_refused(scene, tmp_path, make_model):
     assert scene.matcher.asked == []
 
 
+QUICK = {("local", MAP[1], 0), ("labels", QUERY, 60), ("labels", MAP[1], 60), ("both", QUERY, 0)}
+
+
 @pytest.mark.parametrize(
     ("retrieval", "name", "left"),
-    [("local", MAP[1], 0), ("labels", QUERY, 60), ("labels", MAP[1], 60), ("both", QUERY, 0)],
+    [
+        pytest.param(*one, marks=[pytest.mark.slow] * (one not in QUICK))
+        for one in product(["local", "labels", "both"], [MAP[1], QUERY], [0, 60])
+    ],
 )
 def test_an_image_that_breaks_after_its_features_is_listed(
     scene, tmp_path, make_model, monkeypatch, retrieval, name, left

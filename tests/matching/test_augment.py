@@ -1,6 +1,8 @@
 """`fgsn augment` by the command, and hloc's matching of the file that it writes."""
 
 import json
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -204,3 +206,19 @@ def test_wrong_inputs_end_in_one_line(given, tmp_path, capsys, make_image):
     (tmp_path / "text.h5").write_text("no")
     assert "text.h5 is not a readable features.h5 of hloc" in told(features=tmp_path / "text.h5")
     assert not given["--out"].exists()
+
+
+@pytest.mark.slow
+def test_a_process_ends_with_its_file_or_with_one_line(given, tmp_path):
+    def process(**other):
+        code = "from fgsn.cli import main; main()"
+        done = subprocess.run([sys.executable, "-c", code, *words(given, **other)], capture_output=True, text=True)
+        return done.returncode, done.stderr.strip().splitlines()
+
+    (tmp_path / "text.h5").write_text("no")
+    code, lines = process(features=tmp_path / "text.h5")
+    assert (code, len(lines)) == (1, 1), lines
+    assert "text.h5 is not a readable features.h5 of hloc" in lines[0]
+    assert not given["--out"].exists()
+    assert process()[0] == 0
+    assert h5py.is_hdf5(given["--out"])

@@ -170,12 +170,12 @@ def test_moved_pairs_only_add_files(world, moved_world, tmp_path):
     assert changed == {"dataset.yaml", "results.json"}
     files = {f"correspondence_data/{name}" for name in (moved_world / "moved_pairs.txt").read_text().split()}
     assert set(more) - set(plain) == {"moved_pairs.txt", *files}
-    # Finished after an interruption.
+    # Finished after an interruption, by several processes.
     again = tmp_path / "again"
     shutil.copytree(moved_world, again)
     for name in ("dataset.yaml", "moved_pairs.txt", sorted(files)[3]):
         (again / name).unlink()
-    make_world(settings(again, moved_pairs=2))
+    make_world(settings(again, moved_pairs=2, workers=2))
     assert digests(again) == more
     results, plain_results = (yaml.safe_load((one / "results.json").read_text()) for one in (moved_world, world))
     assert (results["moved_pairs"], plain_results["moved_pairs"]) == (12, 0)

@@ -70,8 +70,10 @@ class ImageCollection:
                     f"example {next(iter(some), settings.reference)}"
                 )
         by_rule = kind in ("all", "order", "similar", "positions")
-        unread = {file.relative_to(settings.images).as_posix() for file in walk_images(settings.images)} - sizes.keys()
-        self.listed = None if by_rule else listed_pairs(Path(settings.pairs), here, there, unread)
+        self.listed = None
+        if not by_rule:
+            files = {file.relative_to(settings.images).as_posix() for file in walk_images(settings.images)}
+            self.listed = listed_pairs(Path(settings.pairs), here, there, files - sizes.keys())
         broken = features.extract(names)
         failed += broken.values()
         self.names = [name for name in names if name not in broken]
